@@ -1,0 +1,132 @@
+# kvsim: one Makefile, no recursion; objects lie under $(BUILD).
+#
+#   make quickstart   install what is missing, build, run the embedded workload
+#   make test         the same set-up, then all tests          (SAN=1: address and undefined)
+#   make help         the other targets
+
+CC       ?= cc
+PREFIX   ?= /usr/local
+BUILD    ?= build$(if $(SAN),-san)
+CFLAGS   ?= -O2 -g
+VERSION  := 0.1.0
+
+# what Debian 12 and Ubuntu 24.04 call the packages; the part after ':' is how we tell it is there
+DEPS     := pkg-config:cmd=pkg-config libjansson-dev:pc=jansson libzstd-dev:pc=libzstd \
+            libxxhash-dev:pc=libxxhash libcmocka-dev:pc=cmocka gnuplot-nox:cmd=gnuplot
+LINTDEPS := clang:cmd=clang clang-tidy:cmd=clang-tidy clang-format:cmd=clang-format
+LIBS     := jansson libzstd libxxhash
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+        -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wdouble-promotion -Wimplicit-fallthrough
+KVS_CPPFLAGS = -D_GNU_SOURCE -Isim -I. -DKVS_VERSION='"$(VERSION)"' \
+               -DKVS_DATADIR='"$(PREFIX)/share/kvsim"' $(PKG_CFLAGS)
+KVS_CFLAGS   = -std=c11 -ffp-contract=off -fno-strict-aliasing $(WARN) $(if $(WERROR),-Werror) $(SANFLAGS)
+ifdef SAN
+SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+
+LIB_SRC   := $(sort $(wildcard sim/base/*.c sim/model/*.c sim/store/*.c sim/plan/*.c \
+               sim/engine/*.c sim/report/*.c workloads/*.c))
+CLI_SRC   := $(sort $(wildcard sim/cli/*.c))
+TEST_SRC  := $(sort $(wildcard tests/test_*.c tests/prop_*.c tests/oracle_*.c tests/fault_*.c))
+FUZZ_SRC  := $(sort $(wildcard tests/fuzz_*.c))
+BENCH_SRC := $(sort $(wildcard tests/bench_*.c))
+HELP_SRC  := $(filter-out $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC),$(sort $(wildcard tests/*.c)))
+ALL_SRC   := $(LIB_SRC) $(CLI_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(HELP_SRC)
+LINT_SRC  := $(ALL_SRC) $(sort $(wildcard sim/*/*.h workloads/*.h tests/*.h))
+
+obj        = $(patsubst %.c,$(BUILD)/%.o,$(1))
+LIB       := $(BUILD)/libkvsim.a
+TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
+FUZZERS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
+BENCHES   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(BENCH_SRC))
+
+.PHONY: all quickstart test bench lint format install deps help clean golden fuzz testbins
+.DELETE_ON_ERROR:
+all: $(BUILD)/kvsim
+
+# --- packages: checked once a build folder; `quickstart` and `test` install what is missing ---------
+
+GOALS := $(or $(MAKECMDGOALS),all)
+ifneq ($(filter-out clean help deps format,$(GOALS)),)
+include $(BUILD)/config.mk
+endif
+
+$(BUILD)/config.mk: Makefile tests/deps.sh
+	@mkdir -p $(@D)
+	@sh tests/deps.sh $(if $(filter quickstart test,$(GOALS)),install,check) $(DEPS) \
+	    $(if $(filter lint,$(GOALS)),$(LINTDEPS))
+	@echo "PKG_CFLAGS := $$(pkg-config --cflags $(LIBS))" > $@.tmp
+	@echo "PKG_LIBS := $$(pkg-config --libs $(LIBS))" >> $@.tmp
+	@echo "TEST_LIBS := $$(pkg-config --libs cmocka)" >> $@.tmp
+	@mv $@.tmp $@
+
+deps:
+	@sh tests/deps.sh install $(DEPS) $(LINTDEPS)
+
+# --- build -----------------------------------------------------------------------------------------
+
+$(BUILD)/%.o: %.c Makefile $(BUILD)/config.mk
+	@mkdir -p $(@D)
+	$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(LIB): $(call obj,$(LIB_SRC))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/kvsim: $(call obj,$(CLI_SRC)) $(LIB)
+	$(CC) $(SANFLAGS) $(CFLAGS) $^ $(PKG_LIBS) -lm -o $@
+
+$(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
+	$(CC) $(SANFLAGS) $(CFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
+
+$(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
+	$(CC) $(SANFLAGS) $(CFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
+
+-include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC))
+
+# --- run -------------------------------------------------------------------------------------------
+
+quickstart: $(BUILD)/kvsim
+	$(BUILD)/kvsim run workloads/quickstart.json -o results/quickstart --overwrite
+
+testbins: $(BUILD)/kvsim $(TESTS) $(FUZZERS)
+test: testbins
+	@KVSIM=$(BUILD)/kvsim sh tests/run.sh $(BUILD) $(TESTS) $(FUZZERS)
+
+golden: $(BUILD)/kvsim
+	@KVSIM=$(BUILD)/kvsim sh tests/golden.sh rewrite
+
+# One JSON line a result; quiet machine wanted.
+bench: $(BUILD)/kvsim $(BENCHES)
+	@KVSIM=$(BUILD)/kvsim sh tests/bench.sh $(BUILD) $(BENCHES)
+
+lint:
+	@sh tests/floors.sh
+	@clang-format --dry-run -Werror $(LINT_SRC)
+	@printf '%s\n' $(ALL_SRC) | xargs -P 2 -n 6 clang-tidy --quiet --extra-arg=-std=c11 \
+	    $(foreach flag,-D_GNU_SOURCE -Isim -I. -DKVS_VERSION="" -DKVS_DATADIR="" $(PKG_CFLAGS),--extra-arg=$(flag)) 2>/dev/null
+	@echo "lint: clean"
+
+format:
+	clang-format -i $(LINT_SRC)
+
+install: $(BUILD)/kvsim
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/kvsim
+	install -m 755 $(BUILD)/kvsim $(DESTDIR)$(PREFIX)/bin/
+	cp -r configs workloads $(DESTDIR)$(PREFIX)/share/kvsim/
+	rm -f $(DESTDIR)$(PREFIX)/share/kvsim/workloads/*.[ch]
+
+clean:
+	rm -rf build build-*
+
+help:
+	@echo "make all         build $(BUILD)/kvsim"
+	@echo "make quickstart  install what is missing, build, run workloads/quickstart.json"
+	@echo "make test        install what is missing, build, run the tests (SAN=1: with sanitizers)"
+	@echo "make bench       benchmarks, one JSON line each"
+	@echo "make lint        include floors, clang-format, clang-tidy"
+	@echo "make format      clang-format in place"
+	@echo "make golden      write tests/golden anew; read the diff"
+	@echo "make install     to PREFIX=$(PREFIX) (DESTDIR respected)"
+	@echo "make deps        install every package that kvsim uses"

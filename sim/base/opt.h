@@ -1,0 +1,72 @@
+/*
+ * opt.h - option tables: one row an option, for JSON objects and for command lines alike.
+ *
+ * Parsing, range checks, JSON keys, --help and the settings recorded in each result are made from
+ * one table. An unknown key or option is an error that names the nearest known one.
+ */
+#ifndef KVS_BASE_OPT_H
+#define KVS_BASE_OPT_H
+
+#include "json.h"
+
+#include <stdio.h>
+
+enum kvs_opt_type {
+    KVS_OPT_FLAG,   /* bool; on a command line: --key, no value */
+    KVS_OPT_U64,    /* uint64_t */
+    KVS_OPT_DOUBLE, /* double */
+    KVS_OPT_BYTES,  /* uint64_t, units.h */
+    KVS_OPT_TOK,    /* uint64_t, units.h */
+    KVS_OPT_RATE,   /* double, bytes per second */
+    KVS_OPT_TIME,   /* double, seconds */
+    KVS_OPT_STR,    /* const char *, borrowed from the document or argv; NULL if not given */
+    KVS_OPT_ENUM,   /* int, an index of names */
+    KVS_OPT_LIST,   /* struct kvs_strs; JSON: array of strings; command line: a,b,c or repeated */
+    KVS_OPT_NODE,   /* struct kvs_json as it stands (an object or array read by its own table); JSON
+                       only */
+};
+
+struct kvs_strs {
+    unsigned n;
+    const char *v[64];
+};
+
+/* def: as a user would type it; NULL: required (or, for STR, LIST and NODE: may be absent; see
+ * required). */
+struct kvs_opt {
+    const char *key;
+    enum kvs_opt_type type;
+    size_t offset;            /* of the field in the caller's struct */
+    const char *def;          /* default, NULL: none */
+    double min, max;          /* inclusive; both 0: any */
+    const char *help;         /* one line, with unit */
+    const char *const *names; /* KVS_OPT_ENUM: NULL-ended */
+    bool required;            /* absent is an error */
+    char letter;              /* command line: short form, 0: none */
+};
+
+/*
+ * Reads object into *out by the table: every field is set, to the key's value or its default. Wrong
+ * type, unit, range, name, an unknown or a missing key: "FILE: PATH: found ..., want ...". A node
+ * that is absent as a whole counts as an empty object.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_opt_json(const struct kvs_opt *table, unsigned n,
+                                          struct kvs_json object, void *out, struct kvs_err *err);
+
+/*
+ * Reads argv[1..argc) into *out: --key value, --key=value, -k value, flags; "--" ends options. What
+ * is no option is positional and lands in pos. --help and -h set *help and end the parse.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_opt_argv(const struct kvs_opt *table, unsigned n, int argc,
+                                          char *const *argv, void *out, struct kvs_strs *pos,
+                                          bool *help, struct kvs_err *err);
+
+/* Usage line, then one aligned line an option with default and range. */
+void kvs_opt_help(FILE *to, const char *usage, const char *about, const struct kvs_opt *table,
+                  unsigned n);
+
+/* The settings of *in as a JSON object in table order (units spelled as bare SI numbers). NULL: no
+ * memory. */
+json_t *kvs_opt_record(const struct kvs_opt *table, unsigned n, const void *in);
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * plan.h - the plan problem of DESIGN.md, section 2, a plan, and the one evaluation of it.
+ *
+ * All times are integer nanoseconds. i is the index of a recompute fraction in the ascending list
+ * (0: load all, n_frac - 1: recompute all), q the index of a level (0: lossless). Nothing else in
+ * kvsim knows the recursion: planner, report and simulator call kvs_plan_eval.
+ */
+#ifndef KVS_PLAN_H
+#define KVS_PLAN_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KVS_MAX_LAYER 256
+#define KVS_MAX_ROUTE 4
+#define KVS_MAX_FRAC 64
+#define KVS_MAX_LEVEL 16
+
+/* Costs of one layer. Layers of equal cost may share one struct, and planners may tell so by the
+ * pointer. */
+struct kvs_layer_cost {
+    const int64_t *io_ns[KVS_MAX_ROUTE]; /* [i * n_level + q] time on route k */
+    const int64_t *decode_ns;            /* [i * n_level + q] time in the decoder */
+    const int64_t *post_ns; /* [i * n_level + q] compute that waits for the layer: the new tokens */
+    const int64_t *distortion; /* [i * n_level + q] */
+    const int64_t *full_ns,
+        *kv_ns; /* [i] compute that waits for no load: recomputed set, whole layer; K, V only */
+    const int64_t *wfull_ns, *wkv_ns; /* [i] the same for a waiting set */
+};
+
+struct kvs_plan_problem {
+    uint32_t n_layer, n_frac, n_level, n_route;
+    const double *frac;                        /* ascending, frac[0] = 0, frac[n_frac - 1] = 1 */
+    const struct kvs_layer_cost *const *layer; /* [n_layer] */
+    int64_t io_start_ns[KVS_MAX_ROUTE], gpu_start_ns, head_ns;
+    int64_t budget; /* of the sum of distortions */
+};
+
+/* Per layer l the fraction's index and the level. */
+struct kvs_plan {
+    uint8_t frac_i[KVS_MAX_LAYER];
+    uint8_t level[KVS_MAX_LAYER];
+};
+
+/* What really happened, for the simulator; each part may be NULL or absent: then it is as the
+ * problem predicts. */
+struct kvs_plan_actual {
+    const int64_t *arrive_ns[KVS_MAX_ROUTE]; /* [l]: when route k had delivered layer l */
+    bool has_start;                          /* start_ns stands for P[-1] = gpu_start + pre */
+    int64_t start_ns;
+};
+
+struct kvs_plan_eval {
+    int64_t end_ns;    /* T */
+    int64_t pre_ns;    /* compute that waits for no load */
+    int64_t wait_ns;   /* compute that waits: post, wfull, wkv, all layers */
+    int64_t stall_ns;  /* time the compute engine stood waiting for a layer after its start */
+    int64_t loaded_ns; /* X[L-1]: the last layer is there, decoded; 0 if nothing is loaded */
+    int64_t slack_ns;  /* how much later P[-1] could have been without moving T (0 when it binds) */
+    int64_t distortion; /* sum over layers */
+};
+
+/*
+ * The recursion of DESIGN.md, section 2, to the nanosecond. actual may be NULL. false if the plan
+ * breaks the staircase (a fraction grows with depth) or an index is out of range; *eval is zeroed
+ * then. The budget is not checked: compare eval->distortion.
+ */
+bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
+                   const struct kvs_plan_actual *actual, struct kvs_plan_eval *eval);
+
+struct kvs_plan_scratch; /* working memory of planners; from kvs_plan_scratch_new */
+
+/* A policy: one file plan_NAME.c and one line of plan_list.h. */
+struct kvs_planner_ops {
+    const char *name;
+    const char *help; /* one line: what it decides, and its source */
+    /*
+     * Writes a plan within the staircase and, where it can, the budget; eval is kvs_plan_eval's of
+     * it. lower_bound_ns: a proven bound on every feasible plan's T, or INT64_MIN if the policy
+     * gives none. scratch is from kvs_plan_scratch_new, may be reused from call to call, and
+     * carries no result.
+     */
+    enum kvs_code (*plan)(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
+                          struct kvs_plan *plan, struct kvs_plan_eval *eval,
+                          int64_t *lower_bound_ns, struct kvs_err *err);
+};
+
+struct kvs_plan_scratch *kvs_plan_scratch_new(void); /* NULL: no memory */
+void kvs_plan_scratch_free(struct kvs_plan_scratch *scratch);
+
+/* The registry, NULL-ended, in the order of plan_list.h; and one by name (NULL if there is none).
+ */
+extern const struct kvs_planner_ops *const kvs_planner_list[];
+const struct kvs_planner_ops *kvs_planner_find(const char *name);
+
+#endif
