@@ -1,0 +1,161 @@
+/*
+ * sim.h - replay of a trace on a described cluster under one policy: what loading stored KV would
+ * do.
+ *
+ * The simulator owns the clock, the cluster's replicas, links and tiers, and every request from its
+ * arrival to its last token. It pulls requests from a trace and hands each finished one to a sink;
+ * what the numbers are written into is sim/report's business. Integer nanoseconds from the trace's
+ * start; the same configuration, trace and seed give the same calls of the sink in the same order.
+ */
+#ifndef KVS_SIM_H
+#define KVS_SIM_H
+
+#include "base/err.h"
+#include "model/cost.h"
+#include "plan/plan.h"
+#include "store/tier.h"
+#include "workloads/trace.h"
+
+#define KVS_MAX_TIER 4 /* below HBM */
+
+struct kvs_evict_ops;
+struct kvs_router_ops;
+
+/* Which stored blocks a prompt may use. */
+enum kvs_reuse {
+    KVS_REUSE_PREFIX, /* those of its own beginning: exact */
+    KVS_REUSE_CONTENT /* the same text anywhere, without repair of cross-attention: changes the
+                         answer */
+};
+
+struct kvs_tier_config {
+    const char *name;        /* a tier of the hardware profile: "dram", "nvme", "remote" */
+    uint64_t capacity_bytes; /* of one such tier (a host's, or the cluster's, by its scope) */
+    const struct kvs_evict_ops *evict;
+};
+
+struct kvs_sim_config {
+    const struct kvs_model *model;
+    const struct kvs_hw *hw;
+    const struct kvs_cost *cost; /* of model on hw at the cluster's tp */
+
+    uint32_t n_replica;
+    uint32_t tp;        /* GPUs a replica; replicas fill hosts of hw->gpus_per_host in order */
+    uint32_t max_batch; /* sequences admitted to a replica at once, at most */
+    uint32_t chunk_tok; /* token budget of one step: prefill chunks of waiting prompts and decoding
+                           sequences */
+    uint32_t prefill_batch; /* prompts that share one step, at most */
+    const struct kvs_router_ops *router;
+    enum kvs_reuse reuse;
+
+    const struct kvs_evict_ops *hbm_evict; /* of blocks kept in HBM after their request ended */
+    bool hbm_cache;                        /* false: HBM keeps nothing between requests */
+    uint32_t n_tier;                       /* nearest first */
+    struct kvs_tier_config tier[KVS_MAX_TIER];
+
+    const struct kvs_planner_ops *planner;
+    uint32_t n_frac;               /* recompute fractions i / (n_frac - 1) */
+    double slo_ttft_s, slo_tpot_s; /* a request within both counts for goodput; 0: no such bound */
+    uint64_t n_request;            /* stop after so many arrivals; 0: the whole trace */
+};
+
+/* One request, ended. All tokens of its prompt: hit in HBM, hit in a tier, or absent. */
+struct kvs_sim_request {
+    uint64_t index; /* from 0, in order of arrival */
+    uint64_t session;
+    uint32_t replica;
+    bool refused; /* larger than a replica's HBM: never run; the times below are 0 */
+    uint32_t input_tok, output_tok;
+    uint32_t hbm_tok;                /* found in HBM, or on their way there for another request */
+    uint32_t tier_tok[KVS_MAX_TIER]; /* found in a tier */
+    uint32_t recompute_tok; /* of those in tiers, computed again instead (mean over layers) */
+    uint32_t new_tok;       /* absent: computed under every plan */
+    uint64_t load_bytes[KVS_MAX_TIER];
+    int64_t arrive_ns, admit_ns, first_token_ns, finish_ns;
+    int64_t predicted_ttft_ns; /* by the plan, when it was made, from arrival */
+    /*
+     * first_token_ns - arrive_ns = queue + load + decode + compute: waiting for the GPU or for room
+     * in HBM; waiting for stored KV while the GPU had nothing nearer to do; the share of its own
+     * steps spent on other sequences; its own prefill.
+     */
+    int64_t queue_ns, load_ns, decode_ns, compute_ns;
+    bool in_slo;
+    const struct kvs_plan *plan; /* n_layer entries; NULL if nothing was held outside HBM */
+};
+
+/* What a span of the timeline is about. */
+enum kvs_span_kind {
+    KVS_SPAN_STEP,
+    KVS_SPAN_DECODE,
+    KVS_SPAN_STALL,
+    KVS_SPAN_LOAD,
+    KVS_SPAN_WRITE
+};
+
+struct kvs_span {
+    enum kvs_span_kind kind;
+    uint32_t replica;
+    uint32_t tier;    /* LOAD, WRITE: index of the tier */
+    uint64_t request; /* index of the request, or UINT64_MAX: several */
+    int64_t begin_ns, end_ns;
+    uint64_t n_bytes; /* LOAD, WRITE */
+    uint32_t n_tok;   /* STEP: prefill tokens; DECODE: iterations */
+};
+
+/* Where results go; a call that fails ends the run with that error. span and progress may be NULL.
+ */
+struct kvs_sim_sink {
+    void *ctx;
+    enum kvs_code (*request)(void *ctx, const struct kvs_sim_request *request, struct kvs_err *err);
+    enum kvs_code (*span)(void *ctx, const struct kvs_span *span, struct kvs_err *err);
+    /* About every 1000 arrivals; a true return stops the run (KVS_ERR_IO, "interrupted"). */
+    bool (*progress)(void *ctx, uint64_t n_arrived, int64_t now_ns);
+};
+
+struct kvs_sim_tier_total {
+    uint64_t hit_tok, hit_blocks, load_bytes, write_bytes;
+    uint64_t lookup_blocks;      /* blocks that nearer tiers did not hold */
+    struct kvs_tier_stats stats; /* summed over the instances of this tier, at the end */
+};
+
+struct kvs_sim_link_total {
+    const char *name; /* of the profile's link */
+    bool write;       /* away from the GPU */
+    uint32_t n;       /* instances; the figures are sums over them */
+    double busy_s;    /* time a link was occupied, weighted by how much of it */
+    double n_bytes;
+};
+
+enum kvs_verdict { KVS_STABLE, KVS_BACKLOGGED, KVS_OVERLOADED };
+
+struct kvs_sim_result {
+    uint64_t n_request, n_refused, n_event, n_in_slo;
+    int64_t end_ns; /* the last request's last token */
+    int64_t first_arrive_ns, last_arrive_ns;
+    uint64_t input_tok, output_tok, hbm_hit_tok, recompute_tok, new_tok;
+    uint32_t n_replica, n_tier, n_link;
+    double gpu_busy_s;          /* summed over replicas; stalls are not busy */
+    double gpu_stall_s;         /* the GPU was held for a layer that had not arrived */
+    double prefill_s, decode_s; /* parts of gpu_busy_s */
+    double in_system_s;         /* integral of the number of requests in the system over time */
+    double sojourn_s; /* sum over requests of finish - arrive: Little's law makes the two equal */
+    uint64_t max_in_system;
+    struct kvs_tier_stats hbm;
+    struct kvs_sim_tier_total tier[KVS_MAX_TIER];
+    struct kvs_sim_link_total link[2 * KVS_MAX_LINK];
+    /*
+     * Stable: the work kept up with the arrivals. Backlogged: the number waiting grew over the run
+     * but drained within a tenth of its span after the last arrival. Overloaded: it did not.
+     */
+    enum kvs_verdict verdict;
+};
+
+/*
+ * Runs the whole trace. On error *result is zeroed and the sink has got what had ended before.
+ * Invariants (bytes, tokens, Little's law, no lost request) are asserted.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_sim_run(const struct kvs_sim_config *config,
+                                         struct kvs_trace *trace, const struct kvs_sim_sink *sink,
+                                         struct kvs_sim_result *result, struct kvs_err *err);
+
+#endif
