@@ -1,8 +1,10 @@
 #include "err.h"
 
+#include <ctype.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum kvs_code kvs_fail(struct kvs_err *err, enum kvs_code code, const char *fmt, ...)
@@ -34,4 +36,59 @@ int kvs_exit_status(enum kvs_code code)
         break;
     }
     return 1;
+}
+
+static unsigned min3(unsigned a, unsigned b, unsigned c)
+{
+    unsigned least = a < b ? a : b;
+    return least < c ? least : c;
+}
+
+static bool same_letter(char a, char b)
+{
+    return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+#define WORD_MAX 63u /* no name of ours is longer */
+
+/* Optimal string alignment: insert, delete, replace and swap of neighbours count one each. */
+static unsigned edit_distance(const char *a, unsigned n_a, const char *b, unsigned n_b)
+{
+    unsigned row[3][WORD_MAX + 1]; /* rows i - 2, i - 1 and i of the table, taken in turn */
+    for (unsigned j = 0; j <= n_b; j++)
+        row[0][j] = j;
+    for (unsigned i = 1; i <= n_a; i++) {
+        unsigned *cur = row[i % 3];
+        const unsigned *prev = row[(i + 2) % 3], *prev2 = row[(i + 1) % 3];
+        cur[0] = i;
+        for (unsigned j = 1; j <= n_b; j++) {
+            bool same = same_letter(a[i - 1], b[j - 1]);
+            cur[j] = min3(prev[j] + 1, cur[j - 1] + 1, prev[j - 1] + (same ? 0 : 1));
+            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) &&
+                same_letter(a[i - 2], b[j - 1]) && prev2[j - 2] + 1 < cur[j])
+                cur[j] = prev2[j - 2] + 1;
+        }
+    }
+    return row[n_a % 3][n_b];
+}
+
+const char *kvs_nearest(const char *word, const char *const *names, unsigned n)
+{
+    size_t n_word = strlen(word);
+    const char *best = NULL;
+    unsigned best_distance = UINT_MAX;
+    if (n_word > WORD_MAX)
+        return NULL;
+    for (unsigned i = 0; i < n; i++) {
+        size_t n_name = strlen(names[i]);
+        if (n_name > WORD_MAX)
+            continue;
+        unsigned longer = (unsigned)(n_name > n_word ? n_name : n_word);
+        unsigned distance = edit_distance(word, (unsigned)n_word, names[i], (unsigned)n_name);
+        if (distance <= (longer + 2) / 3 && distance < longer && distance < best_distance) {
+            best = names[i];
+            best_distance = distance;
+        }
+    }
+    return best;
 }

@@ -39,8 +39,8 @@ int kvs_exit_status(enum kvs_code code);
 
 /*
  * The name nearest to word among n names, for "did you mean": least edit distance (transpositions
- * count one), ties to the first. NULL if none is near: distance over a third of the longer length,
- * rounded up.
+ * count one, capitals equal small letters), ties to the first. NULL if none is near: distance over
+ * a third of the longer length, rounded up, or nothing in common.
  */
 const char *kvs_nearest(const char *word, const char *const *names, unsigned n);
 
