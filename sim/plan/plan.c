@@ -1,0 +1,115 @@
+#include "plan.h"
+
+#include "plan_list.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What no path has reached yet; far from overflow when costs are added. */
+#define NEVER_NS (INT64_MIN / 4)
+
+/* The staircase and the ranges of indices. */
+static bool is_staircase(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
+{
+    uint32_t last = problem->n_frac - 1;
+    uint32_t bad = 0;
+
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        bad |= (uint32_t)(plan->frac_i[l] > last) | (uint32_t)(plan->level[l] >= problem->n_level);
+        last = plan->frac_i[l];
+    }
+    return bad == 0;
+}
+
+/*
+ * The recursion. P is followed as two chains, since P[-1] is known only when all of pre is: work
+ * waiting for loads alone (wait_ns, stacked on P[-1]) and the chain that starts at an arrival
+ * (after_ns). max distributes over +, so P[L-1] is the larger of both. n_route and actual are
+ * constants where this is inlined.
+ */
+static inline __attribute__((always_inline)) void run(const struct kvs_plan_problem *problem,
+                                                      const struct kvs_plan *plan,
+                                                      const struct kvs_plan_actual *actual,
+                                                      uint32_t n_route, struct kvs_plan_eval *eval)
+{
+    int64_t in_ns[KVS_MAX_ROUTE] = {0}; /* I */
+    int64_t x_ns = 0, pre_ns = 0, wait_ns = 0, after_ns = NEVER_NS;
+    int64_t distortion = 0, moved_ns = 0;
+    uint32_t n_level = problem->n_level, n_layer = problem->n_layer;
+    int64_t start_ns;
+
+    for (uint32_t k = 0; k < n_route; k++)
+        in_ns[k] = problem->io_start_ns[k];
+    for (uint32_t l = 0; l < n_layer; l++) {
+        const struct kvs_layer_cost *cost = problem->layer[l];
+        uint32_t i = plan->frac_i[l];
+        uint32_t next = l + 1 < n_layer ? plan->frac_i[l + 1] : 0;
+        uint32_t at = i * n_level + plan->level[l];
+        int64_t wait;
+
+        for (uint32_t k = 0; k < n_route; k++) {
+            int64_t io = cost->io_ns[k][at];
+
+            moved_ns |= io;
+            in_ns[k] += io;
+            if (actual && actual->arrive_ns[k])
+                in_ns[k] = actual->arrive_ns[k][l];
+            x_ns = x_ns > in_ns[k] ? x_ns : in_ns[k];
+        }
+        moved_ns |= cost->decode_ns[at];
+        x_ns += cost->decode_ns[at];
+        pre_ns += cost->full_ns[next] + cost->kv_ns[i] - cost->kv_ns[next];
+        wait = cost->post_ns[at] + cost->wfull_ns[next] + cost->wkv_ns[i] - cost->wkv_ns[next];
+        wait_ns += wait;
+        after_ns = (after_ns > x_ns ? after_ns : x_ns) + wait;
+        distortion += cost->distortion[at];
+    }
+    start_ns = actual && actual->has_start ? actual->start_ns : problem->gpu_start_ns + pre_ns;
+    eval->slack_ns = after_ns > start_ns + wait_ns ? after_ns - start_ns - wait_ns : 0;
+    eval->stall_ns = eval->slack_ns; /* the engine idles just as long as it could have come later */
+    eval->end_ns = start_ns + wait_ns + eval->stall_ns + problem->head_ns;
+    eval->pre_ns = pre_ns;
+    eval->wait_ns = wait_ns;
+    eval->loaded_ns = moved_ns ? x_ns : 0;
+    eval->distortion = distortion;
+}
+
+bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
+                   const struct kvs_plan_actual *actual, struct kvs_plan_eval *eval)
+{
+    assert(problem->n_layer >= 1 && problem->n_layer <= KVS_MAX_LAYER);
+    assert(problem->n_frac >= 1 && problem->n_frac <= KVS_MAX_FRAC);
+    assert(problem->n_level >= 1 && problem->n_level <= KVS_MAX_LEVEL);
+    assert(problem->n_route <= KVS_MAX_ROUTE);
+    if (!is_staircase(problem, plan)) {
+        *eval = (struct kvs_plan_eval){0};
+        return false;
+    }
+    if (actual)
+        run(problem, plan, actual, problem->n_route, eval);
+    else if (problem->n_route == 1)
+        run(problem, plan, NULL, 1, eval);
+    else if (problem->n_route == 2)
+        run(problem, plan, NULL, 2, eval);
+    else
+        run(problem, plan, NULL, problem->n_route, eval);
+    return true;
+}
+
+#define X(name) extern const struct kvs_planner_ops kvs_planner_##name;
+KVS_PLANNERS
+#undef X
+
+#define X(name) &kvs_planner_##name,
+const struct kvs_planner_ops *const kvs_planner_list[] = {KVS_PLANNERS NULL};
+#undef X
+
+const struct kvs_planner_ops *kvs_planner_find(const char *name)
+{
+    for (unsigned n = 0; kvs_planner_list[n]; n++)
+        if (strcmp(kvs_planner_list[n]->name, name) == 0)
+            return kvs_planner_list[n];
+    return NULL;
+}

@@ -1,0 +1,40 @@
+#include "scratch.h"
+
+#include <stdlib.h>
+
+#define ALIGN_BYTES 64u
+
+struct kvs_plan_scratch {
+    void *mem;
+    size_t n_bytes;
+};
+
+struct kvs_plan_scratch *kvs_plan_scratch_new(void)
+{
+    return calloc(1, sizeof(struct kvs_plan_scratch));
+}
+
+void kvs_plan_scratch_free(struct kvs_plan_scratch *scratch)
+{
+    if (!scratch)
+        return;
+    free(scratch->mem);
+    free(scratch);
+}
+
+void *kvs_plan_scratch_mem(struct kvs_plan_scratch *scratch, size_t n_bytes)
+{
+    if (n_bytes > SIZE_MAX - ALIGN_BYTES)
+        return NULL;
+    if (!scratch->mem || scratch->n_bytes < n_bytes) {
+        size_t round = (n_bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+
+        free(scratch->mem);
+        scratch->n_bytes = 0;
+        scratch->mem = aligned_alloc(ALIGN_BYTES, round ? round : ALIGN_BYTES);
+        if (!scratch->mem)
+            return NULL;
+        scratch->n_bytes = round;
+    }
+    return scratch->mem;
+}
