@@ -3,7 +3,8 @@
  *
  * A tier owns a byte budget and the blocks resident in it. It knows nothing of requests or links;
  * evict.h says which block leaves. A block is a 64-bit key (what the key means is the caller's) and
- * a size. Slots are stable while a block is resident.
+ * a size. Slots are stable while a block is resident. Memory grows with the blocks held (at most
+ * 64 bytes each under lru, fifo, s3fifo, sieve), never with the capacity.
  */
 #ifndef KVS_TIER_H
 #define KVS_TIER_H
@@ -28,7 +29,8 @@ struct kvs_block_info {
 
 typedef void kvs_evicted_fn(void *ctx, uint64_t key, const struct kvs_block_info *info);
 
-/* evicted (or NULL) is called for each block that leaves by eviction, before its slot is reused. */
+/* evicted (or NULL) is called for each block that leaves by eviction, before its slot is reused; it
+ * may look at the tier, not change it. */
 KVS_MUST_CHECK enum kvs_code kvs_tier_new(const struct kvs_evict_ops *evict,
                                           uint64_t capacity_bytes, kvs_evicted_fn *evicted,
                                           void *ctx, struct kvs_tier **tier, struct kvs_err *err);
@@ -38,6 +40,8 @@ uint32_t kvs_tier_find(const struct kvs_tier *tier,
                        uint64_t key); /* slot or KVS_NO_SLOT; changes nothing */
 void kvs_tier_touch(struct kvs_tier *tier, uint32_t slot,
                     int64_t now_ns); /* a hit, as the policy sees it */
+/* Brings what kvs_tier_find(key) reads first into the processor's cache; for keys known ahead. */
+void kvs_tier_prefetch(const struct kvs_tier *tier, uint64_t key);
 /*
  * Makes room by evicting unpinned blocks and inserts key, which must not be resident. KVS_NO_SLOT
  * if it can't fit (larger than the tier, or all else is pinned) - then nothing was evicted in vain
@@ -45,7 +49,13 @@ void kvs_tier_touch(struct kvs_tier *tier, uint32_t slot,
  */
 uint32_t kvs_tier_insert(struct kvs_tier *tier, uint64_t key, const struct kvs_block_info *info,
                          int64_t now_ns);
-void kvs_tier_remove(struct kvs_tier *tier, uint32_t slot);
+/*
+ * Says, after a block's insert or touch, when it is used next: any number that grows with time, as
+ * the access's rank in the trace; UINT64_MAX (also what counts until told): never. Only Belady's
+ * policy listens.
+ */
+void kvs_tier_expect(struct kvs_tier *tier, uint32_t slot, uint64_t next_use);
+void kvs_tier_remove(struct kvs_tier *tier, uint32_t slot); /* not pinned; no eviction */
 /* A pinned block is not evicted; pins count. */
 void kvs_tier_pin(struct kvs_tier *tier, uint32_t slot);
 void kvs_tier_unpin(struct kvs_tier *tier, uint32_t slot);
@@ -55,6 +65,14 @@ void kvs_tier_unpin(struct kvs_tier *tier, uint32_t slot);
  */
 KVS_MUST_CHECK bool kvs_tier_reserve(struct kvs_tier *tier, uint64_t n_bytes);
 void kvs_tier_release(struct kvs_tier *tier, uint64_t n_bytes);
+
+/*
+ * Hit-rate mode: looks n keys up in order; a hit is touched, a miss inserted with *info. next_use
+ * (or NULL) has kvs_tier_expect's number for each. Returns the hits. A call with many keys hides
+ * the cache misses of one behind the work on others.
+ */
+uint64_t kvs_tier_access(struct kvs_tier *tier, const uint64_t *key, size_t n,
+                         const struct kvs_block_info *info, const uint64_t *next_use);
 
 struct kvs_tier_stats {
     uint64_t capacity_bytes, used_bytes, pinned_bytes,

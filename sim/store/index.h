@@ -1,0 +1,151 @@
+/*
+ * index.h - from key to slot, for tables whose keys lie in an array of the caller's.
+ *
+ * Open addressing with 4-byte entries: a slot in the low bits, a tag of the key's hash in the rest,
+ * so that a search reads one line of the index and, where the tag fits, the caller's key. kvs_map
+ * keeps keys of its own and would take three times the memory and one more cache miss. A key is
+ * found at ((const char *)keys + slot * stride). Inline, so that the stride is a constant.
+ */
+#ifndef KVS_STORE_INDEX_H
+#define KVS_STORE_INDEX_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KVS_INDEX_NONE UINT32_MAX /* an empty entry, and no bucket */
+
+struct kvs_index {
+    uint32_t *entry;
+    uint32_t n_bucket, n_max, n; /* n_max: entries until it grows */
+    uint32_t slot_mask;          /* slots are below it */
+};
+
+/* The array in which the keys of an index lie. */
+struct kvs_keys {
+    const void *base;
+    size_t stride;
+};
+
+static inline uint64_t kvs_index_key(struct kvs_keys keys, uint32_t slot)
+{
+    uint64_t key;
+    memcpy(&key, (const char *)keys.base + (size_t)slot * keys.stride, sizeof key);
+    return key;
+}
+
+/* The finaliser of MurmurHash3, as kvs_mix64, but inline. */
+static inline uint64_t kvs_index_hash(uint64_t key)
+{
+    key ^= key >> 33;
+    key *= 0xff51afd7ed558ccdULL;
+    key ^= key >> 33;
+    key *= 0xc4ceb9fe1a85ec53ULL;
+    return key ^ (key >> 33);
+}
+
+/* The home bucket comes from the hash's upper half (multiplied into range: Lemire 2019), the tag
+ * from the lower. */
+static inline uint32_t kvs_index_home(const struct kvs_index *index, uint64_t hash)
+{
+    return (uint32_t)(((hash >> 32) * index->n_bucket) >> 32);
+}
+
+static inline uint32_t kvs_index_slot(const struct kvs_index *index, uint32_t bucket)
+{
+    return index->entry[bucket] & index->slot_mask;
+}
+
+/* The bucket's key now lies at slot. */
+static inline void kvs_index_move(struct kvs_index *index, uint32_t bucket, uint32_t slot)
+{
+    index->entry[bucket] = (index->entry[bucket] & ~index->slot_mask) | slot;
+}
+
+/* The bucket of key, or KVS_INDEX_NONE. */
+static inline uint32_t kvs_index_find(const struct kvs_index *index, uint64_t key, uint64_t hash,
+                                      struct kvs_keys keys)
+{
+    if (index->n == 0)
+        return KVS_INDEX_NONE;
+    uint32_t mask = index->slot_mask, tag = (uint32_t)hash & ~mask;
+    uint32_t bucket = kvs_index_home(index, hash);
+    for (uint32_t entry; (entry = index->entry[bucket]) != KVS_INDEX_NONE;) {
+        if ((entry & ~mask) == tag && kvs_index_key(keys, entry & mask) == key)
+            return bucket;
+        if (++bucket == index->n_bucket)
+            bucket = 0;
+    }
+    return KVS_INDEX_NONE;
+}
+
+/* Adds a key that is not there; kvs_index_reserve made room. */
+static inline void kvs_index_add(struct kvs_index *index, uint64_t hash, uint32_t slot)
+{
+    assert(index->n < index->n_max && slot < index->slot_mask);
+    uint32_t bucket = kvs_index_home(index, hash);
+    while (index->entry[bucket] != KVS_INDEX_NONE)
+        if (++bucket == index->n_bucket)
+            bucket = 0;
+    index->entry[bucket] = ((uint32_t)hash & ~index->slot_mask) | slot;
+    index->n++;
+}
+
+/* Empties a bucket and shifts back what its entry had displaced. */
+static inline void kvs_index_del(struct kvs_index *index, uint32_t hole, struct kvs_keys keys)
+{
+    uint32_t n = index->n_bucket;
+    for (uint32_t at = hole;;) {
+        if (++at == n)
+            at = 0;
+        uint32_t entry = index->entry[at];
+        if (entry == KVS_INDEX_NONE)
+            break;
+        uint64_t key = kvs_index_key(keys, entry & index->slot_mask);
+        uint32_t home = kvs_index_home(index, kvs_index_hash(key));
+        uint32_t from_home = at >= home ? at - home : at + n - home;
+        uint32_t from_hole = at >= hole ? at - hole : at + n - hole;
+        if (from_home >= from_hole) {
+            index->entry[hole] = entry;
+            hole = at;
+        }
+    }
+    index->entry[hole] = KVS_INDEX_NONE;
+    index->n--;
+}
+
+/*
+ * Room for n entries, with slots below 2 * n. Grows by half at least, to a load of 0.7 at most.
+ * false: no memory, or over 2^28 entries; nothing changed then.
+ */
+static inline bool kvs_index_reserve(struct kvs_index *index, uint32_t n, struct kvs_keys keys)
+{
+    if (n <= index->n_max)
+        return true;
+    struct kvs_index grown = {.n_max = index->n_max + index->n_max / 2};
+    if (grown.n_max < n)
+        grown.n_max = n;
+    if (grown.n_max < 64)
+        grown.n_max = 64;
+    if (grown.n_max > 1u << 28)
+        return false;
+    grown.n_bucket = grown.n_max + grown.n_max / 7 * 3 + 3;
+    grown.slot_mask = UINT32_MAX >> __builtin_clz(2 * grown.n_max);
+    grown.entry = malloc(grown.n_bucket * sizeof *grown.entry);
+    if (!grown.entry)
+        return false;
+    memset(grown.entry, 0xff, grown.n_bucket * sizeof *grown.entry);
+    for (uint32_t bucket = 0; bucket < index->n_bucket; bucket++)
+        if (index->entry[bucket] != KVS_INDEX_NONE) {
+            uint32_t slot = kvs_index_slot(index, bucket);
+            kvs_index_add(&grown, kvs_index_hash(kvs_index_key(keys, slot)), slot);
+        }
+    free(index->entry);
+    *index = grown;
+    return true;
+}
+
+#endif
