@@ -1,0 +1,96 @@
+/*
+ * tables.h - from a cost model and the pieces of a prompt to a plan problem.
+ *
+ * A prompt is a row of pieces: resident in HBM, cached behind a route, or absent. The recompute
+ * menu is nested sets of whole blocks, the first ones on routes. What is rounded to nanoseconds is
+ * rounded per layer. kvs_tables holds what all prompts share, kvs_tables_inst one prompt's tables,
+ * to be used again for the next.
+ */
+#ifndef KVS_TABLES_H
+#define KVS_TABLES_H
+
+#include "model/cost.h"
+#include "plan.h"
+
+#define KVS_AT_HBM (-1)  /* resident: nothing to load */
+#define KVS_AT_NONE (-2) /* absent: a hole, or the new tokens at the end */
+
+/* In prompt order. On a route: one piece a block. */
+struct kvs_piece {
+    uint32_t n_tok;
+    int32_t where; /* KVS_AT_HBM, KVS_AT_NONE, or the index of a route */
+};
+
+/* One hop of a route. */
+struct kvs_table_hop {
+    const struct kvs_hw_link *link;
+    double share; /* part of a replica's bytes that crosses this one link: 1, or 1/tp for a link of
+                     each GPU */
+};
+
+struct kvs_table_route {
+    uint32_t n_hop;
+    struct kvs_table_hop hop[KVS_MAX_HOP]; /* storage side first */
+};
+
+/* A compression level; level 0 is raw: ratios 1, no decoding, no distortion. */
+struct kvs_table_level {
+    const char *name;
+    double k_ratio, v_ratio;   /* bytes, relative to raw */
+    double decode_bytes_per_s; /* of raw bytes produced; 0: nothing to decode */
+    int64_t distortion;        /* of a layer loaded whole; a part counts its share of tokens */
+};
+
+struct kvs_tables_config {
+    const struct kvs_model *model;
+    const struct kvs_cost *cost; /* of that model */
+    uint32_t n_route;
+    const struct kvs_table_route *route; /* [n_route] */
+    uint32_t chunk_tok;                  /* of a prefill chunk */
+    uint32_t n_frac;                     /* fractions i / (n_frac - 1); at least 2 */
+    double descriptors;                  /* per block and layer */
+    uint32_t n_level;
+    const struct kvs_table_level *level; /* [n_level] */
+    int64_t budget;                      /* of distortion */
+};
+
+struct kvs_tables; /* from kvs_tables_new, ended by kvs_tables_free; borrows what config names */
+struct kvs_tables_inst; /* from kvs_tables_inst_new, ended by kvs_tables_inst_free */
+
+/* KVS_ERR_RANGE if a count is above what plan.h allows, or 0 where one is needed. */
+KVS_MUST_CHECK enum kvs_code kvs_tables_new(const struct kvs_tables_config *config,
+                                            struct kvs_tables **tables, struct kvs_err *err);
+void kvs_tables_free(struct kvs_tables *tables); /* accepts NULL; instances go first */
+struct kvs_tables_inst *kvs_tables_inst_new(const struct kvs_tables *tables); /* NULL: no memory */
+void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /* accepts NULL */
+
+/*
+ * The problem of one prompt; it borrows from inst until the next build. Fraction i recomputes the
+ * shortest row of blocks on routes, from the first on, with at least frac[i] of their tokens N.
+ *
+ *     io       slowest hop's time for the blocks of the route that are left (kvs_link_s)
+ *     io_start sum of the hops' latencies; 0 if the route holds nothing of this prompt
+ *     full, kv the recomputed set as one sequence in one pass; each token sees all before it
+ *     post     the first chunk of the absent tokens; at fraction 1, its marginal cost in one pass
+ *              with the recomputed set
+ *     head     the later chunks, each its own pass, embedding and logits of one row
+ *
+ * A layer with a sliding window loads only blocks that the first absent token's window reaches. A
+ * hole before recomputed blocks is charged with the absent tokens, in post and head. Where nothing
+ * lies on a route, n_route is 0 and all fractions are equal; routes after the last used are left
+ * out.
+ */
+void kvs_tables_build(const struct kvs_tables *tables, struct kvs_tables_inst *inst,
+                      const struct kvs_piece *piece, uint32_t n_piece,
+                      struct kvs_plan_problem *problem);
+
+/* Of the prompt built last. */
+uint32_t kvs_tables_route_tok(const struct kvs_tables_inst *inst); /* N: tokens on routes */
+uint32_t kvs_tables_recompute_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
+uint32_t kvs_tables_first_tok(const struct kvs_tables_inst *inst); /* absent, in the first chunk */
+/* Bytes of one layer of a class that a route brings at fraction i and level q, all ranks together.
+ */
+double kvs_tables_load_bytes(const struct kvs_tables_inst *inst, uint32_t route, uint32_t class_i,
+                             uint32_t frac_i, uint32_t level);
+
+#endif
