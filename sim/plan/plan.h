@@ -75,7 +75,12 @@ struct kvs_plan_scratch; /* working memory of planners; from kvs_plan_scratch_ne
 /* A policy: one file plan_NAME.c and one line of plan_list.h. */
 struct kvs_planner_ops {
     const char *name;
-    const char *help; /* one line: what it decides, and its source */
+    const char *help;   /* one line: what it decides, and its source */
+    bool never_loads;   /* stored KV is of no use to it: the simulator keeps none outside HBM */
+    bool may_recompute; /* recomputing all is among its choices; the simulator then also weighs it
+                           without the routes' start, which a plan that loads nothing need not wait
+                           for */
+    bool ends_only;     /* looks at the first and the last fraction only */
     /*
      * Writes a plan within the staircase and, where it can, the budget; eval is kvs_plan_eval's of
      * it. lower_bound_ns: a proven bound on every feasible plan's T, or INT64_MIN if the policy

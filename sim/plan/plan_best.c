@@ -22,5 +22,6 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
 const struct kvs_planner_ops kvs_planner_best = {
     .name = "best",
     .help = "the fastest of recompute, load, token-split and layer-split",
+    .may_recompute = true,
     .plan = plan,
 };

@@ -24,5 +24,7 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
 const struct kvs_planner_ops kvs_planner_layer_split = {
     .name = "layer-split",
     .help = "recompute the lower layers, load the upper ones (CacheFlow's layer mode)",
+    .may_recompute = true,
+    .ends_only = true,
     .plan = plan,
 };

@@ -23,5 +23,6 @@ const struct kvs_planner_ops kvs_planner_load = {
     .name = "load",
     .help = "load all that is cached, layer by layer, at the best level within the budget "
             "(LMCache, vLLM offload, HiCache)",
+    .ends_only = true,
     .plan = plan,
 };

@@ -20,5 +20,8 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
 const struct kvs_planner_ops kvs_planner_recompute = {
     .name = "recompute",
     .help = "compute every token again: plain prefill",
+    .never_loads = true,
+    .may_recompute = true,
+    .ends_only = true,
     .plan = plan,
 };

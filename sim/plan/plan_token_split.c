@@ -23,5 +23,6 @@ const struct kvs_planner_ops kvs_planner_token_split = {
     .name = "token-split",
     .help = "recompute the first tokens, load the rest, the same split in every layer (Cake's "
             "static optimum)",
+    .may_recompute = true,
     .plan = plan,
 };
