@@ -105,7 +105,7 @@ lint:
 	@sh tests/floors.sh
 	@clang-format --dry-run -Werror $(LINT_SRC)
 	@printf '%s\n' $(ALL_SRC) | xargs -P 2 -n 6 clang-tidy --quiet --extra-arg=-std=c11 \
-	    $(foreach flag,-D_GNU_SOURCE -Isim -I. -DKVS_VERSION="" -DKVS_DATADIR="" $(PKG_CFLAGS),--extra-arg=$(flag)) 2>/dev/null
+	    $(foreach flag,-D_GNU_SOURCE -Isim -I. -DKVS_VERSION=\"\" -DKVS_DATADIR=\"\" $(PKG_CFLAGS),--extra-arg=$(flag)) 2>/dev/null
 	@echo "lint: clean"
 
 format:

@@ -7,16 +7,36 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What came from a file is shown on a terminal: no control bytes, no torn UTF-8 at the cut. */
+static void make_printable(char *msg, size_t room, int n_wanted)
+{
+    for (char *c = msg; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = *c == '\n' || *c == '\t' ? ' ' : '?';
+    if (n_wanted < 0 || (size_t)n_wanted < room)
+        return;
+    size_t cut = room - 1 - strlen("...");
+    while (cut > 0 && ((unsigned char)msg[cut] & 0xc0) == 0x80)
+        cut--;
+    memcpy(msg + cut, "...", sizeof "...");
+}
+
 enum kvs_code kvs_fail(struct kvs_err *err, enum kvs_code code, const char *fmt, ...)
 {
     if (err && err->code == KVS_OK) {
         va_list args;
         va_start(args, fmt);
-        vsnprintf(err->msg, sizeof err->msg, fmt, args);
+        int n = vsnprintf(err->msg, sizeof err->msg, fmt, args);
         va_end(args);
+        make_printable(err->msg, sizeof err->msg, n);
         err->code = code;
     }
     return code;
+}
+
+enum kvs_code kvs_nomem(struct kvs_err *err)
+{
+    return kvs_fail(err, KVS_ERR_NOMEM, "not enough memory");
 }
 
 int kvs_exit_status(enum kvs_code code)
@@ -91,4 +111,27 @@ const char *kvs_nearest(const char *word, const char *const *names, unsigned n)
         }
     }
     return best;
+}
+
+/* snprintf at *at, which moves on; stays at the end once buf is full. */
+static void append(char *buf, size_t room, size_t *at, const char *a, const char *b)
+{
+    int n = snprintf(buf + *at, room - *at, "%s%s", a, b);
+    *at = n < 0 || (size_t)n >= room - *at ? room - 1 : *at + (size_t)n;
+}
+
+char *kvs_known(char *buf, size_t room, const char *word, const char *const *names, unsigned n)
+{
+    const char *near = kvs_nearest(word, names, n);
+    size_t at = 0;
+    buf[0] = '\0';
+    append(buf, room, &at, "; ", "");
+    if (near) {
+        append(buf, room, &at, "did you mean \"", near);
+        append(buf, room, &at, "\"? ", "");
+    }
+    append(buf, room, &at, "known: ", n ? names[0] : "none");
+    for (unsigned i = 1; i < n; i++)
+        append(buf, room, &at, ", ", names[i]);
+    return buf;
 }

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct kvs_arena;
 struct kvs_doc; /* from kvs_doc_open or kvs_doc_parse, ended by kvs_doc_free */
 
 struct kvs_json {
@@ -33,12 +34,15 @@ KVS_MUST_CHECK enum kvs_code kvs_doc_parse(const char *name, const char *text, s
 void kvs_doc_free(struct kvs_doc *doc);
 struct kvs_json kvs_doc_root(const struct kvs_doc *doc);
 const char *kvs_doc_file(const struct kvs_doc *doc);
+/* Memory that goes with the document: paths, and what is made of its text. */
+struct kvs_arena *kvs_doc_arena(const struct kvs_doc *doc);
 
 /*
  * Sets the value at a path ("cluster.replicas", "tiers[0].capacity", "compare") to the JSON text
  * value; missing objects on the way are made, missing array elements are an error (one past the end
- * appends). For --set. KVS_ERR_PARSE if value is not JSON, KVS_ERR_ARG if the path can't be
- * followed.
+ * appends). A key with odd characters is written ["a.b"]. For --set: messages begin with it. After
+ * an error the document is as it was; after success earlier nodes are void. KVS_ERR_PARSE if value
+ * is not JSON, KVS_ERR_ARG if the path can't be followed.
  */
 KVS_MUST_CHECK enum kvs_code kvs_doc_set(struct kvs_doc *doc, const char *path, const char *value,
                                          struct kvs_err *err);
@@ -55,6 +59,13 @@ size_t kvs_json_size(struct kvs_json array_or_object); /* 0 if absent */
 enum kvs_code kvs_json_fail(struct kvs_json node, struct kvs_err *err, enum kvs_code code,
                             const char *fmt, ...) KVS_PRINTF(4, 5);
 
+/* What was found, for messages: "\"5 XB\"", "1.5", "an array"; into buf where it must. */
+#define KVS_JSON_TEXT_MAX 80
+const char *kvs_json_text(struct kvs_json node, char buf[KVS_JSON_TEXT_MAX]);
+/* Fails with "found <what>, want <want>", or with "missing; want <want>" if node is absent. */
+enum kvs_code kvs_json_want(struct kvs_json node, struct kvs_err *err, enum kvs_code code,
+                            const char *want);
+
 /* Typed reads; wrong type: "FILE: PATH: found <what>, want <what>". Absent: "missing; want <what>".
  */
 KVS_MUST_CHECK enum kvs_code kvs_json_object(struct kvs_json node, struct kvs_err *err);
@@ -66,6 +77,8 @@ KVS_MUST_CHECK enum kvs_code kvs_json_i64(struct kvs_json node, int64_t min, int
                                           int64_t *value, struct kvs_err *err);
 KVS_MUST_CHECK enum kvs_code kvs_json_double(struct kvs_json node, double min, double max,
                                              double *value, struct kvs_err *err);
+/* The value of a whole number: 3, and 3.0 or 1e12 too, up to 2^53. false: it is none. */
+bool kvs_json_whole(struct kvs_json node, int64_t *value);
 /* Every key of object is among names, else "unknown key "x"; did you mean "y"?" with all known
  * keys. */
 KVS_MUST_CHECK enum kvs_code kvs_json_only(struct kvs_json object, const char *const *names,

@@ -21,7 +21,8 @@ enum kvs_opt_type {
     KVS_OPT_TIME,   /* double, seconds */
     KVS_OPT_STR,    /* const char *, borrowed from the document or argv; NULL if not given */
     KVS_OPT_ENUM,   /* int, an index of names */
-    KVS_OPT_LIST,   /* struct kvs_strs; JSON: array of strings; command line: a,b,c or repeated */
+    KVS_OPT_LIST,   /* struct kvs_strs; JSON: array of strings; command line: a,b,c (split where it
+                       stands) or repeated; a default is one name */
     KVS_OPT_NODE,   /* struct kvs_json as it stands (an object or array read by its own table); JSON
                        only */
 };
@@ -31,8 +32,11 @@ struct kvs_strs {
     const char *v[64];
 };
 
-/* def: as a user would type it; NULL: required (or, for STR, LIST and NODE: may be absent; see
- * required). */
+/*
+ * def: as a user would type it; NULL: required (or, for STR, LIST and NODE: may be absent; see
+ * required; a FLAG of a command line is then false). min and max count in the base unit; a max of
+ * 2^63 or more is none.
+ */
 struct kvs_opt {
     const char *key;
     enum kvs_opt_type type;
@@ -55,7 +59,9 @@ KVS_MUST_CHECK enum kvs_code kvs_opt_json(const struct kvs_opt *table, unsigned 
 
 /*
  * Reads argv[1..argc) into *out: --key value, --key=value, -k value, flags; "--" ends options. What
- * is no option is positional and lands in pos. --help and -h set *help and end the parse.
+ * is no option is positional and lands in pos (NULL: none allowed). --help and -h set *help and end
+ * the parse. The last of a repeated option counts. Every failure is KVS_ERR_ARG, which main prints
+ * behind the subcommand's name: "--sed: unknown option; did you mean --seed?".
  */
 KVS_MUST_CHECK enum kvs_code kvs_opt_argv(const struct kvs_opt *table, unsigned n, int argc,
                                           char *const *argv, void *out, struct kvs_strs *pos,

@@ -1,0 +1,525 @@
+#include "json.h"
+
+#include "arena.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEPTH_MAX 64
+
+struct kvs_doc {
+    char *file;
+    json_t *root;
+    struct kvs_arena *arena; /* paths */
+};
+
+/* --- reading --- */
+
+static bool too_deep(const json_t *v, int depth)
+{
+    const char *key;
+    size_t i;
+    json_t *item;
+    if (depth > DEPTH_MAX)
+        return true;
+    json_array_foreach(v, i, item)
+    {
+        if (too_deep(item, depth + 1))
+            return true;
+    }
+    /* json_object_foreach wants a json_t that is not const, to delete from; nothing is deleted */
+    json_t *object = (json_t *)v;
+    json_object_foreach(object, key, item)
+    {
+        if (too_deep(item, depth + 1))
+            return true;
+    }
+    return false;
+}
+
+static json_t *load(const char *name, const char *text, size_t n_byte, struct kvs_err *err)
+{
+    json_error_t error;
+    json_t *root = json_loadb(text, n_byte, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!root) {
+        enum json_error_code code = json_error_code(&error);
+        if (code == json_error_out_of_memory)
+            kvs_nomem(err);
+        else
+            kvs_fail(err, KVS_ERR_PARSE, "%s:%d:%d: %s%s", name, error.line, error.column,
+                     code == json_error_numeric_overflow ? "a number does not fit 64 bits: " : "",
+                     error.text);
+        return NULL;
+    }
+    if (too_deep(root, 0)) {
+        kvs_fail(err, KVS_ERR_PARSE, "%s: deeper than %d levels", name, DEPTH_MAX);
+        json_decref(root);
+        return NULL;
+    }
+    return root;
+}
+
+enum kvs_code kvs_doc_parse(const char *name, const char *text, size_t n_byte, struct kvs_doc **out,
+                            struct kvs_err *err)
+{
+    struct kvs_err local = {0};
+    struct kvs_doc *doc = calloc(1, sizeof *doc);
+    *out = NULL;
+    if (!doc)
+        return kvs_nomem(err);
+    doc->arena = kvs_arena_new();
+    doc->file = strdup(name);
+    if (!doc->arena || !doc->file)
+        kvs_nomem(&local);
+    else
+        doc->root = load(name, text, n_byte, &local);
+    if (!doc->root) {
+        kvs_doc_free(doc);
+        return kvs_fail(err, local.code, "%s", local.msg);
+    }
+    *out = doc;
+    return KVS_OK;
+}
+
+/* The whole of file in fresh memory; NULL: see errno. */
+static char *read_all(FILE *file, size_t *n_byte)
+{
+    size_t room = 0;
+    char *text = NULL;
+    *n_byte = 0;
+    do {
+        if (*n_byte == room) {
+            room = room ? room * 2 : 16384;
+            char *more = realloc(text, room);
+            if (!more) {
+                free(text);
+                return NULL;
+            }
+            text = more;
+        }
+        *n_byte += fread(text + *n_byte, 1, room - *n_byte, file);
+    } while (!feof(file) && !ferror(file));
+    if (ferror(file)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+enum kvs_code kvs_doc_open(const char *name, struct kvs_doc **doc, struct kvs_err *err)
+{
+    size_t n_byte;
+    *doc = NULL;
+    FILE *file = fopen(name, "rbe");
+    if (!file)
+        return kvs_fail(err, KVS_ERR_IO, "%s: %s", name, strerror(errno));
+    errno = 0;
+    char *text = read_all(file, &n_byte);
+    int error = errno;
+    (void)fclose(file); /* was only read */
+    if (!text && error == ENOMEM)
+        return kvs_nomem(err);
+    if (!text)
+        return kvs_fail(err, KVS_ERR_IO, "%s: %s", name, strerror(error));
+    enum kvs_code code = kvs_doc_parse(name, text, n_byte, doc, err);
+    free(text);
+    return code;
+}
+
+void kvs_doc_free(struct kvs_doc *doc)
+{
+    if (!doc)
+        return;
+    json_decref(doc->root);
+    kvs_arena_free(doc->arena);
+    free(doc->file);
+    free(doc);
+}
+
+struct kvs_json kvs_doc_root(const struct kvs_doc *doc)
+{
+    return (struct kvs_json){.v = doc->root, .doc = doc, .path = ""};
+}
+
+const char *kvs_doc_file(const struct kvs_doc *doc)
+{
+    return doc->file;
+}
+
+struct kvs_arena *kvs_doc_arena(const struct kvs_doc *doc)
+{
+    return doc->arena;
+}
+
+char *kvs_doc_dump(const struct kvs_doc *doc)
+{
+    return json_dumps(doc->root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_ENCODE_ANY);
+}
+
+/* --- walking --- */
+
+static bool plain_key(const char *key)
+{
+    for (const char *c = key; *c; c++)
+        if (!isalnum((unsigned char)*c) && *c != '_' && *c != '-')
+            return false;
+    return *key != '\0';
+}
+
+/* path.key, or path["key"] where key is not plain. */
+static const char *key_path(struct kvs_json object, const char *key)
+{
+    size_t n_path = strlen(object.path), n_key = strlen(key);
+    char *path = kvs_arena_alloc(object.doc->arena, n_path + 2 * n_key + 5, 1);
+    if (!path)
+        return "(no memory for the path)";
+    char *to = stpcpy(path, object.path);
+    if (plain_key(key)) {
+        if (n_path)
+            *to++ = '.';
+        stpcpy(to, key);
+        return path;
+    }
+    *to++ = '[';
+    *to++ = '"';
+    for (const char *c = key; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            *to++ = '\\';
+        *to++ = *c;
+    }
+    *to++ = '"';
+    *to = ']';
+    return path;
+}
+
+struct kvs_json kvs_json_get(struct kvs_json object, const char *key)
+{
+    return (struct kvs_json){
+        .v = json_object_get(object.v, key), .doc = object.doc, .path = key_path(object, key)};
+}
+
+struct kvs_json kvs_json_at(struct kvs_json array, size_t index)
+{
+    size_t room = strlen(array.path) + 24;
+    char *path = kvs_arena_alloc(array.doc->arena, room, 1);
+    if (path)
+        snprintf(path, room, "%s[%zu]", array.path, index);
+    return (struct kvs_json){.v = json_array_get(array.v, index),
+                             .doc = array.doc,
+                             .path = path ? path : "(no memory for the path)"};
+}
+
+size_t kvs_json_size(struct kvs_json node)
+{
+    return json_is_array(node.v) ? json_array_size(node.v) : json_object_size(node.v);
+}
+
+/* --- messages --- */
+
+enum kvs_code kvs_json_fail(struct kvs_json node, struct kvs_err *err, enum kvs_code code,
+                            const char *fmt, ...)
+{
+    char msg[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(msg, sizeof msg, fmt, args);
+    va_end(args);
+    return kvs_fail(err, code, "%s: %s: %s", node.doc->file, *node.path ? node.path : "(root)",
+                    msg);
+}
+
+const char *kvs_json_text(struct kvs_json node, char buf[KVS_JSON_TEXT_MAX])
+{
+    switch (node.v ? json_typeof(node.v) : JSON_NULL) {
+    case JSON_STRING:
+        snprintf(buf, KVS_JSON_TEXT_MAX, "\"%.60s%s\"", json_string_value(node.v),
+                 json_string_length(node.v) > 60 ? "..." : "");
+        break;
+    case JSON_INTEGER:
+        snprintf(buf, KVS_JSON_TEXT_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(node.v));
+        break;
+    case JSON_REAL:
+        snprintf(buf, KVS_JSON_TEXT_MAX, "%.15g", json_real_value(node.v));
+        break;
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_TRUE:
+        return "true";
+    case JSON_FALSE:
+        return "false";
+    case JSON_NULL:
+        return node.v ? "null" : "nothing";
+    }
+    return buf;
+}
+
+enum kvs_code kvs_json_want(struct kvs_json node, struct kvs_err *err, enum kvs_code code,
+                            const char *want)
+{
+    char found[KVS_JSON_TEXT_MAX];
+    if (!node.v)
+        return kvs_json_fail(node, err, KVS_ERR_PARSE, "missing; want %s", want);
+    return kvs_json_fail(node, err, code, "found %s, want %s", kvs_json_text(node, found), want);
+}
+
+/* --- typed reads --- */
+
+enum kvs_code kvs_json_object(struct kvs_json node, struct kvs_err *err)
+{
+    return json_is_object(node.v) ? KVS_OK : kvs_json_want(node, err, KVS_ERR_PARSE, "an object");
+}
+
+enum kvs_code kvs_json_array(struct kvs_json node, struct kvs_err *err)
+{
+    return json_is_array(node.v) ? KVS_OK : kvs_json_want(node, err, KVS_ERR_PARSE, "an array");
+}
+
+enum kvs_code kvs_json_str(struct kvs_json node, const char **text, struct kvs_err *err)
+{
+    *text = json_string_value(node.v);
+    return *text ? KVS_OK : kvs_json_want(node, err, KVS_ERR_PARSE, "a string");
+}
+
+enum kvs_code kvs_json_bool(struct kvs_json node, bool *value, struct kvs_err *err)
+{
+    *value = json_is_true(node.v);
+    return json_is_boolean(node.v) ? KVS_OK
+                                   : kvs_json_want(node, err, KVS_ERR_PARSE, "true or false");
+}
+
+bool kvs_json_whole(struct kvs_json node, int64_t *value)
+{
+    *value = 0;
+    if (json_is_integer(node.v)) {
+        *value = json_integer_value(node.v);
+        return true;
+    }
+    double real = json_real_value(node.v); /* 0 if it is no real */
+    if (!json_is_real(node.v) || fabs(real) > 0x1p53 || real != floor(real))
+        return false;
+    *value = (int64_t)real;
+    return true;
+}
+
+enum kvs_code kvs_json_i64(struct kvs_json node, int64_t min, int64_t max, int64_t *value,
+                           struct kvs_err *err)
+{
+    char want[96] = "a whole number";
+    bool whole = kvs_json_whole(node, value);
+    if (whole && *value >= min && *value <= max)
+        return KVS_OK;
+    *value = 0;
+    if (max < INT64_MAX)
+        snprintf(want, sizeof want, "a whole number in %" PRId64 "..%" PRId64, min, max);
+    else if (min > INT64_MIN)
+        snprintf(want, sizeof want, "a whole number from %" PRId64 " up", min);
+    return kvs_json_want(node, err, whole ? KVS_ERR_RANGE : KVS_ERR_PARSE, want);
+}
+
+enum kvs_code kvs_json_double(struct kvs_json node, double min, double max, double *value,
+                              struct kvs_err *err)
+{
+    char want[96] = "a number";
+    bool number = json_is_number(node.v);
+    *value = json_number_value(node.v);
+    if (number && *value >= min && *value <= max)
+        return KVS_OK;
+    *value = 0;
+    if (isfinite(max))
+        snprintf(want, sizeof want, "a number in %.15g..%.15g", min, max);
+    else if (isfinite(min))
+        snprintf(want, sizeof want, "a number from %.15g up", min);
+    return kvs_json_want(node, err, number ? KVS_ERR_RANGE : KVS_ERR_PARSE, want);
+}
+
+enum kvs_code kvs_json_only(struct kvs_json object, const char *const *names, unsigned n,
+                            struct kvs_err *err)
+{
+    const char *key;
+    json_t *item, *v = (json_t *)object.v; /* as in too_deep */
+    json_object_foreach(v, key, item)
+    {
+        unsigned i = 0;
+        while (i < n && strcmp(names[i], key) != 0)
+            i++;
+        if (i == n) {
+            char known[400];
+            return kvs_json_fail(kvs_json_get(object, key), err, KVS_ERR_PARSE, "unknown key%s",
+                                 kvs_known(known, sizeof known, key, names, n));
+        }
+    }
+    return KVS_OK;
+}
+
+/* --- --set --- */
+
+/* One step of a path: a key, or an index. */
+struct step {
+    char key[256];
+    size_t index;
+    bool is_index;
+};
+
+/* ["..."] with \" and \\, from behind the opening quote. NULL: not closed, or too long. */
+static const char *read_quoted(const char *at, struct step *step)
+{
+    size_t n = 0;
+    for (; *at && *at != '"'; at++) {
+        if (*at == '\\' && at[1])
+            at++;
+        if (n + 1 >= sizeof step->key)
+            return NULL;
+        step->key[n++] = *at;
+    }
+    step->key[n] = '\0';
+    return at[0] == '"' && at[1] == ']' ? at + 2 : NULL;
+}
+
+static const char *read_index(const char *at, struct step *step)
+{
+    step->is_index = true;
+    if (!isdigit((unsigned char)*at))
+        return NULL;
+    for (; isdigit((unsigned char)*at); at++) {
+        if (step->index > 1u << 24)
+            return NULL;
+        step->index = step->index * 10 + (size_t)(*at - '0');
+    }
+    return *at == ']' ? at + 1 : NULL;
+}
+
+static const char *read_key(const char *at, struct step *step)
+{
+    size_t n = strcspn(at, ".[");
+    if (n == 0 || n >= sizeof step->key)
+        return NULL;
+    memcpy(step->key, at, n);
+    step->key[n] = '\0';
+    return at + n;
+}
+
+/* Reads a step at *at and moves behind it. false: not a path. */
+static bool next_step(const char **at, bool first, struct step *step)
+{
+    const char *c = *at;
+    *step = (struct step){0};
+    if (c[0] == '[' && c[1] == '"')
+        c = read_quoted(c + 2, step);
+    else if (c[0] == '[')
+        c = read_index(c + 1, step);
+    else if (first || *c == '.')
+        c = read_key(c + !first, step);
+    else
+        c = NULL;
+    *at = c;
+    return c != NULL;
+}
+
+/* What stands at step in container, NULL if nothing. false: it can't be asked there. */
+static bool look(const json_t *container, const struct step *step, json_t **found)
+{
+    *found = NULL;
+    if (step->is_index) {
+        *found = json_array_get(container, step->index);
+        return json_is_array(container) && step->index <= json_array_size(container);
+    }
+    *found = json_object_get(container, step->key);
+    return json_is_object(container);
+}
+
+/* Takes over value; false: no memory. */
+static bool put(json_t *container, const struct step *step, json_t *value)
+{
+    if (!step->is_index)
+        return json_object_set_new(container, step->key, value) == 0;
+    if (step->index < json_array_size(container))
+        return json_array_set_new(container, step->index, value) == 0;
+    return json_array_append_new(container, value) == 0;
+}
+
+static enum kvs_code set_fail(const char *path, const char *upto, const json_t *container,
+                              const struct step *step, struct kvs_err *err)
+{
+    int n = (int)(upto - path);
+    if (!step->is_index)
+        return kvs_fail(err, KVS_ERR_ARG, "--set %s: %.*s: what holds it is %s, no object", path, n,
+                        path, json_is_array(container) ? "an array" : "a plain value");
+    if (!json_is_array(container))
+        return kvs_fail(err, KVS_ERR_ARG, "--set %s: %.*s: what holds it is no array", path, n,
+                        path);
+    return kvs_fail(err, KVS_ERR_ARG,
+                    "--set %s: %.*s: the array has %zu elements; [%zu] appends one", path, n, path,
+                    json_array_size(container), json_array_size(container));
+}
+
+static json_t *parse_value(const char *path, const char *text, struct kvs_err *err)
+{
+    json_error_t error;
+    json_t *value = json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!value)
+        kvs_fail(err, KVS_ERR_PARSE,
+                 "--set %s: %.80s is no JSON (%s); a text needs its quotes: --set '%s=\"...\"'",
+                 path, text, error.text, path);
+    return value;
+}
+
+/* Sets value, which it takes over, at path below root. */
+static enum kvs_code set_at(json_t *root, const char *path, json_t *value, struct kvs_err *err)
+{
+    json_t *container = root, *found;
+    struct step step;
+    const char *at = path;
+    for (int depth = 0;; depth++) {
+        if (!next_step(&at, depth == 0, &step) || depth >= DEPTH_MAX) {
+            json_decref(value);
+            return kvs_fail(
+                err, KVS_ERR_ARG,
+                "--set %s: no path; want one like cluster.replicas or tiers[0].capacity", path);
+        }
+        if (!look(container, &step, &found)) {
+            json_decref(value);
+            return set_fail(path, at, container, &step, err);
+        }
+        if (*at == '\0')
+            return put(container, &step, value) ? KVS_OK : kvs_nomem(err);
+        if (!found) {
+            found = at[0] == '[' && at[1] != '"' ? json_array() : json_object();
+            if (!found || !put(container, &step, found)) {
+                json_decref(value);
+                return kvs_nomem(err);
+            }
+        }
+        container = found;
+    }
+}
+
+enum kvs_code kvs_doc_set(struct kvs_doc *doc, const char *path, const char *text,
+                          struct kvs_err *err)
+{
+    struct kvs_err local = {0};
+    json_t *value = parse_value(path, text, &local);
+    if (!value)
+        return kvs_fail(err, local.code, "%s", local.msg);
+    json_t *root = json_deep_copy(doc->root); /* a failure leaves the document as it was */
+    if (!root) {
+        json_decref(value);
+        return kvs_nomem(err);
+    }
+    if (set_at(root, path, value, &local) == KVS_OK && too_deep(root, 0))
+        kvs_fail(&local, KVS_ERR_ARG, "--set %s: deeper than %d levels", path, DEPTH_MAX);
+    if (local.code) {
+        json_decref(root);
+        return kvs_fail(err, local.code, "%s", local.msg);
+    }
+    json_decref(doc->root);
+    doc->root = root;
+    return KVS_OK;
+}
