@@ -4,7 +4,18 @@
  * Composed from operators (DESIGN.md, section 3): GEMMs, attention with its position term,
  * operators bound by memory, a launch floor, two all-reduces a layer under TP. Layers of equal
  * shape form a class; costs are asked by class. All times are seconds of one replica (tp GPUs
- * working as one).
+ * working as one), finite, and never fall when tokens or context grow.
+ *
+ *   GEMM of m rows, k x n weights:   launch + max(2 k n (m + half) / (peak eff), bytes / memory)
+ *   attention of q queries a head, each seeing s keys on average (q rows: q heads a KV head):
+ *       launch + compute (rows + half) tail + max(compute (rows + half), memory a key) s
+ *   MoE: the expert GEMMs' rows are active m, half is paid for each expert that is hit, and the
+ *       weights of E (1 - (1 - active / E)^m) distinct experts are read
+ *   all-reduce over tp GPUs:         latency + 2 (tp - 1) / tp bytes / bus rate
+ *
+ * half makes small batches inefficient (tiles half empty, short pipelines), tail charges each query
+ * for the masked part of its diagonal tile and for its tile's start and end. sim/model/README.md
+ * says how well that meets published measurements.
  */
 #ifndef KVS_COST_H
 #define KVS_COST_H
@@ -14,9 +25,17 @@
 
 struct kvs_cost; /* from kvs_cost_new, ended by kvs_cost_free; borrows model and hw */
 
-/* KVS_ERR_RANGE if tp does not divide the heads, or the weights do not fit the GPUs' memory. */
+/*
+ * KVS_ERR_RANGE if tp does not divide the heads, or the weights do not fit the GPUs' memory;
+ * KVS_ERR_ABSENT if hw has no GPU or a figure that is needed is not known.
+ */
 KVS_MUST_CHECK enum kvs_code kvs_cost_new(const struct kvs_model *model, const struct kvs_hw *hw,
                                           uint32_t tp, struct kvs_cost **cost, struct kvs_err *err);
+/* The same for what is only a part of a replica (one layer, a stage): the weights may be too large.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_cost_new_part(const struct kvs_model *model,
+                                               const struct kvs_hw *hw, uint32_t tp,
+                                               struct kvs_cost **cost, struct kvs_err *err);
 void kvs_cost_free(struct kvs_cost *cost); /* accepts NULL */
 uint32_t kvs_cost_n_class(const struct kvs_cost *cost);
 uint32_t kvs_cost_class(const struct kvs_cost *cost, uint32_t layer);
@@ -30,9 +49,17 @@ struct kvs_seg {
 };
 
 /* One whole layer for all segments in one batch: norms, projections, attention, MLP, all-reduces. 0
- * if no token. */
+ * if no token. It is the sum of the three below. */
 double kvs_cost_layer_s(const struct kvs_cost *cost, uint32_t class_i, const struct kvs_seg *seg,
                         uint32_t n_seg);
+/* Its norms, projections, RoPE and MLP for n_tok tokens in all. */
+double kvs_cost_linear_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok);
+/* Its attention. */
+double kvs_cost_attention_s(const struct kvs_cost *cost, uint32_t class_i,
+                            const struct kvs_seg *seg, uint32_t n_seg);
+/* Its two all-reduces of n_tok tokens' hidden states; 0 without TP. */
+double kvs_cost_allreduce_s(const struct kvs_cost *cost, double n_tok);
+
 /* Only the norm and the K and V projections (with RoPE) of n_tok tokens. 0 if no token. */
 double kvs_cost_kv_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok);
 /* Embedding of n_tok tokens, final norm and logits of n_row of them. */
@@ -42,11 +69,28 @@ double kvs_cost_head_s(const struct kvs_cost *cost, double n_tok, double n_row);
  * contexts:
  *
  *     step_s = *fixed_s + *per_context_tok_s * sum of contexts
+ *
+ * Windowed layers count as full: their windows' reads are part of *fixed_s.
  */
 void kvs_cost_decode_s(const struct kvs_cost *cost, double n_seq, double *fixed_s,
                        double *per_context_tok_s);
+/*
+ * Prefill of n_tok tokens behind context_tok, alone, whole model with the head's one row, in chunks
+ * of chunk_tok tokens (0: one chunk): n_tok >= 1.
+ */
+double kvs_cost_prefill_s(const struct kvs_cost *cost, double context_tok, double n_tok,
+                          double chunk_tok);
 /* HBM of one replica left for KV: usable share of all GPUs less weights and activation peak for
- * max_tok tokens a step. */
+ * max_tok tokens a step. Negative if they do not fit. */
 double kvs_cost_kv_room_bytes(const struct kvs_cost *cost, double max_tok);
+
+/*
+ * PP: the layers [*first, *first + *n) of stage stage_i of n_stage <= n_layer; stages differ by one
+ * layer at most, and the last ones, which also compute the head, have the fewer.
+ */
+void kvs_stage_layers(uint32_t n_layer, uint32_t n_stage, uint32_t stage_i, uint32_t *first,
+                      uint32_t *n);
+/* Hidden states of n_tok tokens handed to the next stage: latency + bytes / (tp GPUs' bus rate). */
+double kvs_cost_handover_s(const struct kvs_cost *cost, double n_tok);
 
 #endif
