@@ -30,3 +30,9 @@ enum kvs_code kvs_evict_find(const char *name, const struct kvs_evict_ops **ops,
     return kvs_fail(err, KVS_ERR_ARG, "\"%s\" is no eviction policy; %s \"%s\"", name,
                     near ? "did you mean" : "the first is", near ? near : names[0]);
 }
+
+double kvs_evict_s_per_byte(const struct kvs_block_info *info)
+{
+    double s = info->recompute_s > 0 ? (double)info->recompute_s : 1.0;
+    return s / (double)(info->n_bytes ? info->n_bytes : 1);
+}

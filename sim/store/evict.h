@@ -71,6 +71,10 @@ extern const struct kvs_evict_ops *const kvs_evict_all[];
 KVS_MUST_CHECK enum kvs_code kvs_evict_find(const char *name, const struct kvs_evict_ops **ops,
                                             struct kvs_err *err);
 
+/* Seconds it takes to compute a block again, per byte; a block of unknown cost counts one second.
+ */
+double kvs_evict_s_per_byte(const struct kvs_block_info *info);
+
 /* A doubly linked list through prev and next; a slot is in one list at most. */
 struct kvs_list {
     uint32_t head, tail;

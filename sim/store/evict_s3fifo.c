@@ -65,7 +65,7 @@ static void take(struct kvs_evict *evict, uint32_t slot)
 static void s3fifo_before_insert(struct kvs_evict *evict, uint64_t key)
 {
     struct s3fifo *s3 = evict->state;
-    s3->from_ghost = kvs_ghost_take(&s3->ghost, key);
+    s3->from_ghost = kvs_ghost_take(&s3->ghost, key, NULL);
 }
 
 static void s3fifo_insert(struct kvs_evict *evict, uint32_t slot)
@@ -127,7 +127,7 @@ static void s3fifo_remove(struct kvs_evict *evict, uint32_t slot, enum kvs_leave
     struct s3fifo *s3 = evict->state;
     take(evict, slot);
     if (why == KVS_LEAVE_EVICTED && evict->node[slot].queue == SMALL)
-        kvs_ghost_add(&s3->ghost, evict->node[slot].key, ghost_limit(evict->n_block));
+        kvs_ghost_add(&s3->ghost, evict->node[slot].key, ghost_limit(evict->n_block), NULL);
 }
 
 /* Somebody needed it until now, which is worth a round in the main queue. */

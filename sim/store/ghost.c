@@ -8,8 +8,14 @@ static struct kvs_keys ring_keys(const struct kvs_ghost *ghost)
 void kvs_ghost_free(struct kvs_ghost *ghost)
 {
     free(ghost->key);
+    free(ghost->note);
     free(ghost->index.entry);
     *ghost = (struct kvs_ghost){0};
+}
+
+static void *note_at(const struct kvs_ghost *ghost, uint32_t at)
+{
+    return ghost->note + at * ghost->note_bytes;
 }
 
 static uint32_t place(const struct kvs_ghost *ghost, uint32_t i)
@@ -32,6 +38,8 @@ static void move(struct kvs_ghost *ghost, uint32_t from, uint32_t to)
 {
     uint32_t bucket = live_bucket(ghost, from);
     ghost->key[to] = ghost->key[from];
+    if (ghost->note_bytes)
+        memmove(note_at(ghost, to), note_at(ghost, from), ghost->note_bytes);
     if (bucket != KVS_INDEX_NONE)
         kvs_index_move(&ghost->index, bucket, to);
 }
@@ -60,6 +68,12 @@ bool kvs_ghost_grow(struct kvs_ghost *ghost, uint32_t n)
     if (!key)
         return false;
     ghost->key = key;
+    if (ghost->note_bytes) {
+        char *note = realloc(ghost->note, size * ghost->note_bytes);
+        if (!note)
+            return false;
+        ghost->note = note;
+    }
     if (ghost->n_used > ghost->size - ghost->first) { /* it wraps: open the gap in the middle */
         for (uint32_t at = ghost->size; at-- > ghost->first;)
             move(ghost, at, at + more);
@@ -78,7 +92,7 @@ static void forget_oldest(struct kvs_ghost *ghost)
     ghost->n_used--;
 }
 
-void kvs_ghost_add(struct kvs_ghost *ghost, uint64_t key, uint32_t limit)
+void kvs_ghost_add(struct kvs_ghost *ghost, uint64_t key, uint32_t limit, const void *note)
 {
     while (ghost->index.n > 0 && ghost->index.n >= limit)
         forget_oldest(ghost);
@@ -88,14 +102,18 @@ void kvs_ghost_add(struct kvs_ghost *ghost, uint64_t key, uint32_t limit)
         squeeze(ghost);
     uint32_t at = place(ghost, ghost->n_used++);
     ghost->key[at] = key;
+    if (ghost->note_bytes)
+        memcpy(note_at(ghost, at), note, ghost->note_bytes);
     kvs_index_add(&ghost->index, kvs_index_hash(key), at);
 }
 
-bool kvs_ghost_take(struct kvs_ghost *ghost, uint64_t key)
+bool kvs_ghost_take(struct kvs_ghost *ghost, uint64_t key, void *note)
 {
     uint32_t bucket = kvs_index_find(&ghost->index, key, kvs_index_hash(key), ring_keys(ghost));
     if (bucket == KVS_INDEX_NONE)
         return false;
+    if (ghost->note_bytes)
+        memcpy(note, note_at(ghost, kvs_index_slot(&ghost->index, bucket)), ghost->note_bytes);
     kvs_index_del(&ghost->index, bucket, ring_keys(ghost));
     return true;
 }
