@@ -90,6 +90,20 @@ static void unknown_name_is_met_with_the_known_ones(void **state)
     assert_string_equal(err.msg, "thing \"x\" is not known; known: none");
 }
 
+static void any_file_is_found_by_its_place(void **state)
+{
+    struct kvs_err err = {0};
+    char *path, want[128];
+    (void)state;
+    assert_int_equal(kvs_data_file("things/beta.json", &path, NULL), KVS_OK);
+    snprintf(want, sizeof want, "%s/things/beta.json", root);
+    assert_string_equal(path, want);
+    free(path);
+    assert_int_equal(kvs_data_file("things/none.gp", &path, &err), KVS_ERR_ABSENT);
+    assert_null(path);
+    assert_memory_equal(err.msg, "things/none.gp is not there", 27);
+}
+
 static void relative_paths_start_at_the_document(void **state)
 {
     static const struct {
@@ -115,6 +129,7 @@ int main(void)
         cmocka_unit_test(names_are_sorted_json_stems),
         cmocka_unit_test(name_finds_its_file_and_path_stays),
         cmocka_unit_test(unknown_name_is_met_with_the_known_ones),
+        cmocka_unit_test(any_file_is_found_by_its_place),
         cmocka_unit_test(relative_paths_start_at_the_document),
     };
     return cmocka_run_group_tests_name("data", tests, make_root, drop_root);

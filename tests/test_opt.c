@@ -273,6 +273,25 @@ static void wrong_command_lines_are_named_exactly(void **state)
     }
 }
 
+static void many_keeps_each_value_whole(void **state)
+{
+    struct {
+        struct kvs_strs sets;
+    } c;
+    static const struct kvs_opt many[] = {
+        {"set", KVS_OPT_MANY, 0, NULL, 0, 0, "settings", NULL, false, 0},
+    };
+    char argv[][16] = {"x", "--set", "a=[1,2]", "--set=b=\"c\""};
+    char *const v[] = {argv[0], argv[1], argv[2], argv[3]};
+    struct kvs_err err = {0};
+    bool help;
+    (void)state;
+    assert_int_equal(kvs_opt_argv(many, 1, 4, v, &c, NULL, &help, &err), KVS_OK);
+    assert_int_equal(c.sets.n, 2);
+    assert_string_equal(c.sets.v[0], "a=[1,2]");
+    assert_string_equal(c.sets.v[1], "b=\"c\"");
+}
+
 static void help_lists_every_option(void **state)
 {
     char *text;
@@ -305,6 +324,7 @@ int main(void)
         cmocka_unit_test(wrong_json_is_named_exactly),
         cmocka_unit_test(command_line_sets_fields),
         cmocka_unit_test(wrong_command_lines_are_named_exactly),
+        cmocka_unit_test(many_keeps_each_value_whole),
         cmocka_unit_test(help_lists_every_option),
     };
     return cmocka_run_group_tests_name("opt", tests, NULL, NULL);

@@ -193,6 +193,30 @@ enum kvs_code kvs_data_find(const char *kind, const char *folder, const char *na
     return *path ? KVS_OK : unknown(kind, folder, name_or_file, err);
 }
 
+enum kvs_code kvs_data_file(const char *file, char **path, struct kvs_err *err)
+{
+    struct roots roots;
+    bool nomem = false;
+    *path = NULL;
+    find_roots(&roots);
+    for (unsigned i = 0; !*path && !nomem && i < roots.n; i++) {
+        *path = join(roots.path[i], file);
+        nomem = !*path;
+        if (*path && access(*path, R_OK) != 0) {
+            free(*path);
+            *path = NULL;
+        }
+    }
+    free_roots(&roots);
+    if (nomem)
+        return kvs_nomem(err);
+    return *path ? KVS_OK
+                 : kvs_fail(err, KVS_ERR_ABSENT,
+                            "%s is not there: neither beside the program nor in " KVS_DATADIR
+                            "; set KVSIM_DATA to the folder that holds it",
+                            file);
+}
+
 char *kvs_path_from(const char *base_file, const char *file)
 {
     const char *slash = strrchr(base_file, '/');

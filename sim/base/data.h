@@ -19,6 +19,8 @@
 KVS_MUST_CHECK enum kvs_code kvs_data_find(const char *kind, const char *folder,
                                            const char *name_or_file, char **path,
                                            struct kvs_err *err);
+/* The same for any file of ours by its place ("plots/ttft_cdf.gp"), which is found as it is. */
+KVS_MUST_CHECK enum kvs_code kvs_data_file(const char *file, char **path, struct kvs_err *err);
 /* All names in a folder, sorted; NULL-ended; free with kvs_data_names_free. NULL: no memory. */
 char **kvs_data_names(const char *folder);
 void kvs_data_names_free(char **names);

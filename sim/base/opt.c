@@ -45,6 +45,7 @@ static const char *want_text(const struct kvs_opt *opt, char buf[WANT_MAX])
         [KVS_OPT_STR] = "a string",
         [KVS_OPT_ENUM] = "",
         [KVS_OPT_LIST] = "a list of strings",
+        [KVS_OPT_MANY] = "a string, as often as wanted",
         [KVS_OPT_NODE] = "an object or array",
     };
     char range[64];
@@ -161,6 +162,8 @@ static enum kvs_code set_text(const struct kvs_opt *opt, const char *text, void 
         return KVS_OK;
     case KVS_OPT_ENUM:
         return set_name(opt, text, out);
+    case KVS_OPT_MANY:
+        return add_str(field(opt, out), text) ? KVS_OK : KVS_ERR_RANGE;
     case KVS_OPT_LIST:
     case KVS_OPT_NODE:
         break;
@@ -182,6 +185,7 @@ static void clear(const struct kvs_opt *opt, void *out)
         [KVS_OPT_STR] = sizeof(const char *),
         [KVS_OPT_ENUM] = sizeof(int),
         [KVS_OPT_LIST] = sizeof(struct kvs_strs),
+        [KVS_OPT_MANY] = sizeof(struct kvs_strs),
         [KVS_OPT_NODE] = sizeof(struct kvs_json),
     };
     memset(field(opt, out), 0, size[opt->type]);
@@ -190,7 +194,7 @@ static void clear(const struct kvs_opt *opt, void *out)
 static bool may_be_absent(const struct kvs_opt *opt)
 {
     return !opt->required && (opt->def || opt->type == KVS_OPT_STR || opt->type == KVS_OPT_LIST ||
-                              opt->type == KVS_OPT_NODE);
+                              opt->type == KVS_OPT_MANY || opt->type == KVS_OPT_NODE);
 }
 
 /* A default is ours: one that can't be read is a bug. */
@@ -258,7 +262,7 @@ static enum kvs_code set_node(const struct kvs_opt *opt, struct kvs_json node, v
     char want[WANT_MAX];
     const char *text = json_string_value(node.v);
     bool number = json_is_number(node.v);
-    if (opt->type == KVS_OPT_LIST)
+    if (opt->type == KVS_OPT_LIST || opt->type == KVS_OPT_MANY)
         return set_list(opt, node, out, err);
     if (opt->type == KVS_OPT_NODE) {
         *(struct kvs_json *)field(opt, out) = node;
@@ -376,7 +380,7 @@ static enum kvs_code set_arg(struct line *line, const struct kvs_opt *opt, char 
     *given = true;
     if (code == KVS_OK)
         return KVS_OK;
-    if (opt->type == KVS_OPT_LIST)
+    if (opt->type == KVS_OPT_LIST || opt->type == KVS_OPT_MANY)
         return kvs_fail(line->err, KVS_ERR_ARG, "--%s: more than %zu names", opt->key,
                         sizeof((struct kvs_strs *)0)->v / sizeof(char *));
     return kvs_fail(line->err, KVS_ERR_ARG, "--%s: found \"%.60s\", want %s", opt->key, value,
@@ -456,10 +460,10 @@ enum kvs_code kvs_opt_argv(const struct kvs_opt *table, unsigned n, int argc, ch
 static const char *value_word(enum kvs_opt_type type)
 {
     static const char *const word[] = {
-        [KVS_OPT_FLAG] = "",         [KVS_OPT_U64] = " N",    [KVS_OPT_DOUBLE] = " X",
-        [KVS_OPT_BYTES] = " BYTES",  [KVS_OPT_TOK] = " TOK",  [KVS_OPT_RATE] = " RATE",
-        [KVS_OPT_TIME] = " TIME",    [KVS_OPT_STR] = " TEXT", [KVS_OPT_ENUM] = " NAME",
-        [KVS_OPT_LIST] = " A,B,...", [KVS_OPT_NODE] = "",
+        [KVS_OPT_FLAG] = "",         [KVS_OPT_U64] = " N",     [KVS_OPT_DOUBLE] = " X",
+        [KVS_OPT_BYTES] = " BYTES",  [KVS_OPT_TOK] = " TOK",   [KVS_OPT_RATE] = " RATE",
+        [KVS_OPT_TIME] = " TIME",    [KVS_OPT_STR] = " TEXT",  [KVS_OPT_ENUM] = " NAME",
+        [KVS_OPT_LIST] = " A,B,...", [KVS_OPT_MANY] = " TEXT", [KVS_OPT_NODE] = "",
     };
     return word[type];
 }
@@ -556,6 +560,7 @@ static json_t *record_one(const struct kvs_opt *opt, const void *in)
     case KVS_OPT_ENUM:
         return json_string(opt->names[*(const int *)value]);
     case KVS_OPT_LIST:
+    case KVS_OPT_MANY:
         return record_strs(value);
     case KVS_OPT_NODE: {
         const json_t *v = ((const struct kvs_json *)value)->v;

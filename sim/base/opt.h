@@ -23,6 +23,8 @@ enum kvs_opt_type {
     KVS_OPT_ENUM,   /* int, an index of names */
     KVS_OPT_LIST,   /* struct kvs_strs; JSON: array of strings; command line: a,b,c (split where it
                        stands) or repeated; a default is one name */
+    KVS_OPT_MANY,   /* struct kvs_strs; JSON: as LIST; command line: repeated, each value whole,
+                       commas and all; no default */
     KVS_OPT_NODE,   /* struct kvs_json as it stands (an object or array read by its own table); JSON
                        only */
 };
