@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include "plan/instance.h"
 #include "plan/plan.h"
 
 #include <string.h>
@@ -175,6 +176,31 @@ static void broken_plans_are_refused(void **state)
     assert_false(kvs_plan_eval(&p, &level, NULL, &e));
 }
 
+static void golden_plans_evaluate_to_their_optimum(void **state)
+{
+    const char *file = kvs_shared("golden/plans.json");
+    struct kvs_plan_set *set;
+    struct kvs_err err = {0};
+
+    (void)state;
+    if (!file)
+        KVS_SKIP("no shared golden/plans.json");
+    if (kvs_plan_set_open(file, &set, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(kvs_plan_set_n(set), 100);
+    for (size_t n = 0; n < kvs_plan_set_n(set); n++) {
+        const struct kvs_plan_instance *in = kvs_plan_set_at(set, n);
+        struct kvs_plan_eval e;
+
+        assert_true(in->has_plan && in->has_optimum);
+        assert_true(kvs_plan_eval(&in->problem, &in->plan, NULL, &e));
+        if (e.end_ns != in->optimum_ns || e.distortion > in->problem.budget)
+            fail_msg("%s: %lld, want %lld", in->name, (long long)e.end_ns,
+                     (long long)in->optimum_ns);
+    }
+    kvs_plan_set_free(set);
+}
+
 static void planners_are_found_by_name(void **state)
 {
     (void)state;
@@ -197,6 +223,7 @@ int main(void)
         cmocka_unit_test(actual_arrivals_and_start_replace_the_predicted),
         cmocka_unit_test(slowest_of_two_routes_counts),
         cmocka_unit_test(broken_plans_are_refused),
+        cmocka_unit_test(golden_plans_evaluate_to_their_optimum),
         cmocka_unit_test(planners_are_found_by_name),
     };
     return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
