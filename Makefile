@@ -31,8 +31,11 @@ CLI_SRC   := $(sort $(wildcard sim/cli/*.c))
 TEST_SRC  := $(sort $(wildcard tests/test_*.c tests/prop_*.c tests/oracle_*.c tests/fault_*.c))
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz_*.c))
 BENCH_SRC := $(sort $(wildcard tests/bench_*.c))
-HELP_SRC  := $(filter-out $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC),$(sort $(wildcard tests/*.c)))
-ALL_SRC   := $(LIB_SRC) $(CLI_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(HELP_SRC)
+# helpers: fault.c goes into the fault tests only, fuzz_main.c into the fuzz drivers, the rest into all
+FUZZ_MAIN := tests/fuzz_main.c
+FUZZ_SRC  := $(filter-out $(FUZZ_MAIN),$(FUZZ_SRC))
+HELP_SRC  := $(filter-out $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(FUZZ_MAIN) tests/fault.c,$(sort $(wildcard tests/*.c)))
+ALL_SRC   := $(LIB_SRC) $(CLI_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(HELP_SRC) tests/fault.c $(FUZZ_MAIN)
 LINT_SRC  := $(ALL_SRC) $(sort $(wildcard sim/*/*.h workloads/*.h tests/*.h))
 
 obj        = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -75,13 +78,20 @@ $(LIB): $(call obj,$(LIB_SRC))
 	$(AR) rcs $@ $^
 
 $(BUILD)/kvsim: $(call obj,$(CLI_SRC)) $(LIB)
-	$(CC) $(SANFLAGS) $(CFLAGS) $^ $(PKG_LIBS) -lm -o $@
+	$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
-	$(CC) $(SANFLAGS) $(CFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
+	$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
 
+# Calls that tests/fault.c makes fail.
+WRAPPED := malloc calloc realloc strdup strndup asprintf open read write mkdir rename renameat2 fsync fopen fflush
+FAULTS  := $(filter $(BUILD)/tests/fault_%,$(TESTS))
+$(FAULTS): $(call obj,tests/fault.c)
+$(FAULTS): LDFLAGS += $(foreach call,$(WRAPPED),-Wl,--wrap=$(call))
+
+$(FUZZERS): $(call obj,$(FUZZ_MAIN))
 $(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
-	$(CC) $(SANFLAGS) $(CFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
+	$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC))
 

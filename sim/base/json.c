@@ -49,7 +49,8 @@ static json_t *load(const char *name, const char *text, size_t n_byte, struct kv
     json_t *root = json_loadb(text, n_byte, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!root) {
         enum json_error_code code = json_error_code(&error);
-        if (code == json_error_out_of_memory)
+        /* where memory runs out, Jansson often sets no error at all */
+        if (code == json_error_out_of_memory || !error.text[0])
             kvs_nomem(err);
         else
             kvs_fail(err, KVS_ERR_PARSE, "%s:%d:%d: %s%s", name, error.line, error.column,
@@ -157,9 +158,42 @@ struct kvs_arena *kvs_doc_arena(const struct kvs_doc *doc)
     return doc->arena;
 }
 
+struct text {
+    char *at;
+    size_t n, room;
+    bool nomem;
+};
+
+static int add_text(const char *piece, size_t n_byte, void *ctx)
+{
+    struct text *text = ctx;
+    if (text->room - text->n <= n_byte && !text->nomem) {
+        size_t room = 2 * text->room + n_byte + 1;
+        char *more = realloc(text->at, room);
+        text->nomem = !more;
+        if (more) {
+            text->at = more;
+            text->room = room;
+        }
+    }
+    if (text->nomem)
+        return -1;
+    memcpy(text->at + text->n, piece, n_byte);
+    text->n += n_byte;
+    text->at[text->n] = '\0';
+    return 0;
+}
+
+/* Into a buffer of our own: json_dumps 2.14 that runs out of memory may leave a part out. */
 char *kvs_doc_dump(const struct kvs_doc *doc)
 {
-    return json_dumps(doc->root, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_ENCODE_ANY);
+    struct text text = {0};
+    int failed = json_dump_callback(doc->root, add_text, &text,
+                                    JSON_SORT_KEYS | JSON_INDENT(2) | JSON_ENCODE_ANY);
+    if (!failed && !text.nomem)
+        return text.at;
+    free(text.at);
+    return NULL;
 }
 
 /* --- walking --- */
@@ -464,7 +498,9 @@ static json_t *parse_value(const char *path, const char *text, struct kvs_err *e
 {
     json_error_t error;
     json_t *value = json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!value)
+    if (!value && !error.text[0])
+        kvs_nomem(err);
+    else if (!value)
         kvs_fail(err, KVS_ERR_PARSE,
                  "--set %s: %.80s is no JSON (%s); a text needs its quotes: --set '%s=\"...\"'",
                  path, text, error.text, path);
@@ -501,6 +537,15 @@ static enum kvs_code set_at(json_t *root, const char *path, json_t *value, struc
     }
 }
 
+json_t *kvs_json_copy(const json_t *v)
+{
+    json_t *copy = json_deep_copy(v);
+    if (copy && json_equal(v, copy))
+        return copy;
+    json_decref(copy); /* out of memory, Jansson 2.14 leaves members out and tells nobody */
+    return NULL;
+}
+
 enum kvs_code kvs_doc_set(struct kvs_doc *doc, const char *path, const char *text,
                           struct kvs_err *err)
 {
@@ -508,7 +553,7 @@ enum kvs_code kvs_doc_set(struct kvs_doc *doc, const char *path, const char *tex
     json_t *value = parse_value(path, text, &local);
     if (!value)
         return kvs_fail(err, local.code, "%s", local.msg);
-    json_t *root = json_deep_copy(doc->root); /* a failure leaves the document as it was */
+    json_t *root = kvs_json_copy(doc->root); /* a failure leaves the document as it was */
     if (!root) {
         json_decref(value);
         return kvs_nomem(err);

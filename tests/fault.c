@@ -1,0 +1,157 @@
+#include "fault.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum kvs_fault armed;
+static unsigned left;
+static bool struck;
+
+/* True if this call is the one that fails. */
+static bool strikes(enum kvs_fault kind)
+{
+    if (armed != kind || left == 0 || --left > 0)
+        return false;
+    struck = true;
+    errno = kind == KVS_FAULT_MEM ? ENOMEM : EIO;
+    return true;
+}
+
+/* The linker gives these their other half: a call of f reaches __wrap_f, __real_f is libc's. */
+/* NOLINTBEGIN(bugprone-reserved-identifier) */
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+char *__real_strdup(const char *s);
+char *__real_strndup(const char *s, size_t n);
+int __real_open(const char *path, int flags, ...);
+ssize_t __real_read(int fd, void *buf, size_t n);
+ssize_t __real_write(int fd, const void *buf, size_t n);
+int __real_mkdir(const char *path, mode_t mode);
+int __real_rename(const char *from, const char *to);
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __real_fsync(int fd);
+FILE *__real_fopen(const char *path, const char *mode);
+int __real_fflush(FILE *file);
+
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+char *__wrap_strdup(const char *s);
+char *__wrap_strndup(const char *s, size_t n);
+int __wrap_asprintf(char **text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int __wrap_open(const char *path, int flags, ...);
+ssize_t __wrap_read(int fd, void *buf, size_t n);
+ssize_t __wrap_write(int fd, const void *buf, size_t n);
+int __wrap_mkdir(const char *path, mode_t mode);
+int __wrap_rename(const char *from, const char *to);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_fsync(int fd);
+FILE *__wrap_fopen(const char *path, const char *mode);
+int __wrap_fflush(FILE *file);
+
+void *__wrap_malloc(size_t n)
+{
+    return strikes(KVS_FAULT_MEM) ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return strikes(KVS_FAULT_MEM) ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    return strikes(KVS_FAULT_MEM) ? NULL : __real_realloc(p, n);
+}
+
+char *__wrap_strdup(const char *s)
+{
+    return strikes(KVS_FAULT_MEM) ? NULL : __real_strdup(s);
+}
+
+char *__wrap_strndup(const char *s, size_t n)
+{
+    return strikes(KVS_FAULT_MEM) ? NULL : __real_strndup(s, n);
+}
+
+int __wrap_asprintf(char **text, const char *fmt, ...)
+{
+    va_list args;
+    if (strikes(KVS_FAULT_MEM))
+        return -1;
+    va_start(args, fmt);
+    int n = vasprintf(text, fmt, args);
+    va_end(args);
+    return n;
+}
+
+int __wrap_open(const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = va_arg(args, mode_t);
+    va_end(args);
+    return strikes(KVS_FAULT_IO) ? -1 : __real_open(path, flags, mode);
+}
+
+ssize_t __wrap_read(int fd, void *buf, size_t n)
+{
+    return strikes(KVS_FAULT_IO) ? -1 : __real_read(fd, buf, n);
+}
+
+ssize_t __wrap_write(int fd, const void *buf, size_t n)
+{
+    return strikes(KVS_FAULT_IO) ? -1 : __real_write(fd, buf, n);
+}
+
+int __wrap_mkdir(const char *path, mode_t mode)
+{
+    return strikes(KVS_FAULT_IO) ? -1 : __real_mkdir(path, mode);
+}
+
+int __wrap_rename(const char *from, const char *to)
+{
+    return strikes(KVS_FAULT_IO) ? -1 : __real_rename(from, to);
+}
+
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+    return strikes(KVS_FAULT_IO) ? -1 : __real_renameat2(from_fd, from, to_fd, to, flags);
+}
+
+int __wrap_fsync(int fd)
+{
+    return strikes(KVS_FAULT_IO) ? -1 : __real_fsync(fd);
+}
+
+FILE *__wrap_fopen(const char *path, const char *mode)
+{
+    return strikes(KVS_FAULT_IO) ? NULL : __real_fopen(path, mode);
+}
+
+int __wrap_fflush(FILE *file)
+{
+    return strikes(KVS_FAULT_IO) ? EOF : __real_fflush(file);
+}
+/* NOLINTEND(bugprone-reserved-identifier) */
+
+void kvs_fault_at(enum kvs_fault kind, unsigned n)
+{
+    json_set_alloc_funcs(malloc, free); /* this file's calls are wrapped: Jansson's then too */
+    armed = kind;
+    left = n;
+    struck = false;
+}
+
+bool kvs_fault_end(void)
+{
+    armed = KVS_FAULT_NONE;
+    return struck;
+}
