@@ -93,7 +93,7 @@ $(FUZZERS): $(call obj,$(FUZZ_MAIN))
 $(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
 	$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
 
--include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC))
+-include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC)) $(wildcard build-fuzz/*/*.d build-fuzz/*/*/*.d)
 
 # --- run -------------------------------------------------------------------------------------------
 
@@ -106,6 +106,38 @@ test: testbins
 
 golden: $(BUILD)/kvsim
 	@KVSIM=$(BUILD)/kvsim sh tests/golden.sh rewrite
+
+# libFuzzer with clang: objects of their own, in build-fuzz; new inputs and findings stay there too.
+FUZZ_CC      ?= clang
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS   := -O1 -g -DKVS_LIBFUZZER -fno-omit-frame-pointer
+FUZZ_OBJ      = $(patsubst %.c,build-fuzz/%.o,$(1))
+FUZZ_BINS    := $(patsubst tests/%.c,build-fuzz/%,$(FUZZ_SRC))
+
+build-fuzz/%.o: %.c Makefile $(BUILD)/config.mk | fuzz-tools
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address -MMD -MP -c $< -o $@
+
+$(FUZZ_BINS): build-fuzz/%: build-fuzz/tests/%.o $(call FUZZ_OBJ,$(LIB_SRC))
+	$(FUZZ_CC) -g -fsanitize=fuzzer,address $^ $(PKG_LIBS) -lm -o $@
+
+.PHONY: fuzz-tools
+fuzz-tools:
+	@mkdir -p build-fuzz
+	@echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { return 0; }' >build-fuzz/try.c
+	@$(FUZZ_CC) -fsanitize=fuzzer,address build-fuzz/try.c -o build-fuzz/try 2>/dev/null || { \
+	    major=$$($(FUZZ_CC) -dumpversion 2>/dev/null | cut -d. -f1); \
+	    echo "kvsim: fuzzing needs clang with libFuzzer: apt-get install clang libclang-rt-$${major:-14}-dev" >&2; \
+	    exit 1; }
+
+fuzz: fuzz-tools $(FUZZ_BINS)
+	@for bin in $(FUZZ_BINS); do \
+	    name=$${bin##*/fuzz_}; mkdir -p build-fuzz/corpus/$$name; \
+	    echo "fuzz_$$name: $(FUZZ_SECONDS) s"; \
+	    $$bin -max_total_time=$(FUZZ_SECONDS) -timeout=25 -artifact_prefix=build-fuzz/$$name- \
+	        build-fuzz/corpus/$$name tests/fuzz/$$name >build-fuzz/$$name.log 2>&1 || { \
+	            tail -40 build-fuzz/$$name.log; exit 1; }; \
+	    tail -1 build-fuzz/$$name.log; done
 
 # One JSON line a result; quiet machine wanted.
 bench: $(BUILD)/kvsim $(BENCHES)
@@ -137,6 +169,7 @@ help:
 	@echo "make bench       benchmarks, one JSON line each"
 	@echo "make lint        include floors, clang-format, clang-tidy"
 	@echo "make format      clang-format in place"
+	@echo "make fuzz        libFuzzer over every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each (needs clang)"
 	@echo "make golden      write tests/golden anew; read the diff"
 	@echo "make install     to PREFIX=$(PREFIX) (DESTDIR respected)"
 	@echo "make deps        install every package that kvsim uses"
