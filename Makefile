@@ -2,9 +2,10 @@
 #
 #   make quickstart   install what is missing, build, run the embedded workload
 #   make test         the same set-up, then all tests          (SAN=1: address and undefined)
-#   make help         the other targets
+#   make help         the other targets                         (V=1: every command)
 
 CC       ?= cc
+Q        := $(if $(V),,@)
 PREFIX   ?= /usr/local
 BUILD    ?= build$(if $(SAN),-san)
 CFLAGS   ?= -O2 -g
@@ -71,17 +72,20 @@ deps:
 
 $(BUILD)/%.o: %.c Makefile $(BUILD)/config.mk
 	@mkdir -p $(@D)
-	$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(LIB): $(call obj,$(LIB_SRC))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/kvsim: $(call obj,$(CLI_SRC)) $(LIB)
-	$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
+	$(if $(V),,@echo "  LD $@")
+	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
 
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
-	$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
+	$(if $(V),,@echo "  LD $@")
+	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
 
 # Calls that tests/fault.c makes fail.
 WRAPPED := malloc calloc realloc strdup strndup asprintf open read write mkdir rename renameat2 fsync fopen fflush
@@ -91,7 +95,8 @@ $(FAULTS): LDFLAGS += $(foreach call,$(WRAPPED),-Wl,--wrap=$(call))
 
 $(FUZZERS): $(call obj,$(FUZZ_MAIN))
 $(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
-	$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
+	$(if $(V),,@echo "  LD $@")
+	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC)) $(wildcard build-fuzz/*/*.d build-fuzz/*/*/*.d)
 

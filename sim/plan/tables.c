@@ -3,6 +3,7 @@
 #include "base/units.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -218,6 +219,129 @@ static void find_cuts(struct kvs_tables_inst *inst, const struct kvs_piece *piec
     }
 }
 
+/* What a prompt's loads do to the hops of their routes, one layer, raw, all its blocks. */
+struct hop_use {
+    double rate[KVS_MAX_ROUTE];             /* bytes per second of each route alone; 0: not used */
+    double use[KVS_MAX_ROUTE][KVS_MAX_HOP]; /* share of each hop's time that it takes then */
+};
+
+/* The rate that a link has for each of its routes not fixed yet: equal, but for those that need
+ * less. */
+static double link_level(const struct kvs_tables_config *config, const struct hop_use *hops,
+                         const struct kvs_hw_link *link, const double speed[], const bool fixed[])
+{
+    bool out[KVS_MAX_ROUTE];
+    double level = HUGE_VAL;
+
+    memcpy(out, fixed, sizeof out);
+    for (uint32_t round = 0; round <= config->n_route; round++) {
+        double left = 1, s_per_byte = 0;
+        bool more = false;
+
+        for (uint32_t k = 0; k < config->n_route; k++)
+            for (uint32_t h = 0; h < config->route[k].n_hop && hops->rate[k] > 0; h++) {
+                if (config->route[k].hop[h].link != link)
+                    continue;
+                if (out[k])
+                    left -= speed[k] * hops->use[k][h];
+                else
+                    s_per_byte += hops->use[k][h] / hops->rate[k];
+            }
+        level = s_per_byte > 0 ? fmax(left, 0) / s_per_byte : HUGE_VAL;
+        for (uint32_t k = 0; k < config->n_route; k++)
+            if (!out[k] && hops->rate[k] <= level)
+                out[k] = more = true; /* at its own speed, which is 1 */
+        if (!more)
+            break;
+    }
+    return level;
+}
+
+static double link_use(const struct kvs_tables_config *config, const struct hop_use *hops,
+                       const struct kvs_hw_link *link, const double speed[])
+{
+    double use = 0;
+
+    for (uint32_t k = 0; k < config->n_route; k++)
+        for (uint32_t h = 0; h < config->route[k].n_hop; h++)
+            if (config->route[k].hop[h].link == link)
+                use += speed[k] * hops->use[k][h];
+    return use;
+}
+
+/*
+ * Routes that load at once share hops max-min fair in bytes per second: each route's speed, 1 as
+ * alone. The over-full link that has least for each of its routes fixes theirs; then the next.
+ */
+static void share_hops(const struct kvs_tables_config *config, const struct hop_use *hops,
+                       double speed[])
+{
+    bool fixed[KVS_MAX_ROUTE] = {false};
+
+    for (uint32_t k = 0; k < config->n_route; k++)
+        speed[k] = 1;
+    for (uint32_t round = 0; round < config->n_route; round++) {
+        const struct kvs_hw_link *full = NULL;
+        double least = HUGE_VAL;
+
+        for (uint32_t k = 0; k < config->n_route; k++)
+            for (uint32_t h = 0; h < config->route[k].n_hop && hops->rate[k] > 0; h++) {
+                const struct kvs_hw_link *link = config->route[k].hop[h].link;
+                double level;
+
+                if (link_use(config, hops, link, speed) <= 1 + 1e-12)
+                    continue;
+                level = link_level(config, hops, link, speed, fixed);
+                if (level < least) {
+                    least = level;
+                    full = link;
+                }
+            }
+        if (!full)
+            return;
+        for (uint32_t k = 0; k < config->n_route; k++)
+            for (uint32_t h = 0; h < config->route[k].n_hop && hops->rate[k] > 0; h++)
+                if (config->route[k].hop[h].link == full && !fixed[k]) {
+                    speed[k] = fmin(1, least / hops->rate[k]);
+                    fixed[k] = true;
+                }
+    }
+}
+
+/* Slows the loads of routes that share hops; for the prompt's whole time, as if all loaded all
+ * along. */
+static void slow_down(const struct kvs_tables *t, struct kvs_tables_inst *inst,
+                      struct tables_class *class, const double n_block[])
+{
+    const struct kvs_tables_config *config = &t->config;
+    struct hop_use hops = {.rate = {0}};
+    double speed[KVS_MAX_ROUTE];
+    uint32_t n_used = 0;
+
+    for (uint32_t k = 0; k < config->n_route; k++) {
+        double hop_s[KVS_MAX_HOP], alone_s = 0, bytes = class->load_bytes[k][0];
+
+        if (!inst->used[k] || bytes <= 0)
+            continue;
+        for (uint32_t h = 0; h < config->route[k].n_hop; h++) {
+            hop_s[h] =
+                kvs_link_s(config->route[k].hop[h].link, false,
+                           bytes * config->route[k].hop[h].share, n_block[k] * config->descriptors);
+            alone_s = fmax(alone_s, hop_s[h]);
+        }
+        for (uint32_t h = 0; h < config->route[k].n_hop; h++)
+            hops.use[k][h] = hop_s[h] / alone_s;
+        hops.rate[k] = bytes / alone_s;
+        n_used++;
+    }
+    if (n_used < 2)
+        return;
+    share_hops(config, &hops, speed);
+    for (uint32_t k = 0; k < config->n_route; k++)
+        for (uint32_t at = 0; speed[k] < 1 && at < config->n_frac * config->n_level; at++)
+            class->io_ns[k][at] = (int64_t)ceil((double)class->io_ns[k][at] / speed[k]);
+}
+
 /* Loads of one class on all routes: blocks from each cut on, gathered from the end backwards. */
 static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst, uint32_t c,
                        const struct kvs_piece *piece, uint32_t n_piece)
@@ -263,6 +387,7 @@ static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst,
             }
         }
     }
+    slow_down(t, inst, class, n_block);
 }
 
 /* The next chunk of the absent tokens, from *used_tok in piece *p on, which move: how many, and

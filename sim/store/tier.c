@@ -295,6 +295,12 @@ void kvs_tier_unpin(struct kvs_tier *tier, uint32_t slot)
     bring_back(tier, slot);
 }
 
+bool kvs_tier_pinned(const struct kvs_tier *tier, uint32_t slot)
+{
+    assert(resident(tier, slot));
+    return (tier->pin[slot] & ~ASIDE) > 0;
+}
+
 bool kvs_tier_reserve(struct kvs_tier *tier, uint64_t n_bytes)
 {
     if (!can_free(tier, n_bytes))

@@ -59,6 +59,7 @@ void kvs_tier_remove(struct kvs_tier *tier, uint32_t slot); /* not pinned; no ev
 /* A pinned block is not evicted; pins count. */
 void kvs_tier_pin(struct kvs_tier *tier, uint32_t slot);
 void kvs_tier_unpin(struct kvs_tier *tier, uint32_t slot);
+bool kvs_tier_pinned(const struct kvs_tier *tier, uint32_t slot);
 /*
  * Bytes taken from the budget by what is no block (live requests' growing KV): evicts until they
  * fit. false if they can't; nothing was taken then. kvs_tier_release gives them back.

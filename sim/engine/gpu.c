@@ -1,0 +1,457 @@
+/*
+ * gpu.c - steps of a replica: prefill chunks, the layers they wait for, decode iterations.
+ *
+ * A step is one forward pass: a chunk of one waiting prompt, chunks of others that fit the token
+ * budget beside it, and one token of each decoding sequence. Without a waiting prompt that can
+ * start, a run of decode iterations is one step, cut short at the next iteration when one can.
+ *
+ * A prompt's first chunk of new tokens waits for its loads layer by layer (kvs_plan_eval). It
+ * starts as late as it can without ending later, so that the GPU serves others meanwhile; if its
+ * loads slow down after that, the step stalls, and its end is known when they are done.
+ */
+#include "state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg, uint32_t n_seg)
+{
+    int64_t ns = 0;
+    for (uint32_t c = 0; c < sim->n_class; c++)
+        ns += sim->class_n[c] * kvs_ns(kvs_cost_layer_s(sim->config->cost, c, seg, n_seg));
+    return ns;
+}
+
+/* Fills in the arrivals of a request's layers. false if a load has not begun. */
+static bool arrivals(struct sim *sim, const struct req *req, struct kvs_plan_actual *actual)
+{
+    for (uint32_t t = 0; t < req->problem.n_route; t++) {
+        int64_t *at = req->arrive_ns[t];
+        if (req->load[t] == LOAD_QUEUED)
+            return false;
+        if (req->load[t] != LOAD_DONE)
+            for (uint32_t l = 0; l < sim->n_layer; l++)
+                at[l] = sim_arrival_ns(sim, req, t, l);
+        actual->arrive_ns[t] = at;
+    }
+    return true;
+}
+
+/* When the first chunk could start without a stall, as things stand; INT64_MAX: a load has not
+ * begun. */
+static int64_t unstalled_ns(struct sim *sim, struct req *req)
+{
+    if (req->unstalled_ns != INT64_MAX)
+        return req->unstalled_ns;
+    struct kvs_plan_actual actual = {.has_start = true, .start_ns = req->ready_ns};
+    struct kvs_plan_eval eval;
+    if (!arrivals(sim, req, &actual))
+        return INT64_MAX;
+    bool fine = kvs_plan_eval(&req->problem, &req->plan, &actual, &eval);
+    assert(fine);
+    req->unstalled_ns = req->ready_ns + eval.slack_ns;
+    return req->unstalled_ns;
+}
+
+/* When the prompt's next work can start: now or earlier, later, or INT64_MAX for not known yet. */
+static int64_t can_start_ns(struct sim *sim, struct req *req)
+{
+    if (req->n_wait)
+        return INT64_MAX;
+    return req->phase == PHASE_FIRST ? unstalled_ns(sim, req) : INT64_MIN;
+}
+
+static struct kvs_seg seg_of(const struct req *req, uint32_t n_tok)
+{
+    uint32_t computed = req->phase == PHASE_PRE     ? req->pre_tok - req->pre_left_tok
+                        : req->phase == PHASE_FIRST ? req->record.input_tok - req->record.new_tok
+                                                    : req->record.input_tok - req->later_left_tok;
+    return (struct kvs_seg){1, n_tok, computed};
+}
+
+/* Tokens of the prompt's next chunk within a budget; 0 if none fits. */
+static uint32_t chunk_of(const struct req *req, uint32_t budget)
+{
+    uint32_t left = req->phase == PHASE_PRE ? req->pre_left_tok : req->later_left_tok;
+    if (req->phase == PHASE_FIRST)
+        return req->first_tok <= budget ? req->first_tok : 0;
+    return left < budget ? left : budget;
+}
+
+/* The first prompt that can start now, in order of arrival; *soon_ns: when the next one can. */
+static struct req *next_prompt(struct sim *sim, struct replica *replica, int64_t *soon_ns)
+{
+    *soon_ns = INT64_MAX;
+    for (struct req *req = replica->pre_first; req; req = req->next) {
+        int64_t at_ns = can_start_ns(sim, req);
+        if (at_ns <= sim->now_ns)
+            return req;
+        if (at_ns < *soon_ns)
+            *soon_ns = at_ns;
+    }
+    return NULL;
+}
+
+static bool wake_at(struct sim *sim, uint32_t replica_i, int64_t at_ns)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    if (at_ns == replica->wake_ns)
+        return true;
+    replica->wake_ns = at_ns;
+    replica->wake_version++;
+    return at_ns == INT64_MAX || sim_event(sim, at_ns, EV_WAKE, replica_i, replica->wake_version);
+}
+
+static bool end_at(struct sim *sim, uint32_t replica_i, int64_t end_ns)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    replica->step.end_ns = end_ns;
+    replica->step_version++;
+    return sim_event(sim, end_ns, EV_STEP_END, replica_i, replica->step_version);
+}
+
+/* Adds the chunk of one prompt to the step and its segment to the pass. */
+static void add_part(struct sim *sim, struct step *step, struct req *req, uint32_t n_tok)
+{
+    sim->seg[step->n_part] = seg_of(req, n_tok);
+    step->part[step->n_part++] = (struct part){req, n_tok};
+}
+
+/*
+ * Other prompts and the decoding sequences join the first one's pass; what they add to its time is
+ * the difference of the pass with and without them.
+ */
+static void fill_step(struct sim *sim, struct replica *replica)
+{
+    struct step *step = &replica->step;
+    uint32_t budget = sim->config->chunk_tok;
+    uint32_t used = step->part[0].n_tok < budget ? step->part[0].n_tok : budget;
+    for (struct req *req = step->part[0].req->next;
+         req && step->n_part < sim->config->prefill_batch && used < budget; req = req->next) {
+        if (can_start_ns(sim, req) > sim->now_ns || req->n_loading)
+            continue;
+        uint32_t n_tok = chunk_of(req, budget - used);
+        if (!n_tok)
+            continue;
+        add_part(sim, step, req, n_tok);
+        used += n_tok;
+    }
+    uint32_t n_seg = step->n_part;
+    step->extra_ns = 0;
+    if (replica->n_decoding)
+        sim->seg[n_seg++] =
+            (struct kvs_seg){replica->n_decoding, 1, replica->context_tok / replica->n_decoding};
+    if (n_seg == 1)
+        return;
+    int64_t more_ns = sim_pass_ns(sim, sim->seg, n_seg) - sim_pass_ns(sim, sim->seg, 1);
+    step->extra_ns = more_ns > 0 ? more_ns : 0;
+    double n_row = replica->n_decoding + step->n_part - 1;
+    step->extra_ns += kvs_ns(kvs_cost_head_s(sim->config->cost, n_row, n_row));
+}
+
+/* What the first part's chunk takes alone, when it waits for nothing. */
+static int64_t alone_ns(const struct sim *sim, const struct req *req, uint32_t n_tok)
+{
+    if (req->phase == PHASE_PRE)
+        return n_tok == req->pre_left_tok
+                   ? req->pre_left_ns
+                   : (int64_t)((double)req->pre_left_ns * n_tok / req->pre_left_tok);
+    struct kvs_seg seg = seg_of(req, n_tok);
+    return sim_pass_ns(sim, &seg, 1);
+}
+
+/* Embedding and logits of a prompt, which count in its last chunk. */
+static int64_t head_ns(const struct sim *sim, const struct req *req)
+{
+    return kvs_ns(kvs_cost_head_s(sim->config->cost, req->record.new_tok, 1));
+}
+
+/* An open step's end, now that its first part's loads are done. */
+static bool close_first(struct sim *sim, uint32_t replica_i)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    struct step *step = &replica->step;
+    struct req *req = step->part[0].req;
+    struct kvs_plan_actual actual = {.has_start = true, .start_ns = step->begin_ns};
+    struct kvs_plan_eval eval;
+    bool fine =
+        arrivals(sim, req, &actual) && kvs_plan_eval(&req->problem, &req->plan, &actual, &eval);
+    assert(fine);
+    step->open = false;
+    step->stall_ns = eval.stall_ns;
+    int64_t end_ns = eval.end_ns - req->problem.head_ns + step->extra_ns;
+    if (req->later_left_tok == 0)
+        end_ns += head_ns(sim, req);
+    assert(end_ns >= sim->now_ns);
+    return end_at(sim, replica_i, end_ns);
+}
+
+static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    struct step *step = &replica->step;
+    step->kind = STEP_PREFILL;
+    step->begin_ns = sim->now_ns;
+    step->stall_ns = 0;
+    step->n_part = 0;
+    add_part(sim, step, req, chunk_of(req, sim->config->chunk_tok));
+    assert(step->part[0].n_tok > 0);
+    fill_step(sim, replica);
+    for (uint32_t p = 0; p < step->n_part; p++) {
+        struct req *other = step->part[p].req;
+        if (other->phase == PHASE_FIRST)
+            other->record.load_ns += other->unstalled_ns - other->ready_ns;
+    }
+    if (req->phase == PHASE_FIRST) {
+        step->open = req->n_loading > 0;
+        return step->open || close_first(sim, replica_i);
+    }
+    step->open = false;
+    int64_t ns = alone_ns(sim, req, step->part[0].n_tok);
+    if (req->phase == PHASE_LATER && step->part[0].n_tok == req->later_left_tok)
+        ns += head_ns(sim, req);
+    return end_at(sim, replica_i, sim->now_ns + ns + step->extra_ns);
+}
+
+/* Time of the first n iterations of a decode run. */
+static int64_t run_ns(const struct sim *sim, const struct replica *replica, uint64_t n)
+{
+    uint32_t b = replica->n_decoding;
+    double k = (double)n;
+    double context = k * replica->context_tok + b * k * (k - 1) / 2;
+    return kvs_ns(k * sim->decode_fixed_s[b] + context * sim->decode_per_tok_s[b]);
+}
+
+static bool begin_decode(struct sim *sim, uint32_t replica_i)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    struct step *step = &replica->step;
+    step->kind = STEP_DECODE;
+    step->begin_ns = sim->now_ns;
+    step->stall_ns = 0;
+    step->n_part = 0;
+    step->n_iter = replica->decoding[0]->due_at_decode - replica->iter;
+    assert(step->n_iter > 0);
+    return end_at(sim, replica_i, sim->now_ns + run_ns(sim, replica, step->n_iter));
+}
+
+/* Cuts a decode run at the first iteration that ends now or later. */
+static bool cut_decode(struct sim *sim, uint32_t replica_i)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    struct step *step = &replica->step;
+    uint64_t low = 1, high = step->n_iter;
+    while (low < high) {
+        uint64_t mid = low + (high - low) / 2;
+        if (step->begin_ns + run_ns(sim, replica, mid) >= sim->now_ns)
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    if (low == step->n_iter)
+        return true;
+    step->n_iter = low;
+    return end_at(sim, replica_i, step->begin_ns + run_ns(sim, replica, low));
+}
+
+bool sim_poke(struct sim *sim, uint32_t replica_i)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    int64_t soon_ns;
+    if (replica->step.kind == STEP_PREFILL || replica->step.kind == STEP_ENDING)
+        return true;
+    struct req *req = next_prompt(sim, replica, &soon_ns);
+    if (!req && !wake_at(sim, replica_i, soon_ns))
+        return false;
+    if (replica->step.kind == STEP_DECODE)
+        return !req || cut_decode(sim, replica_i);
+    if (req)
+        return begin_prefill(sim, replica_i, req);
+    return replica->n_decoding == 0 || begin_decode(sim, replica_i);
+}
+
+bool sim_loads_done(struct sim *sim, struct req *req)
+{
+    const struct step *step = &sim->replica[req->record.replica].step;
+    req->unstalled_ns = INT64_MAX;
+    if (req->n_loading)
+        return true;
+    if (step->kind == STEP_PREFILL && step->open && step->part[0].req == req)
+        return close_first(sim, req->record.replica);
+    return sim_poke(sim, req->record.replica);
+}
+
+static void decode_push(struct replica *replica, struct req *req)
+{
+    uint32_t i = replica->n_decoding++;
+    while (i > 0) {
+        uint32_t up = (i - 1) / 2;
+        const struct req *other = replica->decoding[up];
+        if (other->due_at_decode < req->due_at_decode ||
+            (other->due_at_decode == req->due_at_decode && other->record.index < req->record.index))
+            break;
+        replica->decoding[i] = replica->decoding[up];
+        i = up;
+    }
+    replica->decoding[i] = req;
+}
+
+static struct req *decode_pop(struct replica *replica)
+{
+    struct req *first = replica->decoding[0];
+    struct req *last = replica->decoding[--replica->n_decoding];
+    uint32_t n = replica->n_decoding, i = 0;
+    for (;;) {
+        uint32_t least = 2 * i + 1;
+        if (least >= n)
+            break;
+        const struct req *a = replica->decoding[least];
+        if (least + 1 < n) {
+            const struct req *b = replica->decoding[least + 1];
+            if (b->due_at_decode < a->due_at_decode ||
+                (b->due_at_decode == a->due_at_decode && b->record.index < a->record.index)) {
+                least++;
+                a = b;
+            }
+        }
+        if (last->due_at_decode < a->due_at_decode ||
+            (last->due_at_decode == a->due_at_decode && last->record.index < a->record.index))
+            break;
+        replica->decoding[i] = replica->decoding[least];
+        i = least;
+    }
+    if (n)
+        replica->decoding[i] = last;
+    return first;
+}
+
+/* n iterations are over: sequences that have all their tokens end. */
+static bool advance_decode(struct sim *sim, struct replica *replica, uint64_t n)
+{
+    replica->iter += n;
+    replica->context_tok += (double)n * replica->n_decoding;
+    while (replica->n_decoding && replica->decoding[0]->due_at_decode <= replica->iter) {
+        struct req *req = decode_pop(replica);
+        replica->context_tok -= (double)req->record.input_tok + req->record.output_tok;
+        if (!sim_finish(sim, req))
+            return false;
+    }
+    return true;
+}
+
+/* The prompt is computed: its first token is there. */
+static bool first_token(struct sim *sim, struct replica *replica, struct req *req)
+{
+    if (!sim_first_token(sim, req))
+        return false;
+    req->phase = PHASE_DECODE;
+    if (req->record.output_tok <= 1)
+        return sim_finish(sim, req);
+    req->due_at_decode = replica->iter + req->record.output_tok - 1;
+    replica->context_tok += (double)req->record.input_tok + 1;
+    decode_push(replica, req);
+    return true;
+}
+
+/* Moves a prompt past its chunk. *done: that was its last. */
+static void advance_part(struct sim *sim, struct req *req, uint32_t n_tok, bool *done)
+{
+    *done = false;
+    switch (req->phase) {
+    case PHASE_PRE:
+        req->pre_left_ns = n_tok == req->pre_left_tok
+                               ? 0
+                               : req->pre_left_ns - (int64_t)((double)req->pre_left_ns * n_tok /
+                                                              req->pre_left_tok);
+        req->pre_left_tok -= n_tok;
+        if (req->pre_left_tok == 0) {
+            req->phase = PHASE_FIRST;
+            req->ready_ns = sim->now_ns;
+            req->unstalled_ns = INT64_MAX;
+        }
+        break;
+    case PHASE_FIRST:
+        req->phase = PHASE_LATER;
+        *done = req->later_left_tok == 0;
+        break;
+    case PHASE_LATER:
+        req->later_left_tok -= n_tok;
+        *done = req->later_left_tok == 0;
+        break;
+    case PHASE_DECODE:
+        assert(!"a decoding sequence has no chunk");
+    }
+}
+
+static bool prefill_end(struct sim *sim, struct replica *replica)
+{
+    struct step *step = &replica->step;
+    int64_t busy_ns = step->end_ns - step->begin_ns - step->stall_ns;
+    uint64_t n_tok = 0;
+    for (uint32_t p = 0; p < step->n_part; p++)
+        n_tok += step->part[p].n_tok;
+    double share = (double)n_tok / (double)(n_tok + replica->n_decoding);
+    int64_t prefill_ns = (int64_t)((double)busy_ns * share);
+    replica->busy_ns += busy_ns;
+    replica->stall_ns += step->stall_ns;
+    replica->prefill_ns += prefill_ns;
+    replica->decode_ns += busy_ns - prefill_ns;
+    uint32_t n_part = step->n_part, n_old = replica->n_decoding;
+    /* sequences that decoded in this step are those from before it */
+    if (n_old && !advance_decode(sim, replica, 1))
+        return false;
+    for (uint32_t p = 0; p < n_part; p++) {
+        struct req *req = step->part[p].req;
+        int64_t own_ns =
+            n_part == 1 && !n_old
+                ? busy_ns
+                : (int64_t)((double)busy_ns * step->part[p].n_tok / (double)(n_tok + n_old));
+        bool done;
+        req->record.compute_ns += own_ns;
+        req->record.decode_ns += busy_ns - own_ns;
+        req->record.load_ns += step->stall_ns;
+        advance_part(sim, req, step->part[p].n_tok, &done);
+        if (done && !first_token(sim, replica, req))
+            return false;
+    }
+    return true;
+}
+
+bool sim_step_end(struct sim *sim, uint32_t replica_i)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    struct step *step = &replica->step;
+    struct kvs_span span = {
+        .replica = replica_i, .begin_ns = step->begin_ns, .end_ns = sim->now_ns};
+    assert(step->end_ns == sim->now_ns && !step->open);
+    if (step->kind == STEP_DECODE) {
+        span.kind = KVS_SPAN_DECODE;
+        span.n_tok = (uint32_t)step->n_iter;
+        span.request = UINT64_MAX;
+        replica->busy_ns += sim->now_ns - step->begin_ns;
+        replica->decode_ns += sim->now_ns - step->begin_ns;
+        step->kind = STEP_ENDING;
+        if (!sim_span(sim, &span) || !advance_decode(sim, replica, step->n_iter))
+            return false;
+    } else {
+        step->kind = STEP_ENDING;
+        span.kind = KVS_SPAN_STEP;
+        span.request = step->n_part == 1 ? step->part[0].req->record.index : UINT64_MAX;
+        for (uint32_t p = 0; p < step->n_part; p++)
+            span.n_tok += step->part[p].n_tok;
+        if (!sim_span(sim, &span))
+            return false;
+        if (step->stall_ns) {
+            struct kvs_span stall = span;
+            stall.kind = KVS_SPAN_STALL;
+            stall.begin_ns = stall.end_ns - step->stall_ns;
+            if (!sim_span(sim, &stall))
+                return false;
+        }
+        if (!prefill_end(sim, replica))
+            return false;
+    }
+    step->kind = STEP_IDLE;
+    return sim_poke(sim, replica_i);
+}

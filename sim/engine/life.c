@@ -1,0 +1,650 @@
+/*
+ * life.c - a request from its arrival to its end: look-up, room in HBM, plan, write-back.
+ */
+#include "state.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void sim_req_free(struct req *req)
+{
+    if (!req)
+        return;
+    free(req->key);
+    free(req->tok);
+    free(req->slot);
+    free(req->tier_slot);
+    free(req->where);
+    free(req->follow);
+    for (uint32_t t = 0; t < KVS_MAX_TIER; t++) {
+        free(req->due_ns[t]);
+        free(req->arrive_ns[t]);
+    }
+    kvs_tables_inst_free(req->inst);
+    free(req);
+}
+
+static struct req *req_new(struct sim *sim)
+{
+    struct req *req = sim->idle_req;
+    if (req) {
+        sim->idle_req = req->next;
+        req->next = NULL;
+        return req;
+    }
+    req = calloc(1, sizeof *req);
+    bool fine = req && (req->inst = kvs_tables_inst_new(sim->tables));
+    for (uint32_t t = 0; fine && t < sim->config->n_tier; t++) {
+        req->due_ns[t] = calloc(sim->n_layer, sizeof *req->due_ns[t]);
+        req->arrive_ns[t] = calloc(sim->n_layer, sizeof *req->arrive_ns[t]);
+        fine = req->due_ns[t] && req->arrive_ns[t];
+    }
+    if (!fine) {
+        sim_req_free(req);
+        sim_nomem(sim);
+        return NULL;
+    }
+    return req;
+}
+
+static bool blocks_room(struct req *req, uint32_t n)
+{
+    if (n <= req->block_room)
+        return true;
+    uint32_t room = n + n / 2;
+    void *key = realloc(req->key, room * sizeof *req->key);
+    req->key = key ? key : req->key;
+    void *tok = realloc(req->tok, room * sizeof *req->tok);
+    req->tok = tok ? tok : req->tok;
+    void *slot = realloc(req->slot, room * sizeof *req->slot);
+    req->slot = slot ? slot : req->slot;
+    void *tier_slot = realloc(req->tier_slot, room * sizeof *req->tier_slot);
+    req->tier_slot = tier_slot ? tier_slot : req->tier_slot;
+    void *where = realloc(req->where, room * sizeof *req->where);
+    req->where = where ? where : req->where;
+    if (!key || !tok || !slot || !tier_slot || !where)
+        return false;
+    req->block_room = room;
+    return true;
+}
+
+/* Copies a trace's request; keys are what its blocks are known by under this kind of reuse. */
+static bool take_in(struct sim *sim, struct req *req, const struct kvs_request *from)
+{
+    if (!blocks_room(req, from->n_block))
+        return sim_nomem(sim);
+    bool chain = sim->config->reuse == KVS_REUSE_PREFIX && !kvs_trace_chained(sim->trace);
+    uint64_t prefix = 0;
+    memset(&req->record, 0, sizeof req->record);
+    req->record.index = sim->n_arrived;
+    req->record.session = from->session;
+    req->record.input_tok = from->input_tok;
+    req->record.output_tok = from->output_tok;
+    req->record.arrive_ns = from->arrive_ns;
+    req->n_block = from->n_block;
+    for (uint32_t b = 0; b < from->n_block; b++) {
+        prefix = chain ? kvs_chain(prefix, from->block[b].id) : from->block[b].id;
+        req->key[b] = prefix;
+        req->tok[b] = from->block[b].n_tok;
+        req->slot[b] = req->tier_slot[b] = KVS_NO_SLOT;
+    }
+    return true;
+}
+
+bool sim_pull(struct sim *sim)
+{
+    const struct kvs_request *from;
+    if (sim->config->n_request && sim->n_arrived == sim->config->n_request)
+        return true;
+    if (kvs_trace_next(sim->trace, &from, sim->err) != KVS_OK)
+        return false;
+    if (!from)
+        return true;
+    struct req *req = req_new(sim);
+    if (!req)
+        return false;
+    if (!take_in(sim, req, from)) {
+        sim_req_free(req);
+        return false;
+    }
+    sim->next_req = req;
+    return sim_event(sim, from->arrive_ns, EV_ARRIVE, 0, 0);
+}
+
+/* The number in the system is about to change by step. */
+static void count_in_system(struct sim *sim, int step)
+{
+    sim->in_system_s +=
+        (double)sim->n_in_system * (double)(sim->now_ns - sim->in_system_at_ns) * 1e-9;
+    sim->in_system_at_ns = sim->now_ns;
+    assert(step > 0 || sim->n_in_system > 0);
+    sim->n_in_system = step > 0 ? sim->n_in_system + 1 : sim->n_in_system - 1;
+    if (sim->n_in_system > sim->result->max_in_system)
+        sim->result->max_in_system = sim->n_in_system;
+}
+
+/* Keeps the number in the system at up to 1024 arrivals, evenly spread over those so far. */
+static void sample_in_system(struct sim *sim)
+{
+    const uint32_t room = sizeof sim->sample / sizeof *sim->sample;
+    if (sim->n_arrived % sim->sample_every)
+        return;
+    if (sim->n_sample == room) {
+        for (uint32_t i = 0; i < room / 2; i++)
+            sim->sample[i] = sim->sample[2 * i];
+        sim->n_sample = room / 2;
+        sim->sample_every *= 2;
+        if (sim->n_arrived % sim->sample_every)
+            return;
+    }
+    sim->sample[sim->n_sample++] = (uint32_t)sim->n_in_system;
+}
+
+static bool live_add(struct sim *sim, struct req *req)
+{
+    if (sim->n_live == sim->live_room) {
+        uint32_t room = sim->live_room ? 2 * sim->live_room : 256;
+        struct req **live = realloc(sim->live, room * sizeof(struct req *));
+        if (!live)
+            return sim_nomem(sim);
+        sim->live = live;
+        sim->live_room = room;
+    }
+    sim->live[sim->n_live++] = req;
+    req->id = sim->n_live;
+    return true;
+}
+
+static void live_del(struct sim *sim, struct req *req)
+{
+    struct req *last = sim->live[--sim->n_live];
+    struct replica *replica = &sim->replica[last->record.replica];
+    if (last != req) {
+        uint32_t id = req->id;
+        sim->live[id - 1] = last;
+        for (uint32_t b = 0; b < last->n_block; b++)
+            if (last->slot[b] != KVS_NO_SLOT && last->slot[b] < replica->owner_room &&
+                replica->owner[last->slot[b]] == last->id)
+                replica->owner[last->slot[b]] = id;
+        last->id = id;
+    }
+    req->id = 0;
+}
+
+static uint64_t block_bytes(const struct sim *sim, uint32_t n_tok)
+{
+    return (uint64_t)ceil(sim->kv_bytes_per_tok * (double)n_tok);
+}
+
+/*
+ * Where each block is: HBM (resident, or on its way there for an earlier request), the nearest tier
+ * that holds it, or nowhere. A prefix ends at the first block that is nowhere.
+ */
+static void look_up(struct sim *sim, struct req *req)
+{
+    const struct kvs_sim_config *config = sim->config;
+    const struct replica *replica = &sim->replica[req->record.replica];
+    bool broken = false;
+    uint32_t n_tier = config->planner->never_loads ? 0 : config->n_tier;
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        req->where[b] = KVS_AT_NONE;
+        req->slot[b] = req->tier_slot[b] = KVS_NO_SLOT;
+        if (broken)
+            continue;
+        req->slot[b] = kvs_tier_find(replica->hbm, req->key[b]);
+        if (req->slot[b] != KVS_NO_SLOT) {
+            req->where[b] = KVS_AT_HBM;
+            continue;
+        }
+        for (uint32_t t = 0; t < n_tier && req->tier_slot[b] == KVS_NO_SLOT; t++) {
+            req->tier_slot[b] =
+                kvs_tier_find(sim_store(sim, req->record.replica, t)->tier, req->key[b]);
+            if (req->tier_slot[b] != KVS_NO_SLOT)
+                req->where[b] = (int8_t)t;
+        }
+        broken = req->where[b] == KVS_AT_NONE && config->reuse == KVS_REUSE_PREFIX;
+    }
+}
+
+/* What the prompt needs in HBM beyond the blocks that are there already. */
+static uint64_t need_bytes(const struct sim *sim, const struct req *req)
+{
+    uint64_t n_tok = (uint64_t)req->record.input_tok + req->record.output_tok;
+    uint64_t n_bytes =
+        block_bytes(sim, 1) + req->n_block; /* what rounding up block by block adds */
+    for (uint32_t b = 0; b < req->n_block; b++)
+        if (req->where[b] == KVS_AT_HBM)
+            n_tok -= req->tok[b];
+    return n_bytes + (uint64_t)ceil(sim->kv_bytes_per_tok * (double)n_tok);
+}
+
+static bool owner_room(struct sim *sim, struct replica *replica, uint32_t slot)
+{
+    if (slot < replica->owner_room)
+        return true;
+    uint32_t room = slot + slot / 2 + 64;
+    uint32_t *owner = realloc(replica->owner, room * sizeof *owner);
+    if (!owner)
+        return sim_nomem(sim);
+    memset(owner + replica->owner_room, 0, (room - replica->owner_room) * sizeof *owner);
+    replica->owner = owner;
+    replica->owner_room = room;
+    return true;
+}
+
+/* The request waits for the one that brings this block, unless it does already. */
+static bool wait_for_owner(struct sim *sim, struct req *req, uint32_t owner_id)
+{
+    struct req *owner = sim->live[owner_id - 1];
+    if (owner == req || (owner->n_follow && owner->follow[owner->n_follow - 1] == req))
+        return true;
+    if (owner->n_follow == owner->follow_room) {
+        uint32_t room = owner->follow_room ? 2 * owner->follow_room : 8;
+        struct req **follow = realloc(owner->follow, room * sizeof(struct req *));
+        if (!follow)
+            return sim_nomem(sim);
+        owner->follow = follow;
+        owner->follow_room = room;
+    }
+    owner->follow[owner->n_follow++] = req;
+    req->n_wait++;
+    return true;
+}
+
+/*
+ * Takes the prompt's room in HBM: pins what is there, gives each other block of it a place at once
+ * (so that a later prompt finds it and shares the load), and holds the rest of the prompt and the
+ * answer as a reservation. false without an error in sim->err: there is no room now, and nothing
+ * was taken.
+ */
+static bool take_room(struct sim *sim, struct req *req)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
+    for (uint32_t b = 0; b < req->n_block; b++)
+        if (req->where[b] == KVS_AT_HBM)
+            kvs_tier_pin(replica->hbm, req->slot[b]);
+    uint64_t n_bytes = need_bytes(sim, req);
+    if (!kvs_tier_reserve(replica->hbm, n_bytes)) {
+        for (uint32_t b = 0; b < req->n_block; b++)
+            if (req->where[b] == KVS_AT_HBM)
+                kvs_tier_unpin(replica->hbm, req->slot[b]);
+        return false;
+    }
+    req->reserved_bytes = n_bytes;
+    uint32_t pos_tok = 0;
+    for (uint32_t b = 0; b < req->n_block; pos_tok += req->tok[b++]) {
+        if (req->where[b] == KVS_AT_HBM) {
+            kvs_tier_touch(replica->hbm, req->slot[b], sim->now_ns);
+            if (req->slot[b] < replica->owner_room && replica->owner[req->slot[b]] &&
+                !wait_for_owner(sim, req, replica->owner[req->slot[b]]))
+                return false;
+            continue;
+        }
+        if (req->where[b] >= 0) {
+            struct kvs_tier *tier =
+                sim_store(sim, req->record.replica, (uint32_t)req->where[b])->tier;
+            kvs_tier_touch(tier, req->tier_slot[b], sim->now_ns);
+            kvs_tier_pin(tier, req->tier_slot[b]);
+        }
+        if (req->where[b] == KVS_AT_NONE && kvs_tier_find(replica->hbm, req->key[b]) != KVS_NO_SLOT)
+            continue; /* twice in one prompt, or held behind the prefix's end */
+        struct kvs_block_info info = {.n_bytes = block_bytes(sim, req->tok[b]), .pos_tok = pos_tok};
+        kvs_tier_release(replica->hbm, info.n_bytes);
+        uint32_t slot = kvs_tier_insert(replica->hbm, req->key[b], &info, sim->now_ns);
+        if (slot == KVS_NO_SLOT) /* out of memory: the room was just given back */
+            return sim_nomem(sim);
+        req->reserved_bytes -= info.n_bytes;
+        kvs_tier_pin(replica->hbm, slot);
+        if (!owner_room(sim, replica, slot))
+            return false;
+        req->slot[b] = slot;
+        replica->owner[slot] = req->id;
+    }
+    return true;
+}
+
+/* The prompt as pieces for the planner; at least its last token is computed. Sets the record's
+ * tokens. */
+static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
+{
+    if (req->n_block + 2 > sim->piece_room) {
+        uint32_t room = 2 * (req->n_block + 2);
+        struct kvs_piece *piece = realloc(sim->piece, room * sizeof *piece);
+        if (!piece)
+            return sim_nomem(sim);
+        sim->piece = piece;
+        sim->piece_room = room;
+    }
+    struct kvs_sim_request *record = &req->record;
+    uint32_t n = 0, left_tok = record->input_tok;
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        uint32_t n_tok = req->tok[b];
+        left_tok -= n_tok;
+        if (left_tok == 0 && req->where[b] != KVS_AT_NONE) {
+            n_tok--; /* wholly held: the last token is computed all the same */
+            left_tok = 1;
+        }
+        if (n_tok == 0)
+            continue;
+        sim->piece[n++] = (struct kvs_piece){n_tok, req->where[b]};
+        if (req->where[b] == KVS_AT_HBM)
+            record->hbm_tok += n_tok;
+        else if (req->where[b] >= 0)
+            record->tier_tok[req->where[b]] += n_tok;
+        else
+            record->new_tok += n_tok;
+    }
+    if (left_tok) {
+        sim->piece[n++] = (struct kvs_piece){left_tok, KVS_AT_NONE};
+        record->new_tok += left_tok;
+    }
+    *n_piece = n;
+    return true;
+}
+
+/* A plan that loads nothing waits for no route. */
+static void without_routes(struct kvs_plan_problem *problem)
+{
+    for (uint32_t k = 0; k < problem->n_route; k++)
+        problem->io_start_ns[k] = 0;
+}
+
+/* The policy's plan, or recomputing all where the policy may and the links' backlog makes it
+ * better. */
+static bool choose(struct sim *sim, struct req *req, struct kvs_plan_eval *eval)
+{
+    const struct kvs_planner_ops *planner = sim->config->planner;
+    struct kvs_plan_problem *problem = &req->problem;
+    int64_t bound_ns;
+    if (planner->plan(problem, sim->scratch, &req->plan, eval, &bound_ns, sim->err) != KVS_OK)
+        return false;
+    bool loads = req->plan.frac_i[sim->n_layer - 1] + 1u < problem->n_frac;
+    if (loads && !planner->may_recompute)
+        return true;
+    struct kvs_plan_problem alone = *problem;
+    struct kvs_plan plan;
+    struct kvs_plan_eval all;
+    without_routes(&alone);
+    memset(plan.frac_i, (int)problem->n_frac - 1, sim->n_layer);
+    memset(plan.level, 0, sim->n_layer);
+    bool fine = kvs_plan_eval(&alone, &plan, NULL, &all);
+    assert(fine);
+    if (!loads || all.end_ns < eval->end_ns) {
+        req->plan = plan;
+        *eval = all;
+    }
+    return true;
+}
+
+/* Sets when each layer is due on each route, and starts the loads. */
+static bool start_loads(struct sim *sim, struct req *req)
+{
+    for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+        req->load[t] = LOAD_NONE;
+        if (t >= req->problem.n_route)
+            continue;
+        int64_t due_ns = 0;
+        double n_bytes = 0;
+        for (uint32_t l = 0; l < sim->n_layer; l++) {
+            uint32_t i = req->plan.frac_i[l], q = req->plan.level[l];
+            due_ns += req->problem.layer[l]->io_ns[t][i * req->problem.n_level + q];
+            req->due_ns[t][l] = due_ns;
+            n_bytes +=
+                kvs_tables_load_bytes(req->inst, t, kvs_cost_class(sim->config->cost, l), i, q);
+        }
+        req->record.load_bytes[t] = (uint64_t)n_bytes;
+        if (due_ns > 0 && n_bytes >= 1) {
+            if (!sim_load(sim, req, t))
+                return false;
+        } else {
+            req->record.load_bytes[t] = 0;
+        }
+    }
+    if (req->n_loading > 1)
+        sim_ease_loads(sim, req);
+    return true;
+}
+
+/* Unpins what the plan does not read. */
+static void drop_unread(struct sim *sim, struct req *req)
+{
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        if (req->where[b] < 0 || req->load[req->where[b]] != LOAD_NONE)
+            continue;
+        kvs_tier_unpin(sim_store(sim, req->record.replica, (uint32_t)req->where[b])->tier,
+                       req->tier_slot[b]);
+        req->tier_slot[b] = KVS_NO_SLOT;
+    }
+}
+
+static bool plan(struct sim *sim, struct req *req)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
+    struct kvs_plan_problem *problem = &req->problem;
+    struct kvs_plan_eval eval;
+    uint32_t n_piece = 0;
+    if (!to_pieces(sim, req, &n_piece))
+        return false;
+    kvs_tables_build(sim->tables, req->inst, sim->piece, n_piece, problem);
+    problem->gpu_start_ns = replica->backlog_ns;
+    for (uint32_t t = 0; t < problem->n_route; t++)
+        problem->io_start_ns[t] += sim_lane(sim, req->record.replica, t, false)->queued_ns;
+    uint32_t held_tok = 0;
+    for (uint32_t t = 0; t < sim->config->n_tier; t++)
+        held_tok += req->record.tier_tok[t];
+    req->has_plan = held_tok > 0;
+    if (req->has_plan) {
+        if (!choose(sim, req, &eval))
+            return false;
+    } else {
+        without_routes(problem);
+        memset(req->plan.frac_i, 0, sim->n_layer);
+        memset(req->plan.level, 0, sim->n_layer);
+        bool fine = kvs_plan_eval(problem, &req->plan, NULL, &eval);
+        assert(fine);
+    }
+    req->record.predicted_ttft_ns = sim->now_ns - req->record.arrive_ns + eval.end_ns;
+    req->work_ns = eval.pre_ns + eval.wait_ns + problem->head_ns;
+    replica->backlog_ns += req->work_ns;
+
+    uint64_t recompute_tok = 0;
+    assert(sim->n_layer > 0);
+    for (uint32_t l = 0; req->has_plan && l < sim->n_layer; l++)
+        recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]);
+    req->record.recompute_tok = (uint32_t)((recompute_tok + sim->n_layer / 2) / sim->n_layer);
+    req->pre_left_ns = eval.pre_ns;
+    req->pre_tok = req->pre_left_tok =
+        req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
+    req->first_tok = kvs_tables_first_tok(req->inst);
+    req->later_left_tok = req->record.new_tok - req->first_tok;
+    req->phase = req->pre_left_tok ? PHASE_PRE : PHASE_FIRST;
+    req->ready_ns = sim->now_ns;
+    req->unstalled_ns = INT64_MAX;
+    req->n_loading = 0;
+    if (!start_loads(sim, req))
+        return false;
+    drop_unread(sim, req);
+    return true;
+}
+
+/* Gives a waiting prompt its room and its plan. *done is false if it must wait on. */
+static bool admit(struct sim *sim, struct req *req, bool *done)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
+    *done = false;
+    if (replica->n_admitted >= sim->config->max_batch)
+        return true;
+    req->n_wait = req->n_follow = 0;
+    look_up(sim, req);
+    if (!take_room(sim, req))
+        return sim->err->code == KVS_OK;
+    req->record.admit_ns = sim->now_ns;
+    replica->n_admitted++;
+    *done = true;
+    if (!plan(sim, req))
+        return false;
+    req->prev = replica->pre_last;
+    req->next = NULL;
+    *(req->prev ? &req->prev->next : &replica->pre_first) = req;
+    replica->pre_last = req;
+    return true;
+}
+
+/* Admits waiting prompts in order of arrival, as far as there is room. */
+static bool admit_waiting(struct sim *sim, uint32_t replica_i)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    for (struct req *req; (req = replica->wait_first);) {
+        bool done;
+        struct req *next = req->next;
+        if (!admit(sim, req, &done))
+            return false;
+        if (!done)
+            break;
+        replica->wait_first = next;
+        if (!next)
+            replica->wait_last = NULL;
+    }
+    return sim_poke(sim, replica_i);
+}
+
+static bool emit(struct sim *sim, struct req *req)
+{
+    struct kvs_sim_request *record = &req->record;
+    struct kvs_sim_result *result = sim->result;
+    result->n_request++;
+    result->input_tok += record->input_tok;
+    result->output_tok += record->refused ? 0 : record->output_tok;
+    if (!record->refused) {
+        double ttft_s = (double)(record->first_token_ns - record->arrive_ns) * 1e-9;
+        double tpot_s = record->output_tok > 1
+                            ? (double)(record->finish_ns - record->first_token_ns) * 1e-9 /
+                                  (record->output_tok - 1)
+                            : 0;
+        record->in_slo = (sim->config->slo_ttft_s <= 0 || ttft_s <= sim->config->slo_ttft_s) &&
+                         (sim->config->slo_tpot_s <= 0 || tpot_s <= sim->config->slo_tpot_s);
+        result->n_in_slo += record->in_slo;
+        result->hbm_hit_tok += record->hbm_tok;
+        result->recompute_tok += record->recompute_tok;
+        result->new_tok += record->new_tok;
+        uint64_t n_tok = (uint64_t)record->hbm_tok + record->new_tok;
+        for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+            result->tier[t].hit_tok += record->tier_tok[t];
+            n_tok += record->tier_tok[t];
+        }
+        assert(n_tok == record->input_tok);
+        assert(record->queue_ns >= 0 && record->load_ns >= 0);
+        assert(record->queue_ns + record->load_ns + record->decode_ns + record->compute_ns ==
+               record->first_token_ns - record->arrive_ns);
+    } else {
+        result->n_refused++;
+    }
+    record->plan = req->has_plan && !record->refused ? &req->plan : NULL;
+    return sim->sink->request(sim->sink->ctx, record, sim->err) == KVS_OK;
+}
+
+static uint32_t route(struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    for (uint32_t r = 0; r < config->n_replica; r++) {
+        const struct replica *replica = &sim->replica[r];
+        sim->view[r] = (struct kvs_replica_view){.n_waiting = replica->n_waiting,
+                                                 .n_running = replica->n_decoding,
+                                                 .backlog_ns = replica->backlog_ns};
+    }
+    return config->router->route(sim->view, config->n_replica, sim->n_arrived);
+}
+
+bool sim_arrive(struct sim *sim)
+{
+    struct req *req = sim->next_req;
+    sim->next_req = NULL;
+    uint32_t replica_i = req->record.replica = route(sim);
+    struct replica *replica = &sim->replica[replica_i];
+    struct kvs_tier_stats hbm;
+    if (sim->n_arrived == 0)
+        sim->result->first_arrive_ns = sim->now_ns;
+    sim->result->last_arrive_ns = sim->now_ns;
+    sample_in_system(sim);
+    sim->n_arrived++;
+    if (sim->sink->progress && sim->n_arrived % 1024 == 0 &&
+        sim->sink->progress(sim->sink->ctx, sim->n_arrived, sim->now_ns)) {
+        kvs_fail(sim->err, KVS_ERR_IO, "interrupted after %llu requests",
+                 (unsigned long long)sim->n_arrived);
+        sim_req_free(req);
+        return false;
+    }
+    req->n_wait = req->n_follow = 0;
+    req->has_plan = false;
+    kvs_tier_stats(replica->hbm, &hbm);
+    for (uint32_t b = 0; b < req->n_block; b++)
+        req->where[b] = KVS_AT_NONE;
+    if (need_bytes(sim, req) > hbm.capacity_bytes) {
+        req->record.refused = true;
+        bool fine = emit(sim, req);
+        req->next = sim->idle_req;
+        sim->idle_req = req;
+        return fine && sim_pull(sim);
+    }
+    if (!live_add(sim, req)) {
+        sim_req_free(req);
+        return false;
+    }
+    count_in_system(sim, 1);
+    req->next = NULL;
+    *(replica->wait_first ? &replica->wait_last->next : &replica->wait_first) = req;
+    replica->wait_last = req;
+    replica->n_waiting++;
+    if (replica->wait_first == req && !admit_waiting(sim, replica_i))
+        return false;
+    return sim_pull(sim);
+}
+
+bool sim_first_token(struct sim *sim, struct req *req)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
+    struct kvs_sim_request *record = &req->record;
+    record->first_token_ns = sim->last_first_token_ns = sim->now_ns;
+    record->queue_ns = record->first_token_ns - record->arrive_ns - record->load_ns -
+                       record->decode_ns - record->compute_ns;
+    replica->n_waiting--;
+    replica->backlog_ns -= req->work_ns;
+    *(req->prev ? &req->prev->next : &replica->pre_first) = req->next;
+    *(req->next ? &req->next->prev : &replica->pre_last) = req->prev;
+    for (uint32_t b = 0; b < req->n_block; b++)
+        if (req->slot[b] != KVS_NO_SLOT && req->slot[b] < replica->owner_room &&
+            replica->owner[req->slot[b]] == req->id)
+            replica->owner[req->slot[b]] = 0;
+    for (uint32_t f = 0; f < req->n_follow; f++) {
+        assert(req->follow[f]->n_wait > 0);
+        req->follow[f]->n_wait--;
+    }
+    req->n_follow = 0;
+    return sim->config->planner->never_loads || sim_write_back(sim, req);
+}
+
+bool sim_finish(struct sim *sim, struct req *req)
+{
+    uint32_t replica_i = req->record.replica;
+    struct replica *replica = &sim->replica[replica_i];
+    req->record.finish_ns = sim->now_ns;
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        uint32_t slot = req->slot[b];
+        if (slot == KVS_NO_SLOT)
+            continue;
+        kvs_tier_unpin(replica->hbm, slot);
+        if (!sim->config->hbm_cache && !kvs_tier_pinned(replica->hbm, slot))
+            kvs_tier_remove(replica->hbm, slot);
+    }
+    kvs_tier_release(replica->hbm, req->reserved_bytes);
+    replica->n_admitted--;
+    live_del(sim, req);
+    count_in_system(sim, -1);
+    sim->sojourn_s += (double)(req->record.finish_ns - req->record.arrive_ns) * 1e-9;
+    bool fine = emit(sim, req);
+    req->next = sim->idle_req;
+    sim->idle_req = req;
+    return fine && admit_waiting(sim, replica_i);
+}

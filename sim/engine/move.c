@@ -1,0 +1,368 @@
+/*
+ * move.c - transfers between tiers and HBM: lanes, flows, what they bring.
+ */
+#include "state.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i)
+{
+    const struct kvs_hw *hw = sim->config->hw;
+    uint32_t host_i = sim->replica[replica_i].host_i;
+    for (uint32_t t = 0; t < hw->n_tier; t++)
+        if (!strcmp(hw->tier[t].name, sim->config->tier[tier_i].name) &&
+            hw->tier[t].scope == KVS_SCOPE_CLUSTER)
+            host_i = 0;
+    return &sim->store[tier_i * sim->n_host + host_i];
+}
+
+struct lane *sim_lane(const struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write)
+{
+    return &sim->lane[(replica_i * sim->config->n_tier + tier_i) * 2 + write];
+}
+
+void sim_transfer_free(struct transfer *transfer)
+{
+    free(transfer->key);
+    free(transfer->info);
+    free(transfer);
+}
+
+static struct transfer *transfer_new(struct sim *sim)
+{
+    struct transfer *transfer = sim->idle_transfer;
+    if (transfer) {
+        sim->idle_transfer = transfer->next;
+        transfer->next = NULL;
+        transfer->n_block = 0;
+        return transfer;
+    }
+    transfer = calloc(1, sizeof *transfer);
+    if (!transfer)
+        sim_nomem(sim);
+    return transfer;
+}
+
+static void transfer_idle(struct sim *sim, struct transfer *transfer)
+{
+    transfer->req = NULL;
+    transfer->next = sim->idle_transfer;
+    sim->idle_transfer = transfer;
+}
+
+/* Joins the lane; the first in it starts when its latency is over. */
+static bool enqueue(struct sim *sim, struct lane *lane, struct transfer *transfer)
+{
+    bool empty = !lane->first;
+    transfer->flow = KVS_NO_FLOW;
+    if (empty)
+        lane->first = transfer;
+    else
+        lane->last->next = transfer;
+    lane->last = transfer;
+    lane->queued_ns += transfer->work_ns;
+    if (!empty)
+        return true;
+    return sim_event(sim, sim->now_ns + transfer->latency_ns, EV_FLOW_START,
+                     (uint32_t)(lane - sim->lane), 0);
+}
+
+/* Pieces that a load comes in: those of all the tier's blocks, less the share that is not read. */
+static double descriptors(const struct sim *sim, const struct req *req, uint32_t tier_i)
+{
+    uint32_t n_block = 0;
+    for (uint32_t b = 0; b < req->n_block; b++)
+        n_block += req->where[b] == (int8_t)tier_i;
+    double all_bytes = sim->kv_bytes_per_tok * req->record.tier_tok[tier_i];
+    return SIM_DESCRIPTORS * (double)sim->n_layer * n_block *
+           (double)req->record.load_bytes[tier_i] / all_bytes;
+}
+
+bool sim_load(struct sim *sim, struct req *req, uint32_t tier_i)
+{
+    struct lane *lane = sim_lane(sim, req->record.replica, tier_i, false);
+    struct transfer *transfer = transfer_new(sim);
+    if (!transfer)
+        return false;
+    transfer->req = req;
+    transfer->request_i = req->record.index;
+    transfer->replica_i = req->record.replica;
+    transfer->tier_i = tier_i;
+    transfer->write = false;
+    transfer->n_bytes = req->record.load_bytes[tier_i];
+    transfer->n_descriptor = descriptors(sim, req, tier_i);
+    transfer->work_ns = req->due_ns[tier_i][sim->n_layer - 1];
+    transfer->ease = 1;
+    transfer->latency_ns = lane->latency_ns;
+    req->transfer[tier_i] = transfer;
+    req->load[tier_i] = LOAD_QUEUED;
+    req->n_loading++;
+    return enqueue(sim, lane, transfer);
+}
+
+/* Seconds that the transfer occupies one hop of its lane. */
+static double hop_s(const struct lane *lane, uint32_t h, const struct transfer *transfer)
+{
+    const struct kvs_table_hop *hop = &lane->hop[h];
+    return kvs_link_s(hop->link, lane->write, hop->share * (double)transfer->n_bytes,
+                      hop->share * transfer->n_descriptor);
+}
+
+void sim_ease_loads(const struct sim *sim, const struct req *req)
+{
+    double most = 1;
+    for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+        if (!req->transfer[t])
+            continue;
+        const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
+        for (uint32_t h = 0; h < lane->n_hop; h++) {
+            double use = 0;
+            for (uint32_t u = 0; u < sim->config->n_tier; u++) {
+                const struct transfer *other = req->transfer[u];
+                const struct lane *its = sim_lane(sim, req->record.replica, u, false);
+                for (uint32_t g = 0; other && g < its->n_hop; g++)
+                    if (its->link[g] == lane->link[h])
+                        use += fmin(1, hop_s(its, g, other) * 1e9 / (double)other->work_ns);
+            }
+            most = fmax(most, use);
+        }
+    }
+    for (uint32_t t = 0; most > 1 && t < sim->config->n_tier; t++)
+        if (req->transfer[t])
+            req->transfer[t]->ease = (1 - 1e-9) / most;
+}
+
+/* The changed flows end at other times now, and prompts that wait for them may start at others. */
+static bool rates_changed(struct sim *sim)
+{
+    uint32_t n;
+    const uint32_t *changed = kvs_net_changed(sim->net, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t flow = changed[i];
+        int64_t end_ns = kvs_net_end_ns(sim->net, flow);
+        sim->flow_version[flow]++;
+        if (end_ns != INT64_MAX &&
+            !sim_event(sim, end_ns, EV_FLOW_END, flow, sim->flow_version[flow]))
+            return false;
+    }
+    /* poking starts no flow, so the list of changed flows stands */
+    for (uint32_t i = 0; i < n; i++) {
+        struct req *req = sim->flow_transfer[changed[i]]->req;
+        if (!req)
+            continue;
+        req->unstalled_ns = INT64_MAX;
+        if (!sim_poke(sim, req->record.replica))
+            return false;
+    }
+    return true;
+}
+
+static bool flow_room(struct sim *sim, uint32_t flow)
+{
+    if (flow < sim->n_flow_version)
+        return true;
+    uint32_t n = flow + 64;
+    uint32_t *version = realloc(sim->flow_version, n * sizeof *version);
+    if (version)
+        sim->flow_version = version;
+    struct transfer **transfer = realloc(sim->flow_transfer, n * sizeof(struct transfer *));
+    if (transfer)
+        sim->flow_transfer = transfer;
+    if (!version || !transfer)
+        return sim_nomem(sim);
+    for (uint32_t i = sim->n_flow_version; i < n; i++) {
+        version[i] = 0;
+        transfer[i] = NULL;
+    }
+    sim->n_flow_version = n;
+    return true;
+}
+
+bool sim_lane_start(struct sim *sim, uint32_t lane_i)
+{
+    struct lane *lane = &sim->lane[lane_i];
+    struct transfer *transfer = lane->first;
+    struct kvs_flow_spec spec = {
+        .n_hop = lane->n_hop, .n_bytes = (double)transfer->n_bytes, .work_ns = transfer->work_ns};
+    /* no link is occupied longer than the transfer takes alone, however its layers were rounded */
+    double most_s = (double)spec.work_ns * 1e-9;
+    for (uint32_t h = 0; h < lane->n_hop; h++) {
+        double s = hop_s(lane, h, transfer);
+        spec.link[h] = lane->link[h];
+        spec.s_per_byte[h] = transfer->ease * (s < most_s ? s : most_s) / spec.n_bytes;
+    }
+    transfer->begin_ns = sim->now_ns;
+    transfer->flow = kvs_net_start(sim->net, sim->now_ns, &spec);
+    if (transfer->flow == KVS_NO_FLOW || !flow_room(sim, transfer->flow))
+        return sim_nomem(sim);
+    sim->flow_transfer[transfer->flow] = transfer;
+    if (transfer->req)
+        transfer->req->load[transfer->tier_i] = LOAD_MOVING;
+    return rates_changed(sim);
+}
+
+int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t tier_i, uint32_t l)
+{
+    switch (req->load[tier_i]) {
+    case LOAD_NONE:
+        return req->record.admit_ns;
+    case LOAD_QUEUED:
+        return INT64_MAX;
+    case LOAD_MOVING:
+        return kvs_net_when(sim->net, req->transfer[tier_i]->flow, req->due_ns[tier_i][l]);
+    case LOAD_DONE:
+        break;
+    }
+    return req->arrive_ns[tier_i][l];
+}
+
+/* The block is in the tier now, unless someone else brought it or it finds no room. */
+static void land(struct sim *sim, struct store *store, uint64_t key,
+                 const struct kvs_block_info *info)
+{
+    if (kvs_tier_find(store->tier, key) == KVS_NO_SLOT)
+        (void)kvs_tier_insert(store->tier, key, info, sim->now_ns);
+}
+
+/* What was read leaves its pins, and passes through the nearer tiers, which keep it. */
+static bool load_done(struct sim *sim, struct transfer *transfer)
+{
+    struct req *req = transfer->req;
+    uint32_t t = transfer->tier_i;
+    for (uint32_t l = 0; l < sim->n_layer; l++)
+        req->arrive_ns[t][l] = kvs_net_when(sim->net, transfer->flow, req->due_ns[t][l]);
+    req->load[t] = LOAD_DONE;
+    req->n_loading--;
+    struct store *from = sim_store(sim, transfer->replica_i, t);
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        if (req->where[b] != (int8_t)t)
+            continue;
+        struct kvs_block_info info = *kvs_tier_info(from->tier, req->tier_slot[b]);
+        kvs_tier_unpin(from->tier, req->tier_slot[b]);
+        req->tier_slot[b] = KVS_NO_SLOT;
+        for (uint32_t near = 0; near < t; near++)
+            land(sim, sim_store(sim, transfer->replica_i, near), req->key[b], &info);
+    }
+    sim->result->tier[t].load_bytes += transfer->n_bytes;
+    return true;
+}
+
+static void write_done(struct sim *sim, struct transfer *transfer)
+{
+    struct store *store = sim_store(sim, transfer->replica_i, transfer->tier_i);
+    for (uint32_t b = 0; b < transfer->n_block; b++) {
+        kvs_map_del(&store->pending, transfer->key[b]);
+        land(sim, store, transfer->key[b], &transfer->info[b]);
+    }
+    sim->result->tier[transfer->tier_i].write_bytes += transfer->n_bytes;
+}
+
+bool sim_flow_end(struct sim *sim, uint32_t flow)
+{
+    struct transfer *transfer = sim->flow_transfer[flow];
+    struct lane *lane = sim_lane(sim, transfer->replica_i, transfer->tier_i, transfer->write);
+    struct req *req = transfer->req;
+    assert(lane->first == transfer);
+    lane->first = transfer->next;
+    lane->queued_ns -= transfer->work_ns;
+    sim->flow_version[flow]++;
+    kvs_net_stop(sim->net, sim->now_ns, flow);
+    for (uint32_t h = 0; h < lane->n_hop; h++)
+        sim->link_bytes[lane->link[h]] += (double)transfer->n_bytes;
+    if (req && !load_done(sim, transfer))
+        return false;
+    if (transfer->write)
+        write_done(sim, transfer);
+    kvs_net_forget(sim->net, flow);
+    struct kvs_span span = {.kind = transfer->write ? KVS_SPAN_WRITE : KVS_SPAN_LOAD,
+                            .replica = transfer->replica_i,
+                            .tier = transfer->tier_i,
+                            .request = transfer->request_i,
+                            .begin_ns = transfer->begin_ns,
+                            .end_ns = sim->now_ns,
+                            .n_bytes = transfer->n_bytes};
+    if (req)
+        req->transfer[transfer->tier_i] = NULL;
+    transfer_idle(sim, transfer);
+    if (!sim_span(sim, &span) || !rates_changed(sim))
+        return false;
+    if (lane->first && !sim_event(sim, sim->now_ns + lane->first->latency_ns, EV_FLOW_START,
+                                  (uint32_t)(lane - sim->lane), 0))
+        return false;
+    return !req || sim_loads_done(sim, req);
+}
+
+static bool block_room(struct transfer *transfer)
+{
+    if (transfer->n_block < transfer->block_room)
+        return true;
+    uint32_t room = transfer->block_room ? 2 * transfer->block_room : 32;
+    uint64_t *key = realloc(transfer->key, room * sizeof *key);
+    if (key)
+        transfer->key = key;
+    struct kvs_block_info *info = realloc(transfer->info, room * sizeof *info);
+    if (info)
+        transfer->info = info;
+    if (!key || !info)
+        return false;
+    transfer->block_room = room;
+    return true;
+}
+
+/* One tier: the prompt's blocks that it neither has nor is getting. */
+static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
+{
+    uint32_t replica_i = req->record.replica;
+    struct store *store = sim_store(sim, replica_i, tier_i);
+    struct lane *lane = sim_lane(sim, replica_i, tier_i, true);
+    const struct replica *replica = &sim->replica[replica_i];
+    struct transfer *transfer = transfer_new(sim);
+    if (!transfer)
+        return false;
+    uint64_t n_bytes = 0;
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        if (req->slot[b] == KVS_NO_SLOT || kvs_tier_find(store->tier, req->key[b]) != KVS_NO_SLOT)
+            continue;
+        bool found;
+        if (!kvs_map_put(&store->pending, req->key[b], 1, &found) || !block_room(transfer))
+            goto nomem;
+        if (found)
+            continue;
+        transfer->key[transfer->n_block] = req->key[b];
+        transfer->info[transfer->n_block] = *kvs_tier_info(replica->hbm, req->slot[b]);
+        n_bytes += transfer->info[transfer->n_block++].n_bytes;
+    }
+    if (!n_bytes) {
+        transfer_idle(sim, transfer);
+        return true;
+    }
+    transfer->req = NULL;
+    transfer->request_i = req->record.index;
+    transfer->replica_i = replica_i;
+    transfer->tier_i = tier_i;
+    transfer->write = true;
+    transfer->n_bytes = n_bytes;
+    transfer->n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * transfer->n_block;
+    transfer->ease = 1;
+    transfer->latency_ns = lane->latency_ns;
+    double longest_s = 0;
+    for (uint32_t h = 0; h < lane->n_hop; h++)
+        longest_s = fmax(longest_s, hop_s(lane, h, transfer));
+    transfer->work_ns = kvs_ns(longest_s) + 1;
+    return enqueue(sim, lane, transfer);
+
+nomem:
+    sim_transfer_free(transfer);
+    return sim_nomem(sim);
+}
+
+bool sim_write_back(struct sim *sim, const struct req *req)
+{
+    for (uint32_t t = 0; t < sim->config->n_tier; t++)
+        if (!write_to(sim, req, t))
+            return false;
+    return true;
+}

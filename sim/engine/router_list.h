@@ -1,0 +1,3 @@
+/* The routers, one line each: X(file suffix). The order is that of --help. */
+X(round_robin)
+X(least_loaded)

@@ -1,0 +1,438 @@
+/*
+ * sim.c - set-up of the cluster, the event loop, totals and invariants.
+ */
+#include "state.h"
+
+#include "store/evict.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool sim_nomem(struct sim *sim)
+{
+    kvs_fail(sim->err, KVS_ERR_NOMEM, "out of memory after %llu requests",
+             (unsigned long long)sim->n_arrived);
+    return false;
+}
+
+bool sim_event(struct sim *sim, int64_t at_ns, enum event_kind kind, uint32_t index,
+               uint32_t version)
+{
+    assert(at_ns >= sim->now_ns && index < 1u << 28);
+    return kvs_queue_add(&sim->queue, at_ns, kind, (uint32_t)kind << 28 | index, version) ||
+           sim_nomem(sim);
+}
+
+bool sim_span(struct sim *sim, const struct kvs_span *span)
+{
+    return !sim->sink->span || sim->sink->span(sim->sink->ctx, span, sim->err) == KVS_OK;
+}
+
+/* --- set-up
+ * ---------------------------------------------------------------------------------------- */
+
+static const struct kvs_hw_tier *hw_tier(const struct kvs_hw *hw, const char *name)
+{
+    for (uint32_t t = 0; t < hw->n_tier; t++)
+        if (!strcmp(hw->tier[t].name, name))
+            return &hw->tier[t];
+    return NULL;
+}
+
+static uint32_t replicas_per_host(const struct kvs_sim_config *config)
+{
+    uint32_t n = config->hw->gpus_per_host / config->tp;
+    return n ? n : 1;
+}
+
+/* Instances of a link: a GPU's links count as one a replica, tp of them side by side. */
+static uint32_t n_instance(const struct sim *sim, const struct kvs_hw_link *link)
+{
+    switch (link->scope) {
+    case KVS_SCOPE_GPU:
+        return sim->config->n_replica;
+    case KVS_SCOPE_HOST:
+        return sim->n_host;
+    case KVS_SCOPE_CLUSTER:
+        break;
+    }
+    return 1;
+}
+
+static uint32_t instance(const struct sim *sim, uint32_t link_i, bool write, uint32_t replica_i)
+{
+    const struct kvs_hw *hw = sim->config->hw;
+    uint32_t first = 0;
+    for (uint32_t j = 0; j < link_i; j++)
+        first += 2 * n_instance(sim, &hw->link[j]);
+    const struct kvs_hw_link *link = &hw->link[link_i];
+    if (write)
+        first += n_instance(sim, link);
+    if (link->scope == KVS_SCOPE_GPU)
+        return first + replica_i;
+    return first + (link->scope == KVS_SCOPE_HOST ? sim->replica[replica_i].host_i : 0);
+}
+
+static void add_hop(struct sim *sim, struct lane *lane, uint32_t link_i)
+{
+    const struct kvs_hw_link *link = &sim->config->hw->link[link_i];
+    double share = link->scope == KVS_SCOPE_GPU ? 1.0 / sim->config->tp : 1;
+    lane->link[lane->n_hop] = instance(sim, link_i, lane->write, lane->replica_i);
+    lane->hop[lane->n_hop++] = (struct kvs_table_hop){link, share};
+    lane->latency_ns += kvs_ns(link->latency_s.value);
+}
+
+static bool has_hop(const struct kvs_hw_tier *tier, uint32_t link_i)
+{
+    for (uint32_t h = 0; h < tier->n_hop; h++)
+        if (tier->hop[h] == link_i)
+            return true;
+    return false;
+}
+
+/* A write-back starts at the nearest tier that gets the block too: it does not cross its links
+ * again. */
+static void make_lane(struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write)
+{
+    const struct kvs_sim_config *config = sim->config;
+    const struct kvs_hw_tier *tier = hw_tier(config->hw, config->tier[tier_i].name);
+    const struct kvs_hw_tier *near =
+        write && tier_i ? hw_tier(config->hw, config->tier[0].name) : NULL;
+    struct lane *lane = sim_lane(sim, replica_i, tier_i, write);
+    *lane = (struct lane){.replica_i = replica_i, .tier_i = tier_i, .write = write};
+    for (uint32_t h = 0; h < tier->n_hop; h++)
+        if (!near || !has_hop(near, tier->hop[h]))
+            add_hop(sim, lane, tier->hop[h]);
+}
+
+static enum kvs_code check(const struct kvs_sim_config *config, struct kvs_err *err)
+{
+    assert(config->tp && config->n_replica && config->max_batch && config->chunk_tok);
+    assert(config->prefill_batch && config->n_frac >= 2 && config->n_tier <= KVS_MAX_TIER);
+    if (config->tp > config->hw->gpus_per_host)
+        return kvs_fail(err, KVS_ERR_RANGE, "cluster.tp: %u GPUs, but a host of %s has %u",
+                        config->tp, config->hw->name, config->hw->gpus_per_host);
+    for (uint32_t t = 0; t < config->n_tier; t++)
+        if (!hw_tier(config->hw, config->tier[t].name))
+            return kvs_fail(err, KVS_ERR_ARG, "tiers[%u].name: %s has no tier \"%s\"", t,
+                            config->hw->name, config->tier[t].name);
+    return KVS_OK;
+}
+
+static enum kvs_code make_tables(struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    static const struct kvs_table_level raw = {.name = "raw16", .k_ratio = 1, .v_ratio = 1};
+    for (uint32_t t = 0; t < config->n_tier; t++) {
+        const struct lane *lane = sim_lane(sim, 0, t, false);
+        sim->route[t].n_hop = lane->n_hop;
+        memcpy(sim->route[t].hop, lane->hop, sizeof lane->hop);
+    }
+    struct kvs_tables_config tables = {
+        .model = config->model,
+        .cost = config->cost,
+        .n_route = config->n_tier,
+        .route = sim->route,
+        .chunk_tok = config->chunk_tok,
+        .n_frac = config->planner->ends_only ? 2 : config->n_frac,
+        .descriptors = SIM_DESCRIPTORS,
+        .n_level = 1,
+        .level = &raw,
+    };
+    return kvs_tables_new(&tables, &sim->tables, sim->err);
+}
+
+static enum kvs_code make_replicas(struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    double room = kvs_cost_kv_room_bytes(config->cost, config->chunk_tok);
+    if (room < sim->kv_bytes_per_tok)
+        return kvs_fail(sim->err, KVS_ERR_RANGE,
+                        "%s does not fit %u x %s: no HBM is left for KV; raise cluster.tp",
+                        kvs_model_name(config->model), config->tp, config->hw->name);
+    for (uint32_t r = 0; r < config->n_replica; r++) {
+        struct replica *replica = &sim->replica[r];
+        replica->host_i = r / replicas_per_host(config);
+        replica->wake_ns = INT64_MAX;
+        replica->decoding = calloc(config->max_batch, sizeof(struct req *));
+        replica->step.part = calloc(config->prefill_batch, sizeof *replica->step.part);
+        if (!replica->decoding || !replica->step.part)
+            return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", config->n_replica);
+        if (kvs_tier_new(config->hbm_evict, (uint64_t)room, NULL, NULL, &replica->hbm, sim->err))
+            return sim->err->code;
+    }
+    for (uint32_t t = 0; t < config->n_tier; t++) {
+        bool one = hw_tier(config->hw, config->tier[t].name)->scope == KVS_SCOPE_CLUSTER;
+        for (uint32_t h = 0; h < (one ? 1 : sim->n_host); h++) {
+            struct store *store = &sim->store[t * sim->n_host + h];
+            if (kvs_tier_new(config->tier[t].evict, config->tier[t].capacity_bytes, NULL, NULL,
+                             &store->tier, sim->err))
+                return sim->err->code;
+            if (!kvs_map_init(&store->pending, 64))
+                return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u tiers", config->n_tier);
+        }
+    }
+    return KVS_OK;
+}
+
+/* Room for n items of size, at least one, zeroed. */
+static void *array(size_t n, size_t size)
+{
+    return calloc(n ? n : 1, size);
+}
+
+static enum kvs_code set_up(struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    if (check(config, sim->err) != KVS_OK)
+        return sim->err->code;
+    kvs_queue_init(&sim->queue);
+    sim->sample_every = 1;
+    sim->n_layer = kvs_model_n_layer(config->model);
+    sim->n_class = kvs_cost_n_class(config->cost);
+    for (uint32_t l = 0; l < sim->n_layer; l++) {
+        sim->class_n[kvs_cost_class(config->cost, l)]++;
+        sim->kv_bytes_per_tok += kvs_model_kv_bytes_per_tok(config->model, l);
+    }
+    uint32_t per_host = replicas_per_host(config);
+    sim->n_host = (config->n_replica + per_host - 1) / per_host;
+    for (uint32_t j = 0; j < config->hw->n_link; j++)
+        sim->n_link += 2 * n_instance(sim, &config->hw->link[j]);
+    sim->net = kvs_net_new(sim->n_link);
+    sim->link_bytes = array(sim->n_link, sizeof *sim->link_bytes);
+    sim->replica = array(config->n_replica, sizeof *sim->replica);
+    sim->store = array((size_t)config->n_tier * sim->n_host, sizeof *sim->store);
+    sim->lane = array((size_t)config->n_replica * config->n_tier * 2, sizeof *sim->lane);
+    sim->view = array(config->n_replica, sizeof *sim->view);
+    sim->seg = array((size_t)config->prefill_batch + 1, sizeof *sim->seg);
+    sim->decode_fixed_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_fixed_s);
+    sim->decode_per_tok_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_per_tok_s);
+    sim->scratch = kvs_plan_scratch_new();
+    if (!sim->net || !sim->link_bytes || !sim->replica || !sim->store || !sim->lane || !sim->view ||
+        !sim->seg || !sim->decode_fixed_s || !sim->decode_per_tok_s || !sim->scratch)
+        return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", config->n_replica);
+    for (uint32_t b = 1; b <= config->max_batch; b++)
+        kvs_cost_decode_s(config->cost, b, &sim->decode_fixed_s[b], &sim->decode_per_tok_s[b]);
+    if (make_replicas(sim) != KVS_OK)
+        return sim->err->code;
+    for (uint32_t r = 0; r < config->n_replica; r++)
+        for (uint32_t t = 0; t < config->n_tier; t++) {
+            make_lane(sim, r, t, false);
+            make_lane(sim, r, t, true);
+        }
+    return make_tables(sim);
+}
+
+static void free_reqs(struct req *req)
+{
+    while (req) {
+        struct req *next = req->next;
+        sim_req_free(req);
+        req = next;
+    }
+}
+
+static void free_transfers(struct transfer *transfer)
+{
+    while (transfer) {
+        struct transfer *next = transfer->next;
+        sim_transfer_free(transfer);
+        transfer = next;
+    }
+}
+
+static void tear_down(struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    for (uint32_t i = 0; i < sim->n_live; i++)
+        sim_req_free(sim->live[i]);
+    free_reqs(sim->idle_req);
+    sim_req_free(sim->next_req);
+    free_transfers(sim->idle_transfer);
+    for (uint32_t i = 0; sim->lane && i < config->n_replica * config->n_tier * 2; i++)
+        free_transfers(sim->lane[i].first);
+    for (uint32_t r = 0; sim->replica && r < config->n_replica; r++) {
+        kvs_tier_free(sim->replica[r].hbm);
+        free(sim->replica[r].owner);
+        free(sim->replica[r].decoding);
+        free(sim->replica[r].step.part);
+    }
+    for (uint32_t i = 0; sim->store && i < config->n_tier * sim->n_host; i++) {
+        kvs_tier_free(sim->store[i].tier);
+        kvs_map_free(&sim->store[i].pending);
+    }
+    kvs_queue_free(&sim->queue);
+    kvs_net_free(sim->net);
+    kvs_tables_free(sim->tables);
+    kvs_plan_scratch_free(sim->scratch);
+    free(sim->flow_version);
+    free(sim->flow_transfer);
+    free(sim->decode_fixed_s);
+    free(sim->decode_per_tok_s);
+    free(sim->link_bytes);
+    free(sim->replica);
+    free(sim->store);
+    free(sim->lane);
+    free(sim->view);
+    free(sim->piece);
+    free(sim->seg);
+    free(sim->live);
+}
+
+/* --- the run
+ * --------------------------------------------------------------------------------------- */
+
+static bool handle(struct sim *sim, const struct kvs_event *event)
+{
+    uint32_t index = event->what & ((1u << 28) - 1);
+    switch ((enum event_kind)(event->what >> 28)) {
+    case EV_FLOW_END:
+        return event->version != sim->flow_version[index] || sim_flow_end(sim, index);
+    case EV_STEP_END:
+        return event->version != sim->replica[index].step_version || sim_step_end(sim, index);
+    case EV_FLOW_START:
+        return sim_lane_start(sim, index);
+    case EV_WAKE:
+        if (event->version != sim->replica[index].wake_version)
+            return true;
+        sim->replica[index].wake_ns = INT64_MAX;
+        return sim_poke(sim, index);
+    case EV_ARRIVE:
+        break;
+    }
+    return sim_arrive(sim);
+}
+
+static double mean(const uint32_t *sample, uint32_t from, uint32_t to)
+{
+    double sum = 0;
+    for (uint32_t i = from; i < to; i++)
+        sum += sample[i];
+    return to > from ? sum / (to - from) : 0;
+}
+
+/* See enum kvs_verdict: growth from the middle to the last third of the arrivals, and the drain. */
+static enum kvs_verdict verdict(const struct sim *sim)
+{
+    const struct kvs_sim_result *result = sim->result;
+    uint32_t n = sim->n_sample;
+    int64_t span_ns = result->last_arrive_ns - result->first_arrive_ns;
+    double middle = mean(sim->sample, n / 3, 2 * n / 3), last = mean(sim->sample, 2 * n / 3, n);
+    if (n < 30 || last < 2 * middle + 4 * sim->config->n_replica)
+        return KVS_STABLE;
+    return sim->last_first_token_ns - result->last_arrive_ns <= span_ns / 10 ? KVS_BACKLOGGED
+                                                                             : KVS_OVERLOADED;
+}
+
+static void add_stats(struct kvs_tier_stats *sum, const struct kvs_tier *tier)
+{
+    struct kvs_tier_stats stats;
+    kvs_tier_stats(tier, &stats);
+    sum->capacity_bytes += stats.capacity_bytes;
+    sum->used_bytes += stats.used_bytes;
+    sum->pinned_bytes += stats.pinned_bytes;
+    sum->reserved_bytes += stats.reserved_bytes;
+    sum->n_block += stats.n_block;
+    sum->n_insert += stats.n_insert;
+    sum->n_evict += stats.n_evict;
+    sum->n_touch += stats.n_touch;
+    sum->n_refused += stats.n_refused;
+    sum->insert_bytes += stats.insert_bytes;
+    sum->evict_bytes += stats.evict_bytes;
+}
+
+static void sum_links(struct sim *sim)
+{
+    struct kvs_sim_result *result = sim->result;
+    uint32_t at = 0;
+    for (uint32_t j = 0; j < sim->config->hw->n_link; j++)
+        for (int write = 0; write < 2; write++) {
+            struct kvs_sim_link_total *total = &result->link[result->n_link++];
+            total->name = sim->config->hw->link[j].name;
+            total->write = write;
+            total->n = n_instance(sim, &sim->config->hw->link[j]);
+            for (uint32_t i = 0; i < total->n; i++, at++) {
+                total->busy_s += kvs_net_busy_s(sim->net, at, sim->now_ns);
+                total->n_bytes += sim->link_bytes[at];
+            }
+        }
+}
+
+static void sum_up(struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    struct kvs_sim_result *result = sim->result;
+    result->n_event = sim->queue.n_run;
+    result->n_replica = config->n_replica;
+    result->n_tier = config->n_tier;
+    result->in_system_s = sim->in_system_s;
+    result->sojourn_s = sim->sojourn_s;
+    for (uint32_t r = 0; r < config->n_replica; r++) {
+        const struct replica *replica = &sim->replica[r];
+        result->gpu_busy_s += (double)replica->busy_ns * 1e-9;
+        result->gpu_stall_s += (double)replica->stall_ns * 1e-9;
+        result->prefill_s += (double)replica->prefill_ns * 1e-9;
+        result->decode_s += (double)replica->decode_ns * 1e-9;
+        add_stats(&result->hbm, replica->hbm);
+    }
+    for (uint32_t t = 0; t < config->n_tier; t++)
+        for (uint32_t h = 0; h < sim->n_host; h++)
+            if (sim->store[t * sim->n_host + h].tier)
+                add_stats(&result->tier[t].stats, sim->store[t * sim->n_host + h].tier);
+    sum_links(sim);
+    result->verdict = verdict(sim);
+}
+
+/* What must hold at the end of every run: all requests ended, all room given back, Little's law. */
+static void check_end(const struct sim *sim)
+{
+    const struct kvs_sim_result *result = sim->result;
+    assert(sim->n_live == 0 && sim->n_in_system == 0);
+    assert(result->n_request == sim->n_arrived);
+    assert(result->hbm.pinned_bytes == 0 && result->hbm.reserved_bytes == 0);
+    assert(fabs(result->in_system_s - result->sojourn_s) <= 1e-6 * (1 + result->sojourn_s));
+    for (uint32_t r = 0; r < sim->config->n_replica; r++) {
+        assert(sim->replica[r].n_admitted == 0 && sim->replica[r].n_decoding == 0);
+        assert(sim->replica[r].backlog_ns == 0 && !sim->replica[r].pre_first);
+    }
+    for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+        assert(result->tier[t].stats.pinned_bytes == 0);
+        assert(result->tier[t].stats.used_bytes <= result->tier[t].stats.capacity_bytes);
+    }
+}
+
+enum kvs_code kvs_sim_run(const struct kvs_sim_config *config, struct kvs_trace *trace,
+                          const struct kvs_sim_sink *sink, struct kvs_sim_result *result,
+                          struct kvs_err *err)
+{
+    struct kvs_err own = {0};
+    struct sim *sim = calloc(1, sizeof *sim);
+    *result = (struct kvs_sim_result){0};
+    if (!sim)
+        return kvs_fail(err, KVS_ERR_NOMEM, "the simulator");
+    sim->config = config;
+    sim->sink = sink;
+    sim->trace = trace;
+    sim->err = err ? err : &own;
+    sim->result = result;
+    bool fine = set_up(sim) == KVS_OK && sim_pull(sim);
+    struct kvs_event event;
+    while (fine && kvs_queue_take(&sim->queue, &event)) {
+        assert(event.at_ns >= sim->now_ns);
+        sim->now_ns = event.at_ns;
+        fine = handle(sim, &event);
+    }
+    if (fine) {
+        sum_up(sim);
+        check_end(sim);
+    } else {
+        *result = (struct kvs_sim_result){0};
+    }
+    enum kvs_code code = fine ? KVS_OK : sim->err->code;
+    assert(fine || code != KVS_OK);
+    tear_down(sim);
+    free(sim);
+    return code;
+}

@@ -1,0 +1,241 @@
+/*
+ * state.h - the simulator's inside: replicas, live requests, transfers. Private to sim/engine.
+ *
+ * life.c   a request from arrival to end: look-up, plan, room in HBM, write-back
+ * move.c   transfers between tiers and HBM: lanes, flows, what they bring
+ * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
+ * sim.c    set-up, the event loop, totals
+ */
+#ifndef KVS_STATE_H
+#define KVS_STATE_H
+
+#include "base/map.h"
+#include "base/units.h"
+#include "net.h"
+#include "plan/tables.h"
+#include "queue.h"
+#include "router.h"
+#include "sim.h"
+
+/* Pieces that a block's layer is stored in: K and V apart, as kvsim's own sections are. */
+#define SIM_DESCRIPTORS 2
+
+/* Kinds of events, which is their priority too: completions before arrivals. */
+enum event_kind {
+    EV_FLOW_END,   /* index: flow */
+    EV_STEP_END,   /* index: replica */
+    EV_FLOW_START, /* index: lane; the latency of its first transfer is over */
+    EV_WAKE,       /* index: replica; a waiting prompt could start without a stall now */
+    EV_ARRIVE,
+};
+
+enum load_state { LOAD_NONE, LOAD_QUEUED, LOAD_MOVING, LOAD_DONE };
+
+/* Bytes that travel for one request between one tier and HBM. */
+struct transfer {
+    struct transfer *next; /* in its lane */
+    struct req *req;       /* of a load; NULL for a write-back */
+    uint64_t request_i;
+    uint32_t replica_i, tier_i;
+    bool write;
+    uint64_t n_bytes;
+    double n_descriptor;
+    double ease; /* of what it occupies of its links; see sim_ease_loads */
+    int64_t work_ns, latency_ns, begin_ns;
+    uint32_t flow;
+    /* a write-back's blocks */
+    uint32_t n_block, block_room;
+    uint64_t *key;
+    struct kvs_block_info *info;
+};
+
+/* Transfers of one direction between one replica and one tier go one after the other. */
+struct lane {
+    uint32_t replica_i, tier_i;
+    bool write;
+    struct transfer *first, *last;
+    int64_t queued_ns; /* work of those that have not ended */
+    uint32_t n_hop;
+    uint32_t link[KVS_MAX_HOP]; /* instances */
+    struct kvs_table_hop hop[KVS_MAX_HOP];
+    int64_t latency_ns;
+};
+
+/* One instance of a tier: a host's, or the cluster's. */
+struct store {
+    struct kvs_tier *tier;
+    struct kvs_map pending; /* keys on their way into it */
+};
+
+enum phase {
+    PHASE_PRE,   /* the recomputed tokens, which wait for no load */
+    PHASE_FIRST, /* the first chunk of the new tokens, layer by layer behind the loads */
+    PHASE_LATER, /* later chunks */
+    PHASE_DECODE,
+};
+
+struct req {
+    struct req *prev, *next; /* in its replica's list of waiting or of admitted prompts */
+    struct kvs_sim_request record;
+    enum phase phase;
+    uint32_t id; /* place in the table of live requests, plus 1 */
+
+    uint32_t n_block, block_room;
+    uint64_t *key;
+    uint32_t *tok;
+    uint32_t *slot;          /* in HBM, pinned; KVS_NO_SLOT: none */
+    uint32_t *tier_slot;     /* in the tier it is loaded from, pinned until read */
+    int8_t *where;           /* kvs_piece.where as looked up */
+    uint64_t reserved_bytes; /* in HBM, beyond its blocks */
+
+    /* blocks that an earlier request of this replica is still bringing or computing */
+    uint32_t n_wait; /* requests this one waits for */
+    uint32_t n_follow, follow_room;
+    struct req **follow; /* requests that wait for this one */
+
+    struct kvs_tables_inst *inst;
+    struct kvs_plan_problem problem;
+    struct kvs_plan plan;
+    bool has_plan;
+    int64_t work_ns; /* its share of the replica's backlog */
+
+    int64_t pre_left_ns;
+    uint32_t pre_tok, pre_left_tok; /* recomputed tokens */
+    uint32_t first_tok;             /* new tokens in the first chunk */
+    uint32_t later_left_tok;
+    int64_t ready_ns; /* end of its own work before the first chunk */
+    int64_t
+        unstalled_ns; /* when its first chunk could start without a stall; INT64_MAX: not known */
+    int64_t stall_ns; /* of the step in progress */
+
+    enum load_state load[KVS_MAX_TIER];
+    uint32_t n_loading;
+    struct transfer *transfer[KVS_MAX_TIER];
+    int64_t *due_ns[KVS_MAX_TIER];    /* [layer] work of the flow when the layer has arrived */
+    int64_t *arrive_ns[KVS_MAX_TIER]; /* [layer] when it had; valid once LOAD_DONE */
+    uint64_t due_at_decode;           /* iteration count of its replica at which it ends */
+    uint32_t decode_tok;              /* context when it began to decode */
+};
+
+struct part {
+    struct req *req;
+    uint32_t n_tok;
+};
+
+enum step_kind { STEP_IDLE, STEP_PREFILL, STEP_DECODE, STEP_ENDING };
+
+struct step {
+    enum step_kind kind;
+    bool open; /* its end is known when the loads of its first part are done */
+    int64_t begin_ns, end_ns, stall_ns, extra_ns;
+    uint32_t n_part;
+    struct part *part;
+    uint64_t n_iter; /* STEP_DECODE */
+};
+
+struct replica {
+    uint32_t host_i;
+    struct kvs_tier *hbm;
+    uint32_t
+        *owner; /* [slot] id of the request that brings or computes the block; 0: it is there */
+    uint32_t owner_room;
+    struct req *wait_first, *wait_last; /* arrived, no room yet */
+    struct req *pre_first, *pre_last;   /* admitted, before the first token, in order of arrival */
+    uint32_t n_waiting, n_admitted, n_decoding;
+    int64_t backlog_ns;
+    struct step step;
+    uint32_t step_version, wake_version;
+    int64_t wake_ns; /* when the next wake event comes; INT64_MAX: none */
+    /* decoding sequences: a heap by due_at_decode */
+    struct req **decoding;
+    uint64_t iter;      /* decode iterations so far */
+    double context_tok; /* sum over decoding sequences */
+    int64_t busy_ns, stall_ns, prefill_ns, decode_ns;
+};
+
+struct sim {
+    const struct kvs_sim_config *config;
+    const struct kvs_sim_sink *sink;
+    struct kvs_trace *trace;
+    struct kvs_err *err;
+    int64_t now_ns;
+    struct kvs_queue queue;
+    struct kvs_net *net;
+    uint32_t *flow_version, n_flow_version;
+    struct transfer **flow_transfer; /* [flow] */
+
+    uint32_t n_layer, n_class;
+    uint32_t class_n[KVS_MAX_LAYER];           /* layers of a class */
+    double kv_bytes_per_tok;                   /* all layers */
+    double *decode_fixed_s, *decode_per_tok_s; /* [sequences] */
+
+    uint32_t n_host, n_link;
+    double *link_bytes; /* [instance] */
+    struct replica *replica;
+    struct store *store; /* [tier * n_host + host], cluster-wide tiers at host 0 */
+    struct lane *lane;   /* [(replica * n_tier + tier) * 2 + write] */
+    struct kvs_table_route route[KVS_MAX_TIER]; /* what tables borrows */
+    struct kvs_tables *tables;
+    struct kvs_plan_scratch *scratch;
+    struct kvs_replica_view *view;
+    struct kvs_piece *piece;
+    uint32_t piece_room;
+    struct kvs_seg *seg;
+
+    struct req *next_req; /* the arrival that is scheduled */
+    struct req *idle_req; /* ended, to be used again */
+    struct transfer *idle_transfer;
+    struct req **live;
+    uint32_t n_live, live_room;
+    uint64_t n_arrived, n_in_system;
+    int64_t in_system_at_ns;
+    double in_system_s, sojourn_s;
+    /* number in the system at every sample_every-th arrival */
+    uint32_t n_sample;
+    uint64_t sample_every;
+    uint32_t sample[1024];
+    int64_t last_first_token_ns;
+    struct kvs_sim_result *result;
+};
+
+/* All return false once sim->err holds a failure. */
+
+/* life.c */
+bool sim_pull(struct sim *sim);   /* schedules the trace's next arrival */
+bool sim_arrive(struct sim *sim); /* the scheduled request is there */
+bool sim_first_token(struct sim *sim, struct req *req);
+bool sim_finish(struct sim *sim, struct req *req);
+void sim_req_free(struct req *req);
+
+/* move.c */
+bool sim_load(struct sim *sim, struct req *req,
+              uint32_t tier_i); /* due_ns and the record's bytes are set */
+/*
+ * The plan gave each of a prompt's loads its share of the hops they have in common, for the whole
+ * of its blocks; for the part that is loaded the sum may be above one by what descriptors weigh. It
+ * is scaled back to one, so that a prompt never slows its own loads.
+ */
+void sim_ease_loads(const struct sim *sim, const struct req *req);
+bool sim_write_back(struct sim *sim, const struct req *req);
+bool sim_lane_start(struct sim *sim, uint32_t lane_i);
+bool sim_flow_end(struct sim *sim, uint32_t flow);
+/* When the tier's load had or, at its present rate, will have brought layer l. */
+int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t tier_i, uint32_t l);
+void sim_transfer_free(struct transfer *transfer);
+struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i);
+struct lane *sim_lane(const struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write);
+
+/* gpu.c */
+bool sim_poke(struct sim *sim, uint32_t replica_i); /* something may be able to start */
+bool sim_step_end(struct sim *sim, uint32_t replica_i);
+bool sim_loads_done(struct sim *sim, struct req *req); /* an open step may have its end now */
+int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
+                    uint32_t n_seg); /* all layers */
+
+/* sim.c */
+bool sim_event(struct sim *sim, int64_t at_ns, enum event_kind kind, uint32_t index,
+               uint32_t version);
+bool sim_nomem(struct sim *sim);
+bool sim_span(struct sim *sim, const struct kvs_span *span);
+
+#endif
