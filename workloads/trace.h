@@ -52,21 +52,35 @@ struct kvs_request {
 struct kvs_trace; /* from kvs_trace_open or kvs_gen_open, ended by kvs_trace_close */
 
 struct kvs_trace_options {
-    const char *format; /* a name of trace_list.h; NULL: told by the file's name and first line */
-    bool skip_bad;      /* a bad line is counted and left out, not an error */
+    const char *format;   /* a name of trace_list.h; NULL: told by the file's name and first line */
+    bool skip_bad;        /* a bad line is counted and left out, not an error */
+    double chars_per_tok; /* for formats that count characters; 0: the format's own ratio */
 };
 
 /* A bad line fails as "FILE:LINE: FIELD: found ..., want ...". */
 KVS_MUST_CHECK enum kvs_code kvs_trace_open(const char *path,
                                             const struct kvs_trace_options *options,
                                             struct kvs_trace **trace, struct kvs_err *err);
+/* The same from a file's bytes, which are borrowed; tables are looked for beside path. */
+KVS_MUST_CHECK enum kvs_code kvs_trace_open_mem(const char *path, const void *data, size_t n_byte,
+                                                const struct kvs_trace_options *options,
+                                                struct kvs_trace **trace, struct kvs_err *err);
 /* *req is NULL at the end. After an error the trace can only be closed. */
 KVS_MUST_CHECK enum kvs_code kvs_trace_next(struct kvs_trace *trace, const struct kvs_request **req,
                                             struct kvs_err *err);
 void kvs_trace_close(struct kvs_trace *trace); /* accepts NULL */
 bool kvs_trace_chained(const struct kvs_trace *trace);
 uint64_t kvs_trace_skipped(const struct kvs_trace *trace);
+/* Requests that stood after a later one and were moved to its time. */
+uint64_t kvs_trace_moved(const struct kvs_trace *trace);
+uint32_t kvs_trace_block_tok(const struct kvs_trace *trace); /* of a full block; 0: blocks differ */
 const char *kvs_trace_format(const struct kvs_trace *trace);
+/* What the trace lacks and the reader made up (ids, times, tokens), as a sentence; NULL: nothing.
+ */
+const char *kvs_trace_invents(const struct kvs_trace *trace);
+/* All formats, in the order of trace_list.h; NULL-ended. */
+const char *const *kvs_trace_formats(void);
+const char *kvs_trace_format_help(const char *name);       /* one line; NULL: no such format */
 double kvs_trace_done_frac(const struct kvs_trace *trace); /* for progress; NaN if unknown */
 
 #endif

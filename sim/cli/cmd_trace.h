@@ -1,0 +1,16 @@
+/*
+ * cmd_trace.h - `kvsim trace`: what its subcommands share.
+ */
+#ifndef KVS_CMD_TRACE_H
+#define KVS_CMD_TRACE_H
+
+#include "base/err.h"
+
+/* argv[0] is the subcommand's name. They print to stdout; errors come back for main to print. */
+KVS_MUST_CHECK enum kvs_code kvs_trace_stats_cmd(int argc, char *const *argv, struct kvs_err *err);
+KVS_MUST_CHECK enum kvs_code kvs_trace_generate_cmd(int argc, char *const *argv,
+                                                    struct kvs_err *err);
+KVS_MUST_CHECK enum kvs_code kvs_trace_convert_cmd(int argc, char *const *argv,
+                                                   struct kvs_err *err);
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * cli_json.h - runs the kvsim program of this build ($KVSIM) and looks at what it prints.
+ */
+#ifndef KVS_CLI_JSON_H
+#define KVS_CLI_JSON_H
+
+#include <jansson.h>
+
+/* Standard output of `kvsim ARGS` as JSON; fails the running test unless it ends with status 0. */
+json_t *kvs_cli_json(const char *args);
+/* `kvsim ARGS`: its status, and what it wrote to standard error, in a static buffer. */
+const char *kvs_cli_error(const char *args, int *status);
+/*
+ * Every key of the object want (JSON text) stands in got with the same value: integers exactly,
+ * reals to six digits, objects likewise. Else the running test fails and says where.
+ */
+void kvs_cli_expect(const json_t *got, const char *want);
+
+#endif

@@ -1,0 +1,8 @@
+/*
+ * trace_list.h - the trace formats that kvsim reads, in the order in which they are tried on a file
+ * whose format was not said. One more format: a file trace_NAME.c and a line here.
+ */
+X(kvsim)
+X(kvt)
+X(ragpulse)
+X(mooncake)
