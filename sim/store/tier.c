@@ -200,7 +200,7 @@ void kvs_tier_remove(struct kvs_tier *tier, uint32_t slot)
 /* More slots, an eighth at a time: reallocation of large arrays moves pages, not bytes. */
 static bool grow(struct kvs_tier *tier)
 {
-    uint32_t n = tier->n_slot + tier->n_slot / 8 + 64;
+    uint32_t n = tier->n_slot + tier->n_slot / 8 + 16;
     if (n > SLOT_MAX)
         return false;
     void *grown = realloc(tier->evict.node, n * sizeof *tier->evict.node);
