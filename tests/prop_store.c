@@ -5,9 +5,11 @@
 #include "base/rng.h"
 #include "naive_cache.h"
 #include "store/evict.h"
+#include "store/ghost.h"
 #include "store/tier.h"
 #include "test.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -313,6 +315,23 @@ static void no_policy_beats_belady_on_equal_blocks(void **state)
     }
 }
 
+static void reserved_bytes_are_as_if_not_there(void **state)
+{
+    (void)state;
+    static struct trace trace;
+    const struct kvs_block_info info = {.n_bytes = 8};
+    draw_trace(&trace, 13, 300);
+    for (int p = 0; kvs_evict_all[p]; p++) {
+        struct kvs_tier *tier;
+        assert_int_equal(kvs_tier_new(kvs_evict_all[p], 5000, NULL, NULL, &tier, NULL), KVS_OK);
+        assert_true(kvs_tier_reserve(tier, 4900));
+        kvs_tier_release(tier, 300);
+        assert_int_equal(kvs_tier_access(tier, trace.key, N_ACCESS, &info, trace.next),
+                         hits(kvs_evict_all[p], &trace, 50));
+        kvs_tier_free(tier);
+    }
+}
+
 /* The stack distance of an access: different keys since its last, itself included (Mattson 1970).
  */
 static size_t stack_distance(const struct trace *trace, size_t i)
@@ -382,7 +401,64 @@ static void search_meets_each_pinned_block_once(void **state)
     }
 }
 
-/* --- many blocks: growth, and a ghost ring that wraps ----------------------------------------- */
+/* --- ghosts: against a plain list ------------------------------------------------------------- */
+
+enum { GHOST_MAX = 1000, GHOST_KEYS = 3000 };
+
+struct ghost_list { /* oldest first */
+    uint64_t key[GHOST_MAX + 1];
+    uint32_t n;
+};
+
+static bool list_take(struct ghost_list *list, uint64_t key)
+{
+    uint32_t i = 0;
+    while (i < list->n && list->key[i] != key)
+        i++;
+    if (i == list->n)
+        return false;
+    memmove(list->key + i, list->key + i + 1, (--list->n - i) * sizeof list->key[0]);
+    return true;
+}
+
+static void list_add(struct ghost_list *list, uint64_t key, uint32_t limit)
+{
+    while (list->n > 0 && list->n >= limit)
+        list_take(list, list->key[0]);
+    if (limit > 0)
+        list->key[list->n++] = key;
+}
+
+static void ghosts_agree_with_a_plain_list(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 10; seed++) {
+        struct kvs_ghost ghost = {.note_bytes = sizeof(uint64_t)};
+        struct ghost_list list = {.n = 0};
+        struct kvs_rng rng = kvs_rng_stream(seed, "ghost");
+        uint32_t room = 0;
+        for (int i = 0; i < 20000; i++) {
+            uint64_t key = kvs_rng_below(&rng, GHOST_KEYS), note = 0;
+            if (i % 500 == 0 && room < GHOST_MAX) {
+                room += (uint32_t)kvs_rng_below(&rng, 100);
+                room = room < GHOST_MAX ? room : GHOST_MAX;
+                assert_true(kvs_ghost_grow(&ghost, room));
+            }
+            bool there = kvs_ghost_take(&ghost, key, &note);
+            assert_int_equal(there, list_take(&list, key));
+            if (there)
+                assert_int_equal(note, ~key);
+            uint32_t limit = room - (uint32_t)kvs_rng_below(&rng, room / 20 + 1);
+            note = ~key;
+            kvs_ghost_add(&ghost, key, limit, &note);
+            list_add(&list, key, limit);
+            assert_int_equal(ghost.index.n, list.n);
+        }
+        kvs_ghost_free(&ghost);
+    }
+}
+
+/* --- many blocks ----------------------------------------- */
 
 static void large_tiers_hold_what_they_should(void **state)
 {
@@ -412,6 +488,37 @@ static void large_tiers_hold_what_they_should(void **state)
     }
 }
 
+/* --- memory ----------------------------------------------------------------------------------- */
+
+static size_t heap_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+static void block_takes_64_bytes_or_less(void **state)
+{
+    (void)state;
+    static const char *const policy[] = {"lru", "fifo", "s3fifo", "sieve"};
+    const struct kvs_block_info info = {.n_bytes = 1};
+    for (size_t p = 0; p < sizeof policy / sizeof policy[0]; p++)
+        for (uint64_t n = 5000; n < 200000; n += n / 7) {
+            const struct kvs_evict_ops *ops;
+            struct kvs_tier *tier;
+            assert_int_equal(kvs_evict_find(policy[p], &ops, NULL), KVS_OK);
+            size_t before = heap_bytes();
+            assert_int_equal(kvs_tier_new(ops, n, NULL, NULL, &tier, NULL), KVS_OK);
+            for (uint64_t key = 0; key < 3 * n; key++) /* full, with all its ghosts */
+                kvs_tier_access(tier, &key, 1, &info, NULL);
+            size_t grown = heap_bytes() - before;
+            kvs_tier_free(tier);
+            if (grown == 0)
+                KVS_SKIP("this malloc keeps no statistics");
+            if (grown > 64 * n)
+                fail_msg("%s: %d blocks take %d bytes", policy[p], (int)n, (int)grown);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -419,8 +526,11 @@ int main(void)
         cmocka_unit_test(hits_equal_naive_implementations),
         cmocka_unit_test(hit_rate_mode_equals_single_accesses),
         cmocka_unit_test(no_policy_beats_belady_on_equal_blocks),
+        cmocka_unit_test(reserved_bytes_are_as_if_not_there),
+        cmocka_unit_test(ghosts_agree_with_a_plain_list),
         cmocka_unit_test(lru_hits_equal_stack_distances),
         cmocka_unit_test(search_meets_each_pinned_block_once),
+        cmocka_unit_test(block_takes_64_bytes_or_less),
         cmocka_unit_test(large_tiers_hold_what_they_should),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

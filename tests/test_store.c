@@ -318,6 +318,23 @@ static void cost_evicts_fewest_seconds_per_byte_and_ages(void **state)
     kvs_tier_free(tier);
 }
 
+static void removed_block_does_not_move_the_clock(void **state)
+{
+    (void)state;
+    static const char *const policy[] = {"cost", "pgdsf"};
+    for (int p = 0; p < 2; p++) {
+        struct left left;
+        struct kvs_tier *tier = tier_of(policy[p], 8, &left);
+        put_cost(tier, 1, 8, 0);   /* 2 s a byte */
+        put_cost(tier, 2, 400, 0); /* 100 */
+        kvs_tier_remove(tier, kvs_tier_find(tier, 2));
+        put_cost(tier, 3, 4, 0); /* 1, with the clock at 0 still */
+        put_cost(tier, 4, 4, 0);
+        assert_string_equal(left.text, "3 ");
+        kvs_tier_free(tier);
+    }
+}
+
 /* Three blocks of which the second is known from before. */
 static void pgdsf_counts_on_after_eviction_and_averages_costs(void **state)
 {
@@ -397,6 +414,7 @@ int main(void)
         cmocka_unit_test(lfu_evicts_least_used_then_longest_unused),
         cmocka_unit_test(gdsf_weighs_uses_by_size_and_ages),
         cmocka_unit_test(cost_evicts_fewest_seconds_per_byte_and_ages),
+        cmocka_unit_test(removed_block_does_not_move_the_clock),
         cmocka_unit_test(pgdsf_counts_on_after_eviction_and_averages_costs),
         cmocka_unit_test(pensieve_divides_cost_by_time_unused),
         cmocka_unit_test(belady_evicts_farthest_next_use_and_the_untold_first),

@@ -118,8 +118,8 @@ static inline void kvs_index_del(struct kvs_index *index, uint32_t hole, struct 
 }
 
 /*
- * Room for n entries, with slots below 2 * n. Grows by a quarter at least, to a load of 0.7 at most.
- * false: no memory, or over 2^28 entries; nothing changed then.
+ * Room for n entries, with slots below 2 * n. Grows by a quarter at least, to a load of 0.7 at
+ * most. false: no memory, or over 2^28 entries; nothing changed then.
  */
 static inline bool kvs_index_reserve(struct kvs_index *index, uint32_t n, struct kvs_keys keys)
 {

@@ -280,7 +280,7 @@ uint32_t kvs_tier_insert(struct kvs_tier *tier, uint64_t key, const struct kvs_b
 void kvs_tier_pin(struct kvs_tier *tier, uint32_t slot)
 {
     assert(resident(tier, slot));
-    if ((tier->pin[slot] & ~ASIDE) == 0)
+    if (tier->pin[slot] == 0)
         tier->pinned_bytes += tier->evict.info[slot].n_bytes;
     tier->pin[slot]++;
 }
@@ -288,7 +288,7 @@ void kvs_tier_pin(struct kvs_tier *tier, uint32_t slot)
 void kvs_tier_unpin(struct kvs_tier *tier, uint32_t slot)
 {
     assert(resident(tier, slot));
-    assert((tier->pin[slot] & ~ASIDE) > 0);
+    assert(tier->pin[slot] != 0);
     if ((--tier->pin[slot] & ~ASIDE) > 0)
         return;
     tier->pinned_bytes -= tier->evict.info[slot].n_bytes;
