@@ -46,11 +46,11 @@ static void below_is_uniform(void **state)
         assert_true(kvs_rng_below(&rng, UINT64_MAX) < UINT64_MAX);
         assert_int_equal(kvs_rng_below(&rng, 1), 0);
     }
-    /* of n = 3/4 * 2^64, a biased draw would give the low third half of all */
-    uint64_t n = 3ull << 62, low = 0;
+    /* of n = 3/4 * 2^64, the plain high half of a product gives multiples of 3 half of all draws */
+    uint64_t n = 3ull << 62, n_third = 0;
     for (int i = 0; i < N_DRAW; i++)
-        low += kvs_rng_below(&rng, n) < n / 3;
-    assert_true(fabs((double)low / N_DRAW - 1.0 / 3) < 5 * sqrt(2.0 / 9 / N_DRAW));
+        n_third += kvs_rng_below(&rng, n) % 3 == 0;
+    assert_true(fabs((double)n_third / N_DRAW - 1.0 / 3) < 5 * sqrt(2.0 / 9 / N_DRAW));
 }
 
 typedef double draw_fn(struct kvs_rng *rng);

@@ -110,8 +110,9 @@ static void typed_reads_give_values(void **state)
     assert_int_equal(i, 1000000);
     assert_int_equal(kvs_json_double(kvs_json_get(root, "r"), 0, 5, &d, NULL), KVS_OK);
     assert_true(d == 2.5);
-    assert_int_equal(kvs_json_double(kvs_json_get(root, "i"), -INFINITY, INFINITY, &d, NULL),
-                     KVS_OK);
+    assert_int_equal(
+        kvs_json_double(kvs_json_get(root, "i"), -(double)INFINITY, (double)INFINITY, &d, NULL),
+        KVS_OK);
     assert_true(d == -3);
     assert_int_equal(kvs_json_bool(kvs_json_get(root, "b"), &b, NULL), KVS_OK);
     assert_true(b);
@@ -140,7 +141,7 @@ static void typed_reads_say_found_and_want(void **state)
          "w.json: i: found 70000, want a whole number in 1..65536");
     SAYS(kvs_json_i64(kvs_json_get(root, "r"), 0, INT64_MAX, &i, &err), KVS_ERR_PARSE,
          "w.json: r: found 1.5, want a whole number from 0 up");
-    SAYS(kvs_json_double(kvs_json_get(root, "s"), 0, INFINITY, &d, &err), KVS_ERR_PARSE,
+    SAYS(kvs_json_double(kvs_json_get(root, "s"), 0, (double)INFINITY, &d, &err), KVS_ERR_PARSE,
          "w.json: s: found \"x\", want a number from 0 up");
     SAYS(kvs_json_bool(kvs_json_at(kvs_json_get(root, "a"), 0), &b, &err), KVS_ERR_PARSE,
          "w.json: a[0]: found null, want true or false");

@@ -537,15 +537,6 @@ static enum kvs_code set_at(json_t *root, const char *path, json_t *value, struc
     }
 }
 
-json_t *kvs_json_copy(const json_t *v)
-{
-    json_t *copy = json_deep_copy(v);
-    if (copy && json_equal(v, copy))
-        return copy;
-    json_decref(copy); /* out of memory, Jansson 2.14 leaves members out and tells nobody */
-    return NULL;
-}
-
 enum kvs_code kvs_doc_set(struct kvs_doc *doc, const char *path, const char *text,
                           struct kvs_err *err)
 {
@@ -553,7 +544,7 @@ enum kvs_code kvs_doc_set(struct kvs_doc *doc, const char *path, const char *tex
     json_t *value = parse_value(path, text, &local);
     if (!value)
         return kvs_fail(err, local.code, "%s", local.msg);
-    json_t *root = kvs_json_copy(doc->root); /* a failure leaves the document as it was */
+    json_t *root = json_deep_copy(doc->root); /* a failure leaves the document as it was */
     if (!root) {
         json_decref(value);
         return kvs_nomem(err);

@@ -50,9 +50,6 @@ KVS_MUST_CHECK enum kvs_code kvs_doc_set(struct kvs_doc *doc, const char *path, 
  */
 char *kvs_doc_dump(const struct kvs_doc *doc);
 
-/* A deep copy, the caller's to json_decref. NULL: no memory. */
-json_t *kvs_json_copy(const json_t *v);
-
 struct kvs_json kvs_json_get(struct kvs_json object,
                              const char *key); /* absent node if not there */
 struct kvs_json kvs_json_at(struct kvs_json array, size_t index);

@@ -564,7 +564,7 @@ static json_t *record_one(const struct kvs_opt *opt, const void *in)
         return record_strs(value);
     case KVS_OPT_NODE: {
         const json_t *v = ((const struct kvs_json *)value)->v;
-        return v ? kvs_json_copy(v) : json_null();
+        return v ? json_deep_copy(v) : json_null();
     }
     }
     return NULL;
