@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "fault.h"
 #include "store/evict.h"
+#include "store/future.h"
 #include "store/tier.h"
 #include "test.h"
 
@@ -87,10 +88,33 @@ static void failed_allocation_refuses_one_insert_and_changes_nothing(void **stat
     }
 }
 
+static void next_uses_without_memory_are_an_error(void **state)
+{
+    (void)state;
+    static uint64_t key[5000];
+    for (uint64_t i = 0; i < 5000; i++)
+        key[i] = i * i % 4000;
+    unsigned n = 1;
+    for (bool more = true; more; n++) {
+        struct kvs_future future = {0};
+        struct kvs_err err = {0};
+        kvs_fault_at(KVS_FAULT_MEM, n);
+        enum kvs_code code = kvs_future_add(&future, key, 5000, &err);
+        if (code == KVS_OK)
+            code = kvs_future_find(&future, &err);
+        more = kvs_fault_end();
+        assert_int_equal(code, more ? KVS_ERR_NOMEM : KVS_OK);
+        assert_int_equal(code, err.code);
+        kvs_future_free(&future);
+    }
+    assert_true(n > 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_allocation_refuses_one_insert_and_changes_nothing),
+        cmocka_unit_test(next_uses_without_memory_are_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "naive_cache.h"
 #include "store/evict.h"
+#include "store/future.h"
 #include "store/ghost.h"
 #include "store/tier.h"
 #include "test.h"
@@ -332,6 +333,22 @@ static void reserved_bytes_are_as_if_not_there(void **state)
     }
 }
 
+static void next_uses_are_the_next_uses(void **state)
+{
+    (void)state;
+    static struct trace trace;
+    struct kvs_future future = {0};
+    draw_trace(&trace, 17, 200);
+    assert_int_equal(kvs_future_find(&future, NULL), KVS_OK); /* of nothing */
+    for (size_t i = 0; i < N_ACCESS; i += 100)
+        assert_int_equal(kvs_future_add(&future, trace.key + i, 100, NULL), KVS_OK);
+    assert_int_equal(kvs_future_find(&future, NULL), KVS_OK);
+    assert_int_equal(future.n, N_ACCESS);
+    assert_memory_equal(future.key, trace.key, sizeof trace.key);
+    assert_memory_equal(future.next_use, trace.next, sizeof trace.next);
+    kvs_future_free(&future);
+}
+
 /* The stack distance of an access: different keys since its last, itself included (Mattson 1970).
  */
 static size_t stack_distance(const struct trace *trace, size_t i)
@@ -527,6 +544,7 @@ int main(void)
         cmocka_unit_test(hit_rate_mode_equals_single_accesses),
         cmocka_unit_test(no_policy_beats_belady_on_equal_blocks),
         cmocka_unit_test(reserved_bytes_are_as_if_not_there),
+        cmocka_unit_test(next_uses_are_the_next_uses),
         cmocka_unit_test(ghosts_agree_with_a_plain_list),
         cmocka_unit_test(lru_hits_equal_stack_distances),
         cmocka_unit_test(search_meets_each_pinned_block_once),

@@ -7,6 +7,7 @@
 #include "base/opt.h"
 #include "base/units.h"
 #include "store/evict.h"
+#include "store/future.h"
 #include "store/tier.h"
 #include "workloads/trace.h"
 #include "workloads/trace_stats.h"
@@ -60,7 +61,8 @@ struct job {
     struct kvs_stats_sums sums;
     struct cache cache[MAX_CACHE];
     unsigned n_cache;
-    uint64_t first, last; /* rows */
+    struct kvs_future future; /* all accesses, if a cache's policy has to be told the next use */
+    uint64_t first, last;     /* rows */
 };
 
 /* --- arguments -----------------------------------------------------------------------------------
@@ -128,19 +130,40 @@ static enum kvs_code open_caches(struct job *job, struct kvs_err *err)
 /* --- the walk ------------------------------------------------------------------------------------
  */
 
+static const struct kvs_block_info unit = {.n_bytes = 1};
+
+static bool needs_future(const struct cache *cache)
+{
+    return cache->evict->on_expect != NULL;
+}
+
 static enum kvs_code take_request(struct job *job, const struct kvs_request *req,
                                   struct kvs_err *err)
 {
-    static const struct kvs_block_info unit = {.n_bytes = 1};
     const uint64_t *keys;
     size_t n;
+    bool keep = false;
     enum kvs_code code = kvs_stats_add(job->stats, req, err);
     if (code)
         return code;
     keys = kvs_stats_keys(job->stats, &n);
     for (unsigned i = 0; i < job->n_cache; i++)
-        job->cache[i].hits += kvs_tier_access(job->cache[i].tier, keys, n, &unit, NULL);
-    return KVS_OK;
+        if (needs_future(&job->cache[i]))
+            keep = true;
+        else
+            job->cache[i].hits += kvs_tier_access(job->cache[i].tier, keys, n, &unit, NULL);
+    return keep ? kvs_future_add(&job->future, keys, n, err) : KVS_OK;
+}
+
+/* The caches whose policy is told the next use of each block: once all accesses are known. */
+static enum kvs_code run_told(struct job *job, struct kvs_err *err)
+{
+    enum kvs_code code = kvs_future_find(&job->future, err);
+    for (unsigned i = 0; i < job->n_cache && code == KVS_OK; i++)
+        if (needs_future(&job->cache[i]))
+            job->cache[i].hits = kvs_tier_access(job->cache[i].tier, job->future.key, job->future.n,
+                                                 &unit, job->future.next_use);
+    return code;
 }
 
 static enum kvs_code walk(struct job *job, struct kvs_err *err)
@@ -177,6 +200,7 @@ static void close_job(struct job *job)
 {
     for (unsigned i = 0; i < job->n_cache; i++)
         kvs_tier_free(job->cache[i].tier);
+    kvs_future_free(&job->future);
     kvs_stats_free(job->stats);
     kvs_trace_close(job->trace);
 }
@@ -403,7 +427,8 @@ static void print_text(struct job *job)
 static enum kvs_code run_job(struct job *job, struct kvs_err *err)
 {
     enum kvs_code code = open_job(job, err);
-    if (code || (code = walk(job, err)) || (code = kvs_stats_end(job->stats, &job->sums, err)))
+    if (code || (code = walk(job, err)) || (code = run_told(job, err)) ||
+        (code = kvs_stats_end(job->stats, &job->sums, err)))
         return code;
     if (job->args.json)
         return print_json(job, err);

@@ -69,8 +69,8 @@ void kvs_tier_release(struct kvs_tier *tier, uint64_t n_bytes);
 
 /*
  * Hit-rate mode: looks n keys up in order; a hit is touched, a miss inserted with *info. next_use
- * (or NULL) has kvs_tier_expect's number for each. Returns the hits. A call with many keys hides
- * the cache misses of one behind the work on others.
+ * (or NULL) has kvs_tier_expect's number for each (future.h finds it). Returns the hits. A call
+ * with many keys hides the cache misses of one behind the work on others.
  */
 uint64_t kvs_tier_access(struct kvs_tier *tier, const uint64_t *key, size_t n,
                          const struct kvs_block_info *info, const uint64_t *next_use);
