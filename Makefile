@@ -14,6 +14,8 @@ VERSION  := 0.1.0
 # what Debian 12 and Ubuntu 24.04 call the packages; the part after ':' is how we tell it is there
 DEPS     := pkg-config:cmd=pkg-config libjansson-dev:pc=jansson libzstd-dev:pc=libzstd \
             libxxhash-dev:pc=libxxhash libcmocka-dev:pc=cmocka gnuplot-nox:cmd=gnuplot
+# used where they are there: oneDNN's GEMM is opened at run time
+TESTDEPS := libdnnl-dev:file=/usr/include/dnnl.h
 LINTDEPS := clang:cmd=clang clang-tidy:cmd=clang-tidy clang-format:cmd=clang-format
 LIBS     := jansson libzstd libxxhash
 
@@ -28,6 +30,10 @@ endif
 
 LIB_SRC   := $(sort $(wildcard sim/base/*.c sim/model/*.c sim/store/*.c sim/plan/*.c \
                sim/engine/*.c sim/report/*.c workloads/*.c))
+# the device and its kernels: an own library, so that the simulator links without it
+SIMD      := base $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),avx2 avx512)
+KERN_SRC  := $(filter-out kernels/cpu/simd.c,$(sort $(wildcard kernels/*.c \
+               $(foreach dir,host ref cpu simt cuda weights,kernels/$(dir)/*.c))))
 CLI_SRC   := $(sort $(wildcard sim/cli/*.c))
 TEST_SRC  := $(sort $(wildcard tests/test_*.c tests/prop_*.c tests/oracle_*.c tests/fault_*.c))
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz_*.c))
@@ -36,11 +42,13 @@ BENCH_SRC := $(sort $(wildcard tests/bench_*.c))
 FUZZ_MAIN := tests/fuzz_main.c
 FUZZ_SRC  := $(filter-out $(FUZZ_MAIN),$(FUZZ_SRC))
 HELP_SRC  := $(filter-out $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(FUZZ_MAIN) tests/fault.c,$(sort $(wildcard tests/*.c)))
-ALL_SRC   := $(LIB_SRC) $(CLI_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(HELP_SRC) tests/fault.c $(FUZZ_MAIN)
-LINT_SRC  := $(ALL_SRC) $(sort $(wildcard sim/*/*.h workloads/*.h tests/*.h))
+ALL_SRC   := $(LIB_SRC) $(KERN_SRC) $(CLI_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(HELP_SRC) tests/fault.c $(FUZZ_MAIN)
+LINT_SRC  := $(ALL_SRC) kernels/cpu/simd.c $(sort $(wildcard sim/*/*.h workloads/*.h kernels/*.h \
+               kernels/*/*.h kernels/*/*.cu kernels/*/*.cc tests/*.h))
 
 obj        = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB       := $(BUILD)/libkvsim.a
+KERN_LIB  := $(BUILD)/libkvskernels.a
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 FUZZERS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 BENCHES   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(BENCH_SRC))
@@ -59,14 +67,14 @@ endif
 $(BUILD)/config.mk: Makefile tests/deps.sh
 	@mkdir -p $(@D)
 	@sh tests/deps.sh $(if $(filter quickstart test,$(GOALS)),install,check) $(DEPS) \
-	    $(if $(filter lint,$(GOALS)),$(LINTDEPS))
+	    $(if $(filter test bench,$(GOALS)),$(TESTDEPS)) $(if $(filter lint,$(GOALS)),$(LINTDEPS))
 	@echo "PKG_CFLAGS := $$(pkg-config --cflags $(LIBS))" > $@.tmp
 	@echo "PKG_LIBS := $$(pkg-config --libs $(LIBS))" >> $@.tmp
 	@echo "TEST_LIBS := $$(pkg-config --libs cmocka)" >> $@.tmp
 	@mv $@.tmp $@
 
 deps:
-	@sh tests/deps.sh install $(DEPS) $(LINTDEPS)
+	@sh tests/deps.sh install $(DEPS) $(TESTDEPS) $(LINTDEPS)
 
 # --- build -----------------------------------------------------------------------------------------
 
@@ -79,11 +87,13 @@ $(LIB): $(call obj,$(LIB_SRC))
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-$(BUILD)/kvsim: $(call obj,$(CLI_SRC)) $(LIB)
+include kernels/build.mk
+
+$(BUILD)/kvsim: $(call obj,$(CLI_SRC)) $(KERN_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
 
-$(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
+$(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
 
@@ -94,11 +104,11 @@ $(FAULTS): $(call obj,tests/fault.c)
 $(FAULTS): LDFLAGS += $(foreach call,$(WRAPPED),-Wl,--wrap=$(call))
 
 $(FUZZERS): $(call obj,$(FUZZ_MAIN))
-$(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(LIB)
+$(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
 
--include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC)) $(wildcard build-fuzz/*/*.d build-fuzz/*/*/*.d)
+-include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC)) $(KERN_OBJ:.o=.d) $(wildcard build-fuzz/*/*.d build-fuzz/*/*/*.d)
 
 # --- run -------------------------------------------------------------------------------------------
 

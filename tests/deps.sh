@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: deps.sh install|check PACKAGE:pc=MODULE|PACKAGE:cmd=COMMAND ...
+# usage: deps.sh install|check PACKAGE:pc=MODULE|PACKAGE:cmd=COMMAND|PACKAGE:file=PATH ...
 # Names what is missing; `install` installs it with apt-get where that is possible, and says so.
 set -eu
 how=$1
@@ -9,6 +9,7 @@ for dep in "$@"; do
     package=${dep%%:*} test=${dep#*:}
     case $test in
     pc=*) pkg-config --exists "${test#pc=}" 2>/dev/null || missing="$missing $package" ;;
+    file=*) [ -e "${test#file=}" ] || missing="$missing $package" ;;
     cmd=*) command -v "${test#cmd=}" >/dev/null 2>&1 || missing="$missing $package" ;;
     esac
 done
