@@ -2,3 +2,4 @@
  * include guard: cmd.h and main.c read it with their own X. */
 X(trace)
 X(devices)
+X(published)

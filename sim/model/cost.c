@@ -15,12 +15,12 @@ struct gemm {
     double mem_s0, mem_s;   /* seconds of the weights, and of a row in and out */
 };
 
-/* The routed experts of a layer. */
+/* The routed experts of a layer: one grouped GEMM a projection over all experts that are hit. */
 struct experts {
-    double n;                     /* 0: none */
-    double log_miss;              /* log of the chance that a token misses a given expert */
-    double flop_s, mem_s;         /* of one token: its active experts' GEMMs */
-    double hit_flop_s, hit_mem_s; /* of one expert that is hit: padding, weights */
+    double n;
+    double log_miss;        /* log of the chance that a token misses a given expert */
+    double flop_s0, flop_s; /* seconds of the padding, and of a token's active experts */
+    double mem_s0, mem_s;   /* seconds of one expert's weights, and of a token in and out */
 };
 
 /* Costs of one layer of a class; see kvs_cost_new for how they come about. */
@@ -61,7 +61,7 @@ static double gemm_s(const struct gemm *g, double m)
 static double experts_s(const struct experts *e, double m)
 {
     double hit = e->n * -expm1(m * e->log_miss);
-    return fmax(e->hit_flop_s * hit + e->flop_s * m, e->hit_mem_s * hit + e->mem_s * m);
+    return fmax(e->flop_s0 + e->flop_s * m, e->mem_s0 * hit + e->mem_s * m);
 }
 
 double kvs_cost_linear_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok)
@@ -112,7 +112,7 @@ double kvs_cost_attention_s(const struct kvs_cost *cost, uint32_t class_i,
     for (uint32_t i = 0; i < n_seg; i++)
         if (seg[i].n_seq > 0 && seg[i].n_tok > 0)
             s += seg[i].n_seq * attend_s(l, seg[i].n_tok, seg[i].context_tok);
-    return s > 0 ? s + cost->launch_s : 0;
+    return s;
 }
 
 double kvs_cost_allreduce_s(const struct kvs_cost *cost, double n_tok)
@@ -128,7 +128,7 @@ double kvs_cost_layer_s(const struct kvs_cost *cost, uint32_t class_i, const str
         n_tok += seg[i].n_seq * seg[i].n_tok;
     if (n_tok <= 0)
         return 0;
-    return kvs_cost_linear_s(cost, class_i, n_tok) +
+    return kvs_cost_linear_s(cost, class_i, n_tok) + cost->launch_s +
            kvs_cost_attention_s(cost, class_i, seg, n_seg) + kvs_cost_allreduce_s(cost, n_tok);
 }
 
@@ -344,8 +344,8 @@ static void set_experts(struct layer *l, const struct kvs_model *m, const struct
         .log_miss = log1p(-(double)moe->active / moe->experts),
         .flop_s = flop_s * moe->active,
         .mem_s = moe->active * ACT_BYTES * (2 * w->hidden + 3 * w->expert_ffn) / r->mem,
-        .hit_flop_s = flop_s * r->half_rows,
-        .hit_mem_s = params * r->expert_bytes / r->mem,
+        .flop_s0 = flop_s * moe->active * r->half_rows,
+        .mem_s0 = params * r->expert_bytes / r->mem,
     };
     if (moe->active == moe->experts)
         l->experts.log_miss = -1e3; /* all are hit by the first token; log 0 is not finite */

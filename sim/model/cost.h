@@ -7,10 +7,10 @@
  * working as one), finite, and never fall when tokens or context grow.
  *
  *   GEMM of m rows, k x n weights:   launch + max(2 k n (m + half) / (peak eff), bytes / memory)
- *   attention of q queries a head, each seeing s keys on average (q rows: q heads a KV head):
- *       launch + compute (rows + half) tail + max(compute (rows + half), memory a key) s
- *   MoE: the expert GEMMs' rows are active m, half is paid for each expert that is hit, and the
- *       weights of E (1 - (1 - active / E)^m) distinct experts are read
+ *   attention of q queries a head, each seeing s keys on average (rows: q times heads a KV head):
+ *       compute (rows + half) tail + max(compute (rows + half) s, memory of all keys)
+ *   MoE: rows is m, each with its active experts' weights, at a share of a GEMM's rate; the weights
+ *       of E (1 - (1 - active / E)^m) distinct experts are read
  *   all-reduce over tp GPUs:         latency + 2 (tp - 1) / tp bytes / bus rate
  *
  * half makes small batches inefficient (tiles half empty, short pipelines), tail charges each query
@@ -49,12 +49,12 @@ struct kvs_seg {
 };
 
 /* One whole layer for all segments in one batch: norms, projections, attention, MLP, all-reduces. 0
- * if no token. It is the sum of the three below. */
+ * if no token. It is the sum of the three below, and a launch. */
 double kvs_cost_layer_s(const struct kvs_cost *cost, uint32_t class_i, const struct kvs_seg *seg,
                         uint32_t n_seg);
 /* Its norms, projections, RoPE and MLP for n_tok tokens in all. */
 double kvs_cost_linear_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok);
-/* Its attention. */
+/* Its attention, without the launch. */
 double kvs_cost_attention_s(const struct kvs_cost *cost, uint32_t class_i,
                             const struct kvs_seg *seg, uint32_t n_seg);
 /* Its two all-reduces of n_tok tokens' hidden states; 0 without TP. */

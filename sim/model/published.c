@@ -231,7 +231,7 @@ struct scene {
     const struct kvs_hw *hw;
     const struct kvs_model *model;
     struct kvs_cost *cost;                /* NULL for quantities without a model */
-    const struct kvs_hw_serving *serving; /* of the row's source, or the profile's first; or NULL */
+    const struct kvs_hw_serving *serving; /* of the row's source; NULL: none */
     uint32_t tp;
 };
 
@@ -243,14 +243,14 @@ static double tokens(double cell)
     return isnan(cell) ? 0 : cell;
 }
 
-/* The serving system whose publications a row's source begins with, else the first. */
+/* The serving system whose publications a row's source begins with; NULL: the operators alone. */
 static const struct kvs_hw_serving *serving_of(const struct kvs_hw *hw, const char *source)
 {
     for (uint32_t i = 0; i < hw->n_serving; i++)
         for (unsigned k = 0; k < hw->serving[i].of.n; k++)
             if (strncmp(source, hw->serving[i].of.v[k], strlen(hw->serving[i].of.v[k])) == 0)
                 return &hw->serving[i];
-    return hw->n_serving ? &hw->serving[0] : NULL;
+    return NULL;
 }
 
 /* Seconds that the serving system adds to a prompt of n_tok tokens of which n_new are computed. */
