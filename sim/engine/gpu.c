@@ -44,6 +44,10 @@ static int64_t unstalled_ns(struct sim *sim, struct req *req)
 {
     if (req->unstalled_ns != INT64_MAX)
         return req->unstalled_ns;
+    if (!req->loads) {
+        req->unstalled_ns = req->ready_ns;
+        return req->ready_ns;
+    }
     struct kvs_plan_actual actual = {.has_start = true, .start_ns = req->ready_ns};
     struct kvs_plan_eval eval;
     if (!arrivals(sim, req, &actual))

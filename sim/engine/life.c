@@ -402,6 +402,7 @@ static bool start_loads(struct sim *sim, struct req *req)
             req->record.load_bytes[t] = 0;
         }
     }
+    req->loads = req->n_loading > 0;
     if (req->n_loading > 1)
         sim_ease_loads(sim, req);
     return true;

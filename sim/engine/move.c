@@ -10,12 +10,7 @@
 
 struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i)
 {
-    const struct kvs_hw *hw = sim->config->hw;
-    uint32_t host_i = sim->replica[replica_i].host_i;
-    for (uint32_t t = 0; t < hw->n_tier; t++)
-        if (!strcmp(hw->tier[t].name, sim->config->tier[tier_i].name) &&
-            hw->tier[t].scope == KVS_SCOPE_CLUSTER)
-            host_i = 0;
+    uint32_t host_i = sim->tier_shared[tier_i] ? 0 : sim->replica[replica_i].host_i;
     return &sim->store[tier_i * sim->n_host + host_i];
 }
 
@@ -324,7 +319,8 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
         return false;
     uint64_t n_bytes = 0;
     for (uint32_t b = 0; b < req->n_block; b++) {
-        if (req->slot[b] == KVS_NO_SLOT || kvs_tier_find(store->tier, req->key[b]) != KVS_NO_SLOT)
+        if (req->slot[b] == KVS_NO_SLOT || req->where[b] == (int8_t)tier_i ||
+            kvs_tier_find(store->tier, req->key[b]) != KVS_NO_SLOT)
             continue;
         bool found;
         if (!kvs_map_put(&store->pending, req->key[b], 1, &found) || !block_room(transfer))

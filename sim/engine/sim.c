@@ -164,8 +164,8 @@ static enum kvs_code make_replicas(struct sim *sim)
             return sim->err->code;
     }
     for (uint32_t t = 0; t < config->n_tier; t++) {
-        bool one = hw_tier(config->hw, config->tier[t].name)->scope == KVS_SCOPE_CLUSTER;
-        for (uint32_t h = 0; h < (one ? 1 : sim->n_host); h++) {
+        sim->tier_shared[t] = hw_tier(config->hw, config->tier[t].name)->scope == KVS_SCOPE_CLUSTER;
+        for (uint32_t h = 0; h < (sim->tier_shared[t] ? 1 : sim->n_host); h++) {
             struct store *store = &sim->store[t * sim->n_host + h];
             if (kvs_tier_new(config->tier[t].evict, config->tier[t].capacity_bytes, NULL, NULL,
                              &store->tier, sim->err))

@@ -109,6 +109,7 @@ struct req {
     int64_t stall_ns; /* of the step in progress */
 
     enum load_state load[KVS_MAX_TIER];
+    bool loads; /* the plan loads anything */
     uint32_t n_loading;
     struct transfer *transfer[KVS_MAX_TIER];
     int64_t *due_ns[KVS_MAX_TIER];    /* [layer] work of the flow when the layer has arrived */
@@ -172,8 +173,9 @@ struct sim {
     uint32_t n_host, n_link;
     double *link_bytes; /* [instance] */
     struct replica *replica;
-    struct store *store; /* [tier * n_host + host], cluster-wide tiers at host 0 */
-    struct lane *lane;   /* [(replica * n_tier + tier) * 2 + write] */
+    struct store *store;            /* [tier * n_host + host], cluster-wide tiers at host 0 */
+    bool tier_shared[KVS_MAX_TIER]; /* the tier is cluster-wide */
+    struct lane *lane;              /* [(replica * n_tier + tier) * 2 + write] */
     struct kvs_table_route route[KVS_MAX_TIER]; /* what tables borrows */
     struct kvs_tables *tables;
     struct kvs_plan_scratch *scratch;
