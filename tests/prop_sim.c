@@ -116,7 +116,8 @@ static void more_bandwidth_never_delays_a_lone_request(void **state)
         lab.config.hbm_cache = false;
         lab.config.tier[0] = lab.config.tier[1]; /* NVMe alone */
         lab.config.n_tier = 1;
-        for (double factor = 1.0 / 16; factor <= 16; factor *= 1.3) {
+        double factor = 1.0 / 16;
+        for (int step = 0; step < 22; step++, factor *= 1.3) {
             struct kvs_hw hw = *lab.hw;
             for (uint32_t j = 0; j < hw.n_link; j++)
                 hw.link[j].read_bytes_per_s.value *= factor;
@@ -210,7 +211,7 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         struct simlab lab, again;
         uint32_t tp = 1u << kvs_rng_below(&rng, 2), n_policy = 0;
         simlab_open(&lab, "llama-3.1-8b", "h100-sxm", tp);
-        while (kvs_planner_list[n_policy] && strcmp(kvs_planner_list[n_policy]->name, "exact"))
+        while (kvs_planner_list[n_policy] && strcmp(kvs_planner_list[n_policy]->name, "exact") != 0)
             n_policy++;
         lab.config.planner = kvs_planner_list[kvs_rng_below(&rng, n_policy)];
         lab.config.n_replica = 1 + (uint32_t)kvs_rng_below(&rng, 12);

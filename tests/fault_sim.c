@@ -1,0 +1,81 @@
+/*
+ * fault_sim.c - a run whose nth allocation fails ends with that error and leaks nothing; the next
+ * run is as if nothing had happened.
+ */
+#include "fault.h"
+#include "memtrace.h"
+#include "simlab.h"
+#include "test.h"
+
+#include <string.h>
+
+enum { N_REQUEST = 40 };
+
+static enum kvs_code sum(void *ctx, const struct kvs_sim_request *request, struct kvs_err *err)
+{
+    int64_t *total = ctx;
+    (void)err;
+    *total += request->finish_ns;
+    return KVS_OK;
+}
+
+static enum kvs_code run(const struct kvs_sim_config *config, const struct kvs_request *request,
+                         struct kvs_sim_result *result, int64_t *total, struct kvs_err *err)
+{
+    struct kvs_sim_sink sink = {.ctx = total, .request = sum};
+    struct kvs_trace *trace = memtrace(request, N_REQUEST, true);
+    *total = 0;
+    *result = (struct kvs_sim_result){0};
+    if (!trace)
+        return kvs_fail(err, KVS_ERR_NOMEM, "the trace");
+    enum kvs_code code = kvs_sim_run(config, trace, &sink, result, err);
+    kvs_trace_close(trace);
+    return code;
+}
+
+static void nth_allocation_fails_cleanly(void **state)
+{
+    struct kvs_trace_block block[N_REQUEST][8];
+    struct kvs_request request[N_REQUEST];
+    struct simlab lab;
+    struct kvs_sim_result result;
+    int64_t want, got;
+    unsigned n_failed = 0;
+    bool more = true;
+    (void)state;
+    simlab_open(&lab, "llama-3.1-8b", "h100-sxm", 1);
+    lab.config.n_replica = 2;
+    lab.config.hbm_cache = false;
+    lab.config.planner = kvs_planner_find("best");
+    for (uint32_t i = 0; i < N_REQUEST; i++) {
+        for (uint32_t b = 0; b < 8; b++)
+            block[i][b] = (struct kvs_trace_block){b < 5 ? i % 7 * 10 + b : 1000 + i * 10 + b, 300,
+                                                   KVS_PART_TEXT};
+        request[i] = (struct kvs_request){(int64_t)i * 40000000, 0, 2500, 10, 8, block[i]};
+    }
+    assert_int_equal(run(&lab.config, request, &result, &want, NULL), KVS_OK);
+    for (unsigned n = 1; more; n++) {
+        struct kvs_err err = {0};
+        kvs_fault_at(KVS_FAULT_MEM, n);
+        enum kvs_code code = run(&lab.config, request, &result, &got, &err);
+        more = kvs_fault_end();
+        assert_int_equal(code, err.code);
+        if (code == KVS_OK) /* none failed, or a block found no place in a tier's table */
+            continue;
+        assert_int_equal(code, KVS_ERR_NOMEM);
+        assert_int_equal(result.n_request, 0);
+        n_failed++;
+    }
+    assert_true(n_failed > 100);
+    assert_int_equal(run(&lab.config, request, &result, &got, NULL), KVS_OK);
+    assert_true(got == want);
+    simlab_close(&lab);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nth_allocation_fails_cleanly),
+    };
+    return cmocka_run_group_tests_name("fault_sim", tests, NULL, NULL);
+}
