@@ -6,6 +6,7 @@
 
 #include "cli_json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -73,6 +74,75 @@ static const struct expectation {
      "\"top_1pct_blocks\":25,\"top_1pct_accesses\":2284,\"top_accesses\":4605}"},
     {"ragpulse", "--rows 3801-7106 --parts sys,passage",
      "{\"block_accesses\":24327,\"prefix_hits\":5785}"},
+    {"azure/AzureLLMInferenceTrace_conv.csv", "",
+     "{\"requests\":19366,\"span_s\":3501.721937,\"block_accesses\":0,\"format\":\"azure\","
+     "\"input_tok\":{\"sum\":22361870,\"mean\":1154.697407828,\"p50\":1020,\"p90\":2735,"
+     "\"p95\":4083,\"p99\":4142,\"min\":2,\"max\":14050},"
+     "\"output_tok\":{\"sum\":4088665,\"mean\":211.125942373,\"p50\":129,\"p90\":424,\"p95\":451,"
+     "\"p99\":601,\"min\":7,\"max\":1000}}"},
+    {"vidur_lengths/arxiv_summarization_stats_llama2_tokenizer_filtered_v2.csv", "",
+     "{\"requests\":28257,\"block_accesses\":0,\"format\":\"vidur\","
+     "\"input_tok\":{\"mean\":2588.078033762,\"p50\":2730,\"p90\":3702,\"p99\":3934,\"min\":1,"
+     "\"max\":4054},\"output_tok\":{\"mean\":291.430371235,\"p50\":167,\"p90\":372,\"p99\":3273,"
+     "\"max\":4056}}"},
+    {"gmi/gmi_trace.jsonl", "--lru 1000,5000,20000",
+     "{\"requests\":1931,\"span_s\":86245.210179283,\"format\":\"gmi\",\"ids\":\"content\","
+     "\"input_tok\":{\"mean\":2095.145002589,\"p50\":2215,\"p90\":3777,\"p95\":3790,\"p99\":3814,"
+     "\"min\":6,\"max\":4233},\"output_tok\":{\"mean\":146.883997929,\"p50\":76,\"p90\":261,"
+     "\"p95\":434,\"p99\":1548,\"max\":5945},\"block_accesses\":119692,\"unique_blocks\":37180,"
+     "\"prefix_hits\":77220,\"content_hits\":82490,\"top_1pct_blocks\":372,"
+     "\"lru_hits\":{\"1000\":74960,\"5000\":79416,\"20000\":82184}}"},
+    /* its 53 prompts of no character have one token here */
+    {"lmcache_agent/magagent.jsonl", "--chars-per-tok 1",
+     "{\"requests\":746,\"sessions\":25,\"span_s\":6448.642891,\"ids\":\"chained\","
+     "\"input_tok\":{\"sum\":5901136,\"p50\":4762,\"p90\":25807,\"max\":45300},"
+     "\"block_accesses\":22718,\"unique_blocks\":3654,\"prefix_hits\":19064,"
+     "\"content_hits\":19064,\"requests_with_blocks\":691}"},
+    {"lmcache_agent/taubench.jsonl", "--chars-per-tok 1",
+     "{\"requests\":471,\"sessions\":24,\"span_s\":180.91819,"
+     "\"input_tok\":{\"mean\":662.704883227,\"max\":4257},\"block_accesses\":980,"
+     "\"unique_blocks\":142,\"prefix_hits\":838,\"requests_with_blocks\":277}"},
+    {"mtrag_nonprefix/clapnq.jsonl", "--chars-per-tok 1",
+     "{\"requests\":189,\"sessions\":29,\"span_s\":4750.2,\"ids\":\"content\","
+     "\"input_tok\":{\"sum\":42675055,\"p50\":141205,\"p90\":580569,\"max\":664995},"
+     "\"output_tok\":{\"mean\":2315.037037037,\"p50\":2194,\"p90\":3826},"
+     "\"block_accesses\":2534,\"unique_blocks\":411,\"prefix_hits\":1255,"
+     "\"prefix_hit_tok\":17447049,\"content_hits\":2070,\"content_hit_tok\":36351486}"},
+    {"mtrag_nonprefix/clapnq.jsonl", "--chars-per-tok 1 --parts passage",
+     "{\"block_accesses\":1202,\"unique_blocks\":107,\"content_hits\":1042,"
+     "\"top_1pct_blocks\":2,\"top_1pct_accesses\":154}"},
+    {"mtrag_nonprefix/cloud.jsonl", "--chars-per-tok 1",
+     "{\"requests\":173,\"sessions\":22,\"span_s\":3437.537,"
+     "\"input_tok\":{\"sum\":42667749,\"p50\":186519,\"p90\":517552,\"max\":643003},"
+     "\"output_tok\":{\"mean\":2468.803468208,\"p50\":2389,\"p90\":4110},"
+     "\"block_accesses\":3397,\"unique_blocks\":501,\"prefix_hits\":2111,"
+     "\"prefix_hit_tok\":23666940,\"content_hits\":2883,\"content_hit_tok\":35348501}"},
+    {"mtrag_nonprefix/cloud.jsonl", "--chars-per-tok 1 --parts passage",
+     "{\"block_accesses\":1708,\"unique_blocks\":206,\"content_hits\":1490,"
+     "\"top_1pct_blocks\":3,\"top_1pct_accesses\":299}"},
+    {"mtrag_nonprefix/fiqa.jsonl", "--chars-per-tok 1",
+     "{\"requests\":232,\"sessions\":27,\"span_s\":2465.576,"
+     "\"input_tok\":{\"sum\":27056415,\"p50\":94856,\"p90\":200676,\"max\":327895},"
+     "\"output_tok\":{\"mean\":2153.577586207,\"p50\":2215,\"p90\":3121},"
+     "\"block_accesses\":10725,\"unique_blocks\":887,\"prefix_hits\":7896,"
+     "\"prefix_hit_tok\":23620949,\"content_hits\":9837,\"content_hit_tok\":25943793}"},
+    {"mtrag_nonprefix/fiqa.jsonl", "--chars-per-tok 1 --parts passage",
+     "{\"block_accesses\":7316,\"unique_blocks\":474,\"content_hits\":6841,"
+     "\"top_1pct_blocks\":5,\"top_1pct_accesses\":322}"},
+    {"agentic_cc/sessions_a.jsonl.zst", "",
+     "{\"requests\":15098,\"sessions\":213,\"ids\":\"chained\","
+     "\"input_tok\":{\"sum\":1724817796,\"p50\":97950,\"p90\":204618,\"p99\":435056,"
+     "\"min\":8868,\"max\":894371},\"output_tok\":{\"p50\":209,\"p90\":792,\"p99\":3220,"
+     "\"max\":10522},\"block_accesses\":26942797,\"unique_blocks\":1021538,"
+     "\"prefix_hits\":25921259,\"prefix_hit_tok\":1658960576}"},
+#ifndef __SANITIZE_ADDRESS__ /* some 20 s then */
+    {"agentic_cc/sessions_b.jsonl.zst", "",
+     "{\"requests\":24099,\"sessions\":359,"
+     "\"input_tok\":{\"sum\":2860905756,\"p50\":102711,\"p90\":221699,\"p99\":465772,"
+     "\"min\":6343,\"max\":785289},\"output_tok\":{\"p50\":219,\"p90\":946,\"p99\":4024,"
+     "\"max\":18195},\"block_accesses\":44689724,\"unique_blocks\":1671050,"
+     "\"prefix_hits\":43018674,\"prefix_hit_tok\":2753195136}"},
+#endif
 };
 
 static void check(const char *folder)
@@ -110,11 +180,82 @@ static void ragpulse_counts_are_exact(void **state)
     check("ragpulse");
 }
 
+static void azure_counts_are_exact(void **state)
+{
+    (void)state;
+    check("azure");
+}
+
+static void vidur_counts_are_exact(void **state)
+{
+    (void)state;
+    check("vidur");
+}
+
+static void gmi_counts_are_exact(void **state)
+{
+    (void)state;
+    check("gmi");
+}
+
+static void lmcache_agent_counts_are_exact(void **state)
+{
+    (void)state;
+    check("lmcache_agent");
+}
+
+static void mtrag_counts_are_exact(void **state)
+{
+    (void)state;
+    check("mtrag");
+}
+
+static void agentic_counts_are_exact(void **state)
+{
+    (void)state;
+    check("agentic");
+}
+
+/* Shares of input characters with a cache for each session: prefix hits, other content hits. */
+static void mtrag_shares_with_a_cache_per_session(void **state)
+{
+    static const struct {
+        const char *domain;
+        double prefix, other;
+    } want[] = {{"clapnq", 0.3621, 0.4420}, {"cloud", 0.5220, 0.2683}, {"fiqa", 0.8095, 0.0843}};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        char args[8192], name[100];
+        const char *path;
+        json_t *got;
+        double sum, prefix, content;
+        snprintf(name, sizeof name, "traces/mtrag_nonprefix/%s.jsonl", want[i].domain);
+        path = kvs_shared(name);
+        if (!path)
+            KVS_SKIP("no %s", name);
+        snprintf(args, sizeof args, "trace stats %s --json --per-session --chars-per-tok 1", path);
+        got = kvs_cli_json(args);
+        sum = json_number_value(json_object_get(json_object_get(got, "input_tok"), "sum"));
+        prefix = json_number_value(json_object_get(got, "prefix_hit_tok")) / sum;
+        content = json_number_value(json_object_get(got, "content_hit_tok")) / sum;
+        assert_true(fabs(prefix - want[i].prefix) < 5.1e-5);
+        assert_true(fabs(content - prefix - want[i].other) < 5.1e-5);
+        json_decref(got);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mooncake_counts_are_exact),
         cmocka_unit_test(ragpulse_counts_are_exact),
+        cmocka_unit_test(azure_counts_are_exact),
+        cmocka_unit_test(vidur_counts_are_exact),
+        cmocka_unit_test(gmi_counts_are_exact),
+        cmocka_unit_test(lmcache_agent_counts_are_exact),
+        cmocka_unit_test(mtrag_counts_are_exact),
+        cmocka_unit_test(mtrag_shares_with_a_cache_per_session),
+        cmocka_unit_test(agentic_counts_are_exact),
     };
     return cmocka_run_group_tests_name("trace_shared", tests, NULL, NULL);
 }

@@ -338,6 +338,14 @@ static bool ids_grow(struct kvs_scan *scan, struct kvs_ids *ids)
     return true;
 }
 
+bool kvs_ids_add(struct kvs_ids *ids, uint64_t id, struct kvs_scan *scan)
+{
+    if (ids->n == ids->cap && !ids_grow(scan, ids))
+        return false;
+    ids->v[ids->n++] = id;
+    return true;
+}
+
 bool kvs_scan_ids(struct kvs_scan *scan, uint64_t max, struct kvs_ids *ids)
 {
     bool more;

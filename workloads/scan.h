@@ -29,6 +29,8 @@ struct kvs_ids {
     size_t n, cap;
 };
 void kvs_ids_free(struct kvs_ids *ids);
+/* false: no memory, which the scan's error then says. */
+bool kvs_ids_add(struct kvs_ids *ids, uint64_t id, struct kvs_scan *scan);
 
 /* What one field of a row is called. */
 struct kvs_scan_name {

@@ -8,14 +8,14 @@
 /* Keys with a dense index each, and how often each was seen. */
 struct census {
     struct kvs_map index;
-    uint32_t *count;
+    uint64_t *count;
     size_t n, cap;
 };
 
 /* A block of the request at hand. */
 struct look {
     uint32_t n_tok, part;
-    bool known;
+    uint32_t index; /* in the census; UINT32_MAX: no earlier request had it */
 };
 
 struct kvs_stats {
@@ -88,13 +88,14 @@ static enum kvs_code no_memory(struct kvs_err *err)
     return kvs_fail(err, KVS_ERR_NOMEM, "trace stats: no memory");
 }
 
+/* A key that is new, or was when the request began. */
 static bool census_add(struct census *census, uint64_t key)
 {
     bool found;
     uint32_t *index;
     if (census->n == census->cap) {
         size_t cap = census->cap ? census->cap * 2 : 1024;
-        uint32_t *count = realloc(census->count, cap * sizeof *count);
+        uint64_t *count = realloc(census->count, cap * sizeof *count);
         if (!count)
             return false;
         census->count = count;
@@ -105,8 +106,7 @@ static bool census_add(struct census *census, uint64_t key)
         return false;
     if (!found)
         census->count[census->n++] = 0;
-    if (census->count[*index] < UINT32_MAX)
-        census->count[*index]++;
+    census->count[*index]++;
     return true;
 }
 
@@ -148,6 +148,7 @@ static void take_blocks(struct kvs_stats *stats, const struct kvs_request *req)
         stats->key[stats->n_key] =
             options->per_session ? kvs_chain(kvs_mix64(req->session), block->id) : block->id;
         stats->look[stats->n_key] = (struct look){.n_tok = block->n_tok, .part = block->part};
+        kvs_map_prefetch(&stats->ids.index, stats->key[stats->n_key]);
         stats->n_key++;
     }
 }
@@ -159,11 +160,12 @@ static void count_content(struct kvs_stats *stats)
     for (size_t i = 0; i < stats->n_key; i++) {
         struct look *look = &stats->look[i];
         struct kvs_stats_part *part = &sums->part[look->part];
-        look->known = kvs_map_find(&stats->ids.index, stats->key[i]) != NULL;
+        const uint32_t *index = kvs_map_find(&stats->ids.index, stats->key[i]);
+        look->index = index ? *index : UINT32_MAX;
         part->n_access++;
         part->n_tok += look->n_tok;
         sums->access_tok += look->n_tok;
-        if (!look->known)
+        if (!index)
             continue;
         n_known++;
         part->content_hits++;
@@ -184,7 +186,7 @@ static bool leading(struct kvs_stats *stats, size_t *n_lead)
     *n_lead = 0;
     for (size_t i = 0; i < stats->n_key; i++) {
         if (stats->options.chained) {
-            found = stats->look[i].known;
+            found = stats->look[i].index != UINT32_MAX;
         } else {
             chain = kvs_chain(chain, stats->key[i]);
             if (!set_add(&stats->begins, chain, &found))
@@ -269,18 +271,20 @@ enum kvs_code kvs_stats_add(struct kvs_stats *stats, const struct kvs_request *r
         return no_memory(err);
     count_prefix(stats, n_lead);
     for (size_t i = 0; i < stats->n_key; i++)
-        if (!census_add(&stats->ids, stats->key[i]))
+        if (stats->look[i].index != UINT32_MAX)
+            stats->ids.count[stats->look[i].index]++;
+        else if (!census_add(&stats->ids, stats->key[i]))
             return no_memory(err);
     return KVS_OK;
 }
 
 static int cmp_falling(const void *a, const void *b)
 {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x < y) - (x > y);
 }
 
-static uint64_t sum_first(const uint32_t *count, size_t n_count, uint64_t n)
+static uint64_t sum_first(const uint64_t *count, size_t n_count, uint64_t n)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < n_count && i < n; i++)
@@ -292,7 +296,7 @@ enum kvs_code kvs_stats_end(const struct kvs_stats *stats, struct kvs_stats_sums
                             struct kvs_err *err)
 {
     const struct census *ids = &stats->ids;
-    uint32_t *count = malloc(ids->n * sizeof *count + 1);
+    uint64_t *count = malloc(ids->n * sizeof *count + 1);
     *sums = stats->sums;
     if (!count)
         return no_memory(err);

@@ -157,9 +157,9 @@ static void kvt_free(struct kvs_trace_out *out)
 
 /*
  * One record a block access (libCacheSim, traceReader/customizedReader/oracle): clock_time in
- * seconds, obj_id, obj_size, and next_access_vtime, the record number of the id's next access, -1
- * if there is none; packed, little-endian, 24 bytes. An object's size is its tokens. Requests'
- * arrival order and the order of blocks in a prompt make the order of accesses.
+ * seconds, obj_id, obj_size, and next_access_vtime, the number (from 1) of the record of the id's
+ * next access, -1 if there is none; packed, little-endian, 24 bytes. An object's size is its
+ * tokens. Requests' arrival order and the order of blocks in a prompt make the order of accesses.
  */
 enum { ORACLE_RECORD = 24, ORACLE_NEXT_AT = 16 };
 
@@ -214,7 +214,7 @@ static bool oracle_add(struct kvs_trace_out *out, const struct kvs_request *req)
             errno = ENOMEM;
             return false;
         }
-        if (found && !oracle_patch(out, *last, (int64_t)oracle->n_record))
+        if (found && !oracle_patch(out, *last, (int64_t)oracle->n_record + 1))
             return false;
         *last = oracle->n_record++;
         memcpy(record, &clock_s, 4);
