@@ -9,6 +9,8 @@
     X(load)                                                                                        \
     X(token_split)                                                                                 \
     X(layer_split)                                                                                 \
-    X(best)
+    X(best)                                                                                        \
+    X(optimal)                                                                                     \
+    X(exact)
 
 #endif

@@ -1,5 +1,7 @@
 #include "scratch.h"
 
+#include "labels.h"
+
 #include <stdlib.h>
 
 #define ALIGN_BYTES 64u
@@ -7,6 +9,7 @@
 struct kvs_plan_scratch {
     void *mem;
     size_t n_bytes;
+    struct kvs_labels *labels;
 };
 
 struct kvs_plan_scratch *kvs_plan_scratch_new(void)
@@ -19,6 +22,7 @@ void kvs_plan_scratch_free(struct kvs_plan_scratch *scratch)
     if (!scratch)
         return;
     free(scratch->mem);
+    kvs_labels_free(scratch->labels);
     free(scratch);
 }
 
@@ -37,4 +41,11 @@ void *kvs_plan_scratch_mem(struct kvs_plan_scratch *scratch, size_t n_bytes)
         scratch->n_bytes = round;
     }
     return scratch->mem;
+}
+
+struct kvs_labels *kvs_plan_scratch_labels(struct kvs_plan_scratch *scratch)
+{
+    if (!scratch->labels)
+        scratch->labels = kvs_labels_new();
+    return scratch->labels;
 }

@@ -1,0 +1,195 @@
+#include "certify.h"
+
+#include <assert.h>
+#include <math.h>
+
+#define LIMIT 0x1p60 /* no sum of scaled prices reaches it */
+#define MAX_BITS 30  /* of the scale of weights */
+#define BANNED (INT64_MAX / 2)
+
+/* Scaled integer prices, by layer. */
+struct prices {
+    int64_t io[KVS_MAX_ROUTE][KVS_MAX_LAYER], decode[KVS_MAX_LAYER], wait[KVS_MAX_LAYER];
+    int64_t pre, distortion;
+    int64_t start; /* of all paths, weighted */
+};
+
+static double most_of(const int64_t *v, uint32_t n)
+{
+    double most = 0;
+
+    for (uint32_t i = 0; i < n; i++)
+        most = (double)v[i] > most ? (double)v[i] : most;
+    return most;
+}
+
+/* The largest power of two by which weights may be scaled so that no sum overflows; -1: none. */
+static int scale_bits(const struct kvs_plan_problem *problem, int64_t budget, double price_ns)
+{
+    uint32_t n_frac = problem->n_frac, n_cell = n_frac * problem->n_level;
+    double time = (double)problem->gpu_start_ns, distortion = (double)budget, start = 0;
+
+    for (uint32_t k = 0; k < problem->n_route; k++)
+        start = fmax(start, (double)problem->io_start_ns[k]);
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        const struct kvs_layer_cost *cost = problem->layer[l];
+
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            time += most_of(cost->io_ns[k], n_cell);
+        time += most_of(cost->decode_ns, n_cell) + most_of(cost->post_ns, n_cell);
+        time += 2 * most_of(cost->full_ns, n_frac) + 2 * most_of(cost->kv_ns, n_frac);
+        time += 2 * most_of(cost->wfull_ns, n_frac) + 2 * most_of(cost->wkv_ns, n_frac);
+        distortion += most_of(cost->distortion, n_cell);
+    }
+    for (int bits = MAX_BITS; bits >= 0; bits--)
+        if (ldexp(time + start + price_ns * distortion + 1, bits) + distortion < LIMIT)
+            return bits;
+    return -1;
+}
+
+static void add_path(const struct kvs_plan_problem *problem, const struct kvs_path *path,
+                     int64_t weight, struct prices *prices)
+{
+    uint32_t n_layer = problem->n_layer;
+
+    if (path->all_work) {
+        prices->pre += weight;
+        prices->start += weight * problem->gpu_start_ns;
+        for (uint32_t l = 0; l < n_layer; l++)
+            prices->wait[l] += weight;
+        return;
+    }
+    assert(path->enter <= path->compute && path->compute < n_layer);
+    assert(path->route < problem->n_route || path->enter == 0);
+    if (path->route < problem->n_route) {
+        prices->start += weight * problem->io_start_ns[path->route];
+        for (uint32_t l = 0; l <= path->enter; l++)
+            prices->io[path->route][l] += weight;
+    }
+    for (uint32_t l = path->enter; l <= path->compute; l++)
+        prices->decode[l] += weight;
+    for (uint32_t l = path->compute; l < n_layer; l++)
+        prices->wait[l] += weight;
+}
+
+/* Weights as integers that add up to one; what rounding leaves goes to the heaviest. */
+static bool scale(const struct kvs_plan_problem *problem, const struct kvs_certificate *certificate,
+                  int64_t one, struct prices *prices)
+{
+    double sum = 0;
+    uint32_t heaviest = 0;
+    int64_t rest = one;
+
+    for (uint32_t n = 0; n < certificate->n_path; n++) {
+        if (!(certificate->weight[n] >= 0))
+            return false;
+        sum += certificate->weight[n];
+        if (certificate->weight[n] > certificate->weight[heaviest])
+            heaviest = n;
+    }
+    if (!(sum > 0) || !isfinite(sum))
+        return false;
+    for (uint32_t n = 0; n < certificate->n_path; n++) {
+        int64_t weight = (int64_t)(certificate->weight[n] / sum * (double)one);
+
+        if (n == heaviest || weight > rest)
+            continue;
+        rest -= weight;
+        add_path(problem, &certificate->path[n], weight, prices);
+    }
+    add_path(problem, &certificate->path[heaviest], rest, prices);
+    prices->distortion = (int64_t)(certificate->price_ns * (double)one);
+    return true;
+}
+
+static int64_t least_distortion(const struct kvs_plan_problem *problem, uint32_t l)
+{
+    int64_t least = INT64_MAX;
+
+    for (uint32_t c = 0; c < problem->n_frac * problem->n_level; c++)
+        if (problem->layer[l]->distortion[c] < least)
+            least = problem->layer[l]->distortion[c];
+    return least;
+}
+
+/* Least price of fraction i in layer l over the levels with at most `afford` distortion. */
+static int64_t least_price(const struct kvs_plan_problem *problem, const struct prices *prices,
+                           uint32_t l, uint32_t i, int64_t afford)
+{
+    const struct kvs_layer_cost *cost = problem->layer[l];
+    int64_t least = BANNED;
+
+    for (uint32_t q = 0; q < problem->n_level; q++) {
+        uint32_t at = i * problem->n_level + q;
+        int64_t sum = prices->decode[l] * cost->decode_ns[at] +
+                      prices->wait[l] * cost->post_ns[at] +
+                      prices->distortion * cost->distortion[at];
+
+        if (cost->distortion[at] > afford)
+            continue;
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            sum += prices->io[k][l] * cost->io_ns[k][at];
+        least = sum < least ? sum : least;
+    }
+    return least;
+}
+
+/* The cheapest staircase, from the last layer up. BANNED: none is affordable. */
+static int64_t cheapest(const struct kvs_plan_problem *problem, const struct prices *prices,
+                        int64_t budget)
+{
+    int64_t value[KVS_MAX_FRAC], spare = budget, least = BANNED;
+    uint32_t n_frac = problem->n_frac;
+
+    for (uint32_t l = 0; l < problem->n_layer; l++)
+        spare -= least_distortion(problem, l);
+    for (uint32_t i = 0; i < n_frac; i++)
+        value[i] = i == 0 ? 0 : BANNED;
+    for (uint32_t l = problem->n_layer; l-- > 0;) {
+        const struct kvs_layer_cost *cost = problem->layer[l];
+        int64_t afford = spare + least_distortion(problem, l), reach = BANNED;
+
+        for (uint32_t i = 0; i < n_frac; i++) {
+            int64_t own = least_price(problem, prices, l, i, afford);
+
+            if (value[i] < BANNED) {
+                int64_t on = value[i] + prices->pre * (cost->full_ns[i] - cost->kv_ns[i]) +
+                             prices->wait[l] * (cost->wfull_ns[i] - cost->wkv_ns[i]);
+
+                reach = on < reach ? on : reach;
+            }
+            value[i] = BANNED;
+            if (own < BANNED && reach < BANNED)
+                value[i] =
+                    reach + own + prices->pre * cost->kv_ns[i] + prices->wait[l] * cost->wkv_ns[i];
+        }
+    }
+    for (uint32_t i = 0; i < n_frac; i++)
+        least = value[i] < least ? value[i] : least;
+    return least;
+}
+
+int64_t kvs_certify(const struct kvs_plan_problem *problem, int64_t budget,
+                    const struct kvs_certificate *certificate)
+{
+    struct prices prices = {.pre = 0};
+    int64_t one, total, least;
+    int bits;
+
+    assert(certificate->n_path <= KVS_MAX_PATH);
+    if (certificate->n_path == 0 || !(certificate->price_ns >= 0) ||
+        !isfinite(certificate->price_ns))
+        return INT64_MIN;
+    bits = scale_bits(problem, budget, certificate->price_ns);
+    if (bits < 0)
+        return INT64_MIN;
+    one = (int64_t)1 << bits;
+    if (!scale(problem, certificate, one, &prices))
+        return INT64_MIN;
+    least = cheapest(problem, &prices, budget);
+    if (least >= BANNED)
+        return INT64_MIN;
+    total = least + prices.start - prices.distortion * budget;
+    /* T is whole, so a bound between two nanoseconds rounds up */
+    return (total >= 0 ? (total + one - 1) / one : -(-total / one)) + problem->head_ns;
+}

@@ -1,0 +1,352 @@
+#include "dual.h"
+
+#include <assert.h>
+#include <string.h>
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3") /* vectors in price_layer */
+#endif
+
+#define LANES 4u /* fractions are padded to a multiple of it */
+#define NEVER 1e300
+
+/*
+ * Tables per layer and slot, fraction innermost: io of each route, decode, post, distortion. A
+ * fraction's slots hold the levels that some feasible plan can afford; the last one repeats.
+ */
+struct kvs_dual {
+    const struct kvs_plan_problem *problem;
+    int64_t budget;
+    uint32_t n_pad, n_field;
+    double *cell;  /* [layer][slot][field][n_pad] */
+    double *edge;  /* [layer][N_EDGE][n_pad]: full - kv, kv, wfull - wkv, wkv, ban */
+    double *value; /* [layer + 1][n_pad]: least price from the layer on, by its fraction */
+    double *reach; /* [layer][n_pad]: least over next fractions up to this one */
+    double own[KVS_MAX_FRAC]; /* of the layer at hand */
+    uint32_t n_slot[KVS_MAX_LAYER];
+    uint8_t *level; /* [layer][slot][n_pad] */
+};
+
+enum { FULL, KV, WFULL, WKV, BAN, N_EDGE };
+
+static uint32_t pad(uint32_t n)
+{
+    return (n + LANES - 1) / LANES * LANES;
+}
+
+size_t kvs_dual_size(const struct kvs_plan_problem *problem)
+{
+    size_t n_pad = pad(problem->n_frac), n_layer = problem->n_layer;
+    size_t cells = n_layer * problem->n_level * (problem->n_route + 3) * n_pad;
+
+    return 64 + (sizeof(struct kvs_dual) / 64 + 1) * 64 +
+           (cells + n_layer * N_EDGE * n_pad + (2 * n_layer + 1) * n_pad) * sizeof(double) +
+           n_layer * problem->n_level * n_pad;
+}
+
+static int64_t least_distortion(const struct kvs_plan_problem *problem, uint32_t l)
+{
+    const int64_t *distortion = problem->layer[l]->distortion;
+    int64_t least = distortion[0];
+
+    for (uint32_t c = 1; c < problem->n_frac * problem->n_level; c++)
+        least = distortion[c] < least ? distortion[c] : least;
+    return least;
+}
+
+/* One choice into one slot. */
+static void fill_slot(struct kvs_dual *dual, uint32_t l, uint32_t slot, uint32_t i, uint32_t q)
+{
+    const struct kvs_plan_problem *problem = dual->problem;
+    const struct kvs_layer_cost *cost = problem->layer[l];
+    size_t n_pad = dual->n_pad, row = (size_t)l * problem->n_level + slot;
+    double *cell = dual->cell + row * dual->n_field * n_pad + i;
+    uint32_t at = (i < problem->n_frac ? i : 0) * problem->n_level + q;
+    uint32_t n_route = problem->n_route;
+
+    for (uint32_t k = 0; k < n_route; k++)
+        cell[k * n_pad] = (double)cost->io_ns[k][at];
+    cell[n_route * n_pad] = (double)cost->decode_ns[at];
+    cell[(n_route + 1) * n_pad] = (double)cost->post_ns[at];
+    cell[(n_route + 2) * n_pad] = (double)cost->distortion[at];
+    dual->level[row * n_pad + i] = (uint8_t)q;
+}
+
+static void fill_layer(struct kvs_dual *dual, uint32_t l, int64_t afford)
+{
+    const struct kvs_plan_problem *problem = dual->problem;
+    const struct kvs_layer_cost *cost = problem->layer[l];
+    uint32_t n_pad = dual->n_pad, n_level = problem->n_level, most = 1;
+    double *edge = dual->edge + (size_t)l * N_EDGE * n_pad;
+    uint32_t n_slot[KVS_MAX_FRAC] = {0};
+
+    for (uint32_t i = 0; i < problem->n_frac; i++) {
+        for (uint32_t q = 0; q < n_level; q++)
+            if (cost->distortion[i * n_level + q] <= afford)
+                fill_slot(dual, l, n_slot[i]++, i, q);
+        most = n_slot[i] > most ? n_slot[i] : most;
+        edge[FULL * n_pad + i] = (double)(cost->full_ns[i] - cost->kv_ns[i]);
+        edge[KV * n_pad + i] = (double)cost->kv_ns[i];
+        edge[WFULL * n_pad + i] = (double)(cost->wfull_ns[i] - cost->wkv_ns[i]);
+        edge[WKV * n_pad + i] = (double)cost->wkv_ns[i];
+        edge[BAN * n_pad + i] = n_slot[i] ? 0 : NEVER;
+    }
+    dual->n_slot[l] = most;
+    for (uint32_t i = 0; i < problem->n_frac; i++)
+        for (uint32_t slot = n_slot[i]; slot < most; slot++)
+            fill_slot(dual, l, slot, i,
+                      slot ? dual->level[((size_t)l * n_level + slot - 1) * n_pad + i] : 0);
+    for (uint32_t i = problem->n_frac; i < n_pad; i++) { /* lanes that nobody reads, but defined */
+        for (uint32_t e = 0; e < N_EDGE; e++)
+            edge[e * n_pad + i] = 0;
+        for (uint32_t slot = 0; slot < most; slot++)
+            fill_slot(dual, l, slot, i, 0);
+    }
+}
+
+struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget)
+{
+    struct kvs_dual *dual = mem;
+    size_t n_layer = problem->n_layer;
+    int64_t least = 0;
+
+    dual->problem = problem;
+    dual->budget = budget;
+    dual->n_pad = pad(problem->n_frac);
+    dual->n_field = problem->n_route + 3;
+    dual->cell = (double *)mem + (sizeof *dual / 64 + 1) * 8;
+    dual->edge = dual->cell + n_layer * problem->n_level * dual->n_field * dual->n_pad;
+    dual->value = dual->edge + n_layer * N_EDGE * dual->n_pad;
+    dual->reach = dual->value + (n_layer + 1) * dual->n_pad;
+    dual->level = (uint8_t *)(dual->reach + n_layer * dual->n_pad);
+    for (uint32_t l = 0; l < n_layer; l++)
+        least += least_distortion(problem, l);
+    for (uint32_t l = 0; l < n_layer; l++)
+        fill_layer(dual, l, budget - least + least_distortion(problem, l));
+    return dual;
+}
+
+void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_path *path,
+                    double weight, struct kvs_prices *prices)
+{
+    uint32_t n_layer = problem->n_layer;
+
+    if (path->all_work) {
+        prices->pre += weight;
+        prices->start_ns += weight * (double)(problem->gpu_start_ns + problem->head_ns);
+        for (uint32_t l = 0; l < n_layer; l++)
+            prices->wait[l] += weight;
+        return;
+    }
+    prices->start_ns += weight * (double)problem->head_ns;
+    if (path->route < problem->n_route) {
+        prices->start_ns += weight * (double)problem->io_start_ns[path->route];
+        for (uint32_t l = 0; l <= path->enter; l++)
+            prices->io[path->route][l] += weight;
+    }
+    for (uint32_t l = path->enter; l <= path->compute; l++)
+        prices->decode[l] += weight;
+    for (uint32_t l = path->compute; l < n_layer; l++)
+        prices->wait[l] += weight;
+}
+
+/* Price of each fraction in one layer at its best level, kv terms included. */
+static void price_layer(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
+                        double *restrict out)
+{
+    uint32_t n_pad = dual->n_pad, n_route = dual->problem->n_route;
+    const double *edge = dual->edge + (size_t)l * N_EDGE * n_pad;
+    const double *cell = dual->cell + (size_t)l * dual->problem->n_level * dual->n_field * n_pad;
+    double io0 = prices->io[0][l], decode = prices->decode[l], wait = prices->wait[l];
+
+    for (uint32_t i = 0; i < n_pad; i++)
+        out[i] = NEVER;
+    for (uint32_t slot = 0; slot < dual->n_slot[l]; slot++) {
+        const double *restrict last = cell + (size_t)n_route * n_pad;
+
+        if (n_route == 1) {
+            for (uint32_t i = 0; i < n_pad; i++) {
+                double sum = io0 * cell[i] + decode * last[i] + wait * last[n_pad + i] +
+                             prices->distortion * last[2 * n_pad + i];
+
+                out[i] = sum < out[i] ? sum : out[i];
+            }
+        } else {
+            double sum[KVS_MAX_FRAC];
+
+            for (uint32_t i = 0; i < n_pad; i++)
+                sum[i] = decode * last[i] + wait * last[n_pad + i] +
+                         prices->distortion * last[2 * n_pad + i];
+            for (uint32_t k = 0; k < n_route; k++) {
+                const double *restrict io = cell + (size_t)k * n_pad;
+                double price = prices->io[k][l];
+
+                for (uint32_t i = 0; i < n_pad; i++)
+                    sum[i] += price * io[i];
+            }
+            for (uint32_t i = 0; i < n_pad; i++)
+                out[i] = sum[i] < out[i] ? sum[i] : out[i];
+        }
+        cell += (size_t)dual->n_field * n_pad;
+    }
+    for (uint32_t i = 0; i < n_pad; i++)
+        out[i] += prices->pre * edge[KV * n_pad + i] + wait * edge[WKV * n_pad + i] +
+                  edge[BAN * n_pad + i];
+}
+
+static uint8_t best_level(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
+                          uint32_t i)
+{
+    uint32_t n_pad = dual->n_pad, n_route = dual->problem->n_route, best = 0;
+    const double *cell =
+        dual->cell + (size_t)l * dual->problem->n_level * dual->n_field * n_pad + i;
+    double least = NEVER;
+
+    for (uint32_t slot = 0; slot < dual->n_slot[l]; slot++) {
+        const double *last = cell + (size_t)n_route * n_pad;
+        double sum = prices->decode[l] * last[0] + prices->wait[l] * last[n_pad] +
+                     prices->distortion * last[2 * (size_t)n_pad];
+
+        for (uint32_t k = 0; k < n_route; k++)
+            sum += prices->io[k][l] * cell[(size_t)k * n_pad];
+        if (sum < least) {
+            least = sum;
+            best = slot;
+        }
+        cell += (size_t)dual->n_field * n_pad;
+    }
+    return dual->level[((size_t)l * dual->problem->n_level + best) * n_pad + i];
+}
+
+double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, struct kvs_plan *plan)
+{
+    uint32_t n_layer = dual->problem->n_layer, n_frac = dual->problem->n_frac, n_pad = dual->n_pad;
+    double *value = dual->value + (size_t)n_layer * n_pad;
+    double least = NEVER;
+    uint32_t i = 0;
+
+    for (uint32_t f = 0; f < n_pad; f++)
+        value[f] = f == 0 ? 0 : NEVER; /* after the last layer nothing is recomputed */
+    for (uint32_t l = n_layer; l-- > 0;) {
+        const double *edge = dual->edge + (size_t)l * N_EDGE * n_pad;
+        double *reach = dual->reach + (size_t)l * n_pad;
+        double *here = dual->value + (size_t)l * n_pad;
+        double pre = prices->pre, wait = prices->wait[l];
+        double low = NEVER;
+
+        price_layer(dual, prices, l, dual->own);
+        for (uint32_t f = 0; f < n_frac; f++) {
+            double next = value[f] + pre * edge[FULL * n_pad + f] + wait * edge[WFULL * n_pad + f];
+
+            low = next < low ? next : low;
+            reach[f] = low;
+            here[f] = low + dual->own[f];
+        }
+        value = here;
+    }
+    for (uint32_t f = 0; f < n_frac; f++) {
+        if (value[f] < least) {
+            least = value[f];
+            i = f;
+        }
+    }
+    for (uint32_t l = 0; l < n_layer; l++) {
+        const double *edge = dual->edge + (size_t)l * N_EDGE * n_pad;
+        const double *on = dual->value + (size_t)(l + 1) * n_pad;
+        double want = dual->reach[(size_t)l * n_pad + i];
+
+        plan->frac_i[l] = (uint8_t)i;
+        plan->level[l] = best_level(dual, prices, l, i);
+        for (uint32_t f = 0; f <= i; f++) {
+            if (on[f] + prices->pre * edge[FULL * n_pad + f] +
+                    prices->wait[l] * edge[WFULL * n_pad + f] <=
+                want) {
+                i = f;
+                break;
+            }
+        }
+    }
+    return least + prices->start_ns - prices->distortion * (double)dual->budget;
+}
+
+void kvs_dual_values(const struct kvs_dual *dual, double (*value)[KVS_MAX_FRAC])
+{
+    for (uint32_t l = 0; l <= dual->problem->n_layer; l++)
+        memcpy(value[l], dual->value + (size_t)l * dual->n_pad,
+               dual->problem->n_frac * sizeof **value);
+}
+
+void kvs_sums_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
+                 struct kvs_sums *sums)
+{
+    uint32_t n_layer = problem->n_layer, n_route = problem->n_route;
+    int64_t pre = 0, distortion = 0, io[KVS_MAX_ROUTE] = {0}, decode = 0, wait = 0;
+
+    for (uint32_t l = 0; l <= n_layer; l++) {
+        const struct kvs_layer_cost *cost;
+        uint32_t i, next, at;
+
+        for (uint32_t k = 0; k < n_route; k++)
+            sums->io[k][l] = (double)io[k];
+        sums->decode[l] = (double)decode;
+        sums->wait[l] = (double)wait;
+        if (l == n_layer)
+            break;
+        cost = problem->layer[l];
+        i = plan->frac_i[l];
+        next = l + 1 < n_layer ? plan->frac_i[l + 1] : 0;
+        at = i * problem->n_level + plan->level[l];
+        for (uint32_t k = 0; k < n_route; k++)
+            io[k] += cost->io_ns[k][at];
+        decode += cost->decode_ns[at];
+        wait += cost->post_ns[at] + cost->wfull_ns[next] + cost->wkv_ns[i] - cost->wkv_ns[next];
+        pre += cost->full_ns[next] + cost->kv_ns[i] - cost->kv_ns[next];
+        distortion += cost->distortion[at];
+    }
+    sums->work = (double)(pre + wait);
+    sums->distortion = (double)distortion;
+}
+
+double kvs_path_ns(const struct kvs_plan_problem *problem, const struct kvs_path *path,
+                   const struct kvs_sums *sums)
+{
+    double head = (double)problem->head_ns;
+
+    if (path->all_work)
+        return (double)problem->gpu_start_ns + sums->work + head;
+    if (path->route < problem->n_route)
+        head += (double)problem->io_start_ns[path->route] + sums->io[path->route][path->enter + 1];
+    return head + sums->decode[path->compute + 1] - sums->decode[path->enter] +
+           sums->wait[problem->n_layer] - sums->wait[path->compute];
+}
+
+double kvs_path_longest(const struct kvs_plan_problem *problem, const struct kvs_sums *sums,
+                        struct kvs_path *path)
+{
+    uint32_t n_layer = problem->n_layer, n_route = problem->n_route;
+    struct kvs_path x = {.route = n_route}; /* of the arrival at the present layer */
+    double longest = (double)problem->gpu_start_ns + sums->work, x_ns = 0;
+
+    *path = (struct kvs_path){.all_work = true};
+    for (uint32_t l = 0; l < n_layer; l++) {
+        double on;
+
+        for (uint32_t k = 0; k < n_route; k++) {
+            double in = (double)problem->io_start_ns[k] + sums->io[k][l + 1];
+
+            if (in > x_ns) {
+                x_ns = in;
+                x.route = k;
+                x.enter = l;
+            }
+        }
+        x_ns += sums->decode[l + 1] - sums->decode[l];
+        on = x_ns + sums->wait[n_layer] - sums->wait[l];
+        if (on > longest) {
+            longest = on;
+            *path = x;
+            path->compute = l;
+        }
+    }
+    return longest + (double)problem->head_ns;
+}

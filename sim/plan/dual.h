@@ -1,0 +1,59 @@
+/*
+ * dual.h - the Lagrangian relaxation of the plan problem: cheapest staircase under prices.
+ *
+ * T is the largest of many sums, one for each critical path: all work from gpu_start on, or a way
+ * through the recursion that enters route k, changes to the decoder at layer j, to the compute
+ * engine at layer m >= j, and stays there. Weights on paths that add up to 1, and a price on
+ * distortion, make one price per layer for each cost; the staircase of least total price is found
+ * by a walk over (layer, fraction), and its price, less price * budget, bounds every feasible T.
+ * Doubles throughout: certify.h makes a proof of it.
+ */
+#ifndef KVS_PLAN_DUAL_H
+#define KVS_PLAN_DUAL_H
+
+#include "certify.h"
+
+#include <stddef.h>
+
+/* Prices of one nanosecond in each layer, and of one unit of distortion (in ns). */
+struct kvs_prices {
+    double io[KVS_MAX_ROUTE][KVS_MAX_LAYER], decode[KVS_MAX_LAYER], wait[KVS_MAX_LAYER];
+    double pre, distortion;
+    double start_ns; /* weighted starts of the paths, and the head */
+};
+
+/* Costs of one plan summed over layers before l, for l from 0 to n_layer: any path's length by a
+ * few subtractions. */
+struct kvs_sums {
+    double io[KVS_MAX_ROUTE][KVS_MAX_LAYER + 1], decode[KVS_MAX_LAYER + 1], wait[KVS_MAX_LAYER + 1];
+    double work, distortion;
+};
+
+struct kvs_dual; /* the problem's tables as the walk wants them, in caller's memory */
+
+size_t kvs_dual_size(const struct kvs_plan_problem *problem);
+/*
+ * Prepares mem (kvs_dual_size bytes, aligned to 64). budget may be above the problem's. Choices
+ * that no feasible plan can afford are left out.
+ */
+struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget);
+
+/* Adds weight times a path to the prices, which start as all 0. */
+void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_path *path,
+                    double weight, struct kvs_prices *prices);
+/* The least price of a staircase, starts and head included, less distortion's price times budget;
+ * and the staircase. */
+double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, struct kvs_plan *plan);
+
+/* Of the last walk: the least price from each layer and fraction on, without starts and budget. */
+void kvs_dual_values(const struct kvs_dual *dual, double (*value)[KVS_MAX_FRAC]);
+
+void kvs_sums_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
+                 struct kvs_sums *sums);
+double kvs_path_ns(const struct kvs_plan_problem *problem, const struct kvs_path *path,
+                   const struct kvs_sums *sums);
+/* The longest path of the sums (which may be a mixture of plans'), and its length with the head. */
+double kvs_path_longest(const struct kvs_plan_problem *problem, const struct kvs_sums *sums,
+                        struct kvs_path *path);
+
+#endif

@@ -1,0 +1,516 @@
+#include "labels.h"
+
+#include "chain.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NOBODY UINT32_MAX
+
+struct label {
+    struct kvs_chain_head head;
+    double bound; /* the largest any potential proves */
+    double base;  /* what the first potential proves */
+    double score; /* how promising: the less the more */
+    uint32_t trace;
+    uint8_t frac_i;
+};
+
+/* How a label came about, for the way back. */
+struct trace {
+    uint32_t before;
+    uint8_t frac_i, level;
+};
+
+/* A choice of level and next fraction, by what it costs above the best under the first potential.
+ */
+struct arc {
+    double extra;
+    uint8_t level, next;
+};
+
+struct kvs_labels {
+    struct label *now, *then;
+    size_t n_now, n_then, room;
+    struct trace *trace;
+    size_t n_trace, trace_room;
+    struct arc arc[KVS_MAX_FRAC][KVS_MAX_LEVEL * KVS_MAX_FRAC]; /* of the present layer */
+    uint32_t n_arc[KVS_MAX_FRAC];
+    bool has_arc[KVS_MAX_FRAC];
+    int64_t least[KVS_MAX_LAYER + 1][KVS_MAX_FRAC]; /* distortion from the layer on */
+};
+
+/* One potential at one layer: a bound is linear in a label's state. */
+struct slope {
+    double in[KVS_MAX_ROUTE], x, after, work, distortion, fixed;
+    const double *value;
+};
+
+struct kvs_labels *kvs_labels_new(void)
+{
+    return calloc(1, sizeof(struct kvs_labels));
+}
+
+void kvs_labels_free(struct kvs_labels *labels)
+{
+    if (!labels)
+        return;
+    free(labels->now);
+    free(labels->then);
+    free(labels->trace);
+    free(labels);
+}
+
+/* Room for n labels in both lists. */
+static bool grow(struct kvs_labels *s, size_t n)
+{
+    size_t room = s->room ? s->room : 1024;
+    void *more;
+
+    if (n <= s->room)
+        return true;
+    while (room < n)
+        room *= 2;
+    more = realloc(s->now, room * sizeof *s->now);
+    if (!more)
+        return false;
+    s->now = more;
+    more = realloc(s->then, room * sizeof *s->then);
+    if (!more)
+        return false;
+    s->then = more;
+    s->room = room;
+    return true;
+}
+
+static bool add_trace(struct kvs_labels *s, struct trace trace)
+{
+    if (s->n_trace == s->trace_room) {
+        size_t room = s->trace_room ? 2 * s->trace_room : 4096;
+        void *more = realloc(s->trace, room * sizeof *s->trace);
+
+        if (!more || room >= NOBODY) {
+            s->trace = more ? more : s->trace;
+            return false;
+        }
+        s->trace = more;
+        s->trace_room = room;
+    }
+    s->trace[s->n_trace++] = trace;
+    return true;
+}
+
+/*
+ * The weights of critical paths that pass a layer's border: in route k (they enter later), in the
+ * decoder's chain, in the compute chain, and on all work. The flow is kept at each layer, so they
+ * follow from the prices on both sides.
+ */
+static void slope_at(const struct kvs_plan_problem *problem, int64_t budget,
+                     const struct kvs_potential *potential, uint32_t l, struct slope *slope)
+{
+    const struct kvs_prices *prices = &potential->prices;
+    double entered = 0;
+
+    memset(slope, 0, sizeof *slope);
+    slope->work = prices->pre;
+    slope->distortion = prices->distortion;
+    slope->fixed = prices->pre * (double)problem->gpu_start_ns -
+                   prices->distortion * (double)budget + (double)problem->head_ns;
+    slope->value = potential->value[l];
+    if (l < problem->n_layer)
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            slope->in[k] = prices->io[k][l];
+    if (l == 0)
+        return;
+    entered = prices->wait[l - 1] - (l > 1 ? prices->wait[l - 2] : prices->pre);
+    slope->x = prices->decode[l - 1] - entered;
+    slope->after = prices->wait[l - 1] - prices->pre;
+}
+
+static double bound_of(const struct slope *slope, uint32_t n_route,
+                       const struct kvs_chain_head *head, uint32_t i)
+{
+    double sum = slope->fixed + slope->work * (double)head->work_ns +
+                 slope->distortion * (double)head->distortion + slope->x * (double)head->x_ns +
+                 slope->value[i];
+
+    if (slope->after > 0)
+        sum += slope->after * (double)head->after_ns;
+    for (uint32_t k = 0; k < n_route; k++)
+        sum += slope->in[k] * (double)head->in_ns[k];
+    return sum;
+}
+
+static void fill_least(struct kvs_labels *s, const struct kvs_plan_problem *problem)
+{
+    uint32_t n_layer = problem->n_layer, n_frac = problem->n_frac;
+
+    for (uint32_t i = 0; i < n_frac; i++)
+        s->least[n_layer][i] = 0;
+    for (uint32_t l = n_layer; l-- > 0;) {
+        int64_t on = INT64_MAX;
+
+        for (uint32_t i = 0; i < n_frac; i++) {
+            const int64_t *distortion = problem->layer[l]->distortion + i * problem->n_level;
+            int64_t own = distortion[0];
+
+            for (uint32_t q = 1; q < problem->n_level; q++)
+                own = distortion[q] < own ? distortion[q] : own;
+            on = s->least[l + 1][i] < on ? s->least[l + 1][i] : on;
+            s->least[l][i] = own + on;
+        }
+    }
+}
+
+static int by_extra(const void *a, const void *b)
+{
+    const struct arc *x = a, *y = b;
+
+    if (x->extra != y->extra)
+        return x->extra < y->extra ? -1 : 1;
+    if (x->next != y->next)
+        return (int)x->next - (int)y->next;
+    return (int)x->level - (int)y->level;
+}
+
+/* Arcs from fraction i at layer l, those worth no more than `most` above the best, ascending. */
+static void fill_arcs(struct kvs_labels *s, const struct kvs_label_search *search, uint32_t l,
+                      uint32_t i, double most)
+{
+    const struct kvs_plan_problem *problem = search->problem;
+    const struct kvs_layer_cost *cost = problem->layer[l];
+    const struct kvs_potential *potential = search->potential[0];
+    const struct kvs_prices *prices = &potential->prices;
+    double pre = prices->pre, wait = prices->wait[l];
+    uint32_t top = l + 1 < problem->n_layer ? i : 0, n = 0;
+
+    for (uint32_t q = 0; q < problem->n_level; q++) {
+        uint32_t at = i * problem->n_level + q;
+        double own = prices->decode[l] * (double)cost->decode_ns[at] +
+                     wait * (double)(cost->post_ns[at] + cost->wkv_ns[i]) +
+                     prices->distortion * (double)cost->distortion[at] +
+                     pre * (double)cost->kv_ns[i] - potential->value[l][i];
+
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            own += prices->io[k][l] * (double)cost->io_ns[k][at];
+        for (uint32_t next = 0; next <= top; next++) {
+            double extra = own + potential->value[l + 1][next] +
+                           pre * (double)(cost->full_ns[next] - cost->kv_ns[next]) +
+                           wait * (double)(cost->wfull_ns[next] - cost->wkv_ns[next]);
+
+            if (extra <= most)
+                s->arc[i][n++] = (struct arc){extra, (uint8_t)q, (uint8_t)next};
+        }
+    }
+    if (n > 1)
+        qsort(s->arc[i], n, sizeof **s->arc, by_extra);
+    s->n_arc[i] = n;
+    s->has_arc[i] = true;
+}
+
+static bool dominates(const struct label *a, const struct label *b, uint32_t n_route)
+{
+    const struct kvs_chain_head *x = &a->head, *y = &b->head;
+
+    if (x->x_ns > y->x_ns || x->after_ns > y->after_ns || x->work_ns > y->work_ns ||
+        x->distortion > y->distortion)
+        return false;
+    for (uint32_t k = 0; k < n_route; k++)
+        if (x->in_ns[k] > y->in_ns[k])
+            return false;
+    return true;
+}
+
+/* Total orders, so that results depend on nothing else. */
+static int by_state(const struct label *x, const struct label *y)
+{
+    const int64_t *a = x->head.in_ns, *b = y->head.in_ns;
+
+    for (uint32_t k = 0; k < KVS_MAX_ROUTE; k++)
+        if (a[k] != b[k])
+            return a[k] < b[k] ? -1 : 1;
+    if (x->head.work_ns != y->head.work_ns)
+        return x->head.work_ns < y->head.work_ns ? -1 : 1;
+    if (x->head.x_ns != y->head.x_ns)
+        return x->head.x_ns < y->head.x_ns ? -1 : 1;
+    if (x->head.after_ns != y->head.after_ns)
+        return x->head.after_ns < y->head.after_ns ? -1 : 1;
+    if (x->head.distortion != y->head.distortion)
+        return x->head.distortion < y->head.distortion ? -1 : 1;
+    return (x->trace > y->trace) - (x->trace < y->trace);
+}
+
+static int by_frac_then_state(const void *a, const void *b)
+{
+    const struct label *x = a, *y = b;
+
+    if (x->frac_i != y->frac_i)
+        return x->frac_i < y->frac_i ? -1 : 1;
+    return by_state(x, y);
+}
+
+static bool is_before(const struct label *x, const struct label *y)
+{
+    if (x->score != y->score)
+        return x->score < y->score;
+    if (x->frac_i != y->frac_i)
+        return x->frac_i < y->frac_i;
+    return by_state(x, y) < 0;
+}
+
+/* Brings the n most promising labels to the front (quickselect, median of three). */
+static void select_best(struct label *list, size_t n_list, size_t n)
+{
+    size_t from = 0, to = n_list;
+
+    while (to - from > 1) {
+        struct label *mid = &list[from + (to - from) / 2], pivot, swap;
+        size_t at = from;
+
+        if (is_before(mid, &list[from]) != is_before(mid, &list[to - 1]))
+            pivot = *mid;
+        else if (is_before(&list[from], mid) != is_before(&list[from], &list[to - 1]))
+            pivot = list[from];
+        else
+            pivot = list[to - 1];
+        for (size_t i = from; i < to; i++) {
+            if (is_before(&list[i], &pivot)) {
+                swap = list[at];
+                list[at++] = list[i];
+                list[i] = swap;
+            }
+        }
+        if (at == n)
+            return;
+        if (at > n) {
+            to = at;
+            continue;
+        }
+        /* the pivot itself comes next; equal ones count as after it */
+        for (size_t i = at; i < to; i++) {
+            if (!is_before(&pivot, &list[i])) {
+                swap = list[at];
+                list[at++] = list[i];
+                list[i] = swap;
+            }
+        }
+        if (at >= n)
+            return;
+        from = at;
+    }
+}
+
+/* Drops labels of `then` that another of their fraction dominates. */
+static void drop_dominated(struct kvs_labels *s, uint32_t n_route)
+{
+    size_t n = 0, from = 0;
+
+    qsort(s->then, s->n_then, sizeof *s->then, by_frac_then_state);
+    for (size_t i = 0; i < s->n_then; i++) {
+        bool keep = true;
+
+        if (n > 0 && s->then[n - 1].frac_i != s->then[i].frac_i)
+            from = n;
+        for (size_t k = n; keep && k > from; k--)
+            keep = !dominates(&s->then[k - 1], &s->then[i], n_route);
+        if (keep)
+            s->then[n++] = s->then[i];
+    }
+    s->n_then = n;
+}
+
+/* What a search carries from layer to layer. */
+struct run {
+    const struct kvs_label_search *search;
+    struct slope slope[8];
+    double limit;
+    double worst;              /* score of the worst label that still has a place */
+    double base[KVS_MAX_FRAC]; /* least of the present layer's labels */
+};
+
+/* T if the mixture took over from layer l on, and a charge for distortion above the budget. */
+static double score_of(const struct run *run, uint32_t l, const struct label *label)
+{
+    const struct kvs_label_search *search = run->search;
+    const struct kvs_guide *guide = search->guide;
+    const struct kvs_chain_head *head = &label->head;
+    double end = (double)(search->problem->gpu_start_ns + head->work_ns) + guide->work[l];
+    double over = (double)(head->distortion - search->budget) + guide->distortion[l];
+
+    end = fmax(end, (double)head->after_ns + guide->wait[l]);
+    end = fmax(end, (double)head->x_ns + guide->from_x[l]);
+    for (uint32_t k = 0; k < search->problem->n_route; k++)
+        end = fmax(end, (double)head->in_ns[k] + guide->from_in[l][k]);
+    end += (double)search->problem->head_ns;
+    end += run->slope[0].value[label->frac_i] - guide->value[l];
+    end = fmax(end, label->bound);
+    if (over > 0)
+        end += over *
+               fmax(2 * run->slope[0].distortion, .1 * run->limit / ((double)search->budget + 1));
+    return end;
+}
+
+static enum kvs_code extend(struct kvs_labels *s, struct run *run, uint32_t l, uint32_t from,
+                            struct kvs_err *err)
+{
+    const struct kvs_label_search *search = run->search;
+    const struct kvs_plan_problem *problem = search->problem;
+    uint32_t n_route = problem->n_route, i = s->now[from].frac_i;
+    double base = s->now[from].base;
+
+    if (!s->has_arc[i])
+        fill_arcs(s, search, l, i, run->limit - run->base[i]);
+    for (uint32_t a = 0; a < s->n_arc[i]; a++) {
+        const struct arc *arc = &s->arc[i][a];
+        struct kvs_chain_step step;
+        struct label *label;
+        double bound;
+
+        if (base + arc->extra > run->limit)
+            break;
+        if (!grow(s, s->n_then + 1))
+            return kvs_fail(err, KVS_ERR_NOMEM, "no memory for the planner's labels");
+        label = &s->then[s->n_then];
+        label->head = s->now[from].head;
+        kvs_chain_step_at(problem, l, i, arc->next, arc->level, &step);
+        kvs_chain_append(n_route, &label->head, &step);
+        if (label->head.distortion + s->least[l + 1][arc->next] > search->budget)
+            continue;
+        bound = label->base = bound_of(&run->slope[0], n_route, &label->head, arc->next);
+        for (uint32_t p = 1; p < search->n_potential && bound <= run->limit; p++) {
+            double other = bound_of(&run->slope[p], n_route, &label->head, arc->next);
+
+            bound = other > bound ? other : bound;
+        }
+        if (bound > run->limit)
+            continue;
+        label->bound = bound;
+        label->frac_i = arc->next;
+        label->score = search->guide ? score_of(run, l + 1, label) : bound;
+        if (label->score > run->worst)
+            continue;
+        label->trace = (uint32_t)s->n_trace;
+        if (!add_trace(s, (struct trace){s->now[from].trace, (uint8_t)i, arc->level}))
+            return kvs_fail(err, KVS_ERR_NOMEM, "no memory for the planner's labels");
+        s->n_then++;
+        if (search->width && s->n_then >= 4 * (size_t)search->width) {
+            select_best(s->then, s->n_then, search->width);
+            s->n_then = search->width;
+            run->worst = 0;
+            for (size_t n = 0; n < s->n_then; n++)
+                run->worst = fmax(run->worst, s->then[n].score);
+        }
+    }
+    return KVS_OK;
+}
+
+/* now -> then over one layer, then what survives. */
+static enum kvs_code step_layer(struct kvs_labels *s, struct run *run, uint32_t l,
+                                struct kvs_err *err)
+{
+    const struct kvs_label_search *search = run->search;
+    const struct kvs_plan_problem *problem = search->problem;
+    struct label *swap;
+
+    memset(s->has_arc, 0, sizeof s->has_arc);
+    for (uint32_t p = 0; p < search->n_potential; p++)
+        slope_at(problem, search->budget, search->potential[p], l + 1, &run->slope[p]);
+    for (uint32_t i = 0; i < problem->n_frac; i++)
+        run->base[i] = HUGE_VAL;
+    for (uint32_t n = 0; n < s->n_now; n++)
+        if (s->now[n].base < run->base[s->now[n].frac_i])
+            run->base[s->now[n].frac_i] = s->now[n].base;
+    s->n_then = 0;
+    run->worst = HUGE_VAL;
+    for (uint32_t n = 0; n < s->n_now; n++) {
+        if (extend(s, run, l, n, err))
+            return err->code;
+        if (s->n_then > search->n_most)
+            return kvs_fail(err, KVS_ERR_RANGE,
+                            "the plan problem is too large for an exact search: over %u partial "
+                            "plans at layer %u of %u",
+                            search->n_most, l, problem->n_layer);
+    }
+    if (search->width && s->n_then > search->width) {
+        select_best(s->then, s->n_then, search->width);
+        s->n_then = search->width;
+    }
+    drop_dominated(s, problem->n_route);
+    swap = s->now;
+    s->now = s->then;
+    s->then = swap;
+    s->n_now = s->n_then;
+    return KVS_OK;
+}
+
+static void first_labels(struct kvs_labels *s, const struct run *run)
+{
+    const struct kvs_plan_problem *problem = run->search->problem;
+
+    s->n_now = 0;
+    for (uint32_t i = 0; i < problem->n_frac; i++) {
+        struct label *label = &s->now[s->n_now];
+
+        kvs_chain_head_init(problem, &label->head);
+        label->frac_i = (uint8_t)i;
+        label->trace = NOBODY;
+        label->base = bound_of(&run->slope[0], problem->n_route, &label->head, i);
+        label->bound = label->base;
+        if (label->base <= run->limit && s->least[0][i] <= run->search->budget)
+            s->n_now++;
+    }
+}
+
+enum kvs_code kvs_label_search(struct kvs_labels *s, const struct kvs_label_search *search,
+                               struct kvs_plan *plan, bool *found, struct kvs_err *err)
+{
+    const struct kvs_plan_problem *problem = search->problem;
+    struct kvs_err local = {0};
+    struct run run = {.search = search};
+    int64_t least = search->limit_ns;
+    uint32_t best = NOBODY;
+
+    err = err ? err : &local;
+    *found = false;
+    assert(search->n_potential >= 1 && search->n_potential <= 8);
+    if (!grow(s, KVS_MAX_FRAC))
+        return kvs_fail(err, KVS_ERR_NOMEM, "no memory for the planner's labels");
+    /* doubles are right to far less than half a nanosecond, except of times of weeks */
+    run.limit = (double)search->limit_ns - .5 + 1e-12 * (double)search->limit_ns;
+    s->n_trace = 0;
+    fill_least(s, problem);
+    for (uint32_t p = 0; p < search->n_potential; p++)
+        slope_at(problem, search->budget, search->potential[p], 0, &run.slope[p]);
+    first_labels(s, &run);
+    for (uint32_t l = 0; l < problem->n_layer && s->n_now > 0; l++)
+        if (step_layer(s, &run, l, err))
+            return err->code;
+    for (uint32_t n = 0; n < s->n_now; n++) {
+        const struct kvs_chain_head *head = &s->now[n].head;
+        int64_t end = problem->gpu_start_ns + head->work_ns;
+
+        end = (end > head->after_ns ? end : head->after_ns) + problem->head_ns;
+        if (end < least) {
+            least = end;
+            best = s->now[n].trace;
+        }
+    }
+    if (best == NOBODY)
+        return KVS_OK;
+    *found = true;
+    for (uint32_t l = problem->n_layer; l-- > 0;) {
+        plan->frac_i[l] = s->trace[best].frac_i;
+        plan->level[l] = s->trace[best].level;
+        best = s->trace[best].before;
+    }
+    return KVS_OK;
+}
+
+void kvs_potential_of(const struct kvs_dual *dual, const struct kvs_prices *prices,
+                      struct kvs_potential *potential)
+{
+    potential->prices = *prices;
+    kvs_dual_values(dual, potential->value);
+}

@@ -1,0 +1,29 @@
+/*
+ * optimal.h - what the planners `optimal` and `exact` share: a good plan, and weights that bound
+ * it.
+ */
+#ifndef KVS_PLAN_OPTIMAL_H
+#define KVS_PLAN_OPTIMAL_H
+
+#include "relax.h"
+#include "scratch.h"
+
+struct kvs_optimum {
+    int64_t budget; /* the problem's, or the least distortion there is if that is more */
+    struct kvs_plan plan;
+    int64_t end_ns;
+    struct kvs_relax *relax; /* in the scratch's memory; with potentials only if `spread` */
+    bool spread;
+};
+
+/* Ends when the plan is within `enough` (relative) of the bound, or the search's stages are done.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem,
+                                          struct kvs_plan_scratch *scratch, double enough,
+                                          struct kvs_optimum *out, struct kvs_err *err);
+/* kvs_plan_eval of the plan found, and the bound proven by kvs_certify: INT64_MIN if nothing fits
+ * the problem's own budget. */
+void kvs_optimum_take(const struct kvs_plan_problem *problem, const struct kvs_optimum *optimum,
+                      struct kvs_plan *plan, struct kvs_plan_eval *eval, int64_t *lower_bound_ns);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * relax.h - weights and a price under which the relaxation's bound is high, by cutting planes.
+ *
+ * The linear program over known plans and paths (master.h) proposes weights; the walk (dual.h) at
+ * weights between these and the best so far gives a bound and a new plan; the mixture's longest
+ * path is made known. Bound and mixture meet at the optimum of the relaxation.
+ */
+#ifndef KVS_PLAN_RELAX_H
+#define KVS_PLAN_RELAX_H
+
+#include "labels.h"
+#include "master.h"
+
+#define KVS_RELAX_POTENTIALS 7
+
+struct kvs_relax {
+    const struct kvs_plan_problem *problem;
+    int64_t budget;
+    struct kvs_certificate certificate; /* the best so far */
+    double bound_ns;                    /* what the walk said of it */
+    double mixture_ns;                  /* T of the mixture: no weights bound higher */
+    uint32_t n_walk;
+    struct kvs_plan plan; /* the best plan met on the way, within the budget */
+    int64_t end_ns;
+    struct kvs_master *master;
+    struct kvs_dual *dual;
+    /* from kvs_relax_spread */
+    uint32_t n_potential; /* the best weights' first */
+    struct kvs_potential *potential[KVS_RELAX_POTENTIALS];
+    struct kvs_guide *guide;
+};
+
+size_t kvs_relax_size(const struct kvs_plan_problem *problem);
+/*
+ * mem: kvs_relax_size bytes, aligned to 64. start: a plan within the budget. Ends after n_walk
+ * walks, or when mixture and bound, or best plan and bound, are within `enough` (relative) of one
+ * another.
+ */
+struct kvs_relax *kvs_relax_run(void *mem, const struct kvs_plan_problem *problem, int64_t budget,
+                                const struct kvs_plan *start, uint32_t n_walk, double enough);
+
+/*
+ * Potentials at the best weights and around them - the price of distortion and the two heaviest
+ * paths a little more, a little less - so that a search sees what happens to a plan out of balance;
+ * and the mixture as a guide. Plans met on the way count.
+ */
+void kvs_relax_spread(struct kvs_relax *relax);
+
+#endif
