@@ -47,6 +47,8 @@ const struct kvs_opt kvs_gen_table[] = {
     {OPT("web", DOUBLE, web_frac, "0.05", 0, 1, "share of requests with web results")},
     {OPT("prompts_per_day", U64, prompts_per_day, "1", 0, 1e6,
          "versions of the dated system prompt in a day (0: one for ever)")},
+    {OPT("fresh_tok", U64, fresh_tok, "437", 0, 1e6,
+         "tokens before the passages that no two prompts share (date, question's wording)")},
     {OPT("lengths", ENUM, lengths, "measured", 0, 0,
          "spread of lengths about their means: RAGPulse's own, lognormal, or none"),
      .names = length_names},
@@ -123,7 +125,6 @@ static uint64_t id_of(enum kvs_part part, uint64_t n)
 enum { SYS_RAG, SYS_CHAT, SYS_CHAT_END, SYS_WEB, SYS_WEB_2, SYS_DATED };
 enum {
     SYS_TOK = 512,
-    SYS_RAG_END_TOK = 437,
     SYS_CHAT_END_TOK = 4,
     SYS_WEB_END_TOK = 447,
     NO_HISTORY_TOK = 11,
@@ -370,7 +371,8 @@ static void put_sys(struct gen *gen, struct prompt *prompt, enum kind kind, int6
     } else {
         put(prompt, KVS_PART_SYS, SYS_RAG, SYS_TOK);
         put(prompt, KVS_PART_SYS, SYS_DATED + version, SYS_TOK);
-        put_new(gen, prompt, KVS_PART_SYS, SYS_RAG_END_TOK);
+        if (gen->options.fresh_tok)
+            put_new(gen, prompt, KVS_PART_SYS, (uint32_t)gen->options.fresh_tok);
     }
 }
 

@@ -38,6 +38,7 @@ struct kvs_gen_options {
     double stock_frac;          /* questions asked in a topic's own words */
     uint64_t history_turns;     /* past turns that a prompt holds */
     double chat_frac, web_frac; /* requests without retrieval; with web results as well */
+    uint64_t fresh_tok;         /* of the system prompt, before the passages: no two are alike */
     uint64_t prompts_per_day;   /* versions of the dated system prompt */
     int lengths;                /* enum kvs_gen_lengths */
     double passage_tok, output_tok, user_tok, web_tok; /* means */
