@@ -37,7 +37,7 @@ static void every_profile_that_comes_along_opens_and_computes(void **state)
             assert_non_null(kvs_hw_tier(hw, *tier));
         kvs_hw_free(hw);
     }
-    assert_int_equal(n, 12);
+    assert_int_equal(n, 13);
     kvs_model_free(model);
     kvs_data_names_free(names);
 }
