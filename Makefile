@@ -171,7 +171,7 @@ format:
 install: $(BUILD)/kvsim
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/kvsim
 	install -m 755 $(BUILD)/kvsim $(DESTDIR)$(PREFIX)/bin/
-	cp -r configs workloads $(DESTDIR)$(PREFIX)/share/kvsim/
+	cp -r configs workloads plots $(DESTDIR)$(PREFIX)/share/kvsim/
 	rm -f $(DESTDIR)$(PREFIX)/share/kvsim/workloads/*.[ch]
 
 clean:

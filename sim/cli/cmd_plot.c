@@ -1,0 +1,35 @@
+/*
+ * kvsim plot: draws the figures of a results folder, again or for the first time.
+ */
+#include "cmd.h"
+
+#include "base/opt.h"
+#include "report/plot.h"
+
+#define USAGE "kvsim plot DIR"
+#define ABOUT                                                                                      \
+    "Draws the figures of a results folder with gnuplot, as SVG and PNG, from the CSV files in\n"  \
+    "DIR/plots. The scripts are kvsim's plots/*.gp."
+
+static enum kvs_code plot(int argc, char *const *argv, struct kvs_err *err)
+{
+    struct kvs_strs pos = {0};
+    bool help = false;
+    char nothing;
+    enum kvs_code code = kvs_opt_argv(NULL, 0, argc, argv, &nothing, &pos, &help, err);
+    if (code)
+        return code;
+    if (help) {
+        kvs_opt_help(stdout, USAGE, ABOUT, NULL, 0);
+        return KVS_OK;
+    }
+    if (pos.n != 1)
+        return kvs_fail(err, KVS_ERR_ARG, "found %u folders, want one: " USAGE, pos.n);
+    if ((code = kvs_plot(pos.v[0], err)))
+        return code;
+    for (int i = 0; kvs_figure_name[i]; i++)
+        printf("%s/plots/%s.svg\n", pos.v[0], kvs_figure_name[i]);
+    return KVS_OK;
+}
+
+const struct kvs_cmd kvs_cmd_plot = {"plot", "draw the figures of a results folder", plot};

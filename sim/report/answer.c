@@ -1,0 +1,129 @@
+#include "answer.h"
+
+#include "base/units.h"
+#include "provenance.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Policies within this share of the fastest one are called equal to it. */
+#define EQUAL_FRAC 0.01
+
+struct text {
+    char *at;
+    size_t room;
+};
+
+static void KVS_PRINTF(2, 3) say(struct text *text, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text->at, text->room, fmt, args);
+    va_end(args);
+    if (n < 0)
+        return;
+    size_t used = (size_t)n < text->room ? (size_t)n : text->room - 1;
+    text->at += used;
+    text->room -= used;
+}
+
+static const struct kvs_outcome *fastest_of(const struct kvs_outcome *outcome, uint32_t n)
+{
+    const struct kvs_outcome *fastest = NULL;
+    for (uint32_t i = 0; i < n; i++)
+        if (outcome[i].n_run && (!fastest || outcome[i].ttft_s.mean < fastest->ttft_s.mean))
+            fastest = &outcome[i];
+    return fastest;
+}
+
+static bool equal_to(const struct kvs_outcome *fastest, const struct kvs_outcome *other)
+{
+    return other->ttft_s.mean <= fastest->ttft_s.mean * (1 + EQUAL_FRAC);
+}
+
+/* "best is fastest here: mean TTFT 312 ms, 2.41x as fast as recompute, 1.30x as load; token-split
+ * comes within 1 %." */
+static void say_fastest(struct text *text, const struct kvs_outcome *fastest,
+                        const struct kvs_outcome *outcome, uint32_t n)
+{
+    char time[KVS_TEXT_MAX];
+    uint32_t n_equal = 0;
+    say(text, "%s is fastest here: mean TTFT %s", fastest->policy,
+        kvs_text_time(time, fastest->ttft_s.mean));
+    for (uint32_t i = 0; i < n; i++)
+        if (outcome[i].n_run && !equal_to(fastest, &outcome[i]))
+            say(text, ", %.2fx as fast as %s", outcome[i].ttft_s.mean / fastest->ttft_s.mean,
+                outcome[i].policy);
+    for (uint32_t i = 0; i < n; i++)
+        if (outcome[i].n_run && &outcome[i] != fastest && equal_to(fastest, &outcome[i]))
+            say(text, "%s%s", n_equal++ ? ", " : "; within 1 % of it: ", outcome[i].policy);
+    say(text, ". ");
+}
+
+/* What its TTFT is mostly made of, and how busy what makes it so is. */
+static void say_bound(struct text *text, const struct kvs_outcome *outcome)
+{
+    static const char *const made_of[KVS_N_TTFT_PART] = {
+        "waiting in the queue", "waiting for stored KV", "sharing its steps with other sequences",
+        "its own prefill"};
+    int most = 0;
+    for (int part = 1; part < KVS_N_TTFT_PART; part++)
+        if (outcome->part_mean_s[part] > outcome->part_mean_s[most])
+            most = part;
+    say(text, "Its TTFT is mostly %s (%.0f %%); the GPU is %.0f %% busy", made_of[most],
+        100 * outcome->part_mean_s[most] / outcome->ttft_s.mean, 100 * outcome->gpu_busy_frac);
+    if (outcome->busiest_link != UINT32_MAX) {
+        const struct kvs_sim_link_total *link = &outcome->sim.link[outcome->busiest_link];
+        say(text, ", the busiest link (%s %s) %.0f %%", link->name, link->write ? "write" : "read",
+            100 * outcome->busiest_frac);
+    }
+    say(text, ". ");
+}
+
+static void say_verdicts(struct text *text, const struct kvs_outcome *outcome, uint32_t n)
+{
+    for (int verdict = KVS_OVERLOADED; verdict > KVS_STABLE; verdict--) {
+        uint32_t n_such = 0;
+        for (uint32_t i = 0; i < n; i++)
+            if ((int)outcome[i].sim.verdict == verdict)
+                say(text, "%s%s", n_such++ ? ", " : "", outcome[i].policy);
+        if (n_such)
+            say(text, " %s %s: %s ", n_such == 1 ? "is" : "are",
+                kvs_verdict_name((enum kvs_verdict)verdict),
+                verdict == KVS_OVERLOADED
+                    ? "work came faster than it was done, so latencies grow with the length of the "
+                      "run."
+                    : "the queue grew during the run and drained soon after it.");
+    }
+}
+
+static void say_caveats(struct text *text, const struct kvs_workload *workload,
+                        const struct kvs_outcome *outcome)
+{
+    const struct kvs_provenance from = kvs_provenance(workload->sim.hw);
+    if (outcome->sim.n_refused)
+        say(text, "%llu requests are larger than a replica's HBM and were refused. ",
+            (unsigned long long)outcome->sim.n_refused);
+    if (workload->sim.reuse == KVS_REUSE_CONTENT)
+        say(text, "Content reuse without repair of cross-attention changes answers. ");
+    say(text, "Simulated: %u of the hardware profile's %u figures are assumed, %u measured.",
+        from.n[KVS_ASSUMED], from.n_all, from.n[KVS_MEASURED]);
+}
+
+void kvs_answer(char *text, const struct kvs_workload *workload, const struct kvs_outcome *outcome,
+                uint32_t n)
+{
+    struct text t = {text, KVS_ANSWER_MAX};
+    const struct kvs_outcome *fastest = fastest_of(outcome, n);
+    *text = '\0';
+    if (fastest) {
+        if (n > 1)
+            say_fastest(&t, fastest, outcome, n);
+        say_bound(&t, fastest);
+    } else {
+        say(&t, "No request ran. ");
+    }
+    say_verdicts(&t, outcome, n);
+    say_caveats(&t, workload, &outcome[0]);
+}

@@ -1,0 +1,243 @@
+#include "crossover.h"
+
+#include "plan/tables.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_TOK 128
+#define MIN_CONTEXT_TOK 512.0
+#define CONTEXT_STEP (1.0 / 8) /* octaves */
+#define MIN_BYTES_PER_S 0.125e9
+#define BANDWIDTH_STEP (1.0 / 6)
+#define MAX_PIECE (131072 / BLOCK_TOK + 2)
+#define MAX_POLICY 32
+#define EQUAL_FRAC 0.02 /* policies that come so near to the fastest are as good */
+
+struct map {
+    struct kvs_tables *tables;
+    struct kvs_tables_inst *inst;
+    struct kvs_plan_scratch *scratch;
+    struct kvs_hw_link link; /* its read rate is the grid's */
+    struct kvs_table_route route;
+    struct kvs_piece piece[MAX_PIECE];
+    uint32_t n_policy;
+    const struct kvs_planner_ops *policy[MAX_POLICY];
+};
+
+/* Policies whose TTFT stands in a column of its own. */
+static void list_policies(struct map *map)
+{
+    for (uint32_t i = 0; kvs_planner_list[i] && map->n_policy < MAX_POLICY; i++)
+        if (strcmp(kvs_planner_list[i]->name, "best") != 0)
+            map->policy[map->n_policy++] = kvs_planner_list[i];
+}
+
+static enum kvs_code new_tables(const struct kvs_sim_config *config,
+                                const struct kvs_table_route *route, struct kvs_tables **tables,
+                                struct kvs_tables_inst **inst, struct kvs_err *err)
+{
+    static const struct kvs_table_level raw = {.name = "raw", .k_ratio = 1, .v_ratio = 1};
+    const struct kvs_tables_config tc = {
+        .model = config->model,
+        .cost = config->cost,
+        .n_route = 1,
+        .route = route,
+        .chunk_tok = config->chunk_tok,
+        .n_frac = KVS_MAX_FRAC,
+        .descriptors = 2,
+        .n_level = 1,
+        .level = &raw,
+    };
+    enum kvs_code code = kvs_tables_new(&tc, tables, err);
+    if (code)
+        return code;
+    *inst = kvs_tables_inst_new(*tables);
+    return *inst ? KVS_OK : kvs_nomem(err);
+}
+
+static enum kvs_code begin_map(struct map *map, const struct kvs_sim_config *config,
+                               struct kvs_err *err)
+{
+    list_policies(map);
+    map->link = (struct kvs_hw_link){.name = "load"};
+    map->link.read_bytes_per_s.value = MIN_BYTES_PER_S;
+    map->route = (struct kvs_table_route){.n_hop = 1, .hop = {{&map->link, 1}}};
+    map->scratch = kvs_plan_scratch_new();
+    if (!map->scratch)
+        return kvs_nomem(err);
+    return new_tables(config, &map->route, &map->tables, &map->inst, err);
+}
+
+static void end_map(struct map *map)
+{
+    kvs_tables_inst_free(map->inst);
+    kvs_tables_free(map->tables);
+    kvs_plan_scratch_free(map->scratch);
+}
+
+/* The cached context in blocks on route 0, then the new tokens. */
+static uint32_t make_prompt(struct kvs_piece *piece, uint32_t context_tok, uint32_t new_tok,
+                            uint32_t block_tok)
+{
+    uint32_t n = 0;
+    for (uint32_t at = 0; at < context_tok; at += piece[n++].n_tok) {
+        uint32_t left = context_tok - at;
+        piece[n] = (struct kvs_piece){left < block_tok ? left : block_tok, 0};
+    }
+    piece[n++] = (struct kvs_piece){new_tok, KVS_AT_NONE};
+    return n;
+}
+
+static void map_header(const struct map *map, struct kvs_csv *csv)
+{
+    static const char *const columns[] = {
+        "context_tok",         "context_lo_tok",      "context_hi_tok", "load_bytes_per_s",
+        "load_lo_bytes_per_s", "load_hi_bytes_per_s", "new_tok",
+    };
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        kvs_csv_str(csv, columns[i]);
+    kvs_csv_str(csv, "fastest");
+    kvs_csv_str(csv, "choice");
+    kvs_csv_str(csv, "choice_i");
+    kvs_csv_str(csv, "gain_ratio");
+    for (uint32_t i = 0; i < map->n_policy; i++)
+        kvs_csv_str2(csv, map->policy[i]->name, "_ttft_s");
+    kvs_csv_row(csv);
+}
+
+/* A grid line and its cell's edges, which lie half a step away in the logarithm. */
+static void put_cell(struct kvs_csv *csv, double value, double step)
+{
+    kvs_csv_double(csv, value);
+    kvs_csv_double(csv, value * exp2(-step / 2));
+    kvs_csv_double(csv, value * exp2(step / 2));
+}
+
+static bool is_named(const struct kvs_planner_ops *policy, const char *name)
+{
+    return strcmp(policy->name, name) == 0;
+}
+
+static void put_winner(const struct map *map, struct kvs_csv *csv, const int64_t *ttft_ns)
+{
+    uint32_t fastest = 0, choice = 0;
+    int64_t ends_ns = INT64_MAX;
+    for (uint32_t i = 0; i < map->n_policy; i++) {
+        bool is_end = is_named(map->policy[i], "recompute") || is_named(map->policy[i], "load");
+        if (is_end && ttft_ns[i] < ends_ns)
+            ends_ns = ttft_ns[i];
+        if (ttft_ns[i] < ttft_ns[fastest])
+            fastest = i;
+    }
+    while ((double)ttft_ns[choice] > (double)ttft_ns[fastest] * (1 + EQUAL_FRAC))
+        choice++;
+    kvs_csv_str(csv, map->policy[fastest]->name);
+    kvs_csv_str(csv, map->policy[choice]->name);
+    kvs_csv_u64(csv, choice);
+    kvs_csv_double(csv, (double)ends_ns / (double)ttft_ns[fastest]);
+}
+
+static enum kvs_code map_point(struct map *map, struct kvs_csv *csv, uint32_t context_tok,
+                               double bytes_per_s, uint32_t new_tok, struct kvs_err *err)
+{
+    struct kvs_plan_problem problem;
+    struct kvs_plan plan;
+    struct kvs_plan_eval eval;
+    int64_t ttft_ns[MAX_POLICY] = {0}, bound_ns;
+    map->link.read_bytes_per_s.value = bytes_per_s;
+    assert(map->n_policy > 0);
+    const uint32_t n_piece = make_prompt(map->piece, context_tok, new_tok, BLOCK_TOK);
+    kvs_tables_build(map->tables, map->inst, map->piece, n_piece, &problem);
+    for (uint32_t i = 0; i < map->n_policy; i++) {
+        enum kvs_code code =
+            map->policy[i]->plan(&problem, map->scratch, &plan, &eval, &bound_ns, err);
+        if (code)
+            return code;
+        ttft_ns[i] = eval.end_ns;
+    }
+    put_cell(csv, context_tok, CONTEXT_STEP);
+    put_cell(csv, bytes_per_s, BANDWIDTH_STEP);
+    kvs_csv_u64(csv, new_tok);
+    put_winner(map, csv, ttft_ns);
+    for (uint32_t i = 0; i < map->n_policy; i++)
+        kvs_csv_double(csv, (double)ttft_ns[i] * 1e-9);
+    kvs_csv_row(csv);
+    return KVS_OK;
+}
+
+enum kvs_code kvs_crossover_csv(struct kvs_csv *csv, const struct kvs_sim_config *config,
+                                uint32_t new_tok, struct kvs_err *err)
+{
+    struct map *map = calloc(1, sizeof *map);
+    if (!map)
+        return kvs_nomem(err);
+    enum kvs_code code = begin_map(map, config, err);
+    if (!code)
+        map_header(map, csv);
+    for (int c = 0; c < KVS_CROSSOVER_CONTEXTS && !code; c++)
+        for (int b = 0; b < KVS_CROSSOVER_BANDWIDTHS && !code; b++)
+            code = map_point(map, csv, (uint32_t)lround(MIN_CONTEXT_TOK * exp2(c * CONTEXT_STEP)),
+                             MIN_BYTES_PER_S * exp2(b * BANDWIDTH_STEP), new_tok, err);
+    end_map(map);
+    free(map);
+    return code;
+}
+
+/* The route of a tier as one replica sees it: it spreads its loads over its GPUs' own links. */
+static struct kvs_table_route tier_route(const struct kvs_sim_config *config, const char *name)
+{
+    const struct kvs_hw *hw = config->hw;
+    struct kvs_table_route route = {0};
+    uint32_t tier_i = 0;
+    while (tier_i < hw->n_tier && strcmp(hw->tier[tier_i].name, name) != 0)
+        tier_i++;
+    assert(tier_i < hw->n_tier);
+    for (uint32_t i = 0; i < hw->tier[tier_i].n_hop; i++) {
+        const struct kvs_hw_link *link = &hw->link[hw->tier[tier_i].hop[i]];
+        route.hop[route.n_hop++] =
+            (struct kvs_table_hop){link, link->scope == KVS_SCOPE_GPU ? 1.0 / config->tp : 1.0};
+    }
+    return route;
+}
+
+static enum kvs_code tier_row(struct kvs_csv *csv, const struct kvs_sim_config *config,
+                              const char *name, uint32_t n_tok, uint32_t block_tok,
+                              struct kvs_err *err)
+{
+    const struct kvs_table_route route = tier_route(config, name);
+    struct kvs_tables *tables = NULL;
+    struct kvs_tables_inst *inst = NULL;
+    struct kvs_plan_problem problem;
+    struct kvs_piece *piece = calloc(n_tok / block_tok + 2, sizeof *piece);
+    enum kvs_code code = piece ? new_tables(config, &route, &tables, &inst, err) : kvs_nomem(err);
+    if (!code && piece) {
+        kvs_tables_build(tables, inst, piece, make_prompt(piece, n_tok, 1, block_tok), &problem);
+        double bytes = 0, s = 0;
+        for (uint32_t l = 0; l < problem.n_layer; l++) {
+            bytes += kvs_tables_load_bytes(inst, 0, kvs_cost_class(config->cost, l), 0, 0);
+            s += (double)problem.layer[l]->io_ns[0][0] * 1e-9;
+        }
+        kvs_csv_str(csv, name);
+        kvs_csv_double(csv, bytes / s);
+        kvs_csv_row(csv);
+    }
+    kvs_tables_inst_free(inst);
+    kvs_tables_free(tables);
+    free(piece);
+    return code;
+}
+
+enum kvs_code kvs_crossover_tiers_csv(struct kvs_csv *csv, const struct kvs_sim_config *config,
+                                      uint32_t n_tok, uint32_t block_tok, struct kvs_err *err)
+{
+    enum kvs_code code = KVS_OK;
+    kvs_csv_str(csv, "tier");
+    kvs_csv_str(csv, "load_bytes_per_s");
+    kvs_csv_row(csv);
+    for (uint32_t i = 0; i < config->n_tier && !code; i++)
+        code = tier_row(csv, config, config->tier[i].name, n_tok, block_tok, err);
+    return code;
+}

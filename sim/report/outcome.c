@@ -1,0 +1,189 @@
+#include "outcome.h"
+
+#include "base/hist.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const kvs_ttft_part_name[KVS_N_TTFT_PART] = {"queue", "load", "decode", "compute"};
+
+static const double none = (double)NAN; /* a figure over no request */
+
+static double part_s(const struct kvs_row *row, enum kvs_ttft_part part)
+{
+    const int64_t ns[KVS_N_TTFT_PART] = {row->queue_ns, row->load_ns, row->decode_ns,
+                                         row->compute_ns};
+    return (double)ns[part] * 1e-9;
+}
+
+static double ttft_s(const struct kvs_row *row)
+{
+    return (double)(row->first_token_ns - row->arrive_ns) * 1e-9;
+}
+
+/* Sorts value in place. */
+static struct kvs_spread spread(double *value, uint64_t n)
+{
+    double sum = 0;
+    for (uint64_t i = 0; i < n; i++)
+        sum += value[i];
+    if (n)
+        qsort(value, n, sizeof *value, kvs_cmp_double);
+    return (struct kvs_spread){
+        .mean = n ? sum / (double)n : none,
+        .p50 = kvs_percentile(value, n, 50),
+        .p90 = kvs_percentile(value, n, 90),
+        .p95 = kvs_percentile(value, n, 95),
+        .p99 = kvs_percentile(value, n, 99),
+        .max = n ? value[n - 1] : none,
+    };
+}
+
+/* Mean of each part over the rows whose TTFT lies from lo to hi; sums are in row order. */
+static void part_means(const struct kvs_collect *collect, double lo, double hi, double *mean_s)
+{
+    uint64_t n = 0;
+    for (int part = 0; part < KVS_N_TTFT_PART; part++)
+        mean_s[part] = 0;
+    for (uint64_t i = 0; i < collect->n_row; i++) {
+        const struct kvs_row *row = &collect->row[i];
+        if (row->refused || ttft_s(row) < lo || ttft_s(row) > hi)
+            continue;
+        n++;
+        for (int part = 0; part < KVS_N_TTFT_PART; part++)
+            mean_s[part] += part_s(row, (enum kvs_ttft_part)part);
+    }
+    for (int part = 0; part < KVS_N_TTFT_PART; part++)
+        mean_s[part] = n ? mean_s[part] / (double)n : none;
+}
+
+static void ttft_figures(struct kvs_outcome *outcome, const struct kvs_collect *collect,
+                         double *value)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < collect->n_row; i++)
+        if (!collect->row[i].refused)
+            value[n++] = ttft_s(&collect->row[i]);
+    outcome->n_run = n;
+    outcome->ttft_s = spread(value, n);
+    for (int i = 0; i < KVS_N_QUANTILE; i++) {
+        double p = 100.0 * i / (KVS_N_QUANTILE - 1);
+        outcome->ttft_quantile_s[i] = n == 0   ? none
+                                      : i == 0 ? value[0]
+                                               : kvs_percentile(value, n, p);
+    }
+    part_means(collect, -INFINITY, INFINITY, outcome->part_mean_s);
+    part_means(collect, kvs_percentile(value, n, 94), kvs_percentile(value, n, 96),
+               outcome->part_p95_s);
+}
+
+static void later_figures(struct kvs_outcome *outcome, const struct kvs_collect *collect,
+                          double *value)
+{
+    uint64_t n = 0, n_planned = 0;
+    double error = 0;
+    for (uint64_t i = 0; i < collect->n_row; i++) {
+        const struct kvs_row *row = &collect->row[i];
+        if (!row->refused && row->output_tok > 1)
+            value[n++] = (double)(row->finish_ns - row->first_token_ns) * 1e-9 /
+                         (double)(row->output_tok - 1);
+    }
+    outcome->tpot_s = spread(value, n);
+
+    n = 0;
+    for (uint64_t i = 0; i < collect->n_row; i++)
+        if (!collect->row[i].refused)
+            value[n++] = (double)(collect->row[i].finish_ns - collect->row[i].arrive_ns) * 1e-9;
+    outcome->e2e_s = spread(value, n);
+
+    for (uint64_t i = 0; i < collect->n_row; i++) {
+        const struct kvs_row *row = &collect->row[i];
+        double took = ttft_s(row);
+        if (row->plan_i == KVS_NO_PLAN || took <= 0)
+            continue;
+        error += fabs(took - (double)row->predicted_ttft_ns * 1e-9) / took;
+        value[n_planned++] = row->new_tok;
+    }
+    outcome->predicted_error = n_planned ? error / (double)n_planned : none;
+    struct kvs_spread new_tok = spread(value, n_planned);
+    outcome->loaded_new_tok = n_planned ? (uint32_t)new_tok.p50 : 0;
+}
+
+double kvs_outcome_link_frac(const struct kvs_outcome *outcome, uint32_t link_i)
+{
+    assert(link_i < outcome->sim.n_link);
+    const struct kvs_sim_link_total *link = &outcome->sim.link[link_i];
+    double all_s = outcome->span_s * link->n;
+    return all_s > 0 ? link->busy_s / all_s : 0;
+}
+
+static int64_t last_finish_ns(const struct kvs_collect *collect)
+{
+    int64_t last_ns = 0;
+    for (uint64_t i = 0; i < collect->n_row; i++)
+        if (collect->row[i].finish_ns > last_ns)
+            last_ns = collect->row[i].finish_ns;
+    return last_ns;
+}
+
+static void machine_figures(struct kvs_outcome *outcome, const struct kvs_collect *collect)
+{
+    const struct kvs_sim_result *sim = &outcome->sim;
+    outcome->span_s = (double)(last_finish_ns(collect) - sim->first_arrive_ns) * 1e-9;
+    const double span_s = outcome->span_s, gpu_s = span_s * sim->n_replica;
+    outcome->throughput_per_s = span_s > 0 ? (double)outcome->n_run / span_s : none;
+    outcome->goodput_per_s = span_s > 0 ? (double)sim->n_in_slo / span_s : none;
+    outcome->in_slo_frac = sim->n_request ? (double)sim->n_in_slo / (double)sim->n_request : none;
+    outcome->gpu_busy_frac = gpu_s > 0 ? sim->gpu_busy_s / gpu_s : none;
+    outcome->gpu_stall_frac = gpu_s > 0 ? sim->gpu_stall_s / gpu_s : none;
+    outcome->busiest_link = UINT32_MAX;
+    for (uint32_t i = 0; i < sim->n_link; i++) {
+        double frac = kvs_outcome_link_frac(outcome, i);
+        if (frac > outcome->busiest_frac) {
+            outcome->busiest_frac = frac;
+            outcome->busiest_link = i;
+        }
+    }
+    for (uint32_t i = 0; i < sim->n_tier; i++) {
+        outcome->load_bytes += (double)sim->tier[i].load_bytes;
+        outcome->write_bytes += (double)sim->tier[i].write_bytes;
+    }
+}
+
+enum kvs_code kvs_outcome_make(const char *policy, const struct kvs_sim_result *sim,
+                               struct kvs_collect *collect, struct kvs_outcome *outcome,
+                               struct kvs_err *err)
+{
+    *outcome = (struct kvs_outcome){.policy = policy, .sim = *sim};
+    double *value = calloc(collect->n_row + 1, sizeof *value);
+    if (!value)
+        return kvs_nomem(err);
+    ttft_figures(outcome, collect, value);
+    later_figures(outcome, collect, value);
+    machine_figures(outcome, collect);
+    free(value);
+    outcome->collect = *collect;
+    memset(collect, 0, sizeof *collect);
+    return KVS_OK;
+}
+
+void kvs_outcome_free(struct kvs_outcome *outcome)
+{
+    kvs_collect_free(&outcome->collect);
+}
+
+const struct kvs_outcome *kvs_outcome_baseline(const struct kvs_outcome *outcome, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(outcome[i].policy, "recompute") == 0)
+            return &outcome[i];
+    return NULL;
+}
+
+const char *kvs_verdict_name(enum kvs_verdict verdict)
+{
+    static const char *const name[] = {"stable", "backlogged", "overloaded"};
+    return name[verdict];
+}

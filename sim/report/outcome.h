@@ -1,0 +1,65 @@
+/*
+ * outcome.h - the figures of one policy's run: what table, summary and figures are made from.
+ *
+ * Percentiles are nearest rank over the requests that ran; refused ones count in n_refused only.
+ * Seconds are doubles; a figure over no request is NaN (JSON: null, table: "-").
+ */
+#ifndef KVS_OUTCOME_H
+#define KVS_OUTCOME_H
+
+#include "collect.h"
+
+struct kvs_spread {
+    double mean, p50, p90, p95, p99, max;
+};
+
+/* What a TTFT is made of, in the order in which it is drawn. */
+enum kvs_ttft_part {
+    KVS_TTFT_QUEUE,   /* waiting for the GPU or for room in HBM */
+    KVS_TTFT_LOAD,    /* waiting for stored KV */
+    KVS_TTFT_DECODE,  /* the share of its own steps spent on other sequences */
+    KVS_TTFT_COMPUTE, /* its own prefill */
+    KVS_N_TTFT_PART
+};
+extern const char *const kvs_ttft_part_name[KVS_N_TTFT_PART];
+
+#define KVS_N_QUANTILE 1001 /* of TTFT, for its distribution: shares 0, 0.001, ... 1 */
+
+struct kvs_outcome {
+    const char *policy;
+    struct kvs_sim_result sim;
+    uint64_t n_run;           /* requests that ran */
+    struct kvs_spread ttft_s; /* arrival to first token */
+    struct kvs_spread tpot_s; /* requests of two and more output tokens */
+    struct kvs_spread e2e_s;  /* arrival to last token */
+    double part_mean_s[KVS_N_TTFT_PART];
+    /* mean over the requests whose TTFT lies from the 94th to the 96th percentile: they sum to
+     * about p95 */
+    double part_p95_s[KVS_N_TTFT_PART];
+    double span_s; /* first arrival to last token */
+    double goodput_per_s, throughput_per_s, in_slo_frac;
+    double gpu_busy_frac, gpu_stall_frac; /* of replicas times span */
+    uint32_t busiest_link;                /* index in sim.link; UINT32_MAX: none moved anything */
+    double busiest_frac;
+    double load_bytes, write_bytes; /* all tiers */
+    double predicted_error; /* mean of |TTFT - what the plan predicted| / TTFT, planned requests */
+    double ttft_quantile_s[KVS_N_QUANTILE];
+    uint32_t loaded_new_tok; /* median of new_tok over requests that had a plan; 0: none had one */
+    struct kvs_collect collect; /* plans, spans, first rows; owned */
+};
+
+/*
+ * From sorted rows; takes collect over (and zeroes it) on success. KVS_ERR_NOMEM.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_outcome_make(const char *policy, const struct kvs_sim_result *sim,
+                                              struct kvs_collect *collect,
+                                              struct kvs_outcome *outcome, struct kvs_err *err);
+void kvs_outcome_free(struct kvs_outcome *outcome); /* accepts a zeroed one */
+
+/* Share of the time that a link was occupied, over its instances. */
+double kvs_outcome_link_frac(const struct kvs_outcome *outcome, uint32_t link_i);
+/* The outcome called "recompute", what speed-ups are over; NULL if it was not compared. */
+const struct kvs_outcome *kvs_outcome_baseline(const struct kvs_outcome *outcome, uint32_t n);
+const char *kvs_verdict_name(enum kvs_verdict verdict);
+
+#endif

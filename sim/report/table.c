@@ -1,0 +1,159 @@
+#include "table.h"
+
+#include "base/units.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define MAX_COLUMN 24
+#define CELL_MAX 40
+
+struct grid {
+    uint32_t n_column, n_row; /* header rows included */
+    char cell[KVS_MAX_POLICY + 2][MAX_COLUMN][CELL_MAX];
+};
+
+/* The next cell of the last row. */
+static void KVS_PRINTF(2, 3) cell(struct grid *grid, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(grid->cell[grid->n_row][grid->n_column++], CELL_MAX, fmt, args);
+    va_end(args);
+}
+
+static void end_row(struct grid *grid)
+{
+    grid->n_row++;
+    grid->n_column = 0;
+}
+
+static void time_cell(struct grid *grid, double s)
+{
+    char text[KVS_TEXT_MAX];
+    if (isnan(s))
+        cell(grid, "-");
+    else
+        cell(grid, "%s", kvs_text_time(text, s));
+}
+
+static void share_cell(struct grid *grid, double part, double whole)
+{
+    if (whole > 0)
+        cell(grid, "%.0f %%", 100 * part / whole);
+    else
+        cell(grid, "-");
+}
+
+static void header_rows(struct grid *grid, const struct kvs_sim_config *config)
+{
+    static const char *const above[] = {"",     "TTFT",    "TTFT", "TTFT", "speed-",
+                                        "TPOT", "goodput", "in",   "HBM"};
+    static const char *const below[] = {"policy", "p50",   "p95", "p99", "up",
+                                        "mean",   "req/s", "SLO", "hit"};
+    for (size_t i = 0; i < sizeof above / sizeof *above; i++)
+        cell(grid, "%s", above[i]);
+    for (uint32_t i = 0; i < config->n_tier; i++)
+        cell(grid, "%s", config->tier[i].name);
+    cell(grid, "recom-");
+    cell(grid, "GPU");
+    cell(grid, "busiest");
+    cell(grid, "bytes");
+    cell(grid, "%s", "");
+    end_row(grid);
+    for (size_t i = 0; i < sizeof below / sizeof *below; i++)
+        cell(grid, "%s", below[i]);
+    for (uint32_t i = 0; i < config->n_tier; i++)
+        cell(grid, "hit");
+    cell(grid, "puted");
+    cell(grid, "busy");
+    cell(grid, "link");
+    cell(grid, "moved");
+    cell(grid, " verdict");
+    end_row(grid);
+}
+
+static void policy_row(struct grid *grid, const struct kvs_sim_config *config,
+                       const struct kvs_outcome *outcome, const struct kvs_outcome *baseline)
+{
+    const struct kvs_sim_result *sim = &outcome->sim;
+    const double input = (double)sim->input_tok;
+    char text[KVS_TEXT_MAX];
+    cell(grid, "%s", outcome->policy);
+    time_cell(grid, outcome->ttft_s.p50);
+    time_cell(grid, outcome->ttft_s.p95);
+    time_cell(grid, outcome->ttft_s.p99);
+    if (baseline && outcome->n_run)
+        cell(grid, "%.2fx", baseline->ttft_s.mean / outcome->ttft_s.mean);
+    else
+        cell(grid, "-");
+    time_cell(grid, outcome->tpot_s.mean);
+    cell(grid, "%.3g", outcome->goodput_per_s);
+    share_cell(grid, outcome->in_slo_frac, 1);
+    share_cell(grid, (double)sim->hbm_hit_tok, input);
+    for (uint32_t i = 0; i < config->n_tier; i++) {
+        if (i < sim->n_tier)
+            share_cell(grid, (double)sim->tier[i].hit_tok, input);
+        else
+            cell(grid, "-");
+    }
+    share_cell(grid, (double)sim->recompute_tok, input);
+    share_cell(grid, outcome->gpu_busy_frac, 1);
+    if (outcome->busiest_link == UINT32_MAX)
+        cell(grid, "-");
+    else
+        cell(grid, "%.12s%s %.0f %%", sim->link[outcome->busiest_link].name,
+             sim->link[outcome->busiest_link].write ? " wr" : "", 100 * outcome->busiest_frac);
+    cell(grid, "%s", kvs_text_bytes(text, outcome->load_bytes + outcome->write_bytes));
+    cell(grid, " %s", kvs_verdict_name(sim->verdict));
+    end_row(grid);
+}
+
+static void print_grid(FILE *to, const struct grid *grid, uint32_t n_column)
+{
+    int width[MAX_COLUMN] = {0};
+    for (uint32_t row = 0; row < grid->n_row; row++)
+        for (uint32_t col = 0; col < n_column; col++) {
+            int n = (int)strlen(grid->cell[row][col]);
+            width[col] = n > width[col] ? n : width[col];
+        }
+    for (uint32_t row = 0; row < grid->n_row; row++) {
+        fprintf(to, "%-*s", width[0], grid->cell[row][0]);
+        for (uint32_t col = 1; col + 1 < n_column; col++)
+            fprintf(to, "  %*s", width[col], grid->cell[row][col]);
+        fprintf(to, " %s\n", grid->cell[row][n_column - 1]);
+    }
+}
+
+static void print_title(FILE *to, const struct kvs_workload *workload,
+                        const struct kvs_outcome *outcome)
+{
+    const struct kvs_sim_config *config = &workload->sim;
+    char requests[KVS_TEXT_MAX], span[KVS_TEXT_MAX], ttft[KVS_TEXT_MAX], tpot[KVS_TEXT_MAX];
+    double arrivals_s = (double)(outcome->sim.last_arrive_ns - outcome->sim.first_arrive_ns) * 1e-9;
+    fprintf(
+        to,
+        "%s: %s requests arriving over %s; %s on %u x %u %s; SLO: TTFT %s, TPOT %s; simulated\n\n",
+        workload->name, kvs_text_count(requests, outcome->sim.n_request),
+        kvs_text_time(span, arrivals_s), kvs_model_name(config->model), config->n_replica,
+        config->tp, config->hw->name,
+        config->slo_ttft_s > 0 ? kvs_text_time(ttft, config->slo_ttft_s) : "any",
+        config->slo_tpot_s > 0 ? kvs_text_time(tpot, config->slo_tpot_s) : "any");
+}
+
+void kvs_table_print(FILE *to, const struct kvs_workload *workload,
+                     const struct kvs_outcome *outcome, uint32_t n)
+{
+    static const char note[] =
+        "speed-up: of the mean TTFT, over recompute; hit, recomputed: shares of the input tokens;\n"
+        "bytes moved: loaded from tiers and written back to them\n";
+    struct grid grid = {0};
+    const struct kvs_outcome *baseline = kvs_outcome_baseline(outcome, n);
+    print_title(to, workload, outcome);
+    header_rows(&grid, &workload->sim);
+    for (uint32_t i = 0; i < n; i++)
+        policy_row(&grid, &workload->sim, &outcome[i], baseline);
+    print_grid(to, &grid, 9 + workload->sim.n_tier + 5);
+    fputs(note, to);
+}

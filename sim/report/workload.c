@@ -1,0 +1,638 @@
+#include "workload.h"
+
+#include "base/data.h"
+#include "engine/router.h"
+#include "store/evict.h"
+#include "workloads/trace_filter.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define N(table) ((unsigned)(sizeof(table) / sizeof *(table)))
+#define MAX_NAME 64
+
+/* --- the tables: what may stand in a workload file ----------------------------------------------
+ */
+
+struct top {
+    const char *kvsim, *about, *model, *hardware;
+    struct kvs_json trace, cluster, tiers, planner, slo, compare, output;
+    uint64_t seed;
+};
+
+#define TOP(field) offsetof(struct top, field)
+static const struct kvs_opt top_table[] = {
+    {"kvsim", KVS_OPT_STR, TOP(kvsim), NULL, 0, 0, "version that recorded this file; not a setting",
+     NULL, false, 0},
+    {"about", KVS_OPT_STR, TOP(about), NULL, 0, 0, "what this workload is, for people", NULL, false,
+     0},
+    {"model", KVS_OPT_STR, TOP(model), NULL, 0, 0, "a name of configs/models, or a file", NULL,
+     true, 0},
+    {"hardware", KVS_OPT_STR, TOP(hardware), NULL, 0, 0, "a name of configs/hardware, or a file",
+     NULL, true, 0},
+    {"trace", KVS_OPT_NODE, TOP(trace), NULL, 0, 0, "where the requests come from", NULL, true, 0},
+    {"seed", KVS_OPT_U64, TOP(seed), "1", 0, 0x1p63, "of all random draws", NULL, false, 0},
+    {"cluster", KVS_OPT_NODE, TOP(cluster), NULL, 0, 0, "the replicas", NULL, false, 0},
+    {"tiers", KVS_OPT_NODE, TOP(tiers), NULL, 0, 0,
+     "where KV is kept below HBM, nearest first; default: all of the profile's", NULL, false, 0},
+    {"planner", KVS_OPT_NODE, TOP(planner), NULL, 0, 0, "what plans may be", NULL, false, 0},
+    {"slo", KVS_OPT_NODE, TOP(slo), NULL, 0, 0, "bounds that make a request count for goodput",
+     NULL, false, 0},
+    {"compare", KVS_OPT_NODE, TOP(compare), NULL, 0, 0, "policies, run one after another", NULL,
+     false, 0},
+    {"output", KVS_OPT_NODE, TOP(output), NULL, 0, 0, "what the results hold", NULL, false, 0},
+};
+
+struct cluster {
+    uint64_t replicas, tp, max_batch, chunk_tok, prefill_batch;
+    const char *router, *hbm_evict;
+    int reuse;
+    bool hbm_cache;
+};
+
+static const char *const reuse_names[] = {"prefix", "content", NULL}; /* by enum kvs_reuse */
+
+#define CLUSTER(field) offsetof(struct cluster, field)
+static const struct kvs_opt cluster_table[] = {
+    {"replicas", KVS_OPT_U64, CLUSTER(replicas), "1", 1, 4096, "copies of the model", NULL, false,
+     0},
+    {"tp", KVS_OPT_U64, CLUSTER(tp), "1", 1, 64, "GPUs a replica", NULL, false, 0},
+    {"max_batch", KVS_OPT_U64, CLUSTER(max_batch), "64", 1, 65536,
+     "sequences that a replica runs at once", NULL, false, 0},
+    {"chunk_tok", KVS_OPT_TOK, CLUSTER(chunk_tok), "8Ki", 16, 1e6,
+     "tokens of one step: prefill chunks and decoding sequences", NULL, false, 0},
+    {"prefill_batch", KVS_OPT_U64, CLUSTER(prefill_batch), "4", 1, 1024,
+     "prompts that share one step", NULL, false, 0},
+    {"router", KVS_OPT_STR, CLUSTER(router), "least-loaded", 0, 0,
+     "which replica a request goes to", NULL, false, 0},
+    {"reuse", KVS_OPT_ENUM, CLUSTER(reuse), "prefix", 0, 0,
+     "prefix: exact; content: the same text anywhere, unrepaired", reuse_names, false, 0},
+    {"hbm_cache", KVS_OPT_FLAG, CLUSTER(hbm_cache), "true", 0, 0,
+     "blocks stay in HBM after their request", NULL, false, 0},
+    {"hbm_evict", KVS_OPT_STR, CLUSTER(hbm_evict), "lru", 0, 0, "which of them leaves first", NULL,
+     false, 0},
+};
+
+struct tier {
+    const char *name, *evict;
+    uint64_t capacity;
+};
+
+#define TIER(field) offsetof(struct tier, field)
+static const struct kvs_opt tier_table[] = {
+    {"name", KVS_OPT_STR, TIER(name), NULL, 0, 0, "a tier of the hardware profile", NULL, true, 0},
+    {"capacity", KVS_OPT_BYTES, TIER(capacity), "0", 0, 0x1p63,
+     "bytes of one such tier; default: the profile's", NULL, false, 0},
+    {"evict", KVS_OPT_STR, TIER(evict), "lru", 0, 0, "which block leaves first", NULL, false, 0},
+};
+
+struct planner {
+    uint64_t fractions;
+};
+
+static const struct kvs_opt planner_table[] = {
+    {"fractions", KVS_OPT_U64, offsetof(struct planner, fractions), "17", 2, KVS_MAX_FRAC,
+     "recompute fractions that plans choose from: i / (n - 1)", NULL, false, 0},
+};
+
+struct slo {
+    double ttft_s, tpot_s;
+};
+
+static const struct kvs_opt slo_table[] = {
+    {"ttft", KVS_OPT_TIME, offsetof(struct slo, ttft_s), "2s", 0, 1e6,
+     "time to first token; 0: no bound", NULL, false, 0},
+    {"tpot", KVS_OPT_TIME, offsetof(struct slo, tpot_s), "100ms", 0, 1e6,
+     "mean time per output token after it; 0: no bound", NULL, false, 0},
+};
+
+struct output {
+    bool plots;
+    uint64_t timeline_requests;
+};
+
+static const struct kvs_opt output_table[] = {
+    {"plots", KVS_OPT_FLAG, offsetof(struct output, plots), "true", 0, 0,
+     "draw the figures, where gnuplot is there", NULL, false, 0},
+    {"timeline_requests", KVS_OPT_U64, offsetof(struct output, timeline_requests), "64", 0, 1000,
+     "first requests of each policy that timeline.json shows", NULL, false, 0},
+};
+
+/* --- policies ----------------------------------------------------------------------------------
+ */
+
+/* What `compare` may name: every planner, and one entry that keeps nothing. */
+#define NO_CACHE "no-cache"
+
+static uint32_t policy_names(const char **names)
+{
+    uint32_t n = 0;
+    names[n++] = NO_CACHE;
+    for (uint32_t i = 0; kvs_planner_list[i] && n < MAX_NAME; i++)
+        names[n++] = kvs_planner_list[i]->name;
+    return n;
+}
+
+static bool find_policy(const char *name, struct kvs_policy *policy)
+{
+    const bool cached = strcmp(name, NO_CACHE) != 0;
+    *policy = (struct kvs_policy){
+        .name = name,
+        .planner = kvs_planner_find(cached ? name : "recompute"),
+        .cached = cached,
+    };
+    return policy->planner != NULL;
+}
+
+/* --- reading -----------------------------------------------------------------------------------
+ */
+
+struct kvs_workload_in {
+    struct kvs_doc *doc;
+    struct kvs_model *model;
+    struct kvs_hw *hw;
+    struct kvs_cost *cost;
+    char *name;
+    struct top top;
+    struct cluster cluster;
+    struct tier tier[KVS_MAX_TIER];
+    struct planner planner;
+    struct slo slo;
+    struct output output;
+};
+
+/* "found "lruu", want one of lru, fifo, s3fifo; did you mean "lru"?" */
+static enum kvs_code unknown_name(struct kvs_json node, struct kvs_err *err, const char *found,
+                                  const char *const *names, uint32_t n)
+{
+    char list[256] = "";
+    size_t used = 0;
+    for (uint32_t i = 0; i < n && used < sizeof list; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
+    const char *near = kvs_nearest(found, names, n);
+    return kvs_json_fail(node, err, KVS_ERR_ARG, "found \"%s\", want one of %s%s%s%s", found, list,
+                         near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+/* A failure of another room, told with the place in the workload file. */
+static enum kvs_code fail_at(struct kvs_json node, struct kvs_err *err, enum kvs_code code,
+                             const struct kvs_err *inner)
+{
+    return kvs_json_fail(node, err, code, "%s", inner->msg);
+}
+
+/* Policies that must be told the future are bounds for replays of one tier, not for a simulation.
+ */
+static enum kvs_code read_evict(struct kvs_json node, const char *name,
+                                const struct kvs_evict_ops **evict, struct kvs_err *err)
+{
+    const char *names[MAX_NAME];
+    uint32_t n = 0;
+    for (uint32_t i = 0; kvs_evict_all[i] && n < MAX_NAME; i++) {
+        if (kvs_evict_all[i]->on_expect)
+            continue;
+        names[n++] = kvs_evict_all[i]->name;
+        if (strcmp(names[n - 1], name) == 0) {
+            *evict = kvs_evict_all[i];
+            return KVS_OK;
+        }
+    }
+    return unknown_name(node, err, name, names, n);
+}
+
+static enum kvs_code read_router(struct kvs_json node, const char *name,
+                                 const struct kvs_router_ops **router, struct kvs_err *err)
+{
+    const char *names[MAX_NAME];
+    uint32_t n = 0;
+    for (; kvs_router_list[n] && n < MAX_NAME; n++)
+        names[n] = kvs_router_list[n]->name;
+    *router = kvs_router_find(name);
+    return *router ? KVS_OK : unknown_name(node, err, name, names, n);
+}
+
+static bool is_path(const char *name)
+{
+    size_t n = strlen(name);
+    return strchr(name, '/') || (n > 5 && strcmp(name + n - 5, ".json") == 0);
+}
+
+/* A shape's or profile's name as it stands, or its path from the workload file's folder. NULL: no
+ * memory. */
+static char *name_or_path(const struct kvs_workload_in *in, const char *name)
+{
+    return is_path(name) ? kvs_path_from(kvs_doc_file(in->doc), name) : strdup(name);
+}
+
+/* The name or path at a key, for the room that opens it; the caller frees it. */
+static enum kvs_code find_file(const struct kvs_workload_in *in, const char *key, const char *name,
+                               char **file, struct kvs_err *err)
+{
+    const struct kvs_json node = kvs_json_get(kvs_doc_root(in->doc), key);
+    *file = name_or_path(in, name);
+    if (!*file)
+        return kvs_nomem(err);
+    if (!is_path(name) || access(*file, R_OK) == 0)
+        return KVS_OK;
+    kvs_json_fail(node, err, KVS_ERR_ARG, "no file %s; want a file or a name of configs/", *file);
+    free(*file);
+    *file = NULL;
+    return KVS_ERR_ARG;
+}
+
+static enum kvs_code read_machine(struct kvs_workload_in *in, struct kvs_json root,
+                                  struct kvs_err *err)
+{
+    struct kvs_err inner = {0};
+    char *model = NULL, *hw = NULL;
+    enum kvs_code code;
+    if (!(code = find_file(in, "model", in->top.model, &model, err)) &&
+        !(code = find_file(in, "hardware", in->top.hardware, &hw, err))) {
+        if ((code = kvs_model_open(model, &in->model, &inner)))
+            code = fail_at(kvs_json_get(root, "model"), err, code, &inner);
+        else if ((code = kvs_hw_open(hw, &in->hw, &inner)))
+            code = fail_at(kvs_json_get(root, "hardware"), err, code, &inner);
+    }
+    free(model);
+    free(hw);
+    return code;
+}
+
+static enum kvs_code read_cluster(struct kvs_workload_in *in, struct kvs_sim_config *sim,
+                                  struct kvs_err *err)
+{
+    const struct kvs_json node = in->top.cluster;
+    struct cluster *c = &in->cluster;
+    struct kvs_err inner = {0};
+    enum kvs_code code;
+    if ((code = kvs_opt_json(cluster_table, N(cluster_table), node, c, err)) ||
+        (code = read_router(kvs_json_get(node, "router"), c->router, &sim->router, err)) ||
+        (code = read_evict(kvs_json_get(node, "hbm_evict"), c->hbm_evict, &sim->hbm_evict, err)))
+        return code;
+    if ((code = kvs_cost_new(in->model, in->hw, (uint32_t)c->tp, &in->cost, &inner)))
+        return fail_at(kvs_json_get(node, "tp"), err, code, &inner);
+    if (kvs_cost_kv_room_bytes(in->cost, (double)c->chunk_tok) <= 0)
+        return kvs_json_fail(kvs_json_get(node, "tp"), err, KVS_ERR_RANGE,
+                             "%s leaves no HBM for KV on %" PRIu64 " GPUs of %s with chunks of "
+                             "%" PRIu64 " tokens; want more GPUs or smaller chunks (chunk_tok)",
+                             kvs_model_name(in->model), c->tp, in->hw->name, c->chunk_tok);
+    sim->n_replica = (uint32_t)c->replicas;
+    sim->tp = (uint32_t)c->tp;
+    sim->max_batch = (uint32_t)c->max_batch;
+    sim->chunk_tok = (uint32_t)c->chunk_tok;
+    sim->prefill_batch = (uint32_t)c->prefill_batch;
+    sim->reuse = (enum kvs_reuse)c->reuse;
+    sim->hbm_cache = c->hbm_cache;
+    return KVS_OK;
+}
+
+static const struct kvs_hw_tier *find_tier(const struct kvs_hw *hw, const char *name)
+{
+    for (uint32_t i = 0; i < hw->n_tier; i++)
+        if (strcmp(hw->tier[i].name, name) == 0)
+            return &hw->tier[i];
+    return NULL;
+}
+
+static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
+                               struct kvs_sim_config *sim, struct kvs_err *err)
+{
+    struct tier *tier = &in->tier[sim->n_tier];
+    struct kvs_tier_config *config = &sim->tier[sim->n_tier];
+    const struct kvs_json name = kvs_json_get(node, "name");
+    const struct kvs_json capacity = kvs_json_get(node, "capacity");
+    enum kvs_code code = kvs_json_object(node, err);
+    if (code || (code = kvs_opt_json(tier_table, N(tier_table), node, tier, err)))
+        return code;
+    const struct kvs_hw_tier *hw_tier = find_tier(in->hw, tier->name);
+    if (!hw_tier) {
+        const char *names[KVS_MAX_LINK];
+        for (uint32_t i = 0; i < in->hw->n_tier; i++)
+            names[i] = in->hw->tier[i].name;
+        return unknown_name(name, err, tier->name, names, in->hw->n_tier);
+    }
+    for (uint32_t i = 0; i < sim->n_tier; i++)
+        if (strcmp(sim->tier[i].name, tier->name) == 0)
+            return kvs_json_fail(name, err, KVS_ERR_ARG,
+                                 "found \"%s\" a second time, want a tier "
+                                 "once",
+                                 tier->name);
+    if (capacity.v && tier->capacity == 0)
+        return kvs_json_fail(capacity, err, KVS_ERR_RANGE,
+                             "found 0, want at least 1 byte; leave the tier out to be without it");
+    if (!capacity.v)
+        tier->capacity = hw_tier->capacity_bytes;
+    if (tier->capacity == 0)
+        return kvs_json_fail(capacity, err, KVS_ERR_ARG,
+                             "missing; want bytes like \"4TiB\": "
+                             "the profile %s states none for %s",
+                             in->hw->name, tier->name);
+    config->name = hw_tier->name;
+    config->capacity_bytes = tier->capacity;
+    sim->n_tier++;
+    return read_evict(kvs_json_get(node, "evict"), tier->evict, &config->evict, err);
+}
+
+/* Without a list: every tier whose size the profile states, as the machine has them. */
+static void take_all_tiers(struct kvs_workload_in *in, struct kvs_sim_config *sim)
+{
+    for (uint32_t i = 0; i < in->hw->n_tier && sim->n_tier < KVS_MAX_TIER; i++) {
+        const struct kvs_hw_tier *hw_tier = &in->hw->tier[i];
+        if (hw_tier->capacity_bytes == 0)
+            continue;
+        in->tier[sim->n_tier] = (struct tier){hw_tier->name, "lru", hw_tier->capacity_bytes};
+        sim->tier[sim->n_tier++] = (struct kvs_tier_config){
+            .name = hw_tier->name, .capacity_bytes = hw_tier->capacity_bytes};
+        enum kvs_code code = kvs_evict_find("lru", &sim->tier[sim->n_tier - 1].evict, NULL);
+        assert(code == KVS_OK);
+        (void)code;
+    }
+}
+
+static enum kvs_code read_tiers(struct kvs_workload_in *in, struct kvs_sim_config *sim,
+                                struct kvs_err *err)
+{
+    const struct kvs_json node = in->top.tiers;
+    enum kvs_code code = node.v ? kvs_json_array(node, err) : KVS_OK;
+    if (!code && kvs_json_size(node) > KVS_MAX_TIER)
+        return kvs_json_fail(node, err, KVS_ERR_RANGE, "found %zu tiers, want at most %d",
+                             kvs_json_size(node), KVS_MAX_TIER);
+    for (size_t i = 0; i < kvs_json_size(node) && !code; i++)
+        code = read_tier(in, kvs_json_at(node, i), sim, err);
+    if (!node.v)
+        take_all_tiers(in, sim);
+    return code;
+}
+
+static enum kvs_code read_policy(struct kvs_workload *w, struct kvs_json node, struct kvs_err *err)
+{
+    const char *name = NULL, *names[MAX_NAME];
+    enum kvs_code code = kvs_json_str(node, &name, err);
+    if (code)
+        return code;
+    for (uint32_t i = 0; i < w->n_policy; i++)
+        if (strcmp(w->policy[i].name, name) == 0)
+            return kvs_json_fail(node, err, KVS_ERR_ARG,
+                                 "found \"%s\" a second time, want a "
+                                 "policy once",
+                                 name);
+    if (!find_policy(name, &w->policy[w->n_policy]))
+        return unknown_name(node, err, name, names, policy_names(names));
+    w->n_policy++;
+    return KVS_OK;
+}
+
+static enum kvs_code read_compare(struct kvs_workload *w, struct kvs_json node, struct kvs_err *err)
+{
+    static const char *const usual[] = {"recompute", "load", "token-split", "layer-split", "best"};
+    const size_t n = kvs_json_size(node);
+    for (uint32_t i = 0; !node.v && i < sizeof usual / sizeof *usual; i++)
+        if (find_policy(usual[i], &w->policy[w->n_policy]))
+            w->n_policy++;
+    if (!node.v)
+        return KVS_OK;
+    enum kvs_code code = kvs_json_array(node, err);
+    if (!code && (n == 0 || n > KVS_MAX_POLICY))
+        return kvs_json_fail(node, err, KVS_ERR_RANGE, "found %zu policies, want 1 to %d", n,
+                             KVS_MAX_POLICY);
+    for (size_t i = 0; i < n && !code; i++)
+        code = read_policy(w, kvs_json_at(node, i), err);
+    return code;
+}
+
+/* A path that leads nowhere is told before anything else of the trace is looked at. */
+static enum kvs_code check_trace(struct kvs_workload_in *in, struct kvs_err *err)
+{
+    const struct kvs_json node = kvs_json_get(in->top.trace, "path");
+    const char *path = json_string_value(node.v);
+    enum kvs_code code = kvs_json_object(in->top.trace, err);
+    if (code || !path || strcmp(path, "-") == 0)
+        return code;
+    char *file = kvs_path_from(kvs_doc_file(in->doc), path);
+    if (!file)
+        return kvs_nomem(err);
+    if (access(file, R_OK) != 0)
+        code = kvs_json_fail(node, err, KVS_ERR_ARG,
+                             "no file %s; get the trace (workloads/README.md says where) or give "
+                             "its place: --set trace.path='\"FILE\"'",
+                             file);
+    free(file);
+    return code;
+}
+
+static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *in,
+                               struct kvs_err *err)
+{
+    enum kvs_code code;
+    if ((code =
+             kvs_opt_json(planner_table, N(planner_table), in->top.planner, &in->planner, err)) ||
+        (code = kvs_opt_json(slo_table, N(slo_table), in->top.slo, &in->slo, err)) ||
+        (code = kvs_opt_json(output_table, N(output_table), in->top.output, &in->output, err)))
+        return code;
+    w->sim.model = in->model;
+    w->sim.hw = in->hw;
+    w->sim.cost = in->cost;
+    w->sim.n_frac = (uint32_t)in->planner.fractions;
+    w->sim.slo_ttft_s = in->slo.ttft_s;
+    w->sim.slo_tpot_s = in->slo.tpot_s;
+    w->seed = in->top.seed;
+    w->about = in->top.about ? in->top.about : "";
+    w->plots = in->output.plots;
+    w->timeline_requests = in->output.timeline_requests;
+    return KVS_OK;
+}
+
+static enum kvs_code read_root(struct kvs_workload *w, struct kvs_workload_in *in,
+                               struct kvs_err *err)
+{
+    const struct kvs_json root = kvs_doc_root(in->doc);
+    struct kvs_trace *trace = NULL;
+    enum kvs_code code = kvs_json_object(root, err);
+    if (code || (code = kvs_opt_json(top_table, N(top_table), root, &in->top, err)) ||
+        (code = read_machine(in, root, err)) || (code = read_cluster(in, &w->sim, err)) ||
+        (code = read_tiers(in, &w->sim, err)) || (code = read_compare(w, in->top.compare, err)) ||
+        (code = read_rest(w, in, err)) || (code = check_trace(in, err)))
+        return code;
+    code = kvs_workload_trace(w, &trace, err);
+    kvs_trace_close(trace);
+    return code;
+}
+
+/* "a/quickstart.json" is called "quickstart". NULL: no memory. */
+static char *base_name(const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    char *name = strdup(strcmp(file, "-") == 0 ? "stdin" : slash ? slash + 1 : file);
+    size_t n = name ? strlen(name) : 0;
+    if (n > 5 && strcmp(name + n - 5, ".json") == 0)
+        name[n - 5] = '\0';
+    return name;
+}
+
+static enum kvs_code apply_sets(struct kvs_doc *doc, const struct kvs_strs *sets,
+                                struct kvs_err *err)
+{
+    for (unsigned i = 0; sets && i < sets->n; i++) {
+        const char *equal = strchr(sets->v[i], '=');
+        if (!equal || equal == sets->v[i])
+            return kvs_fail(err, KVS_ERR_ARG, "--set %s: want PATH=VALUE, like cluster.replicas=2",
+                            sets->v[i]);
+        char *path = strndup(sets->v[i], (size_t)(equal - sets->v[i]));
+        if (!path)
+            return kvs_nomem(err);
+        enum kvs_code code = kvs_doc_set(doc, path, equal + 1, err);
+        free(path);
+        if (code)
+            return code;
+    }
+    return KVS_OK;
+}
+
+enum kvs_code kvs_workload_open(const char *file, const struct kvs_strs *sets,
+                                struct kvs_workload **workload, struct kvs_err *err)
+{
+    struct kvs_workload *w = calloc(1, sizeof *w);
+    struct kvs_workload_in *in = calloc(1, sizeof *in);
+    enum kvs_code code;
+    *workload = NULL;
+    if (w)
+        w->in = in;
+    if (!w || !in) {
+        free(in);
+        free(w);
+        return kvs_nomem(err);
+    }
+    in->name = base_name(file);
+    w->name = in->name;
+    if (!in->name)
+        code = kvs_nomem(err);
+    else if (!(code = kvs_doc_open(file, &in->doc, err)) &&
+             !(code = apply_sets(in->doc, sets, err)))
+        code = read_root(w, in, err);
+    if (code) {
+        kvs_workload_free(w);
+        return code;
+    }
+    *workload = w;
+    return KVS_OK;
+}
+
+void kvs_workload_free(struct kvs_workload *workload)
+{
+    if (!workload)
+        return;
+    struct kvs_workload_in *in = workload->in;
+    kvs_cost_free(in->cost);
+    kvs_hw_free(in->hw);
+    kvs_model_free(in->model);
+    kvs_doc_free(in->doc);
+    free(in->name);
+    free(in);
+    free(workload);
+}
+
+enum kvs_code kvs_workload_trace(const struct kvs_workload *workload, struct kvs_trace **trace,
+                                 struct kvs_err *err)
+{
+    return kvs_trace_from_json(workload->in->top.trace, workload->seed, trace, err);
+}
+
+struct kvs_sim_config kvs_workload_config(const struct kvs_workload *workload, uint32_t policy_i)
+{
+    struct kvs_sim_config config = workload->sim;
+    config.planner = workload->policy[policy_i].planner;
+    if (!workload->policy[policy_i].cached) {
+        config.hbm_cache = false;
+        config.n_tier = 0;
+    }
+    return config;
+}
+
+/* --- recording ---------------------------------------------------------------------------------
+ */
+
+/* A file as the workload names it, spelled so that it is found from anywhere. NULL: no memory. */
+static json_t *absolute(const struct kvs_workload_in *in, const char *file)
+{
+    char *path = kvs_path_from(kvs_doc_file(in->doc), file);
+    char *real = path ? realpath(path, NULL) : NULL;
+    json_t *text = path ? json_string(real ? real : path) : NULL;
+    free(real);
+    free(path);
+    return text;
+}
+
+static json_t *record_name(const struct kvs_workload_in *in, const char *name)
+{
+    return is_path(name) ? absolute(in, name) : json_string(name);
+}
+
+static json_t *record_trace(const struct kvs_workload_in *in)
+{
+    json_t *trace = json_copy((json_t *)in->top.trace.v);
+    const char *path = json_string_value(json_object_get(trace, "path"));
+    if (path && strcmp(path, "-") != 0 && json_object_set_new(trace, "path", absolute(in, path))) {
+        json_decref(trace);
+        return NULL;
+    }
+    return trace;
+}
+
+/* [make(0), make(1), ...]; NULL: no memory. */
+static json_t *record_list(const struct kvs_workload *w, uint32_t n,
+                           json_t *(*make)(const struct kvs_workload *w, uint32_t i))
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; list && i < n; i++)
+        if (json_array_append_new(list, make(w, i))) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *record_tier(const struct kvs_workload *w, uint32_t i)
+{
+    return kvs_opt_record(tier_table, N(tier_table), &w->in->tier[i]);
+}
+
+static json_t *record_policy(const struct kvs_workload *w, uint32_t i)
+{
+    return json_string(w->policy[i].name);
+}
+
+json_t *kvs_workload_record(const struct kvs_workload *workload)
+{
+    const struct kvs_workload_in *in = workload->in;
+    json_t *all = json_object();
+    int bad = !all;
+    for (unsigned i = 0; i < N(top_table) && !bad; i++)
+        bad = json_object_set_new(all, top_table[i].key, json_null()); /* in the table's order */
+    if (!bad) {
+        bad |= json_object_set_new(all, "kvsim", json_string(KVS_VERSION));
+        bad |= json_object_set_new(all, "about", json_string(workload->about));
+        bad |= json_object_set_new(all, "model", record_name(in, in->top.model));
+        bad |= json_object_set_new(all, "hardware", record_name(in, in->top.hardware));
+        bad |= json_object_set_new(all, "trace", record_trace(in));
+        bad |= json_object_set_new(all, "seed", json_integer((json_int_t)in->top.seed));
+        bad |= json_object_set_new(all, "cluster",
+                                   kvs_opt_record(cluster_table, N(cluster_table), &in->cluster));
+        bad |= json_object_set_new(all, "tiers",
+                                   record_list(workload, workload->sim.n_tier, record_tier));
+        bad |= json_object_set_new(all, "planner",
+                                   kvs_opt_record(planner_table, N(planner_table), &in->planner));
+        bad |= json_object_set_new(all, "slo", kvs_opt_record(slo_table, N(slo_table), &in->slo));
+        bad |= json_object_set_new(all, "compare",
+                                   record_list(workload, workload->n_policy, record_policy));
+        bad |= json_object_set_new(all, "output",
+                                   kvs_opt_record(output_table, N(output_table), &in->output));
+    }
+    if (bad) {
+        json_decref(all);
+        all = NULL;
+    }
+    return all;
+}
