@@ -5,6 +5,7 @@
 #include "base/hist.h"
 #include "base/units.h"
 #include "csv.h"
+#include "layout.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -326,16 +327,20 @@ static const struct {
     {"roce", "remote"}, {"storage", "remote"}, {"bps", "remote"},
 };
 
-/* Every rank's share over every link of a route, which pipelines: the slowest link and all
- * latencies. */
+/*
+ * Every rank's share over every link of a route, which pipelines: the slowest link and all
+ * latencies. Where the size of a copy is not stated it is that of LMCache's chunks.
+ */
 static double route_s(const struct scene *s, const struct kvs_hw_tier *tier, double n_bytes)
 {
     double one = copy_bytes(s->row->link), slowest = 0, latency = 0;
     double share = kvs_model_kv_share(s->model, s->tp);
+    if (!(one > 0))
+        one = kvs_layout_bulk(kvs_layout_find("lmcache-256"), s->model, 256, 0, share).piece_bytes;
     for (uint32_t i = 0; i < tier->n_hop; i++) {
         const struct kvs_hw_link *link = &s->hw->link[tier->hop[i]];
         double bytes = n_bytes * share * (link->scope == KVS_SCOPE_GPU ? 1 : s->tp);
-        slowest = fmax(slowest, kvs_link_s(link, false, bytes, one > 0 ? bytes / one : 0));
+        slowest = fmax(slowest, kvs_link_s(link, false, bytes, bytes / one));
         latency += link->latency_s.value;
     }
     return slowest + latency;
