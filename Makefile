@@ -13,11 +13,13 @@ VERSION  := 0.1.0
 
 # what Debian 12 and Ubuntu 24.04 call the packages; the part after ':' is how we tell it is there
 DEPS     := pkg-config:cmd=pkg-config libjansson-dev:pc=jansson libzstd-dev:pc=libzstd \
-            libxxhash-dev:pc=libxxhash libcmocka-dev:pc=cmocka gnuplot-nox:cmd=gnuplot
+            libxxhash-dev:pc=libxxhash libcmocka-dev:pc=cmocka gnuplot-nox:cmd=gnuplot \
+            libhwloc-dev:pc=hwloc liburing-dev:pc=liburing libfabric-dev:pc=libfabric
 # used where they are there: oneDNN's GEMM is opened at run time
 TESTDEPS := libdnnl-dev:file=/usr/include/dnnl.h
 LINTDEPS := clang:cmd=clang clang-tidy:cmd=clang-tidy clang-format:cmd=clang-format
 LIBS     := jansson libzstd libxxhash
+PROBELIBS := hwloc liburing libfabric
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
         -Wformat=2 -Wundef -Wvla -Wwrite-strings -Wdouble-promotion -Wimplicit-fallthrough
@@ -34,6 +36,7 @@ LIB_SRC   := $(sort $(wildcard sim/base/*.c sim/model/*.c sim/store/*.c sim/plan
 SIMD      := base $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),avx2 avx512)
 KERN_SRC  := $(filter-out kernels/cpu/simd.c,$(sort $(wildcard kernels/*.c \
                $(foreach dir,host ref cpu simt cuda weights,kernels/$(dir)/*.c))))
+PROBE_SRC := $(filter-out probes/main.c,$(sort $(wildcard probes/*.c)))
 CLI_SRC   := $(sort $(wildcard sim/cli/*.c))
 TEST_SRC  := $(sort $(wildcard tests/test_*.c tests/prop_*.c tests/oracle_*.c tests/fault_*.c))
 FUZZ_SRC  := $(sort $(wildcard tests/fuzz_*.c))
@@ -42,12 +45,13 @@ BENCH_SRC := $(sort $(wildcard tests/bench_*.c))
 FUZZ_MAIN := tests/fuzz_main.c
 FUZZ_SRC  := $(filter-out $(FUZZ_MAIN),$(FUZZ_SRC))
 HELP_SRC  := $(filter-out $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(FUZZ_MAIN) tests/fault.c,$(sort $(wildcard tests/*.c)))
-ALL_SRC   := $(LIB_SRC) $(KERN_SRC) $(CLI_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(HELP_SRC) tests/fault.c $(FUZZ_MAIN)
+ALL_SRC   := $(LIB_SRC) $(KERN_SRC) $(PROBE_SRC) $(wildcard probes/main.c) $(CLI_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(HELP_SRC) tests/fault.c $(FUZZ_MAIN)
 LINT_SRC  := $(ALL_SRC) kernels/cpu/simd.c $(sort $(wildcard sim/*/*.h workloads/*.h kernels/*.h \
-               kernels/*/*.h kernels/*/*.cu kernels/*/*.cc tests/*.h))
+               kernels/*/*.h kernels/*/*.cu kernels/*/*.cc probes/*.h tests/*.h))
 
 obj        = $(patsubst %.c,$(BUILD)/%.o,$(1))
 LIB       := $(BUILD)/libkvsim.a
+PROBE_LIB := $(BUILD)/libkvprobe.a
 KERN_LIB  := $(BUILD)/libkvskernels.a
 TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 FUZZERS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
@@ -70,6 +74,7 @@ $(BUILD)/config.mk: Makefile tests/deps.sh
 	    $(if $(filter test bench,$(GOALS)),$(TESTDEPS)) $(if $(filter lint,$(GOALS)),$(LINTDEPS))
 	@echo "PKG_CFLAGS := $$(pkg-config --cflags $(LIBS))" > $@.tmp
 	@echo "PKG_LIBS := $$(pkg-config --libs $(LIBS))" >> $@.tmp
+	@echo "PROBE_PKG := -Wl,--as-needed $$(pkg-config --libs $(PROBELIBS)) -ldl -lpthread" >> $@.tmp
 	@echo "TEST_LIBS := $$(pkg-config --libs cmocka)" >> $@.tmp
 	@mv $@.tmp $@
 
@@ -88,14 +93,15 @@ $(LIB): $(call obj,$(LIB_SRC))
 	$(Q)$(AR) rcs $@ $^
 
 include kernels/build.mk
+include probes/build.mk
 
 $(BUILD)/kvsim: $(call obj,$(CLI_SRC)) $(KERN_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
 
-$(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(LIB)
+$(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(PROBE_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
-	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
+	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 
 # Calls that tests/fault.c makes fail.
 WRAPPED := malloc calloc realloc strdup strndup asprintf open read write mkdir rename renameat2 fsync fopen fflush
@@ -104,9 +110,9 @@ $(FAULTS): $(call obj,tests/fault.c)
 $(FAULTS): LDFLAGS += $(foreach call,$(WRAPPED),-Wl,--wrap=$(call))
 
 $(FUZZERS): $(call obj,$(FUZZ_MAIN))
-$(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(LIB)
+$(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(PROBE_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
-	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) -lm -o $@
+	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC)) $(KERN_OBJ:.o=.d) $(wildcard build-fuzz/*/*.d build-fuzz/*/*/*.d)
 
@@ -133,8 +139,8 @@ build-fuzz/%.o: %.c Makefile $(BUILD)/config.mk | fuzz-tools
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address -MMD -MP -c $< -o $@
 
-$(FUZZ_BINS): build-fuzz/%: build-fuzz/tests/%.o $(call FUZZ_OBJ,$(LIB_SRC))
-	$(FUZZ_CC) -g -fsanitize=fuzzer,address $^ $(PKG_LIBS) -lm -o $@
+$(FUZZ_BINS): build-fuzz/%: build-fuzz/tests/%.o $(call FUZZ_OBJ,$(LIB_SRC) $(PROBE_SRC))
+	$(FUZZ_CC) -g -fsanitize=fuzzer,address $^ $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 
 .PHONY: fuzz-tools
 fuzz-tools:

@@ -156,7 +156,7 @@ static unsigned bucket_of(uint64_t value)
     return (shift + 1) * 128 + (unsigned)(value >> shift & 127);
 }
 
-static uint64_t bucket_top(unsigned bucket)
+uint64_t kvs_hist_top(unsigned bucket)
 {
     if (bucket < 128)
         return bucket;
@@ -198,7 +198,7 @@ uint64_t kvs_hist_percentile(const struct kvs_hist *hist, double p)
     unsigned i = 0;
     while (below + hist->bucket[i] < rank)
         below += hist->bucket[i++];
-    return bucket_top(i) < hist->max ? bucket_top(i) : hist->max;
+    return kvs_hist_top(i) < hist->max ? kvs_hist_top(i) : hist->max;
 }
 
 double kvs_hist_mean(const struct kvs_hist *hist)
