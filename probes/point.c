@@ -431,7 +431,7 @@ static enum kvs_code read_point(struct kvs_json node, struct kvs_point *p, struc
     if (params.v && !json_is_null(params.v)) {
         if ((code = kvs_json_object(params, err)))
             return code;
-        p->params = kvs_json_copy(params.v);
+        p->params = json_deep_copy(params.v);
         if (!p->params)
             return kvs_nomem(err);
     }
