@@ -65,7 +65,7 @@ struct kvs_kernels {
                           struct kvs_err *err);
     KVS_OPS(X)
 #undef X
-/* NOLINTEND(bugprone-macro-parentheses) */
+    /* NOLINTEND(bugprone-macro-parentheses) */
 };
 /* Calls the operator of an item. */
 enum kvs_code kvs_kernels_run(const struct kvs_kernels *kernels, void *ctx,

@@ -2,3 +2,4 @@
 /* backend_list.h - the back ends: kvs_backend_NAME, defined in NAME/. One line each. */
 X(ref)
 X(cpu)
+X(simt)

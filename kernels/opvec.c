@@ -312,6 +312,7 @@ static const struct shape shapes[] = {
     GEMM(1, 512, 64, 0, F, H),
     GEMM(7, 64, 172, 0, H, H),
     GEMM(0, 4, 8, 0, H, H),
+    GEMM(67, 66, 100, 4, H, H),
 #define ROPE(r, h, d, gap, v, y)                                                                   \
     {                                                                                              \
         KVS_ITEM_rope, r, h, d, 0, 0, gap, y, y, v                                                 \

@@ -5,15 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Every vector on one back end, for a few orders of ready work; how many it offers. */
-static unsigned all_vectors(const char *backend)
+/* Every vector on one back end; how many it offers. */
+static unsigned all_vectors(const char *backend, uint64_t seed)
 {
     unsigned n_run = 0;
     struct kvs_err err = {0};
     struct kvs_dev *dev;
     char name[160];
 
-    enum kvs_code code = kvs_dev_open(backend, 0, 1, &dev, &err);
+    enum kvs_code code = kvs_dev_open(backend, 0, seed, &dev, &err);
     if (code == KVS_ERR_ABSENT)
         KVS_SKIP("%s", err.msg);
     assert_int_equal(code, KVS_OK);
@@ -21,7 +21,7 @@ static unsigned all_vectors(const char *backend)
         err = (struct kvs_err){0};
         code = kvs_opvec_run(dev, i, &err);
         if (code != KVS_OK && code != KVS_ERR_ABSENT)
-            fail_msg("%s: %s: %s", backend, kvs_opvec_name(i, name), err.msg);
+            fail_msg("%s, seed %d: %s: %s", backend, (int)seed, kvs_opvec_name(i, name), err.msg);
         n_run += code == KVS_OK;
     }
     kvs_dev_close(dev);
@@ -31,7 +31,7 @@ static unsigned all_vectors(const char *backend)
 static void ref_agrees_with_itself(void **state)
 {
     (void)state;
-    assert_int_equal(all_vectors("ref"), kvs_opvec_n());
+    assert_int_equal(all_vectors("ref", 1), kvs_opvec_n());
 }
 
 static void cpu_agrees_with_ref_on_every_instruction_set(void **state)
@@ -51,11 +51,18 @@ static void cpu_agrees_with_ref_on_every_instruction_set(void **state)
             continue;
         assert_int_equal(code, KVS_OK);
         kvs_dev_close(dev);
-        assert_int_equal(all_vectors("cpu"), kvs_opvec_n());
+        assert_int_equal(all_vectors("cpu", 1), kvs_opvec_n());
         n_set++;
     }
     unsetenv("KVS_CPU");
     assert_true(n_set >= 3);
+}
+
+static void simt_agrees_with_ref_in_every_schedule(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 5; seed++)
+        assert_true(all_vectors("simt", seed) > kvs_opvec_n() / 2);
 }
 
 int main(void)
@@ -63,6 +70,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ref_agrees_with_itself),
         cmocka_unit_test(cpu_agrees_with_ref_on_every_instruction_set),
+        cmocka_unit_test(simt_agrees_with_ref_in_every_schedule),
     };
     return cmocka_run_group_tests_name("opvec", tests, NULL, NULL);
 }
