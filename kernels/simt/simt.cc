@@ -154,7 +154,7 @@ static void give_up(const char *why)
     snprintf(now->why, sizeof now->why, "%s (block %u, %u; thread %u)", why, simt_self.bid_x,
              simt_self.bid_y, simt_self.tid);
     now->failed = true;
-    for (;;)
+    while (now->failed)
         wait_for_scheduler();
 }
 
@@ -358,7 +358,7 @@ static void entry()
     now->body(now->arg);
     now->thread[simt_self.tid].state = DONE;
     now->n_done++;
-    for (;;)
+    while (now)
         wait_for_scheduler();
 }
 
