@@ -64,7 +64,8 @@ enum kvs_code kvs_row_fail(const struct kvs_trace *trace, struct kvs_err *err, e
 
 uint64_t kvs_session_of(const char *text, size_t n_byte)
 {
-    uint64_t hash = XXH3_64bits(text, n_byte);
+    uint64_t hash =
+        XXH3_64bits(text, n_byte) >> 1; /* within what JSON readers take as an integer */
     return hash ? hash : 1;
 }
 
@@ -290,16 +291,23 @@ static const struct kvs_trace_ops *format_by_magic(const void *head, size_t n_by
     return NULL;
 }
 
-static const struct kvs_trace_ops *format_by_file(const char *path)
+/* *ops: the binary format of the file, NULL if it is of none. */
+static enum kvs_code format_by_file(const char *path, const struct kvs_trace_ops **ops,
+                                    struct kvs_err *err)
 {
     char head[16];
     size_t n_byte;
-    FILE *file = strcmp(path, "-") == 0 ? NULL : fopen(path, "rb");
+    FILE *file;
+    *ops = NULL;
+    if (strcmp(path, "-") == 0)
+        return KVS_OK;
+    file = fopen(path, "rb");
     if (!file)
-        return NULL; /* kvs_lines_open says why */
+        return kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
     n_byte = fread(head, 1, sizeof head, file);
-    (void)fclose(file);
-    return format_by_magic(head, n_byte);
+    (void)fclose(file); /* was only read; what is wrong with it, kvs_lines_open will meet */
+    *ops = format_by_magic(head, n_byte);
+    return KVS_OK;
 }
 
 static const struct kvs_trace_ops *format_by_line(const char *line)
@@ -361,8 +369,10 @@ static enum kvs_code open_any(struct kvs_trace *trace, const char *path,
         return code;
     trace->skip_bad = options && options->skip_bad;
     trace->chars_per_tok = options ? options->chars_per_tok : 0;
-    if (!ops)
-        ops = trace->mem ? format_by_magic(trace->mem, trace->n_mem) : format_by_file(trace->path);
+    if (!ops && trace->mem)
+        ops = format_by_magic(trace->mem, trace->n_mem);
+    else if (!ops && (code = format_by_file(trace->path, &ops, err)))
+        return code;
     if (!ops || !ops->magic) {
         code = open_lines(trace, &ops, err);
         if (code || !ops)

@@ -84,12 +84,12 @@ static enum kvs_code make_copy(struct kvs_trace *trace, struct filter *filter, s
     trace->req.arrive_ns +=
         (int64_t)((double)gap_ns / (double)filter->options.population * (double)copy);
     if (copy && now->session)
-        trace->req.session = kvs_chain(copy, now->session) | 1;
+        trace->req.session = kvs_chain(copy, now->session) >> 1 | 1;
     for (uint32_t i = 0; i < now->n_block; i++) {
         struct kvs_trace_block *block = &trace->block[i];
         *block = filter->block[i];
         if (copy && (trace->chained || block->part != KVS_PART_SYS))
-            block->id = kvs_chain(copy, block->id);
+            block->id = kvs_chain(copy, block->id) >> 1;
     }
     trace->req.block = trace->block;
     return KVS_OK;

@@ -21,8 +21,8 @@ static bool scan_hashes(struct kvs_scan *scan, struct kvs_ids *ids)
     for (ids->n = 0; ok && (ok = kvs_scan_element(scan, &more)) && more;) {
         const char *text;
         size_t n_byte;
-        ok =
-            kvs_scan_str(scan, &text, &n_byte) && kvs_ids_add(ids, XXH3_64bits(text, n_byte), scan);
+        ok = kvs_scan_str(scan, &text, &n_byte) &&
+             kvs_ids_add(ids, XXH3_64bits(text, n_byte) >> 1, scan);
     }
     return ok;
 }

@@ -214,6 +214,15 @@ static int cmp_u64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Chained ids often rise by themselves. */
+static bool rises(const uint64_t *key, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (key[i - 1] > key[i])
+            return false;
+    return true;
+}
+
 static uint64_t list_hash(const uint64_t *key, size_t n)
 {
     uint64_t chain = 0;
@@ -234,7 +243,8 @@ static bool count_lists(struct kvs_stats *stats)
     if (found)
         return true; /* then its set is known too */
     memcpy(stats->sorted, stats->key, stats->n_key * sizeof *stats->key);
-    qsort(stats->sorted, stats->n_key, sizeof *stats->sorted, cmp_u64);
+    if (!rises(stats->sorted, stats->n_key))
+        qsort(stats->sorted, stats->n_key, sizeof *stats->sorted, cmp_u64);
     for (size_t i = 0; i < stats->n_key; i++)
         if (!n || stats->sorted[n - 1] != stats->sorted[i])
             stats->sorted[n++] = stats->sorted[i];

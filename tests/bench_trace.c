@@ -1,0 +1,157 @@
+/*
+ * Trace input: JSON lines in MB/s, .kvt in GB/s and requests/s, one core. Each figure is the median
+ * of N_PASS passes over a file of generated requests that lies in the page cache; the Mooncake
+ * figure is over rows of its format made from the same lengths.
+ */
+#include "base/hist.h"
+#include "base/opt.h"
+#include "base/rng.h"
+#include "workloads/gen.h"
+#include "workloads/trace_write.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { N_REQUEST = 200000, N_MOONCAKE = 100000, N_PASS = 5 };
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool make_kvsim(const char *json, const char *kvt, struct kvs_err *err)
+{
+    struct kvs_gen_options options;
+    bool help;
+    char *argv[] = {(char *)"generate", NULL};
+    if (kvs_opt_argv(kvs_gen_table, kvs_gen_n_opt, 1, argv, &options, NULL, &help, err))
+        return false;
+    options.n_request = N_REQUEST;
+    for (int i = 0; i < 2; i++) {
+        struct kvs_trace *trace;
+        enum kvs_code code;
+        if (kvs_gen_open(&options, 1, &trace, err))
+            return false;
+        code = kvs_trace_copy(trace, i ? kvt : json, NULL, NULL, err);
+        kvs_trace_close(trace);
+        if (code)
+            return false;
+    }
+    return true;
+}
+
+/* Rows of Mooncake's format with its mean of 24 blocks, ids of six digits. */
+static bool make_mooncake(const char *path)
+{
+    struct kvs_rng rng = kvs_rng_stream(1, "bench");
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return false;
+    for (unsigned i = 0; i < N_MOONCAKE; i++) {
+        unsigned n = 1 + (unsigned)kvs_rng_below(&rng, 47);
+        fprintf(file,
+                "{\"timestamp\": %u, \"input_length\": %u, \"output_length\": %u, \"hash_ids\": [",
+                i, n * 512 - 100, 1 + (unsigned)kvs_rng_below(&rng, 700));
+        for (unsigned k = 0; k < n; k++)
+            fprintf(file, "%s%u", k ? ", " : "", 100000 + (unsigned)kvs_rng_below(&rng, 900000));
+        fprintf(file, "]}\n");
+    }
+    return fclose(file) == 0;
+}
+
+struct pass {
+    double s;
+    uint64_t n_request;
+};
+
+static bool read_all(const char *path, struct pass *pass, struct kvs_err *err)
+{
+    struct kvs_trace *trace;
+    const struct kvs_request *req;
+    double from_s = now_s();
+    enum kvs_code code = kvs_trace_open(path, NULL, &trace, err);
+    if (code)
+        return false;
+    for (pass->n_request = 0; (code = kvs_trace_next(trace, &req, err)) == KVS_OK && req;)
+        pass->n_request++;
+    kvs_trace_close(trace);
+    pass->s = now_s() - from_s;
+    return code == KVS_OK;
+}
+
+static void print(const char *name, double figure, const char *unit, double goal)
+{
+    printf("{\"bench\": \"%s\", \"figure\": %.4g, \"unit\": \"%s\", \"goal\": %.4g}\n", name,
+           figure, unit, goal);
+}
+
+/* Bytes per second at which a plain loop reads a file's bytes from memory: what .kvt is held to. */
+static double memory_bytes_per_s(const char *path)
+{
+    struct stat st;
+    FILE *file = fopen(path, "rb");
+    double s[N_PASS];
+    size_t n = 0;
+    uint64_t *word = NULL, sum = 0;
+    if (file && stat(path, &st) == 0 && (word = malloc((size_t)st.st_size)))
+        n = fread(word, sizeof *word, (size_t)st.st_size / sizeof *word, file);
+    if (file)
+        (void)fclose(file); /* was only read */
+    for (int pass = 0; pass < N_PASS; pass++) {
+        double from_s = now_s();
+        for (size_t i = 0; i < n; i++)
+            sum += word[i];
+        s[pass] = now_s() - from_s;
+    }
+    qsort(s, N_PASS, sizeof *s, kvs_cmp_double);
+    free(word);
+    /* the sum must be of use, or the loop is left out */
+    return (double)(n * sizeof *word) / kvs_percentile(s, N_PASS, 50) + (sum == 1 ? 1 : 0);
+}
+
+static bool bench(const char *name, const char *path, const char *unit, double scale, double goal,
+                  struct kvs_err *err)
+{
+    double s[N_PASS];
+    char key[64];
+    struct pass pass = {0};
+    struct stat st;
+    for (int i = 0; i < N_PASS; i++) {
+        if (!read_all(path, &pass, err))
+            return false;
+        s[i] = pass.s;
+    }
+    if (stat(path, &st) != 0)
+        return false;
+    qsort(s, N_PASS, sizeof *s, kvs_cmp_double);
+    snprintf(key, sizeof key, "trace_%s_bytes", name);
+    print(key, (double)st.st_size / kvs_percentile(s, N_PASS, 50) / scale, unit, goal);
+    snprintf(key, sizeof key, "trace_%s_requests", name);
+    print(key, (double)pass.n_request / kvs_percentile(s, N_PASS, 50), "1/s", 0);
+    return true;
+}
+
+int main(void)
+{
+    char json[64], kvt[64], mooncake[64];
+    struct kvs_err err = {0};
+    bool ok;
+    snprintf(json, sizeof json, "/tmp/kvsim-bench-%d.jsonl", (int)getpid());
+    snprintf(kvt, sizeof kvt, "/tmp/kvsim-bench-%d.kvt", (int)getpid());
+    snprintf(mooncake, sizeof mooncake, "/tmp/kvsim-bench-%d-m.jsonl", (int)getpid());
+    ok = make_kvsim(json, kvt, &err) && make_mooncake(mooncake) &&
+         bench("jsonl_mooncake", mooncake, "MB/s", 1e6, 100, &err) &&
+         bench("jsonl_kvsim", json, "MB/s", 1e6, 100, &err) &&
+         bench("kvt", kvt, "GB/s", 1e9, memory_bytes_per_s(kvt) / 1e9, &err);
+    if (!ok)
+        fprintf(stderr, "bench_trace: %s\n", err.msg);
+    (void)unlink(json);
+    (void)unlink(kvt);
+    (void)unlink(mooncake);
+    return ok ? 0 : 1;
+}
