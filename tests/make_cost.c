@@ -38,7 +38,7 @@ struct made_gpu made_random_gpu(struct kvs_rng *rng)
         .launch_s = between(rng, 0, 1e-5),
         .moe_eff = between(rng, 0.2, 1),
         .attn_eff = between(rng, 0.1, 1),
-        .attn_half_rows = between(rng, 0, 200),
+        .attn_half_rows = between(rng, 0, 2000),
         .attn_tail_tok = between(rng, 0, 500),
         .allreduce_bytes_per_s = between(rng, 1e10, 1e12),
         .allreduce_latency_s = between(rng, 0, 1e-4),

@@ -6,6 +6,13 @@
 #include <string.h>
 
 #define ACT_BYTES 2.0 /* activations travel in 16 bits */
+/*
+ * Few queries take a kernel that splits the keys over the GPU (flash decoding): it pads to one tile
+ * of rows and computes at a share of the prefill kernel's rate. Reading the keys costs more on
+ * every GPU we have a profile of, so neither number shows but where attn_half_rows is large.
+ */
+#define DECODE_ROWS 16.0
+#define DECODE_EFF 0.25
 #define MAX_GEMM 8
 #define MAX_CLASS 4
 
@@ -32,8 +39,7 @@ struct layer {
     struct experts experts;
     double launch_s; /* all operators but attention */
     double stream_s; /* of one token: norms, RoPE, activation, residuals */
-    /* attention, of one query row with its padding and one key; two ways if the KV is latent */
-    uint32_t n_way;
+    /* attention, of one query with its padding and one key, by two kernels */
     double key_flop_s[2], half_q[2];
     double tail_tok;
     double key_mem_s; /* of one key and value read */
@@ -95,12 +101,10 @@ static double attend_s(const struct layer *l, double q, double ctx)
 {
     double seen = keys_seen(q, ctx, l->window);
     double last = l->window > 0 ? fmin(ctx + q, l->window + q) : ctx + q; /* keys that any sees */
-    double best = INFINITY;
-    for (uint32_t i = 0; i < l->n_way; i++) {
-        double query_s = l->key_flop_s[i] * (q + l->half_q[i]);
-        best = fmin(best, query_s * l->tail_tok + fmax(query_s * seen, l->key_mem_s * last));
-    }
-    return best;
+    /* the cheaper kernel for this many queries: whatever the context, so that decode is affine */
+    double query_s =
+        fmin(l->key_flop_s[0] * (q + l->half_q[0]), l->key_flop_s[1] * (q + l->half_q[1]));
+    return query_s * l->tail_tok + fmax(query_s * seen, l->key_mem_s * last);
 }
 
 double kvs_cost_attention_s(const struct kvs_cost *cost, uint32_t class_i,
@@ -283,9 +287,10 @@ static void set_gqa(struct layer *l, const struct kvs_model *m, const struct wid
 {
     add_gemm(l, r, w->hidden, w->q + 2 * w->kv);
     add_gemm(l, r, w->q, w->hidden);
-    l->n_way = 1;
     l->key_flop_s[0] = 4 * w->q / r->attn_flop;
     l->half_q[0] = r->attn_half * w->kv_heads / w->q_heads;
+    l->key_flop_s[1] = l->key_flop_s[0] / DECODE_EFF;
+    l->half_q[1] = DECODE_ROWS * w->kv_heads / w->q_heads;
     l->key_mem_s = 2 * w->kv * r->kv_bytes / r->mem;
     l->stream_s += 2 * ACT_BYTES * (w->q + w->kv) / r->mem; /* RoPE, in and out */
     l->launch_s = 4;                                        /* norm, 2 GEMMs, RoPE */
@@ -312,7 +317,6 @@ static void set_mla(struct layer *l, const struct kvs_model *m, const struct wid
     add_gemm(l, r, w->hidden, latent);
     add_gemm(l, r, a->kv_lora, w->q_heads * ((double)a->nope_dim + a->v_dim));
     add_gemm(l, r, w->q_heads * a->v_dim, w->hidden);
-    l->n_way = 2;
     l->key_flop_s[0] = 2 * w->q_heads * (qk + a->v_dim) / r->attn_flop;
     l->half_q[0] = r->attn_half +
                    /* expanding one key costs as much as so many queries that see it */

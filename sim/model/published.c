@@ -564,6 +564,23 @@ static const struct quantity *find_quantity(const char *name)
     return NULL;
 }
 
+/* Models that sim/model/README.md names as unsupported, by how their names begin. */
+static const char *unsupported(const char *model)
+{
+    static const struct {
+        const char *prefix, *why;
+    } list[] = {
+        {"phi-", "unsupported model: its MLP has no gate"},
+        {"opt-", "unsupported model: its MLP has no gate"},
+        {"qwen3.5", "unsupported model: linear attention in most layers"},
+        {"qwen3-next", "unsupported model: linear attention in most layers"},
+    };
+    for (size_t i = 0; i < N(list); i++)
+        if (strncasecmp(model, list[i].prefix, strlen(list[i].prefix)) == 0)
+            return list[i].why;
+    return NULL;
+}
+
 static bool set_scene(const struct library *lib, const struct quantity *q,
                       const struct kvs_pub_row *row, struct scene *s, char *why, size_t n_why)
 {
@@ -599,9 +616,10 @@ static void predict(const struct library *lib, struct kvs_pub_row *row)
         snprintf(row->why, sizeof row->why, "quantity \"%.60s\" is not known", row->quantity);
         return;
     }
-    if (!q->predict) {
+    const char *skip = q->predict ? unsupported(row->model) : q->why;
+    if (skip || !q->predict) {
         row->status = KVS_PUB_SKIPPED;
-        snprintf(row->why, sizeof row->why, "%s", q->why);
+        snprintf(row->why, sizeof row->why, "%s", skip ? skip : "");
         return;
     }
     if (set_scene(lib, q, row, &scene, row->why, sizeof row->why) &&
