@@ -55,10 +55,12 @@ static bool replay(struct kvs_sim_config *config, const char *path, const char *
     }
     double n_request = (double)result.n_request;
     printf("{\"bench\":\"sim.replay.mooncake\",\"policy\":\"%s\",\"requests_per_s\":%.0f,"
-           "\"goal\":%.0f,\"events_per_request\":%.2f,\"mean_ttft_s\":%.6g,\"runs\":%d,"
+           "\"goal\":%.0f,\"events_per_request\":%.2f,\"mean_ttft_s\":%.6g,\"hbm_hit_frac\":%.6g,"
+           "\"runs\":%d,"
            "\"verdict\":%d}\n",
            policy, n_request / least_s, goal, (double)result.n_event / n_request,
-           (double)sum_ns * 1e-9 / n_request, n, (int)result.verdict);
+           (double)sum_ns * 1e-9 / n_request, (double)result.hbm_hit_tok / (double)result.input_tok,
+           n, (int)result.verdict);
     return true;
 }
 

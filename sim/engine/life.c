@@ -16,6 +16,7 @@ void sim_req_free(struct req *req)
     free(req->tok);
     free(req->slot);
     free(req->tier_slot);
+    free(req->place);
     free(req->where);
     free(req->follow);
     for (uint32_t t = 0; t < KVS_MAX_TIER; t++) {
@@ -62,9 +63,11 @@ static bool blocks_room(struct req *req, uint32_t n)
     req->slot = slot ? slot : req->slot;
     void *tier_slot = realloc(req->tier_slot, room * sizeof *req->tier_slot);
     req->tier_slot = tier_slot ? tier_slot : req->tier_slot;
+    void *place = realloc(req->place, room * sizeof *req->place);
+    req->place = place ? place : req->place;
     void *where = realloc(req->where, room * sizeof *req->where);
     req->where = where ? where : req->where;
-    if (!key || !tok || !slot || !tier_slot || !where)
+    if (!key || !tok || !slot || !tier_slot || !place || !where)
         return false;
     req->block_room = room;
     return true;
@@ -185,26 +188,20 @@ static uint64_t block_bytes(const struct sim *sim, uint32_t n_tok)
 static void look_up(struct sim *sim, struct req *req)
 {
     const struct kvs_sim_config *config = sim->config;
-    const struct replica *replica = &sim->replica[req->record.replica];
-    bool broken = false;
-    uint32_t n_tier = config->planner->never_loads ? 0 : config->n_tier;
+    struct kvs_tier *tier[1 + KVS_MAX_TIER] = {sim->replica[req->record.replica].hbm};
+    uint32_t n_tier = 1;
+    for (uint32_t t = 0; t < config->n_tier && !config->planner->never_loads; t++)
+        tier[n_tier++] = sim_store(sim, req->record.replica, t)->tier;
+    kvs_lookup(config->reuse == KVS_REUSE_PREFIX ? KVS_LOOKUP_PREFIX : KVS_LOOKUP_CONTENT, tier,
+               n_tier, req->key, req->n_block, req->place);
     for (uint32_t b = 0; b < req->n_block; b++) {
-        req->where[b] = KVS_AT_NONE;
-        req->slot[b] = req->tier_slot[b] = KVS_NO_SLOT;
-        if (broken)
-            continue;
-        req->slot[b] = kvs_tier_find(replica->hbm, req->key[b]);
-        if (req->slot[b] != KVS_NO_SLOT) {
-            req->where[b] = KVS_AT_HBM;
-            continue;
-        }
-        for (uint32_t t = 0; t < n_tier && req->tier_slot[b] == KVS_NO_SLOT; t++) {
-            req->tier_slot[b] =
-                kvs_tier_find(sim_store(sim, req->record.replica, t)->tier, req->key[b]);
-            if (req->tier_slot[b] != KVS_NO_SLOT)
-                req->where[b] = (int8_t)t;
-        }
-        broken = req->where[b] == KVS_AT_NONE && config->reuse == KVS_REUSE_PREFIX;
+        const struct kvs_place *place = &req->place[b];
+        bool in_hbm = place->tier_i == 0;
+        req->where[b] = place->tier_i == KVS_NOWHERE ? KVS_AT_NONE
+                        : in_hbm                     ? KVS_AT_HBM
+                                                     : (int8_t)(place->tier_i - 1);
+        req->slot[b] = in_hbm ? place->slot : KVS_NO_SLOT;
+        req->tier_slot[b] = req->where[b] >= 0 ? place->slot : KVS_NO_SLOT;
     }
 }
 
@@ -218,6 +215,12 @@ static uint64_t need_bytes(const struct sim *sim, const struct req *req)
         if (req->where[b] == KVS_AT_HBM)
             n_tok -= req->tok[b];
     return n_bytes + (uint64_t)ceil(sim->kv_bytes_per_tok * (double)n_tok);
+}
+
+/* To compute a block again behind pos_tok tokens: affine in the position. For eviction policies. */
+static double recompute_s(const struct sim *sim, uint32_t n_tok, uint32_t pos_tok)
+{
+    return n_tok * (sim->tok_s + sim->tok_per_pos_s * (pos_tok + n_tok / 2.0));
 }
 
 static bool owner_room(struct sim *sim, struct replica *replica, uint32_t slot)
@@ -274,7 +277,13 @@ static bool take_room(struct sim *sim, struct req *req)
     }
     req->reserved_bytes = n_bytes;
     uint32_t pos_tok = 0;
-    for (uint32_t b = 0; b < req->n_block; pos_tok += req->tok[b++]) {
+    for (uint32_t b = 0; b < req->n_block; b++)
+        pos_tok += req->tok[b];
+    /* from the end: a prefix is of use without its tail, which therefore looks older and leaves
+     * first */
+    for (uint32_t b = req->n_block; b-- > 0;) {
+        pos_tok -= req->tok[b];
+
         if (req->where[b] == KVS_AT_HBM) {
             kvs_tier_touch(replica->hbm, req->slot[b], sim->now_ns);
             if (req->slot[b] < replica->owner_room && replica->owner[req->slot[b]] &&
@@ -290,7 +299,9 @@ static bool take_room(struct sim *sim, struct req *req)
         }
         if (req->where[b] == KVS_AT_NONE && kvs_tier_find(replica->hbm, req->key[b]) != KVS_NO_SLOT)
             continue; /* twice in one prompt, or held behind the prefix's end */
-        struct kvs_block_info info = {.n_bytes = block_bytes(sim, req->tok[b]), .pos_tok = pos_tok};
+        struct kvs_block_info info = {.n_bytes = block_bytes(sim, req->tok[b]),
+                                      .recompute_s = (float)recompute_s(sim, req->tok[b], pos_tok),
+                                      .pos_tok = pos_tok};
         kvs_tier_release(replica->hbm, info.n_bytes);
         uint32_t slot = kvs_tier_insert(replica->hbm, req->key[b], &info, sim->now_ns);
         if (slot == KVS_NO_SLOT) /* out of memory: the room was just given back */

@@ -232,7 +232,7 @@ static bool load_done(struct sim *sim, struct transfer *transfer)
     req->load[t] = LOAD_DONE;
     req->n_loading--;
     struct store *from = sim_store(sim, transfer->replica_i, t);
-    for (uint32_t b = 0; b < req->n_block; b++) {
+    for (uint32_t b = req->n_block; b-- > 0;) { /* from the end, as life.c says */
         if (req->where[b] != (int8_t)t)
             continue;
         struct kvs_block_info info = *kvs_tier_info(from->tier, req->tier_slot[b]);
@@ -248,7 +248,7 @@ static bool load_done(struct sim *sim, struct transfer *transfer)
 static void write_done(struct sim *sim, struct transfer *transfer)
 {
     struct store *store = sim_store(sim, transfer->replica_i, transfer->tier_i);
-    for (uint32_t b = 0; b < transfer->n_block; b++) {
+    for (uint32_t b = transfer->n_block; b-- > 0;) {
         kvs_map_del(&store->pending, transfer->key[b]);
         land(sim, store, transfer->key[b], &transfer->info[b]);
     }

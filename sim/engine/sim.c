@@ -215,6 +215,10 @@ static enum kvs_code set_up(struct sim *sim)
         return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", config->n_replica);
     for (uint32_t b = 1; b <= config->max_batch; b++)
         kvs_cost_decode_s(config->cost, b, &sim->decode_fixed_s[b], &sim->decode_per_tok_s[b]);
+    const struct kvs_seg near = {1, 2048, 0}, far = {1, 2048, 32768};
+    sim->tok_s = (double)sim_pass_ns(sim, &near, 1) * 1e-9 / 2048;
+    sim->tok_per_pos_s = (double)sim_pass_ns(sim, &far, 1) * 1e-9 / 2048 - sim->tok_s;
+    sim->tok_per_pos_s /= 32768;
     if (make_replicas(sim) != KVS_OK)
         return sim->err->code;
     for (uint32_t r = 0; r < config->n_replica; r++)

@@ -16,6 +16,7 @@
 #include "queue.h"
 #include "router.h"
 #include "sim.h"
+#include "store/lookup.h"
 
 /* Pieces that a block's layer is stored in: K and V apart, as kvsim's own sections are. */
 #define SIM_DESCRIPTORS 2
@@ -85,7 +86,8 @@ struct req {
     uint32_t *tok;
     uint32_t *slot;          /* in HBM, pinned; KVS_NO_SLOT: none */
     uint32_t *tier_slot;     /* in the tier it is loaded from, pinned until read */
-    int8_t *where;           /* kvs_piece.where as looked up */
+    struct kvs_place *place; /* as looked up: 0 is HBM, tiers follow */
+    int8_t *where;           /* the same as kvs_piece.where */
     uint64_t reserved_bytes; /* in HBM, beyond its blocks */
 
     /* blocks that an earlier request of this replica is still bringing or computing */
@@ -166,8 +168,9 @@ struct sim {
     struct transfer **flow_transfer; /* [flow] */
 
     uint32_t n_layer, n_class;
-    uint32_t class_n[KVS_MAX_LAYER];           /* layers of a class */
-    double kv_bytes_per_tok;                   /* all layers */
+    uint32_t class_n[KVS_MAX_LAYER]; /* layers of a class */
+    double kv_bytes_per_tok;         /* all layers */
+    double tok_s, tok_per_pos_s;     /* prefill of one token: at position 0; for each before it */
     double *decode_fixed_s, *decode_per_tok_s; /* [sequences] */
 
     uint32_t n_host, n_link;
