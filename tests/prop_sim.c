@@ -40,6 +40,8 @@ static struct kvs_request *traffic(uint64_t seed, size_t n, double gap_s,
             block[b].n_tok = 256;
             request[i].input_tok += block[b].n_tok;
         }
+        if (n_block > 2 && kvs_rng_below(&rng, 5) == 0)
+            block[n_block - 1].id = block[0].id; /* one passage twice */
         request[i].input_tok += (uint32_t)kvs_rng_below(&rng, 300);
         request[i].output_tok = (uint32_t)kvs_rng_below(&rng, 200);
     }

@@ -279,11 +279,9 @@ static bool take_room(struct sim *sim, struct req *req)
     uint32_t pos_tok = 0;
     for (uint32_t b = 0; b < req->n_block; b++)
         pos_tok += req->tok[b];
-    /* from the end: a prefix is of use without its tail, which therefore looks older and leaves
-     * first */
+    /* from the end: a prefix is of use without its tail, so the tail is to leave first */
     for (uint32_t b = req->n_block; b-- > 0;) {
         pos_tok -= req->tok[b];
-
         if (req->where[b] == KVS_AT_HBM) {
             kvs_tier_touch(replica->hbm, req->slot[b], sim->now_ns);
             if (req->slot[b] < replica->owner_room && replica->owner[req->slot[b]] &&
@@ -297,7 +295,7 @@ static bool take_room(struct sim *sim, struct req *req)
             kvs_tier_touch(tier, req->tier_slot[b], sim->now_ns);
             kvs_tier_pin(tier, req->tier_slot[b]);
         }
-        if (req->where[b] == KVS_AT_NONE && kvs_tier_find(replica->hbm, req->key[b]) != KVS_NO_SLOT)
+        if (kvs_tier_find(replica->hbm, req->key[b]) != KVS_NO_SLOT)
             continue; /* twice in one prompt, or held behind the prefix's end */
         struct kvs_block_info info = {.n_bytes = block_bytes(sim, req->tok[b]),
                                       .recompute_s = (float)recompute_s(sim, req->tok[b], pos_tok),
