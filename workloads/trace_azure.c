@@ -87,7 +87,6 @@ static enum kvs_code azure_row(struct kvs_trace *trace, const char *line, struct
 const struct kvs_trace_ops kvs_trace_azure = {
     .name = "azure",
     .help = "Azure LLM inference traces, CSV (Azure/AzurePublicDataset): arrivals and lengths",
-    .invents = "nothing, but the format names no text: no block can be cached",
     .detect = azure_detect,
     .row = azure_row,
 };

@@ -106,7 +106,6 @@ static enum kvs_code burstgpt_row(struct kvs_trace *trace, const char *line, str
 const struct kvs_trace_ops kvs_trace_burstgpt = {
     .name = "burstgpt",
     .help = "ChatGPT and GPT-4 traffic of a campus, CSV (HPMLL/BurstGPT): arrivals and lengths",
-    .invents = "nothing, but the format names no text: no block can be cached",
     .state_bytes = sizeof(struct burstgpt),
     .detect = burstgpt_detect,
     .open = burstgpt_open,

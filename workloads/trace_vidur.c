@@ -50,8 +50,7 @@ static enum kvs_code vidur_row(struct kvs_trace *trace, const char *line, struct
 const struct kvs_trace_ops kvs_trace_vidur = {
     .name = "vidur",
     .help = "request lengths, CSV (microsoft/vidur, data/processed_traces)",
-    .invents = "arrivals: one request a second (use rate); the format names no text: no block can "
-               "be cached",
+    .invents = "arrivals: one request a second",
     .state_bytes = sizeof(struct vidur),
     .detect = vidur_detect,
     .row = vidur_row,

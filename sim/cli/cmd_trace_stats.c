@@ -355,8 +355,9 @@ static void print_head(const struct job *job)
     char count[KVS_TEXT_MAX], span[KVS_TEXT_MAX], sessions[KVS_TEXT_MAX];
     double span_s = (double)(sums->last_ns - sums->first_ns) * 1e-9;
     printf("%s: %s", job->path, kvs_trace_format(job->trace));
-    printf(", %s ids", kvs_trace_chained(job->trace) ? "prefix-chained" : "content");
-    if (kvs_trace_block_tok(job->trace))
+    if (sums->n_access)
+        printf(", %s ids", kvs_trace_chained(job->trace) ? "prefix-chained" : "content");
+    if (sums->n_access && kvs_trace_block_tok(job->trace))
         printf(" of %" PRIu32 "-token blocks", kvs_trace_block_tok(job->trace));
     printf("\nrequests  %s in %s", kvs_text_count(count, sums->n_request),
            kvs_text_time(span, span_s));
@@ -364,7 +365,7 @@ static void print_head(const struct job *job)
         printf(" (%.4g/s)", (double)sums->n_request / span_s);
     printf(", %s sessions", sums->n_session ? kvs_text_count(sessions, sums->n_session) : "no");
     if (kvs_trace_skipped(job->trace))
-        printf(", %" PRIu64 " bad lines left out", kvs_trace_skipped(job->trace));
+        printf(", bad lines left out: %" PRIu64, kvs_trace_skipped(job->trace));
     if (kvs_trace_moved(job->trace))
         printf(", %" PRIu64 " moved to keep time's order", kvs_trace_moved(job->trace));
     putchar('\n');
