@@ -154,6 +154,8 @@ static const struct bad {
      "a.jsonl:1: input_length: found 5.5, want an integer from 1 to 4294967295"},
     {"a.jsonl", "{\"timestamp\":-0.5,\"input_length\":5,\"output_length\":1,\"hash_ids\":[1]}",
      "a.jsonl:1: timestamp: found -0.5, want a time of at least 0"},
+    {"a.jsonl", "{\"timestamp\":0,\"input_length\":05,\"output_length\":1,\"hash_ids\":[1]}",
+     "a.jsonl:1: input_length: found 05, want an integer from 1 to 4294967295"},
     {"a.jsonl", MOON_ROW " {", "a.jsonl:1: (row): found {, want the line's end"},
     {"a.jsonl", "{\"timestamp\":0,\"timestamp\":0,\"input_length\":5,\"hash_ids\":[1]}",
      "a.jsonl:1: timestamp: given twice"},
@@ -234,6 +236,23 @@ static void bad_lines_are_skipped_and_counted_on_request(void **state)
     kvs_trace_close(trace);
 }
 
+/* [1 2], then [3 2]: block 2 is known, but what stands before it is not. */
+static void a_known_block_behind_an_unknown_one_is_no_prefix_hit(void **state)
+{
+    static const char text[] =
+        "{\"timestamp\":0,\"input_length\":1024,\"output_length\":1,\"hash_ids\":[1,2]}\n"
+        "{\"timestamp\":0,\"input_length\":1024,\"output_length\":1,\"hash_ids\":[3,2]}\n";
+    struct kvs_trace *trace;
+    struct kvs_err err = {0};
+    struct kvs_stats_sums sums;
+    (void)state;
+    assert_int_equal(kvs_trace_open_mem("a.jsonl", text, sizeof text - 1, NULL, &trace, &err),
+                     KVS_OK);
+    sums = sums_of(trace);
+    assert_int_equal(sums.prefix_hits, 0);
+    assert_int_equal(sums.content_hits, 1);
+}
+
 static void an_unknown_format_names_the_nearest(void **state)
 {
     struct kvs_trace_options options = {.format = "moncake"};
@@ -264,6 +283,7 @@ int main(void)
         cmocka_unit_test(ragpulse_parts_stand_in_prompt_order),
         cmocka_unit_test(a_bad_line_is_named_with_field_and_remedy),
         cmocka_unit_test(bad_lines_are_skipped_and_counted_on_request),
+        cmocka_unit_test(a_known_block_behind_an_unknown_one_is_no_prefix_hit),
         cmocka_unit_test(an_unknown_format_names_the_nearest),
         cmocka_unit_test(a_folder_of_no_format_is_refused),
     };
