@@ -20,8 +20,9 @@ do for [i = 1:n] {
     stats "crossover.csv" skip 1 using (int($10) == i - 1 ? (policy[i] = strcol(9), 1) : 0) nooutput
 }
 
-# Okabe and Ito's colours by policy; paler where the fastest gains little
-colour(i) = i == 0 ? 0xD55E00 : i == 1 ? 0x0072B2 : i == 2 ? 0xE69F00 : i == 3 ? 0x009E73 : 0xCC79A7
+# Okabe and Ito's colours by the policy's place in the registry; paler where the fastest gains little
+colour(i) = i == 0 ? 0xD55E00 : i == 1 ? 0x0072B2 : i == 2 ? 0xE69F00 : i == 3 ? 0x009E73 : \
+            i == 4 ? 0x56B4E9 : 0xCC79A7
 strength(gain) = 0.35 + 0.65 * (gain > 2 ? 1 : gain - 1)
 mix(c, s) = int(255 - s * (255 - c))
 shade(i, s) = mix((int(colour(i)) >> 16) & 255, s) * 65536 \
@@ -62,7 +63,8 @@ do for [ending in "svg png"] {
              with boxxyerror linecolor rgb variable notitle, \
          "" skip 1 using (shown($1, $4) ? $1 : 1/0):($4/1e9):(number($11)) with labels \
              font "DejaVu Sans,9" notitle, \
-         for [i = 1:n] keyentry with boxes linecolor rgb shade(i - 1, 0.8) title policy[i], \
+         for [i = 1:n] keyentry with boxes linecolor rgb (policy[i] eq "" ? 0xFFFFFF : shade(i - 1, 0.8)) \
+             title policy[i], \
          "crossover_tiers.csv" skip 1 using (LO_min):($2/1e9):(HI_max - LO_min):(0) with vectors \
              nohead linecolor rgb "black" dashtype 2 linewidth 2 title "this machine's tiers", \
          "" skip 1 using (LO_min * 1.08 * 1.9 ** $0):($2/1e9):1 with labels left offset 0,0.6 notitle

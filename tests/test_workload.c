@@ -193,8 +193,12 @@ static void file_that_is_not_there_is_named(void **state)
     struct kvs_workload *w;
     struct kvs_err err = {0};
     (void)state;
-    assert_int_not_equal(kvs_workload_open("none.json", NULL, &w, &err), KVS_OK);
-    assert_string_equal(err.msg, "none.json: No such file or directory");
+    assert_int_equal(kvs_workload_open("none.json", NULL, &w, &err), KVS_ERR_ARG);
+    assert_string_equal(err.msg, "none.json: no such file; want a workload file or a name of "
+                                 "workloads/, like quickstart");
+    err = (struct kvs_err){0};
+    assert_int_equal(kvs_workload_open("quickstrat", NULL, &w, &err), KVS_ERR_ARG);
+    expect_message(err.msg, "workload \"quickstrat\" is not known; did you mean \"quickstart\"? *");
 }
 
 static struct kvs_workload *open_base(const char *set)

@@ -16,11 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define USAGE "kvsim run WORKLOAD.json [-o DIR] [--set PATH=VALUE]... [options]"
+#define USAGE "kvsim run WORKLOAD [-o DIR] [--set PATH=VALUE]... [options]"
 #define ABOUT                                                                                      \
-    "Replays the workload's trace on its machine under every policy of `compare`: same "           \
-    "arrivals,\n"                                                                                  \
-    "one table, a folder of results. Simulated; which figures are assumed stands in summary.json."
+    "Replays a workload's trace on its machine under every policy of `compare`: same arrivals,\n"  \
+    "one table, a folder of results. WORKLOAD is a file or a name of workloads/ (quickstart).\n"   \
+    "Simulated; which of the machine's figures are assumed stands in summary.json."
 
 struct run_args {
     const char *dir, *seed;

@@ -3,11 +3,12 @@
 #include "base/units.h"
 #include "provenance.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Policies within this share of the fastest one are called equal to it. */
+/* Policies within this share of the fastest one are called as fast. */
 #define EQUAL_FRAC 0.01
 
 struct text {
@@ -28,36 +29,43 @@ static void KVS_PRINTF(2, 3) say(struct text *text, const char *fmt, ...)
     text->room -= used;
 }
 
-static const struct kvs_outcome *fastest_of(const struct kvs_outcome *outcome, uint32_t n)
+/* The first of compare that is within EQUAL_FRAC of the fastest; NULL: no request ran. */
+static const struct kvs_outcome *winner_of(const struct kvs_outcome *outcome, uint32_t n)
 {
-    const struct kvs_outcome *fastest = NULL;
+    double least_s = INFINITY;
     for (uint32_t i = 0; i < n; i++)
-        if (outcome[i].n_run && (!fastest || outcome[i].ttft_s.mean < fastest->ttft_s.mean))
-            fastest = &outcome[i];
-    return fastest;
+        if (outcome[i].n_run && outcome[i].ttft_s.mean < least_s)
+            least_s = outcome[i].ttft_s.mean;
+    for (uint32_t i = 0; i < n; i++)
+        if (outcome[i].n_run && outcome[i].ttft_s.mean <= least_s * (1 + EQUAL_FRAC))
+            return &outcome[i];
+    return NULL;
 }
 
-static bool equal_to(const struct kvs_outcome *fastest, const struct kvs_outcome *other)
+static bool equal_to(const struct kvs_outcome *winner, const struct kvs_outcome *other)
 {
-    return other->ttft_s.mean <= fastest->ttft_s.mean * (1 + EQUAL_FRAC);
+    return other->ttft_s.mean <= winner->ttft_s.mean * (1 + EQUAL_FRAC);
 }
 
-/* "best is fastest here: mean TTFT 312 ms, 2.41x as fast as recompute, 1.30x as load; token-split
- * comes within 1 %." */
-static void say_fastest(struct text *text, const struct kvs_outcome *fastest,
+/* "load is fastest here: mean TTFT 31 ms, 2.41x as fast as recompute. ", or "load is as fast as any
+ * here (best within 1 %): ...". */
+static void say_fastest(struct text *text, const struct kvs_outcome *winner,
                         const struct kvs_outcome *outcome, uint32_t n)
 {
     char time[KVS_TEXT_MAX];
     uint32_t n_equal = 0;
-    say(text, "%s is fastest here: mean TTFT %s", fastest->policy,
-        kvs_text_time(time, fastest->ttft_s.mean));
     for (uint32_t i = 0; i < n; i++)
-        if (outcome[i].n_run && !equal_to(fastest, &outcome[i]))
-            say(text, ", %.2fx as fast as %s", outcome[i].ttft_s.mean / fastest->ttft_s.mean,
+        n_equal += outcome[i].n_run && &outcome[i] != winner && equal_to(winner, &outcome[i]);
+    say(text, "%s is %s here", winner->policy, n_equal ? "as fast as any" : "fastest");
+    for (uint32_t i = 0, n_said = 0; i < n; i++)
+        if (outcome[i].n_run && &outcome[i] != winner && equal_to(winner, &outcome[i]))
+            say(text, "%s%s", n_said++ ? ", " : " (", outcome[i].policy);
+    say(text, "%s: mean TTFT %s", n_equal ? " within 1 %)" : "",
+        kvs_text_time(time, winner->ttft_s.mean));
+    for (uint32_t i = 0; i < n; i++)
+        if (outcome[i].n_run && !equal_to(winner, &outcome[i]))
+            say(text, ", %.2fx as fast as %s", outcome[i].ttft_s.mean / winner->ttft_s.mean,
                 outcome[i].policy);
-    for (uint32_t i = 0; i < n; i++)
-        if (outcome[i].n_run && &outcome[i] != fastest && equal_to(fastest, &outcome[i]))
-            say(text, "%s%s", n_equal++ ? ", " : "; within 1 % of it: ", outcome[i].policy);
     say(text, ". ");
 }
 
@@ -71,12 +79,15 @@ static void say_bound(struct text *text, const struct kvs_outcome *outcome)
     for (int part = 1; part < KVS_N_TTFT_PART; part++)
         if (outcome->part_mean_s[part] > outcome->part_mean_s[most])
             most = part;
-    say(text, "Its TTFT is mostly %s (%.0f %%); the GPU is %.0f %% busy", made_of[most],
-        100 * outcome->part_mean_s[most] / outcome->ttft_s.mean, 100 * outcome->gpu_busy_frac);
+    say(text,
+        "Its TTFT is mostly %s (%.0f %%); the GPU spends %.0f %% of its time on prefill and "
+        "%.0f %% on decoding",
+        made_of[most], 100 * outcome->part_mean_s[most] / outcome->ttft_s.mean,
+        100 * outcome->gpu_prefill_frac, 100 * outcome->gpu_decode_frac);
     if (outcome->busiest_link != UINT32_MAX) {
         const struct kvs_sim_link_total *link = &outcome->sim.link[outcome->busiest_link];
-        say(text, ", the busiest link (%s %s) %.0f %%", link->name, link->write ? "write" : "read",
-            100 * outcome->busiest_frac);
+        say(text, ", the busiest link (%s %s) is %.0f %% busy", link->name,
+            link->write ? "write" : "read", 100 * outcome->busiest_frac);
     }
     say(text, ". ");
 }
@@ -115,12 +126,12 @@ void kvs_answer(char *text, const struct kvs_workload *workload, const struct kv
                 uint32_t n)
 {
     struct text t = {text, KVS_ANSWER_MAX};
-    const struct kvs_outcome *fastest = fastest_of(outcome, n);
+    const struct kvs_outcome *winner = winner_of(outcome, n);
     *text = '\0';
-    if (fastest) {
+    if (winner) {
         if (n > 1)
-            say_fastest(&t, fastest, outcome, n);
-        say_bound(&t, fastest);
+            say_fastest(&t, winner, outcome, n);
+        say_bound(&t, winner);
     } else {
         say(&t, "No request ran. ");
     }

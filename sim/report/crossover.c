@@ -25,14 +25,28 @@ struct map {
     struct kvs_piece piece[MAX_PIECE];
     uint32_t n_policy;
     const struct kvs_planner_ops *policy[MAX_POLICY];
+    uint32_t place[MAX_POLICY]; /* in the registry */
 };
 
-/* Policies whose TTFT stands in a column of its own. */
-static void list_policies(struct map *map)
+static bool is_compared(const struct kvs_workload *workload, const char *name)
 {
-    for (uint32_t i = 0; kvs_planner_list[i] && map->n_policy < MAX_POLICY; i++)
-        if (strcmp(kvs_planner_list[i]->name, "best") != 0)
-            map->policy[map->n_policy++] = kvs_planner_list[i];
+    for (uint32_t i = 0; i < workload->n_policy; i++)
+        if (strcmp(workload->policy[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Policies whose TTFT stands in a column of its own, in the registry's order. */
+static void list_policies(struct map *map, const struct kvs_workload *workload)
+{
+    for (uint32_t i = 0; kvs_planner_list[i] && map->n_policy < MAX_POLICY; i++) {
+        const char *name = kvs_planner_list[i]->name;
+        const bool is_end = strcmp(name, "recompute") == 0 || strcmp(name, "load") == 0;
+        if (!is_end && (!is_compared(workload, name) || strcmp(name, "best") == 0))
+            continue;
+        map->place[map->n_policy] = i;
+        map->policy[map->n_policy++] = kvs_planner_list[i];
+    }
 }
 
 static enum kvs_code new_tables(const struct kvs_sim_config *config,
@@ -58,17 +72,17 @@ static enum kvs_code new_tables(const struct kvs_sim_config *config,
     return *inst ? KVS_OK : kvs_nomem(err);
 }
 
-static enum kvs_code begin_map(struct map *map, const struct kvs_sim_config *config,
+static enum kvs_code begin_map(struct map *map, const struct kvs_workload *workload,
                                struct kvs_err *err)
 {
-    list_policies(map);
+    list_policies(map, workload);
     map->link = (struct kvs_hw_link){.name = "load"};
     map->link.read_bytes_per_s.value = MIN_BYTES_PER_S;
     map->route = (struct kvs_table_route){.n_hop = 1, .hop = {{&map->link, 1}}};
     map->scratch = kvs_plan_scratch_new();
     if (!map->scratch)
         return kvs_nomem(err);
-    return new_tables(config, &map->route, &map->tables, &map->inst, err);
+    return new_tables(&workload->sim, &map->route, &map->tables, &map->inst, err);
 }
 
 static void end_map(struct map *map)
@@ -136,7 +150,7 @@ static void put_winner(const struct map *map, struct kvs_csv *csv, const int64_t
         choice++;
     kvs_csv_str(csv, map->policy[fastest]->name);
     kvs_csv_str(csv, map->policy[choice]->name);
-    kvs_csv_u64(csv, choice);
+    kvs_csv_u64(csv, map->place[choice]);
     kvs_csv_double(csv, (double)ends_ns / (double)ttft_ns[fastest]);
 }
 
@@ -168,13 +182,13 @@ static enum kvs_code map_point(struct map *map, struct kvs_csv *csv, uint32_t co
     return KVS_OK;
 }
 
-enum kvs_code kvs_crossover_csv(struct kvs_csv *csv, const struct kvs_sim_config *config,
+enum kvs_code kvs_crossover_csv(struct kvs_csv *csv, const struct kvs_workload *workload,
                                 uint32_t new_tok, struct kvs_err *err)
 {
     struct map *map = calloc(1, sizeof *map);
     if (!map)
         return kvs_nomem(err);
-    enum kvs_code code = begin_map(map, config, err);
+    enum kvs_code code = begin_map(map, workload, err);
     if (!code)
         map_header(map, csv);
     for (int c = 0; c < KVS_CROSSOVER_CONTEXTS && !code; c++)
@@ -230,14 +244,14 @@ static enum kvs_code tier_row(struct kvs_csv *csv, const struct kvs_sim_config *
     return code;
 }
 
-enum kvs_code kvs_crossover_tiers_csv(struct kvs_csv *csv, const struct kvs_sim_config *config,
+enum kvs_code kvs_crossover_tiers_csv(struct kvs_csv *csv, const struct kvs_workload *workload,
                                       uint32_t n_tok, uint32_t block_tok, struct kvs_err *err)
 {
     enum kvs_code code = KVS_OK;
     kvs_csv_str(csv, "tier");
     kvs_csv_str(csv, "load_bytes_per_s");
     kvs_csv_row(csv);
-    for (uint32_t i = 0; i < config->n_tier && !code; i++)
-        code = tier_row(csv, config, config->tier[i].name, n_tok, block_tok, err);
+    for (uint32_t i = 0; i < workload->sim.n_tier && !code; i++)
+        code = tier_row(csv, &workload->sim, workload->sim.tier[i].name, n_tok, block_tok, err);
     return code;
 }

@@ -9,18 +9,19 @@
 #define KVS_CROSSOVER_H
 
 #include "csv.h"
-#include "engine/sim.h"
+#include "workload.h"
 
 #define KVS_CROSSOVER_CONTEXTS 65   /* 512 tokens to 128 Ki, 8 an octave */
 #define KVS_CROSSOVER_BANDWIDTHS 61 /* 0.125 to 128 GB/s, 6 an octave */
 
 /*
- * A row a point: its cell's edges, the TTFT of each policy that is no mixture of others ("best"),
- * which is fastest, which is the first of the registry within 2 % of that (the simplest that will
- * do: the choice), and how many times as fast the fastest is as the better of recompute and load.
+ * A row a point: its cell's edges; the fastest policy; the first of the registry within 2 % of it,
+ * the simplest that will do (the choice, and its place in the registry); how many times as fast the
+ * fastest is as the better of recompute and load; and each policy's TTFT. Policies: recompute, load
+ * and what the workload compares, but not those that only pick among others ("best").
  */
 KVS_MUST_CHECK enum kvs_code kvs_crossover_csv(struct kvs_csv *csv,
-                                               const struct kvs_sim_config *config,
+                                               const struct kvs_workload *workload,
                                                uint32_t new_tok, struct kvs_err *err);
 
 /*
@@ -28,7 +29,7 @@ KVS_MUST_CHECK enum kvs_code kvs_crossover_csv(struct kvs_csv *csv,
  * replica, with the fixed costs of block_tok-token blocks.
  */
 KVS_MUST_CHECK enum kvs_code kvs_crossover_tiers_csv(struct kvs_csv *csv,
-                                                     const struct kvs_sim_config *config,
+                                                     const struct kvs_workload *workload,
                                                      uint32_t n_tok, uint32_t block_tok,
                                                      struct kvs_err *err);
 

@@ -138,6 +138,8 @@ static void machine_figures(struct kvs_outcome *outcome, const struct kvs_collec
     outcome->in_slo_frac = sim->n_request ? (double)sim->n_in_slo / (double)sim->n_request : none;
     outcome->gpu_busy_frac = gpu_s > 0 ? sim->gpu_busy_s / gpu_s : none;
     outcome->gpu_stall_frac = gpu_s > 0 ? sim->gpu_stall_s / gpu_s : none;
+    outcome->gpu_prefill_frac = gpu_s > 0 ? sim->prefill_s / gpu_s : none;
+    outcome->gpu_decode_frac = gpu_s > 0 ? sim->decode_s / gpu_s : none;
     outcome->busiest_link = UINT32_MAX;
     for (uint32_t i = 0; i < sim->n_link; i++) {
         double frac = kvs_outcome_link_frac(outcome, i);

@@ -38,8 +38,9 @@ struct kvs_outcome {
     double part_p95_s[KVS_N_TTFT_PART];
     double span_s; /* first arrival to last token */
     double goodput_per_s, throughput_per_s, in_slo_frac;
-    double gpu_busy_frac, gpu_stall_frac; /* of replicas times span */
-    uint32_t busiest_link;                /* index in sim.link; UINT32_MAX: none moved anything */
+    double gpu_busy_frac, gpu_stall_frac, gpu_prefill_frac,
+        gpu_decode_frac;   /* of replicas * span */
+    uint32_t busiest_link; /* index in sim.link; UINT32_MAX: none moved anything */
     double busiest_frac;
     double load_bytes, write_bytes; /* all tiers */
     double predicted_error; /* mean of |TTFT - what the plan predicted| / TTFT, planned requests */

@@ -205,7 +205,7 @@ static enum kvs_code put_crossover(struct job *job, FILE *to, struct kvs_err *er
 {
     kvs_csv_begin(&job->csv, to);
     enum kvs_code code =
-        kvs_crossover_csv(&job->csv, &job->workload->sim, typical_new_tok(job->run), err);
+        kvs_crossover_csv(&job->csv, job->workload, typical_new_tok(job->run), err);
     kvs_csv_end(&job->csv);
     return code;
 }
@@ -213,8 +213,8 @@ static enum kvs_code put_crossover(struct job *job, FILE *to, struct kvs_err *er
 static enum kvs_code put_crossover_tiers(struct job *job, FILE *to, struct kvs_err *err)
 {
     kvs_csv_begin(&job->csv, to);
-    enum kvs_code code = kvs_crossover_tiers_csv(&job->csv, &job->workload->sim, TIER_LINE_TOK,
-                                                 TIER_LINE_BLOCK_TOK, err);
+    enum kvs_code code =
+        kvs_crossover_tiers_csv(&job->csv, job->workload, TIER_LINE_TOK, TIER_LINE_BLOCK_TOK, err);
     kvs_csv_end(&job->csv);
     return code;
 }

@@ -136,13 +136,12 @@ static json_t *link_json(const struct kvs_outcome *outcome, uint32_t link_i)
 
 static json_t *gpu_json(const struct kvs_outcome *outcome)
 {
-    const double gpu_s = outcome->span_s * outcome->sim.n_replica;
     struct maker m = make();
     put_int(&m, "replicas", outcome->sim.n_replica);
     put_num(&m, "busy_frac", outcome->gpu_busy_frac);
     put_num(&m, "stall_frac", outcome->gpu_stall_frac);
-    put_num(&m, "prefill_frac", outcome->sim.prefill_s / gpu_s);
-    put_num(&m, "decode_frac", outcome->sim.decode_s / gpu_s);
+    put_num(&m, "prefill_frac", outcome->gpu_prefill_frac);
+    put_num(&m, "decode_frac", outcome->gpu_decode_frac);
     return made(&m);
 }
 

@@ -58,6 +58,7 @@ static void header_rows(struct grid *grid, const struct kvs_sim_config *config)
         cell(grid, "%s", config->tier[i].name);
     cell(grid, "recom-");
     cell(grid, "GPU");
+    cell(grid, "GPU");
     cell(grid, "busiest");
     cell(grid, "bytes");
     cell(grid, "%s", "");
@@ -67,7 +68,8 @@ static void header_rows(struct grid *grid, const struct kvs_sim_config *config)
     for (uint32_t i = 0; i < config->n_tier; i++)
         cell(grid, "hit");
     cell(grid, "puted");
-    cell(grid, "busy");
+    cell(grid, "prefill");
+    cell(grid, "decode");
     cell(grid, "link");
     cell(grid, "moved");
     cell(grid, " verdict");
@@ -99,7 +101,8 @@ static void policy_row(struct grid *grid, const struct kvs_sim_config *config,
             cell(grid, "-");
     }
     share_cell(grid, (double)sim->recompute_tok, input);
-    share_cell(grid, outcome->gpu_busy_frac, 1);
+    share_cell(grid, outcome->gpu_prefill_frac, 1);
+    share_cell(grid, outcome->gpu_decode_frac, 1);
     if (outcome->busiest_link == UINT32_MAX)
         cell(grid, "-");
     else
@@ -132,14 +135,14 @@ static void print_title(FILE *to, const struct kvs_workload *workload,
     const struct kvs_sim_config *config = &workload->sim;
     char requests[KVS_TEXT_MAX], span[KVS_TEXT_MAX], ttft[KVS_TEXT_MAX], tpot[KVS_TEXT_MAX];
     double arrivals_s = (double)(outcome->sim.last_arrive_ns - outcome->sim.first_arrive_ns) * 1e-9;
-    fprintf(
-        to,
-        "%s: %s requests arriving over %s; %s on %u x %u %s; SLO: TTFT %s, TPOT %s; simulated\n\n",
-        workload->name, kvs_text_count(requests, outcome->sim.n_request),
-        kvs_text_time(span, arrivals_s), kvs_model_name(config->model), config->n_replica,
-        config->tp, config->hw->name,
-        config->slo_ttft_s > 0 ? kvs_text_time(ttft, config->slo_ttft_s) : "any",
-        config->slo_tpot_s > 0 ? kvs_text_time(tpot, config->slo_tpot_s) : "any");
+    fprintf(to,
+            "%s: %s requests arriving over %s; %s on %u x %u GPU (%s); SLO: TTFT %s, TPOT %s; "
+            "simulated\n\n",
+            workload->name, kvs_text_count(requests, outcome->sim.n_request),
+            kvs_text_time(span, arrivals_s), kvs_model_name(config->model), config->n_replica,
+            config->tp, config->hw->name,
+            config->slo_ttft_s > 0 ? kvs_text_time(ttft, config->slo_ttft_s) : "any",
+            config->slo_tpot_s > 0 ? kvs_text_time(tpot, config->slo_tpot_s) : "any");
 }
 
 void kvs_table_print(FILE *to, const struct kvs_workload *workload,
@@ -154,6 +157,6 @@ void kvs_table_print(FILE *to, const struct kvs_workload *workload,
     header_rows(&grid, &workload->sim);
     for (uint32_t i = 0; i < n; i++)
         policy_row(&grid, &workload->sim, &outcome[i], baseline);
-    print_grid(to, &grid, 9 + workload->sim.n_tier + 5);
+    print_grid(to, &grid, 9 + workload->sim.n_tier + 6);
     fputs(note, to);
 }

@@ -491,6 +491,25 @@ static enum kvs_code apply_sets(struct kvs_doc *doc, const struct kvs_strs *sets
     return KVS_OK;
 }
 
+static enum kvs_code open_document(const char *name, struct kvs_doc **doc, struct kvs_err *err)
+{
+    char *file = NULL;
+    enum kvs_code code = KVS_OK;
+    if (strcmp(name, "-") == 0)
+        return kvs_doc_open(name, doc, err);
+    if (!(code = kvs_data_find("workload", "workloads", name, &file, err))) {
+        if (access(file, F_OK) != 0)
+            code = kvs_fail(err, KVS_ERR_ARG,
+                            "%s: no such file; want a workload file or a name of "
+                            "workloads/, like quickstart",
+                            file);
+        else
+            code = kvs_doc_open(file, doc, err);
+    }
+    free(file);
+    return code;
+}
+
 enum kvs_code kvs_workload_open(const char *file, const struct kvs_strs *sets,
                                 struct kvs_workload **workload, struct kvs_err *err)
 {
@@ -509,7 +528,7 @@ enum kvs_code kvs_workload_open(const char *file, const struct kvs_strs *sets,
     w->name = in->name;
     if (!in->name)
         code = kvs_nomem(err);
-    else if (!(code = kvs_doc_open(file, &in->doc, err)) &&
+    else if (!(code = open_document(file, &in->doc, err)) &&
              !(code = apply_sets(in->doc, sets, err)))
         code = read_root(w, in, err);
     if (code) {

@@ -33,8 +33,9 @@ struct kvs_workload {
 };
 
 /*
- * Reads file ("-": standard input), with sets ("PATH=VALUE", VALUE is JSON) put in first. Whatever
- * is wrong fails as "FILE: PATH: found ..., want ...".
+ * Reads file ("-": standard input; "quickstart": workloads/quickstart.json), with sets
+ * ("PATH=VALUE", VALUE is JSON) put in first. Whatever is wrong fails as "FILE: PATH: found ...,
+ * want ...".
  */
 KVS_MUST_CHECK enum kvs_code kvs_workload_open(const char *file, const struct kvs_strs *sets,
                                                struct kvs_workload **workload, struct kvs_err *err);

@@ -1,0 +1,626 @@
+/* What a run leaves: figures worked out by hand, and the files of a results folder. */
+#include "report/answer.h"
+#include "report/crossover.h"
+#include "report/figures.h"
+#include "report/run.h"
+#include "report/summary.h"
+#include "report/tables_csv.h"
+#include "report/timeline.h"
+#include "test.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define N(table) (sizeof(table) / sizeof *(table))
+
+static char folder[] = "/tmp/kvsim-report-XXXXXX";
+
+static int enter_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
+}
+
+static int leave_folder(void **state)
+{
+    char command[64];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return chdir("/") || system(command) ? -1 : 0; /* NOLINT(cert-env33-c) */
+}
+
+static char *read_file(const char *dir, const char *name, size_t *n)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *from = fopen(path, "rb");
+    if (!from)
+        fail_msg("%s is not there", path);
+    char *text = malloc(32 << 20);
+    assert_non_null(text);
+    *n = fread(text, 1, (32 << 20) - 1, from);
+    text[*n] = '\0';
+    fclose(from);
+    return text;
+}
+
+/* --- csv ---------------------------------------------------------------------------------------
+ */
+
+static void csv_prints_every_kind_of_field(void **state)
+{
+    static struct kvs_csv csv;
+    char *text;
+    size_t n;
+    FILE *to = open_memstream(&text, &n);
+    (void)state;
+    kvs_csv_begin(&csv, to);
+    kvs_csv_u64(&csv, 0);
+    kvs_csv_u64(&csv, UINT64_MAX);
+    kvs_csv_i64(&csv, INT64_MIN);
+    kvs_csv_i64(&csv, -7);
+    kvs_csv_row(&csv);
+    kvs_csv_double(&csv, 0.1);
+    kvs_csv_double(&csv, 1234567.0);
+    kvs_csv_double(&csv, (double)NAN);
+    kvs_csv_str2(&csv, "dram", "_tok");
+    kvs_csv_row(&csv);
+    kvs_csv_end(&csv);
+    fclose(to);
+    assert_string_equal(text, "0,18446744073709551615,-9223372036854775808,-7\n"
+                              "0.1,1.23457e+06,,dram_tok\n");
+    free(text);
+}
+
+static void csv_keeps_rows_longer_than_its_buffer(void **state)
+{
+    static struct kvs_csv csv;
+    char *text;
+    size_t n, n_row = 0;
+    FILE *to = open_memstream(&text, &n);
+    (void)state;
+    kvs_csv_begin(&csv, to);
+    for (uint64_t i = 0; i < 20000; i++) {
+        kvs_csv_u64(&csv, i);
+        kvs_csv_row(&csv);
+    }
+    kvs_csv_end(&csv);
+    fclose(to);
+    for (char *at = text; *at; at = strchr(at, '\n') + 1)
+        assert_int_equal(strtoull(at, NULL, 10), n_row++);
+    assert_int_equal(n_row, 20000);
+    free(text);
+}
+
+static void staircase_is_told_in_runs(void **state)
+{
+    static const uint8_t step[] = {4, 4, 2, 2, 2, 0, 0, 0};
+    char text[KVS_STAIRCASE_MAX];
+    (void)state;
+    kvs_staircase_text(text, step, 8, 5);
+    assert_string_equal(text, "2x1 3x0.5 3x0");
+    kvs_staircase_text(text, step, 8, 0);
+    assert_string_equal(text, "2x4 3x2 3x0");
+    kvs_staircase_text(text, step, 1, 5);
+    assert_string_equal(text, "1x1");
+}
+
+/* --- figures of one policy ---------------------------------------------------------------------
+ */
+
+#define MS INT64_C(1000000)
+
+/* Request i arrives at i seconds and takes (i + 1) ms to its first token: queue 1/2, compute 1/2.
+ */
+static struct kvs_sim_request made_request(uint64_t i)
+{
+    const int64_t arrive_ns = (int64_t)i * 1000 * MS, ttft_ns = (int64_t)(i + 1) * MS;
+    return (struct kvs_sim_request){
+        .index = i,
+        .input_tok = 100,
+        .output_tok = i % 2 ? 11 : 1,
+        .arrive_ns = arrive_ns,
+        .first_token_ns = arrive_ns + ttft_ns,
+        .finish_ns = arrive_ns + ttft_ns + (i % 2 ? 100 * MS : 0),
+        .queue_ns = ttft_ns / 2,
+        .compute_ns = ttft_ns / 2,
+        .predicted_ttft_ns = ttft_ns / 2,
+        .new_tok = (uint32_t)i,
+        .in_slo = i < 50,
+    };
+}
+
+/* n requests, the last first, every tenth with a plan of its own out of two. */
+static void make_outcome(struct kvs_outcome *outcome, uint64_t n, uint64_t n_timeline)
+{
+    struct kvs_collect collect;
+    struct kvs_plan plan[2] = {{.frac_i = {1, 1}}, {.frac_i = {2, 0}}};
+    struct kvs_sim_result sim = {.n_request = n, .n_in_slo = 50, .n_replica = 1};
+    assert_int_equal(kvs_collect_init(&collect, 2, n_timeline, NULL), KVS_OK);
+    for (uint64_t i = n; i-- > 0;) {
+        struct kvs_sim_request request = made_request(i);
+        if (i % 10 == 0)
+            request.plan = &plan[i % 20 == 0];
+        assert_int_equal(kvs_collect_request(&collect, &request, NULL), KVS_OK);
+    }
+    assert_int_equal(kvs_collect_sort(&collect, NULL), KVS_OK);
+    for (uint64_t i = 0; i < n; i++)
+        assert_int_equal(collect.row[i].index, i);
+    assert_int_equal(kvs_outcome_make("made", &sim, &collect, outcome, NULL), KVS_OK);
+    kvs_collect_shrink(&outcome->collect);
+    assert_int_equal(outcome->collect.n_row, n_timeline < n ? n_timeline : n);
+}
+
+static void near(double value, double want)
+{
+    if (!(fabs(value - want) <= 1e-12 * (1 + fabs(want))))
+        fail_msg("%.17g is not %.17g", value, want);
+}
+
+static void figures_are_those_worked_out_by_hand(void **state)
+{
+    static struct kvs_outcome outcome;
+    (void)state;
+    make_outcome(&outcome, 100, 3);
+    near(outcome.ttft_s.mean, 0.0505);
+    near(outcome.ttft_s.p50, 0.050);
+    near(outcome.ttft_s.p95, 0.095);
+    near(outcome.ttft_s.p99, 0.099);
+    near(outcome.ttft_s.max, 0.100);
+    near(outcome.tpot_s.mean, 0.010); /* 100 ms over 10 tokens, of the 50 that have more than one */
+    near(outcome.part_mean_s[KVS_TTFT_QUEUE], 0.02525);
+    near(outcome.part_mean_s[KVS_TTFT_LOAD], 0);
+    near(outcome.part_p95_s[KVS_TTFT_COMPUTE], 0.0475); /* of 94, 95 and 96 ms */
+    near(outcome.span_s, 99 + 0.1 + 0.1);
+    near(outcome.goodput_per_s, 50 / 99.2);
+    near(outcome.predicted_error, 0.5);
+    near(outcome.ttft_quantile_s[0], 0.001);
+    near(outcome.ttft_quantile_s[KVS_N_QUANTILE - 1], 0.100);
+    assert_int_equal(outcome.loaded_new_tok, 40); /* of 0, 10, ... 90: rank 5 of 10 */
+    assert_int_equal(outcome.collect.n_plan, 2);
+    assert_int_equal(outcome.collect.plan[0].n_request, 5);
+    kvs_outcome_free(&outcome);
+}
+
+static void no_request_makes_no_figure(void **state)
+{
+    static struct kvs_outcome outcome;
+    (void)state;
+    make_outcome(&outcome, 0, 3);
+    assert_true(isnan(outcome.ttft_s.p50));
+    assert_true(isnan(outcome.goodput_per_s));
+    kvs_outcome_free(&outcome);
+}
+
+static void plans_are_listed_with_their_use(void **state)
+{
+    static struct kvs_outcome outcome;
+    static struct kvs_csv csv;
+    static const struct kvs_sim_config config = {.n_frac = 3};
+    char *text;
+    size_t n;
+    FILE *to = open_memstream(&text, &n);
+    (void)state;
+    make_outcome(&outcome, 30, 0);
+    kvs_csv_begin(&csv, to);
+    kvs_plans_csv_header(&csv);
+    assert_int_equal(kvs_plans_csv_rows(&csv, &config, &outcome, NULL), KVS_OK);
+    kvs_csv_end(&csv);
+    fclose(to);
+    assert_string_equal(text, "policy,plan,requests,mean_predicted_ttft_ns,mean_ttft_ns,"
+                              "recomputed_frac_by_layer,level_by_layer\n"
+                              "made,0,2,5500000,11000000,1x1 1x0,2x0\n"
+                              "made,1,1,5500000,11000000,2x0.5,2x0\n");
+    free(text);
+    kvs_outcome_free(&outcome);
+}
+
+static void timeline_gives_what_overlaps_lanes_of_its_own(void **state)
+{
+    static struct kvs_outcome outcome;
+    static const struct kvs_span spans[] = {
+        {KVS_SPAN_LOAD, 0, 1, 0, 1000, 5000, 77, 0},
+        {KVS_SPAN_LOAD, 0, 1, 1, 2000, 3001, 78, 0},
+        {KVS_SPAN_LOAD, 0, 1, 2, 3001, 4000, 79, 0},
+        {KVS_SPAN_STEP, 0, 0, UINT64_MAX, 0, 1500, 0, 5},
+    };
+    static const char *const tier_name[] = {"dram", "nvme"};
+    char *text;
+    size_t n;
+    FILE *to = open_memstream(&text, &n);
+    (void)state;
+    make_outcome(&outcome, 4, 2);
+    outcome.collect.n_timeline_ended = 0;
+    for (size_t i = 0; i < N(spans); i++) {
+        outcome.collect.n_timeline = 3;
+        assert_int_equal(kvs_collect_span(&outcome.collect, &spans[i], NULL), KVS_OK);
+    }
+    assert_int_equal(outcome.collect.n_span, 4);
+    assert_int_equal(kvs_timeline_write(to, tier_name, &outcome, 1, NULL), KVS_OK);
+    fclose(to);
+    json_t *timeline = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(timeline);
+    assert_non_null(strstr(text, "\"name\":\"load nvme\""));
+    assert_non_null(strstr(text, "\"name\":\"load nvme (2)\""));
+    assert_null(strstr(text, "\"name\":\"load nvme (3)\""));
+    assert_non_null(strstr(text, "\"ts\":2.000,\"dur\":1.001"));
+    assert_non_null(strstr(text, "\"prefill_tok\":5"));
+    json_decref(timeline);
+    free(text);
+    kvs_outcome_free(&outcome);
+}
+
+static void spans_after_the_shown_requests_are_left_out(void **state)
+{
+    struct kvs_collect collect;
+    const struct kvs_span late = {KVS_SPAN_STEP, 0, 0, UINT64_MAX, 0, 1, 0, 1};
+    const struct kvs_span other = {KVS_SPAN_LOAD, 0, 0, 9, 0, 1, 0, 1};
+    struct kvs_sim_request request = made_request(0);
+    (void)state;
+    assert_int_equal(kvs_collect_init(&collect, 2, 1, NULL), KVS_OK);
+    assert_int_equal(kvs_collect_span(&collect, &other, NULL), KVS_OK);
+    assert_int_equal(collect.n_span, 0);
+    assert_int_equal(kvs_collect_span(&collect, &late, NULL), KVS_OK);
+    assert_int_equal(collect.n_span, 1);
+    assert_int_equal(kvs_collect_request(&collect, &request, NULL), KVS_OK);
+    assert_int_equal(kvs_collect_span(&collect, &late, NULL), KVS_OK);
+    assert_int_equal(collect.n_span, 1);
+    kvs_collect_free(&collect);
+}
+
+/* --- a run -------------------------------------------------------------------------------------
+ */
+
+static const char workload_text[] =
+    "{\"model\": \"llama-3.1-8b\", \"hardware\": \"h100-2gpu\", \"about\": \"a test\",\n"
+    " \"trace\": {\"generate\": {\"requests\": 1500, \"rate\": 4, \"topics\": 40,\n"
+    "   \"corpus\": 400, \"rank_decay\": 20, \"stray\": 0, \"fresh_tok\": 0,\n"
+    "   \"prompts_per_day\": 0, \"output_tok\": 20}},\n"
+    " \"tiers\": [{\"name\": \"dram\", \"capacity\": \"1GiB\"},\n"
+    "             {\"name\": \"nvme\", \"capacity\": \"64GiB\"}],\n"
+    " \"cluster\": {\"hbm_cache\": false, \"replicas\": 2},\n"
+    " \"compare\": [\"recompute\", \"load\", \"best\", \"no-cache\"]}\n";
+
+static struct kvs_workload *open_workload(const char *set)
+{
+    struct kvs_strs sets = {.n = set ? 1 : 0, .v = {set}};
+    struct kvs_workload *w;
+    struct kvs_err err = {0};
+    FILE *to = fopen("w.json", "w");
+    assert_non_null(to);
+    fputs(workload_text, to);
+    fclose(to);
+    if (kvs_workload_open("w.json", &sets, &w, &err))
+        fail_msg("%s", err.msg);
+    return w;
+}
+
+static void run_into(const char *dir, const char *set, struct kvs_run *run)
+{
+    struct kvs_workload *w = open_workload(set);
+    const struct kvs_run_options options = {.dir = dir};
+    struct kvs_err err = {0};
+    if (kvs_run(w, &options, run, &err))
+        fail_msg("%s", err.msg);
+    kvs_workload_free(w);
+}
+
+static const char *const same_files[] = {
+    "summary.json",
+    "workload.json",
+    "requests.csv",
+    "plans.csv",
+    "timeline.json",
+    "plots/ttft_cdf.csv",
+    "plots/ttft_stack.csv",
+    "plots/crossover.csv",
+    "plots/crossover_tiers.csv",
+};
+
+static void same_workload_and_seed_give_the_same_bytes(void **state)
+{
+    struct kvs_run run;
+    (void)state;
+    run_into("one", NULL, &run);
+    kvs_run_free(&run);
+    run_into("two", NULL, &run);
+    kvs_run_free(&run);
+    for (size_t i = 0; i < N(same_files); i++) {
+        size_t n_one, n_two;
+        char *one = read_file("one", same_files[i], &n_one);
+        char *two = read_file("two", same_files[i], &n_two);
+        assert_true(n_one > 0);
+        if (n_one != n_two || memcmp(one, two, n_one) != 0)
+            fail_msg("%s differs", same_files[i]);
+        free(one);
+        free(two);
+    }
+}
+
+static void another_seed_gives_other_requests(void **state)
+{
+    struct kvs_run run;
+    size_t n_one, n_other;
+    (void)state;
+    run_into("other", "seed=2", &run);
+    kvs_run_free(&run);
+    char *one = read_file("one", "requests.csv", &n_one);
+    char *other = read_file("other", "requests.csv", &n_other);
+    assert_true(n_one != n_other || memcmp(one, other, n_one) != 0);
+    free(one);
+    free(other);
+}
+
+static size_t count_fields(const char *row)
+{
+    size_t n = 1;
+    for (; *row && *row != '\n'; row++)
+        n += *row == ',';
+    return n;
+}
+
+static size_t expect_even_rows(const char *name)
+{
+    size_t n, n_row = 0;
+    char *text = read_file("one", name, &n);
+    const size_t n_field = count_fields(text);
+    for (char *at = text; *at; at = strchr(at, '\n') + 1, n_row++) {
+        assert_int_equal(count_fields(at), n_field);
+        assert_non_null(strchr(at, '\n'));
+    }
+    free(text);
+    return n_row - 1;
+}
+
+static void csv_files_have_even_rows(void **state)
+{
+    (void)state;
+    assert_int_equal(expect_even_rows("requests.csv"), 4 * 1500);
+    assert_true(expect_even_rows("plans.csv") >= 2);
+    assert_int_equal(expect_even_rows("plots/ttft_cdf.csv"), KVS_N_QUANTILE);
+    assert_int_equal(expect_even_rows("plots/ttft_stack.csv"), 4);
+    assert_int_equal(expect_even_rows("plots/crossover.csv"),
+                     KVS_CROSSOVER_CONTEXTS * KVS_CROSSOVER_BANDWIDTHS);
+    assert_int_equal(expect_even_rows("plots/crossover_tiers.csv"), 2);
+}
+
+/* The value of the named column in a row. */
+static long long column(const char *header, const char *row, const char *name)
+{
+    const size_t n = strlen(name);
+    for (; *header; header = strchr(header, ',') + 1, row = strchr(row, ',') + 1) {
+        if (strncmp(header, name, n) == 0 && (header[n] == ',' || header[n] == '\n'))
+            return strtoll(row, NULL, 10);
+        if (!strchr(header, ','))
+            break;
+    }
+    fail_msg("no column %s", name);
+    return 0;
+}
+
+static void requests_add_up(void **state)
+{
+    size_t n;
+    char *text = read_file("one", "requests.csv", &n);
+    long long n_loaded = 0;
+    (void)state;
+    for (char *row = strchr(text, '\n') + 1; *row; row = strchr(row, '\n') + 1) {
+        assert_int_equal(column(text, row, "queue_ns") + column(text, row, "load_ns") +
+                             column(text, row, "decode_ns") + column(text, row, "compute_ns"),
+                         column(text, row, "ttft_ns"));
+        assert_int_equal(column(text, row, "hbm_tok") + column(text, row, "dram_tok") +
+                             column(text, row, "nvme_tok") + column(text, row, "new_tok"),
+                         column(text, row, "input_tok"));
+        assert_int_equal(column(text, row, "first_token_ns") - column(text, row, "arrive_ns"),
+                         column(text, row, "ttft_ns"));
+        if (strncmp(row, "no-cache,", 9) == 0 || strncmp(row, "recompute,", 10) == 0)
+            assert_int_equal(column(text, row, "nvme_load_bytes"), 0);
+        else
+            n_loaded += column(text, row, "nvme_load_bytes") > 0;
+    }
+    assert_true(n_loaded > 100);
+    free(text);
+}
+
+static void plans_count_every_planned_request(void **state)
+{
+    size_t n;
+    char *text = read_file("one", "plans.csv", &n);
+    char *requests = read_file("one", "requests.csv", &n);
+    long long n_use = 0, n_planned = 0;
+    (void)state;
+    for (char *row = strchr(text, '\n') + 1; *row; row = strchr(row, '\n') + 1)
+        n_use += column(text, row, "requests");
+    for (char *row = strchr(requests, '\n') + 1; *row; row = strchr(row, '\n') + 1) {
+        const char *at = row;
+        for (int i = 0; i < 21; i++)
+            at = strchr(at, ',') + 1;
+        n_planned += *at != ',';
+    }
+    assert_true(n_use > 0);
+    assert_int_equal(n_use, n_planned);
+    free(text);
+    free(requests);
+}
+
+static void json_files_are_json(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N(same_files); i++) {
+        size_t n;
+        if (!strstr(same_files[i], ".json"))
+            continue;
+        char *text = read_file("one", same_files[i], &n);
+        json_error_t error;
+        json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+        if (!json)
+            fail_msg("%s:%d: %s", same_files[i], error.line, error.text);
+        json_decref(json);
+        free(text);
+    }
+}
+
+static void summary_says_that_it_is_simulated_and_what_was_assumed(void **state)
+{
+    json_t *summary = json_load_file("one/summary.json", 0, NULL);
+    (void)state;
+    assert_true(json_is_true(json_object_get(summary, "simulated")));
+    assert_int_equal(json_array_size(json_object_get(summary, "policies")), 4);
+    json_t *from = json_object_get(summary, "hardware_figures");
+    json_t *figures = json_object_get(from, "figures"), *count = json_object_get(from, "count"), *n;
+    json_int_t sum = 0;
+    const char *source;
+    json_object_foreach(count, source, n) sum += json_integer_value(n);
+    assert_true(sum > 10);
+    assert_int_equal(json_array_size(figures), sum);
+    for (size_t i = 0; i < json_array_size(figures); i++)
+        assert_true(json_is_string(json_object_get(json_array_get(figures, i), "source")));
+    json_decref(summary);
+}
+
+static void recorded_workload_runs_again_to_the_same_result(void **state)
+{
+    struct kvs_workload *w;
+    struct kvs_err err = {0};
+    struct kvs_run run;
+    const struct kvs_run_options options = {.dir = "again"};
+    size_t n_one, n_again;
+    (void)state;
+    assert_int_equal(kvs_workload_open("one/workload.json", NULL, &w, &err), KVS_OK);
+    assert_int_equal(kvs_run(w, &options, &run, &err), KVS_OK);
+    kvs_run_free(&run);
+    kvs_workload_free(w);
+    char *one = read_file("one", "requests.csv", &n_one);
+    char *again = read_file("again", "requests.csv", &n_again);
+    assert_int_equal(n_one, n_again);
+    assert_memory_equal(one, again, n_one);
+    free(one);
+    free(again);
+}
+
+static void answer_names_the_fastest_and_the_baseline(void **state)
+{
+    struct kvs_run run;
+    (void)state;
+    run_into("answer", "compare=[\"recompute\",\"best\"]", &run);
+    assert_memory_equal(run.answer, "best is fastest here: mean TTFT ", 31);
+    assert_non_null(strstr(run.answer, "x as fast as recompute. "));
+    assert_non_null(strstr(run.answer, "Simulated: "));
+    assert_null(strstr(run.answer, "nan"));
+    kvs_run_free(&run);
+}
+
+static void earlier_results_are_not_overwritten_unasked(void **state)
+{
+    struct kvs_workload *w = open_workload(NULL);
+    struct kvs_run_options options = {.dir = "kept"};
+    struct kvs_err err = {0};
+    struct kvs_run run;
+    size_t n_before, n_after;
+    (void)state;
+    assert_int_equal(kvs_run(w, &options, &run, &err), KVS_OK);
+    kvs_run_free(&run);
+    char *before = read_file("kept", "run.log", &n_before);
+    assert_int_equal(kvs_run(w, &options, &run, &err), KVS_ERR_ARG);
+    assert_memory_equal(err.msg, "kept", 4);
+    assert_null(run.outcome);
+    char *after = read_file("kept", "run.log", &n_after);
+    assert_string_equal(before, after);
+    options.overwrite = true;
+    err = (struct kvs_err){0};
+    assert_int_equal(kvs_run(w, &options, &run, &err), KVS_OK);
+    kvs_run_free(&run);
+    free(before);
+    free(after);
+    kvs_workload_free(w);
+}
+
+static bool stop_in_second_policy(void *ctx, uint32_t policy_i, uint64_t n_arrived,
+                                  double done_frac)
+{
+    unsigned *n_call = ctx;
+    (void)n_arrived;
+    (void)done_frac;
+    (*n_call)++;
+    return policy_i == 1;
+}
+
+static void interrupted_run_leaves_nothing(void **state)
+{
+    struct kvs_workload *w = open_workload(NULL);
+    unsigned n_call = 0;
+    const struct kvs_run_options options = {
+        .dir = "stopped", .progress = stop_in_second_policy, .ctx = &n_call};
+    struct kvs_err err = {0};
+    struct kvs_run run;
+    (void)state;
+    assert_int_equal(kvs_run(w, &options, &run, &err), KVS_ERR_IO);
+    assert_non_null(strstr(err.msg, "interrupted"));
+    assert_true(n_call >= 2);
+    assert_int_not_equal(access("stopped", F_OK), 0);
+    DIR *dir = opendir(".");
+    for (struct dirent *entry; (entry = readdir(dir));)
+        assert_null(strstr(entry->d_name, "stopped"));
+    closedir(dir);
+    kvs_workload_free(w);
+}
+
+/* --- crossover ---------------------------------------------------------------------------------
+ */
+
+static double number_at(const char *row, int i)
+{
+    while (i-- > 0)
+        row = strchr(row, ',') + 1;
+    return strtod(row, NULL);
+}
+
+/* Columns: 0 context, 3 bandwidth, 10 gain, 11 recompute, 12 load. */
+static void crossover_loads_faster_over_faster_links(void **state)
+{
+    size_t n;
+    char *text = read_file("one", "plots/crossover.csv", &n), *last = NULL;
+    (void)state;
+    for (char *row = strchr(text, '\n') + 1; *row; last = row, row = strchr(row, '\n') + 1) {
+        const double recompute_s = number_at(row, 11), load_s = number_at(row, 12);
+        assert_true(recompute_s > 0 && load_s > 0);
+        assert_true(number_at(row, 10) >= 1 - 1e-9);
+        if (!last || number_at(last, 0) != number_at(row, 0))
+            continue;
+        assert_true(number_at(row, 3) > number_at(last, 3));
+        assert_true(load_s <= number_at(last, 12));
+        assert_true(recompute_s == number_at(last, 11));
+    }
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(csv_prints_every_kind_of_field),
+        cmocka_unit_test(csv_keeps_rows_longer_than_its_buffer),
+        cmocka_unit_test(staircase_is_told_in_runs),
+        cmocka_unit_test(figures_are_those_worked_out_by_hand),
+        cmocka_unit_test(no_request_makes_no_figure),
+        cmocka_unit_test(plans_are_listed_with_their_use),
+        cmocka_unit_test(timeline_gives_what_overlaps_lanes_of_its_own),
+        cmocka_unit_test(spans_after_the_shown_requests_are_left_out),
+        cmocka_unit_test(same_workload_and_seed_give_the_same_bytes),
+        cmocka_unit_test(another_seed_gives_other_requests),
+        cmocka_unit_test(csv_files_have_even_rows),
+        cmocka_unit_test(requests_add_up),
+        cmocka_unit_test(plans_count_every_planned_request),
+        cmocka_unit_test(json_files_are_json),
+        cmocka_unit_test(summary_says_that_it_is_simulated_and_what_was_assumed),
+        cmocka_unit_test(recorded_workload_runs_again_to_the_same_result),
+        cmocka_unit_test(answer_names_the_fastest_and_the_baseline),
+        cmocka_unit_test(earlier_results_are_not_overwritten_unasked),
+        cmocka_unit_test(interrupted_run_leaves_nothing),
+        cmocka_unit_test(crossover_loads_faster_over_faster_links),
+    };
+    return cmocka_run_group_tests_name("report", tests, enter_folder, leave_folder);
+}
