@@ -53,6 +53,7 @@ int kvs_exit_status(enum kvs_code code)
     case KVS_ERR_NOMEM:
     case KVS_ERR_IO:
     case KVS_ERR_DEVICE:
+    case KVS_ERR_CHECK:
         break;
     }
     return 1;

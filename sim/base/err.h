@@ -23,6 +23,7 @@ enum kvs_code {
     KVS_ERR_IO,     /* the operating system refused: open, read, write, disk full */
     KVS_ERR_DEVICE, /* no device, or a device failed */
     KVS_ERR_ABSENT, /* something optional is not there: a tool, a library, a data file */
+    KVS_ERR_CHECK,  /* a result failed its check */
 };
 
 struct kvs_err {

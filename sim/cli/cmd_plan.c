@@ -1,0 +1,234 @@
+/*
+ * kvsim plan --instances FILE: plans every problem of a file, and checks each plan.
+ */
+#include "base/opt.h"
+#include "cmd.h"
+#include "plan/instance.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+struct options {
+    bool json;
+    const char *instances, *planner;
+};
+
+static const struct kvs_opt table[] = {
+    {.key = "instances",
+     .type = KVS_OPT_STR,
+     .offset = offsetof(struct options, instances),
+     .required = true,
+     .help = "file of plan problems: {\"instances\": [...]}, times in ns (sim/plan/instance.h)"},
+    {.key = "planner",
+     .type = KVS_OPT_STR,
+     .offset = offsetof(struct options, planner),
+     .def = "optimal",
+     .help = "who plans; a wrong name tells the right ones"},
+    {.key = "json",
+     .type = KVS_OPT_FLAG,
+     .offset = offsetof(struct options, json),
+     .help = "print JSON: an object per problem, and how many failed"},
+};
+#define N_OPT (unsigned)(sizeof table / sizeof *table)
+
+/* One problem, planned. */
+struct answer {
+    struct kvs_plan_eval eval; /* the planner's */
+    int64_t lower_bound_ns;
+    double seconds;
+    const char *wrong; /* what does not hold; NULL: all does */
+};
+
+static const struct kvs_planner_ops *find_planner(const char *name, struct kvs_err *err)
+{
+    const struct kvs_planner_ops *planner = kvs_planner_find(name);
+    const char *names[64];
+    char known[400];
+    unsigned n = 0;
+
+    for (; kvs_planner_list[n] && n < 64; n++)
+        names[n] = kvs_planner_list[n]->name;
+    if (!planner)
+        kvs_fail(err, KVS_ERR_ARG, "--planner: unknown planner \"%s\"%s", name,
+                 kvs_known(known, sizeof known, name, names, n));
+    return planner;
+}
+
+static double now_s(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* What does not hold of the answer, by the evaluation and the known optimum. */
+static const char *find_wrong(const struct kvs_plan_instance *in,
+                              const struct kvs_planner_ops *planner, const struct kvs_plan *plan,
+                              const struct answer *answer)
+{
+    struct kvs_plan_eval eval;
+
+    if (!kvs_plan_eval(&in->problem, plan, NULL, &eval))
+        return "the plan is no staircase";
+    if (eval.end_ns != answer->eval.end_ns || eval.distortion != answer->eval.distortion)
+        return "the value differs from the evaluation";
+    if (eval.distortion > in->problem.budget)
+        return "the plan is over the budget";
+    if (answer->lower_bound_ns > eval.end_ns)
+        return "the lower bound is above the value";
+    if (!in->has_optimum)
+        return NULL;
+    if (strcmp(planner->name, "exact") == 0 && eval.end_ns != in->optimum_ns)
+        return "the value differs from the optimum";
+    if (eval.end_ns < in->optimum_ns)
+        return "the value is below the optimum";
+    if (answer->lower_bound_ns > in->optimum_ns)
+        return "the lower bound is above the optimum";
+    return NULL;
+}
+
+static enum kvs_code answer_one(const struct kvs_plan_instance *in,
+                                const struct kvs_planner_ops *planner,
+                                struct kvs_plan_scratch *scratch, struct answer *answer,
+                                struct kvs_err *err)
+{
+    struct kvs_plan plan;
+    struct kvs_err own = {0};
+    double start = now_s();
+
+    memset(answer, 0, sizeof *answer);
+    if (planner->plan(&in->problem, scratch, &plan, &answer->eval, &answer->lower_bound_ns, &own))
+        return kvs_fail(err, own.code, "%s: %s", in->name, own.msg);
+    answer->seconds = now_s() - start;
+    answer->wrong = find_wrong(in, planner, &plan, answer);
+    return KVS_OK;
+}
+
+static double gap(const struct answer *answer)
+{
+    return (double)(answer->eval.end_ns - answer->lower_bound_ns) / (double)answer->eval.end_ns;
+}
+
+static void print_row(const struct kvs_plan_instance *in, const struct answer *answer)
+{
+    char optimum[24] = "-", bound[24] = "-", percent[16] = "-";
+
+    if (in->has_optimum)
+        snprintf(optimum, sizeof optimum, "%" PRId64, in->optimum_ns);
+    if (answer->lower_bound_ns != INT64_MIN) {
+        snprintf(bound, sizeof bound, "%" PRId64, answer->lower_bound_ns);
+        snprintf(percent, sizeof percent, "%.4f", 100 * gap(answer));
+    }
+    printf("%-32s %15s %15" PRId64 " %15s %9s %12" PRId64 " %10.6f%s%s\n", in->name, optimum,
+           answer->eval.end_ns, bound, percent, answer->eval.distortion, answer->seconds,
+           answer->wrong ? "  WRONG: " : "", answer->wrong ? answer->wrong : "");
+}
+
+static json_t *row_json(const struct kvs_plan_instance *in, const struct answer *answer)
+{
+    bool bounded = answer->lower_bound_ns != INT64_MIN;
+    json_t *row = json_pack("{ss so sI so sI sI sf}", "name", in->name, "optimum_ns",
+                            in->has_optimum ? json_integer(in->optimum_ns) : json_null(),
+                            "value_ns", (json_int_t)answer->eval.end_ns, "lower_bound_ns",
+                            bounded ? json_integer(answer->lower_bound_ns) : json_null(),
+                            "distortion", (json_int_t)answer->eval.distortion, "budget",
+                            (json_int_t)in->problem.budget, "seconds", answer->seconds);
+
+    if (row && answer->wrong)
+        json_object_set_new(row, "wrong", json_string(answer->wrong));
+    return row;
+}
+
+static enum kvs_code plan_all(const struct options *options, const struct kvs_plan_set *set,
+                              const struct kvs_planner_ops *planner,
+                              struct kvs_plan_scratch *scratch, json_t *rows, struct kvs_err *err)
+{
+    size_t n_wrong = 0, n = kvs_plan_set_n(set);
+    const char *wrong = "", *name = "";
+
+    if (!options->json)
+        printf("%-32s %15s %15s %15s %9s %12s %10s\n", "name", "optimum_ns", "value_ns",
+               "lower_bound_ns", "gap_%", "distortion", "seconds");
+    for (size_t i = 0; i < n; i++) {
+        const struct kvs_plan_instance *in = kvs_plan_set_at(set, i);
+        struct answer answer;
+
+        if (answer_one(in, planner, scratch, &answer, err))
+            return err->code;
+        if (answer.wrong && n_wrong++ == 0) {
+            wrong = answer.wrong;
+            name = in->name;
+        }
+        if (!options->json)
+            print_row(in, &answer);
+        else if (json_array_append_new(rows, row_json(in, &answer)))
+            return kvs_nomem(err);
+    }
+    if (n_wrong > 0)
+        return kvs_fail(err, KVS_ERR_CHECK, "%s: %zu of %zu plans of %s failed; %s: %s",
+                        options->instances, n_wrong, n, planner->name, name, wrong);
+    return KVS_OK;
+}
+
+static enum kvs_code print_json(const struct kvs_planner_ops *planner, json_t *rows,
+                                struct kvs_err *err)
+{
+    json_t *all = json_pack("{ss sO}", "planner", planner->name, "instances", rows);
+
+    if (!all)
+        return kvs_nomem(err);
+    (void)json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)); /* main checks stdout */
+    putchar('\n');
+    json_decref(all);
+    return KVS_OK;
+}
+
+static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
+{
+    const struct kvs_planner_ops *planner;
+    struct kvs_plan_scratch *scratch = NULL;
+    struct kvs_plan_set *set = NULL;
+    struct options options;
+    struct kvs_strs pos;
+    json_t *rows = NULL;
+    bool help;
+
+    if (kvs_opt_argv(table, N_OPT, argc, argv, &options, &pos, &help, err))
+        return err->code;
+    if (help) {
+        kvs_opt_help(stdout, "kvsim plan --instances FILE [options]",
+                     "Plans every problem of FILE and checks the plans: within staircase and "
+                     "budget, valued\nas the evaluation does, the lower bound not above value or "
+                     "optimum. Ends 1 if one fails.",
+                     table, N_OPT);
+        return KVS_OK;
+    }
+    if (pos.n > 0)
+        return kvs_fail(err, KVS_ERR_ARG, "\"%s\": want options only; see kvsim plan --help",
+                        pos.v[0]);
+    planner = find_planner(options.planner, err);
+    if (!planner || kvs_plan_set_open(options.instances, &set, err))
+        return err->code;
+    scratch = kvs_plan_scratch_new();
+    rows = json_array();
+    if (!scratch || !rows)
+        kvs_nomem(err);
+    else if (plan_all(&options, set, planner, scratch, rows, err) == KVS_OK ||
+             err->code == KVS_ERR_CHECK) {
+        if (options.json) /* a failed check is shown, and still ends 1 */
+            print_json(planner, rows, err);
+    }
+    json_decref(rows);
+    kvs_plan_scratch_free(scratch);
+    kvs_plan_set_free(set);
+    return err->code;
+}
+
+const struct kvs_cmd kvs_cmd_plan = {
+    .name = "plan",
+    .help = "plan the problems of a file and check the plans",
+    .run = run,
+};

@@ -1,0 +1,114 @@
+/* kvsim plan, as a user sees it. */
+#include "test.h"
+
+#include "cli_json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void every_problem_is_planned_and_valued(void **state)
+{
+    json_t *got = kvs_cli_json("plan --instances tests/data/plan_problems.json --planner exact "
+                               "--json");
+
+    (void)state;
+    kvs_cli_expect(got, "{\"planner\": \"exact\"}");
+    assert_int_equal(json_array_size(json_object_get(got, "instances")), 2);
+    /* layer 0 recomputed for its K and V only, layer 1 loaded at level 1: 32 -> 35 -> 52 */
+    kvs_cli_expect(json_array_get(json_object_get(got, "instances"), 0),
+                   "{\"name\": \"two-layers\", \"optimum_ns\": 1052, \"value_ns\": 1052, "
+                   "\"lower_bound_ns\": 1052, \"distortion\": 9}");
+    kvs_cli_expect(json_array_get(json_object_get(got, "instances"), 1),
+                   "{\"name\": \"one-layer\", \"value_ns\": 14, \"lower_bound_ns\": 14}");
+    assert_true(json_is_real(
+        json_object_get(json_array_get(json_object_get(got, "instances"), 0), "seconds")));
+    json_decref(got);
+}
+
+static void the_certified_planner_answers_by_default(void **state)
+{
+    json_t *got = kvs_cli_json("plan --instances tests/data/plan_problems.json --json");
+
+    (void)state;
+    kvs_cli_expect(got, "{\"planner\": \"optimal\"}");
+    kvs_cli_expect(json_array_get(json_object_get(got, "instances"), 0), "{\"value_ns\": 1052}");
+    json_decref(got);
+}
+
+/* The problems with one piece of text replaced, in a file of their own. */
+static void with(const char *from, const char *to, char *path)
+{
+    FILE *in = fopen("tests/data/plan_problems.json", "r"), *out;
+    char text[4096], *at;
+    size_t n;
+    int fd = mkstemp(path);
+
+    assert_non_null(in);
+    n = fread(text, 1, sizeof text - 1, in);
+    text[n] = '\0';
+    fclose(in);
+    at = strstr(text, from);
+    assert_non_null(at);
+    out = fdopen(fd, "w");
+    assert_non_null(out);
+    fprintf(out, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    assert_int_equal(fclose(out), 0);
+}
+
+static void a_plan_that_fails_its_check_ends_1(void **state)
+{
+    static const struct {
+        const char *from, *to, *planner, *what;
+    } cases[] = {
+        {"1052", "1051", "exact", "the value differs from the optimum"},
+        {"1052", "1053", "optimal", "the value is below the optimum"},
+        {"[[[0, 9], [0, 5], [0, 0]]", "[[[10, 10], [10, 10], [10, 10]]", "load", "over the budget"},
+    };
+
+    (void)state;
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        char path[] = "/tmp/kvsim-plan-XXXXXX", args[256];
+        const char *text;
+        int status;
+
+        with(cases[n].from, cases[n].to, path);
+        snprintf(args, sizeof args, "plan --instances %s --planner %s", path, cases[n].planner);
+        text = kvs_cli_error(args, &status);
+        unlink(path);
+        assert_int_equal(status, 1);
+        assert_non_null(strstr(text, cases[n].what));
+    }
+}
+
+static void wrong_input_ends_2_and_is_named(void **state)
+{
+    int status;
+    const char *text;
+
+    (void)state;
+    text = kvs_cli_error("plan", &status);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "--instances"));
+    text = kvs_cli_error("plan --instances tests/data/plan_problems.json --planner exakt", &status);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "\"exact\""));
+    text = kvs_cli_error("plan --instances tests/data/plan_problems.json extra", &status);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "\"extra\""));
+    text = kvs_cli_error("plan --instances nowhere.json", &status);
+    assert_int_equal(status, 1);
+    assert_non_null(strstr(text, "nowhere.json"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_problem_is_planned_and_valued),
+        cmocka_unit_test(the_certified_planner_answers_by_default),
+        cmocka_unit_test(a_plan_that_fails_its_check_ends_1),
+        cmocka_unit_test(wrong_input_ends_2_and_is_named),
+    };
+    return cmocka_run_group_tests_name("kvsim plan", tests, NULL, NULL);
+}
