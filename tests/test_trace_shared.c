@@ -47,6 +47,19 @@ static const struct expectation {
      "\"requests_with_blocks\":5641,\"requests_all_content_hits\":4085,"
      "\"block_lists\":5260,\"block_sets\":4689,"
      "\"lru_hits\":{\"32\":6344,\"100\":10056,\"320\":16869,\"1000\":25194,\"2000\":29113}}"},
+    /* the hits that libCacheSim 0.3.5 has on the traces exported as oracleGeneral */
+    {"mooncake/conversation_trace.jsonl",
+     "--lru 1000,10000,30000,50000,100000 --evict fifo,s3fifo,sieve,belady",
+     "{\"fifo_hits\":{\"1000\":12559,\"10000\":53812,\"30000\":87152,\"50000\":98096,"
+     "\"100000\":103651},\"s3fifo_hits\":{\"1000\":15676,\"10000\":55525,\"30000\":73541,"
+     "\"50000\":82850,\"100000\":98108},\"sieve_hits\":{\"1000\":13871,\"10000\":38013,"
+     "\"30000\":79595,\"50000\":99189,\"100000\":104755},\"belady_hits\":{\"1000\":54994,"
+     "\"10000\":105710}}"},
+    {"ragpulse", "--lru 100,1000,5000 --evict fifo,s3fifo,sieve,belady",
+     "{\"fifo_hits\":{\"100\":24088,\"1000\":36420,\"5000\":45083},"
+     "\"s3fifo_hits\":{\"100\":29390,\"1000\":44456,\"5000\":48306},"
+     "\"sieve_hits\":{\"100\":26013,\"1000\":42150,\"5000\":48532},"
+     "\"belady_hits\":{\"100\":36486,\"1000\":48032,\"5000\":49726}}"},
     {"ragpulse", "--parts sys,passage", "{\"block_accesses\":54573,\"prefix_hits\":12853}"},
     {"ragpulse", "--rows 1-3800",
      "{\"requests\":3800,\"sessions\":2215,\"span_s\":604371.0,"
