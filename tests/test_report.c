@@ -502,6 +502,22 @@ static void recorded_workload_runs_again_to_the_same_result(void **state)
     free(again);
 }
 
+static void verdict_tells_whether_the_work_kept_up(void **state)
+{
+    struct kvs_run run;
+    (void)state;
+    run_into("slow", "trace.generate.rate=4", &run);
+    for (uint32_t i = 0; i < run.n; i++)
+        assert_int_equal(run.outcome[i].sim.verdict, KVS_STABLE);
+    assert_null(strstr(run.answer, "overloaded"));
+    kvs_run_free(&run);
+    run_into("fast", "trace.generate.rate=5000", &run);
+    for (uint32_t i = 0; i < run.n; i++)
+        assert_int_equal(run.outcome[i].sim.verdict, KVS_OVERLOADED);
+    assert_non_null(strstr(run.answer, "recompute, load, best, no-cache are overloaded: "));
+    kvs_run_free(&run);
+}
+
 static void answer_names_the_fastest_and_the_baseline(void **state)
 {
     struct kvs_run run;
@@ -617,6 +633,7 @@ int main(void)
         cmocka_unit_test(json_files_are_json),
         cmocka_unit_test(summary_says_that_it_is_simulated_and_what_was_assumed),
         cmocka_unit_test(recorded_workload_runs_again_to_the_same_result),
+        cmocka_unit_test(verdict_tells_whether_the_work_kept_up),
         cmocka_unit_test(answer_names_the_fastest_and_the_baseline),
         cmocka_unit_test(earlier_results_are_not_overwritten_unasked),
         cmocka_unit_test(interrupted_run_leaves_nothing),

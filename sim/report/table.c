@@ -87,7 +87,8 @@ static void policy_row(struct grid *grid, const struct kvs_sim_config *config,
     time_cell(grid, outcome->ttft_s.p95);
     time_cell(grid, outcome->ttft_s.p99);
     if (baseline && outcome->n_run)
-        cell(grid, "%.2fx", baseline->ttft_s.mean / outcome->ttft_s.mean);
+        cell(grid, "%.2fx%s", baseline->ttft_s.mean / outcome->ttft_s.mean,
+             baseline->sim.verdict == KVS_OVERLOADED ? "*" : "");
     else
         cell(grid, "-");
     time_cell(grid, outcome->tpot_s.mean);
@@ -159,4 +160,6 @@ void kvs_table_print(FILE *to, const struct kvs_workload *workload,
         policy_row(&grid, &workload->sim, &outcome[i], baseline);
     print_grid(to, &grid, 9 + workload->sim.n_tier + 6);
     fputs(note, to);
+    if (baseline && baseline->sim.verdict == KVS_OVERLOADED)
+        fputs("* recompute did not keep up with the arrivals: a longer run would show more\n", to);
 }
