@@ -110,6 +110,20 @@ static void a_decode_step_reads_the_context(void **state)
     drop(&made);
 }
 
+/* Two chunks, of 60 and 40 tokens; logits only once. */
+static void a_prefill_is_the_sum_of_its_chunks(void **state)
+{
+    struct made_gpu gpu = made_plain_gpu();
+    struct made made = make("{" TINY "}", &gpu, 1);
+    struct kvs_seg first = {1, 60, 500}, second = {1, 40, 560};
+    (void)state;
+    near(kvs_cost_prefill_s(made.cost, 500, 100, 60),
+         2 * kvs_cost_layer_s(made.cost, 0, &first, 1) +
+             2 * kvs_cost_layer_s(made.cost, 0, &second, 1) + kvs_cost_head_s(made.cost, 60, 0) +
+             kvs_cost_head_s(made.cost, 40, 1));
+    drop(&made);
+}
+
 static void windows_cap_what_is_seen(void **state)
 {
     struct made_gpu gpu = compute_only();
@@ -122,6 +136,10 @@ static void windows_cap_what_is_seen(void **state)
     near(kvs_cost_attention_s(made.cost, kvs_cost_class(made.cost, 0), &seg, 1), 32e-9 * 10 * 64);
     near(kvs_cost_attention_s(made.cost, kvs_cost_class(made.cost, 1), &seg, 1),
          32e-9 * 10 * 1005.5);
+    /* the first 64 queries of 100 see 1, 2, ... keys, the others 64: 4384 in all */
+    seg = (struct kvs_seg){1, 100, 0};
+    double whole = kvs_cost_attention_s(made.cost, kvs_cost_class(made.cost, 0), &seg, 1);
+    assert_true(fabs(whole / (32e-9 * 4384) - 1) < 1e-4);
     kvs_cost_decode_s(made.cost, 1, &fixed, &per_tok);
     near(per_tok, 32e-9); /* only one of the two layers grows */
     drop(&made);
@@ -279,6 +297,7 @@ int main(void)
         cmocka_unit_test(one_token_costs_the_read_of_the_weights),
         cmocka_unit_test(attention_is_affine_in_context),
         cmocka_unit_test(a_decode_step_reads_the_context),
+        cmocka_unit_test(a_prefill_is_the_sum_of_its_chunks),
         cmocka_unit_test(windows_cap_what_is_seen),
         cmocka_unit_test(weights_of_distinct_experts_are_read),
         cmocka_unit_test(mixtures_compute_only_active_experts),

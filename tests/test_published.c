@@ -153,6 +153,10 @@ static void only_sources_of_the_fit_are_judged_by_within(void **state)
     assert_true(!pub->row[3].is_within);
     assert_int_equal(pub->fitted, 1);
     kvs_pub_free(pub);
+    /* on its own it is no reason to judge itself by within */
+    pub = read_ok(HEADER LINEAR("vidur-H100-llama-2-7b-tp1-128", "V", "H100"));
+    assert_true(!pub->row[0].is_within);
+    kvs_pub_free(pub);
 }
 
 /* 2 MiB copies of 131072 bytes a token: the profile's PCIe, by hand. */

@@ -49,9 +49,9 @@ static void print_row(const struct kvs_pub_row *row)
 {
     printf("%-46.46s %11.5g ", row->id, row->value);
     if (row->predicted_known)
-        printf("%11.5g %-7s %+7.1f %%", row->predicted, row->unit, 100 * row->error);
+        printf("%11.5g %-8s %+7.1f %%", row->predicted, row->unit, 100 * row->error);
     else
-        printf("%11s %-7s %9s", "-", row->unit, "-");
+        printf("%11s %-8s %9s", "-", row->unit, "-");
     if (row->status == KVS_PUB_SKIPPED)
         printf(" %9s", "-");
     else
@@ -61,7 +61,7 @@ static void print_row(const struct kvs_pub_row *row)
 
 static void print_table(const struct kvs_pub *pub)
 {
-    printf("%-46s %11s %11s %-7s %9s %9s status\n", "row", "published", "predicted", "unit",
+    printf("%-46s %11s %11s %-8s %9s %9s status\n", "row", "published", "predicted", "unit",
            "error", "allowed");
     for (size_t i = 0; i < pub->n_row; i++)
         print_row(&pub->row[i]);

@@ -179,27 +179,45 @@ static void library_free(struct library *lib)
         kvs_model_free(lib->model[i]);
 }
 
-/* Opens all that come with kvsim. */
-static enum kvs_code library_fill(struct library *lib, struct kvs_err *err)
+static enum kvs_code fill_hw(struct library *lib, struct kvs_err *err)
 {
     enum kvs_code code = KVS_OK;
     char **names = kvs_data_names("configs/hardware");
-    for (unsigned i = 0; names && names[i] && lib->n_hw < MAX_PROFILE && !code; i++) {
+    if (!names)
+        return kvs_fail(err, KVS_ERR_NOMEM, "no memory for the names of profiles");
+    for (unsigned i = 0; names[i] && lib->n_hw < MAX_PROFILE && !code; i++) {
         code = kvs_hw_open(names[i], &lib->hw[lib->n_hw], err);
         lib->n_hw += !code;
     }
     kvs_data_names_free(names);
-    names = code ? NULL : kvs_data_names("configs/models");
-    for (unsigned i = 0; names && names[i] && lib->n_model < MAX_MODEL && !code; i++) {
+    return code;
+}
+
+static enum kvs_code fill_models(struct library *lib, struct kvs_err *err)
+{
+    enum kvs_code code = KVS_OK;
+    char **names = kvs_data_names("configs/models");
+    if (!names)
+        return kvs_fail(err, KVS_ERR_NOMEM, "no memory for the names of shapes");
+    for (unsigned i = 0; names[i] && lib->n_model < MAX_MODEL && !code; i++) {
         code = kvs_model_open(names[i], &lib->model[lib->n_model], err);
         lib->n_model += !code;
     }
     kvs_data_names_free(names);
-    if (!code && (!lib->n_hw || !lib->n_model))
-        code = kvs_fail(err, KVS_ERR_ABSENT,
+    return code;
+}
+
+/* Opens all that come with kvsim. */
+static enum kvs_code library_fill(struct library *lib, struct kvs_err *err)
+{
+    enum kvs_code code;
+    if ((code = fill_hw(lib, err)) || (code = fill_models(lib, err)))
+        return code;
+    if (!lib->n_hw || !lib->n_model)
+        return kvs_fail(err, KVS_ERR_ABSENT,
                         "no profiles or no model shapes were found: configs/ "
                         "is not where kvsim looks");
-    return code;
+    return KVS_OK;
 }
 
 static const struct kvs_hw *find_hw(const struct library *lib, const char *gpu)
