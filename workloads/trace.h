@@ -61,7 +61,8 @@ struct kvs_trace_options {
 KVS_MUST_CHECK enum kvs_code kvs_trace_open(const char *path,
                                             const struct kvs_trace_options *options,
                                             struct kvs_trace **trace, struct kvs_err *err);
-/* The same from a file's bytes, which are borrowed; tables are looked for beside path. */
+/* The same from a file's bytes, which are borrowed (and 8-byte aligned, if they are a .kvt); tables
+ * are looked for beside path. */
 KVS_MUST_CHECK enum kvs_code kvs_trace_open_mem(const char *path, const void *data, size_t n_byte,
                                                 const struct kvs_trace_options *options,
                                                 struct kvs_trace **trace, struct kvs_err *err);

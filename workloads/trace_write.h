@@ -1,6 +1,7 @@
 /*
  * trace_write.h - writes a trace to a file, which appears whole or not at all: it is written under
- * a temporary name beside it and renamed when it is complete.
+ * a temporary name beside it (the name, a dot, six letters) and renamed when it is complete. Only a
+ * killed program leaves that name behind.
  */
 #ifndef KVS_TRACE_WRITE_H
 #define KVS_TRACE_WRITE_H
