@@ -260,6 +260,19 @@ static void more_passages_than_the_corpus_has_are_refused(void **state)
     assert_string_equal(err.msg, "trace generate: passages is 6, want at most corpus, 5");
 }
 
+static void more_chat_and_web_than_all_is_refused(void **state)
+{
+    struct kvs_gen_options options = defaults();
+    struct kvs_trace *trace;
+    struct kvs_err err = {0};
+    (void)state;
+    options.chat_frac = 0.6;
+    options.web_frac = 0.5;
+    assert_int_equal(kvs_gen_open(&options, 1, &trace, &err), KVS_ERR_RANGE);
+    assert_string_equal(err.msg,
+                        "trace generate: chat and web are 0.6 and 0.5, want a sum of at most 1");
+}
+
 /* --- filters and the trace section of a workload --- */
 
 static struct kvs_trace *from_json(const char *file, const char *text, struct kvs_err *err)
@@ -318,6 +331,38 @@ static void wrong_trace_sections_are_named(void **state)
     }
 }
 
+static void a_filter_refuses_what_makes_no_time(void **state)
+{
+    const struct kvs_trace_filter wrong[] = {{.rate = 0, .population = 1},
+                                             {.rate = (double)NAN, .population = 1},
+                                             {.rate = 1, .population = 0}};
+    struct kvs_gen_options options = defaults();
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct kvs_trace *trace;
+        assert_int_equal(kvs_trace_filtered(generate(&options, 1), &wrong[i], &trace, NULL),
+                         KVS_ERR_RANGE);
+        assert_null(trace);
+    }
+}
+
+static void a_rate_that_leads_beyond_the_clock_is_an_error(void **state)
+{
+    struct kvs_trace_filter slow = {.rate = 1e-9, .population = 1, .limit = 2000};
+    struct kvs_gen_options options = defaults();
+    struct kvs_trace *trace;
+    const struct kvs_request *req = NULL;
+    struct kvs_err err = {0};
+    (void)state;
+    options.rate_per_s = 1e-3;
+    assert_int_equal(kvs_trace_filtered(generate(&options, 1), &slow, &trace, NULL), KVS_OK);
+    while (kvs_trace_next(trace, &req, &err) == KVS_OK && req)
+        assert_true(kvs_trace_done_frac(trace) <= 1);
+    assert_int_equal(err.code, KVS_ERR_RANGE);
+    assert_non_null(strstr(err.msg, "after 146 years"));
+    kvs_trace_close(trace);
+}
+
 static void a_population_of_3_asks_three_times_of_its_own(void **state)
 {
     struct kvs_err err = {0};
@@ -360,6 +405,9 @@ int main(void)
         cmocka_unit_test(more_passages_than_the_corpus_has_are_refused),
         cmocka_unit_test(a_workload_names_a_path_beside_itself_or_generates),
         cmocka_unit_test(wrong_trace_sections_are_named),
+        cmocka_unit_test(more_chat_and_web_than_all_is_refused),
+        cmocka_unit_test(a_filter_refuses_what_makes_no_time),
+        cmocka_unit_test(a_rate_that_leads_beyond_the_clock_is_an_error),
         cmocka_unit_test(a_population_of_3_asks_three_times_of_its_own),
     };
     return cmocka_run_group_tests_name("gen", tests, NULL, NULL);

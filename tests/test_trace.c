@@ -4,6 +4,7 @@
 #include "workloads/trace_stats.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct kvs_trace *open_file(const char *path, bool skip_bad)
@@ -164,6 +165,22 @@ static const struct bad {
      "a.jsonl:2: (row): found tru, want a value of JSON"},
     {"a.jsonl", MOON_ROW "\n{\"timestamp\":0,\"input_length\":5",
      "a.jsonl:2: input_length: found the line's end, want a comma or }"},
+    {"a.jsonl", "{\"timestamp\":0,\"input_length\":5,\"output_length\":1,\"hash_ids\":7}",
+     "a.jsonl:1: hash_ids: found 7, want a list"},
+    {"a.jsonl", MOON_ROW "\n{\"x\":\"\\u12g4\"}",
+     "a.jsonl:2: (row): found u12g4\", want four hex digits after \\u"},
+    {"a.jsonl", MOON_ROW "\n{\"x\":\"\\q\"}",
+     "a.jsonl:2: (row): found q\", want an escape of JSON"},
+    {"a.jsonl", MOON_ROW "\n{\"x",
+     "a.jsonl:2: (row): found the line's end, want the rest of a string and its closing quote"},
+    {"a.jsonl", MOON_ROW "\n{7:1}", "a.jsonl:2: (row): found 7:1, want a string"},
+    {"a.jsonl", MOON_ROW "\n{\"x\"}", "a.jsonl:2: (row): found }, want a colon after the key"},
+    {"a.jsonl", MOON_ROW "\n{\"x\":1.}", "a.jsonl:2: (row): found 1., want a number of JSON"},
+    {"a.jsonl", MOON_ROW "\n{\"x\":1e}", "a.jsonl:2: (row): found 1e, want a number of JSON"},
+    {"a.jsonl", MOON_ROW "\n{\"x\":{\"y\"}}",
+     "a.jsonl:2: (row): found }, want a colon after the key"},
+    {"a.jsonl", MOON_ROW "\n{\"x\":[1 2]}",
+     "a.jsonl:2: (row): found 2, want a comma or the end of it"},
     {"a.jsonl", "", "a.jsonl: holds no line; say its format; known: kvsim, kvt, "},
     {"a.txt", "hello\n",
      "a.txt: the first line is of no trace format; say its format; known: kvsim, "},
@@ -253,6 +270,92 @@ static void a_known_block_behind_an_unknown_one_is_no_prefix_hit(void **state)
     assert_int_equal(sums.content_hits, 1);
 }
 
+static void what_is_json_may_stand_beside_the_fields(void **state)
+{
+    static const char text[] = "{\"timestamp\":0,\"x\":[-1.5e+3,0.25E-2,{\"a\":{},\"b\":[]},"
+                               "\"\\u00e9\\\\\\\"\",true,null],"
+                               "\"input_length\" : 5 ,\"output_length\":1,\"hash_ids\":[ 1 ]}";
+    struct kvs_trace *trace;
+    struct kvs_err err = {0};
+    (void)state;
+    if (kvs_trace_open_mem("a.jsonl", text, sizeof text - 1, NULL, &trace, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(sums_of(trace).n_access, 1);
+}
+
+static void nesting_without_end_is_refused(void **state)
+{
+    char text[400] = "{\"timestamp\":0,\"hash_ids\":[],\"input_length\":1,\"x\":";
+    struct kvs_trace *trace;
+    const struct kvs_request *req;
+    struct kvs_err err = {0};
+    (void)state;
+    memset(text + strlen(text), '[', 100);
+    assert_int_equal(kvs_trace_open_mem("a.jsonl", text, strlen(text), NULL, &trace, &err), KVS_OK);
+    assert_int_equal(kvs_trace_next(trace, &req, &err), KVS_ERR_RANGE);
+    assert_string_equal(err.msg, "a.jsonl:1: (row): nested deeper than 64");
+    kvs_trace_close(trace);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void a_bad_table_of_ragpulse_is_named(void **state)
+{
+    static const struct {
+        const char *table, *message;
+    } cases[] = {
+        {"{\"sys_prompt_id\": 1, \"token_length\": 5}\n{\"sys_prompt_id\": 1, "
+         "\"token_length\": 5}\n",
+         "1_sys_prompt.jsonl:2: (row): sys_prompt_id 1 is given twice"},
+        {"{\"sys_prompt_id\": 1, \"token_length\": 0}\n",
+         "1_sys_prompt.jsonl:1: token_length: found 0, want an integer from 1 to 4294967295"},
+        {"{\"sys_prompt_id\": 1}\n", "1_sys_prompt.jsonl:1: token_length: missing, want tokens"},
+        {"{\"sys_prompt_id\": 1, \"token_length\": 4294967295}\n", "is too large"},
+    };
+    char folder[] = "/tmp/kvsim-table-XXXXXX", table[64], rows[64], command[80];
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(table, sizeof table, "%s/1_sys_prompt.jsonl", folder);
+    snprintf(rows, sizeof rows, "%s/0_trace.jsonl", folder);
+    write_text(rows, RAG_HEAD "],\"passages_ids\":[]}}\n");
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct kvs_trace *trace;
+        struct kvs_err err = {0};
+        write_text(table, cases[i].table);
+        assert_int_not_equal(kvs_trace_open(folder, NULL, &trace, &err), KVS_OK);
+        if (!strstr(err.msg, cases[i].message))
+            fail_msg("found \"%s\", want \"%s\"", err.msg, cases[i].message);
+    }
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    assert_int_equal(system(command), 0); /* NOLINT: a path of our own making */
+}
+
+static void progress_rises_to_the_end(void **state)
+{
+    static const char *const files[] = {"tests/data/mooncake.jsonl", "tests/data/ragpulse",
+                                        "tests/data/agentic.jsonl"};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct kvs_trace *trace = open_file(files[i], false);
+        const struct kvs_request *req = NULL;
+        double last = 0;
+        do {
+            double now = kvs_trace_done_frac(trace);
+            assert_true(now >= last && now <= 1);
+            last = now;
+            assert_int_equal(kvs_trace_next(trace, &req, NULL), KVS_OK);
+        } while (req);
+        assert_true(kvs_trace_done_frac(trace) == 1);
+        kvs_trace_close(trace);
+    }
+}
+
 static void an_unknown_format_names_the_nearest(void **state)
 {
     struct kvs_trace_options options = {.format = "moncake"};
@@ -284,6 +387,10 @@ int main(void)
         cmocka_unit_test(a_bad_line_is_named_with_field_and_remedy),
         cmocka_unit_test(bad_lines_are_skipped_and_counted_on_request),
         cmocka_unit_test(a_known_block_behind_an_unknown_one_is_no_prefix_hit),
+        cmocka_unit_test(what_is_json_may_stand_beside_the_fields),
+        cmocka_unit_test(nesting_without_end_is_refused),
+        cmocka_unit_test(a_bad_table_of_ragpulse_is_named),
+        cmocka_unit_test(progress_rises_to_the_end),
         cmocka_unit_test(an_unknown_format_names_the_nearest),
         cmocka_unit_test(a_folder_of_no_format_is_refused),
     };

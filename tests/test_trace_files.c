@@ -5,6 +5,7 @@
 
 #include "base/opt.h"
 #include "workloads/gen.h"
+#include "workloads/kvt.h"
 #include "workloads/trace_write.h"
 
 #include <dirent.h>
@@ -16,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 static char root[64];
 
@@ -128,6 +130,84 @@ static void a_kvt_cut_short_or_made_longer_is_found(void **state)
     free(data);
 }
 
+/* Makes the checksums of a kvt of one chunk right again. */
+static void mend(unsigned char *data, size_t n)
+{
+    struct kvt_header header;
+    struct kvt_chunk chunk;
+    memcpy(&header, data, sizeof header);
+    memcpy(&chunk, data + sizeof header, sizeof chunk);
+    chunk.body_sum = XXH3_64bits(data + 96, n - 96);
+    chunk.sum = XXH3_64bits(&chunk, offsetof(struct kvt_chunk, sum));
+    header.sum = XXH3_64bits(&header, offsetof(struct kvt_header, sum));
+    memcpy(data, &header, sizeof header);
+    memcpy(data + sizeof header, &chunk, sizeof chunk);
+}
+
+/* What checksums can't find: a program that wrote nonsense. At byte 96 the first request begins. */
+static void nonsense_under_right_checksums_is_refused(void **state)
+{
+    static const struct {
+        const char *what;
+        size_t at;
+        uint32_t value;
+    } cases[] = {
+        {"version", 8, 2},
+        {"flags", 12, 2},
+        {"zero", 20, 1},
+        {"requests", 24, 5},
+        {"blocks", 32, 27},
+        {"chunks", 40, 2},
+        {"chunk's index", 64, 1},
+        {"its requests", 72, 3},
+        {"its blocks", 76, 27},
+        {"more blocks", 76, 29},
+        {"no requests", 72, 0},
+        {"time", 96 + 32 + 4, 1u << 31},
+        {"input", 96 + 16, 1},
+        {"no input", 96 + 16, 0},
+        {"blocks of it", 96 + 24, 29},
+        {"fewer", 96 + 24, 6},
+        {"request's zero", 96 + 28, 1},
+        {"tokens", 96 + 128 + 8, 0},
+        {"part", 96 + 128 + 12, KVS_N_PART},
+    };
+    size_t n;
+    unsigned n_request;
+    unsigned char *data;
+    (void)state;
+    convert("tests/data/ragpulse", at("nonsense.kvt"));
+    data = read_whole(at("nonsense.kvt"), &n);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint32_t kept;
+        memcpy(&kept, data + cases[i].at, 4);
+        memcpy(data + cases[i].at, &cases[i].value, 4);
+        mend(data, n);
+        if (read_kvt(data, n, &n_request) != KVS_ERR_PARSE)
+            fail_msg("%s: not refused", cases[i].what);
+        memcpy(data + cases[i].at, &kept, 4);
+    }
+    mend(data, n);
+    assert_int_equal(read_kvt(data, n, &n_request), KVS_OK);
+    free(data);
+}
+
+static void an_empty_kvt_or_a_folder_is_refused(void **state)
+{
+    struct kvs_trace_options options = {.format = "kvt"};
+    struct kvs_trace *trace;
+    struct kvs_err err = {0};
+    FILE *file = fopen(at("empty.kvt"), "w");
+    (void)state;
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(kvs_trace_open(at("empty.kvt"), &options, &trace, &err), KVS_ERR_IO);
+    assert_non_null(strstr(err.msg, "is empty"));
+    err = (struct kvs_err){0};
+    assert_int_equal(kvs_trace_open("/dev/null", &options, &trace, &err), KVS_ERR_IO);
+    assert_non_null(strstr(err.msg, "is no regular file"));
+}
+
 static void expect_same_files(const char *a, const char *b)
 {
     size_t n_a, n_b;
@@ -175,6 +255,32 @@ static void a_trace_survives_kvt_and_back_byte_for_byte(void **state)
 }
 
 /* [0 1 2] [0 1] [0 3] ...: the first access of 0 is followed by the 4th, that by the 6th. */
+/* Larger than what the reader keeps mapped behind it, and read to the last request. */
+static void a_large_kvt_is_let_go_of_while_it_is_read(void **state)
+{
+    struct kvs_trace *trace = generated(60000);
+    const struct kvs_request *req = NULL;
+    struct kvs_err err = {0};
+    double last = 0;
+    unsigned n = 0;
+    (void)state;
+    if (kvs_trace_copy(trace, at("large.kvt"), NULL, NULL, &err))
+        fail_msg("%s", err.msg);
+    assert_true(kvs_trace_done_frac(trace) == 1);
+    kvs_trace_close(trace);
+    if (kvs_trace_open(at("large.kvt"), NULL, &trace, &err))
+        fail_msg("%s", err.msg);
+    while (kvs_trace_next(trace, &req, &err) == KVS_OK && req) {
+        assert_true(kvs_trace_done_frac(trace) > last);
+        last = kvs_trace_done_frac(trace);
+        n++;
+    }
+    assert_int_equal(err.code, KVS_OK);
+    assert_int_equal(n, 60000);
+    assert_true(last == 1);
+    kvs_trace_close(trace);
+}
+
 static void oracle_general_knows_the_next_access(void **state)
 {
     static const struct {
@@ -384,6 +490,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_flipped_byte_of_a_kvt_is_found),
         cmocka_unit_test(a_kvt_cut_short_or_made_longer_is_found),
+        cmocka_unit_test(nonsense_under_right_checksums_is_refused),
+        cmocka_unit_test(an_empty_kvt_or_a_folder_is_refused),
+        cmocka_unit_test(a_large_kvt_is_let_go_of_while_it_is_read),
         cmocka_unit_test(a_trace_survives_kvt_and_back_byte_for_byte),
         cmocka_unit_test(oracle_general_knows_the_next_access),
         cmocka_unit_test(a_trace_that_fails_midway_leaves_the_old_file),
