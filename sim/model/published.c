@@ -74,7 +74,7 @@ static enum kvs_code read_number(const struct kvs_lines *lines, const char *colu
                                  const char *text, double *value, struct kvs_err *err)
 {
     char *end;
-    *value = NAN;
+    *value = (double)NAN;
     if (!*text)
         return KVS_OK;
     *value = strtod(text, &end);
@@ -428,7 +428,7 @@ static bool ttft_hybrid(const struct scene *s, double *value, char *why, size_t 
 {
     double n_tok = prompt_tok(s), chunk = fmax(1, chunk_tok(s)), load = 0;
     uint64_t n_chunk = (uint64_t)ceil(n_tok / chunk);
-    *value = INFINITY;
+    *value = HUGE_VAL;
     for (uint64_t c = 0; c <= n_chunk; c++) {
         double front = fmin((double)c * chunk, n_tok);
         if (!load_s(s, n_tok - front, &load, why, n_why))
