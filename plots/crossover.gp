@@ -67,6 +67,6 @@ do for [ending in "svg png"] {
              title policy[i], \
          "crossover_tiers.csv" skip 1 using (LO_min):($2/1e9):(HI_max - LO_min):(0) with vectors \
              nohead linecolor rgb "black" dashtype 2 linewidth 2 title "this machine's tiers", \
-         "" skip 1 using (LO_min * 1.08 * 1.9 ** $0):($2/1e9):1 with labels left offset 0,0.6 notitle
+         "" skip 1 using (LO_min * 1.08 * 1.9 ** $0):($2/1e9):1 with labels left offset 0,0.6 noenhanced notitle
     set output
 }

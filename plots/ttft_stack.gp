@@ -27,7 +27,7 @@ set boxwidth 0.7
 set xrange [-0.6:n - 0.4]
 set grid ytics linecolor rgb "#dddddd" linetype 1
 set tics out nomirror
-set xtics rotate by -35
+set xtics rotate by -35 noenhanced
 set border 3
 
 do for [ending in "svg png"] {

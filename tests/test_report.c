@@ -605,6 +605,10 @@ static void crossover_loads_faster_over_faster_links(void **state)
         const double recompute_s = number_at(row, 11), load_s = number_at(row, 12);
         assert_true(recompute_s > 0 && load_s > 0);
         assert_true(number_at(row, 10) >= 1 - 1e-9);
+        /* 128 KiB a token: no sooner than the link brings them, no later than that and all compute
+         */
+        const double link_s = number_at(row, 0) * 131072 / number_at(row, 3);
+        assert_true(load_s >= 0.999 * link_s && load_s <= 1.001 * (link_s + recompute_s));
         if (!last || number_at(last, 0) != number_at(row, 0))
             continue;
         assert_true(number_at(row, 3) > number_at(last, 3));

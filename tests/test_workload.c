@@ -143,6 +143,8 @@ static void wrong_settings_are_named_exactly(void **state)
         {"trace.path=\"nowhere.jsonl\"",
          "w.json: trace.path: no file nowhere.jsonl; get the trace (workloads/README.md says "
          "where) or give its place: --set trace.path='\"FILE\"'"},
+        {"trace.path=\"-\"",
+         "w.json: trace.path: found \"-\", want a file: every policy reads it from its start"},
         {"trace.generate.request=5",
          "w.json: trace.generate.request: unknown key; did you mean \"requests\"? known: *"},
         {"trace.generate.requests=\"many\"", "w.json: trace.generate.requests: found \"many\", "

@@ -116,6 +116,11 @@ static void say_caveats(struct text *text, const struct kvs_workload *workload,
     if (outcome->sim.n_refused)
         say(text, "%llu requests are larger than a replica's HBM and were refused. ",
             (unsigned long long)outcome->sim.n_refused);
+    if (outcome->trace.skipped)
+        say(text, "%llu bad lines of the trace were left out. ",
+            (unsigned long long)outcome->trace.skipped);
+    if (*outcome->trace.invents)
+        say(text, "Made up where the trace has nothing: %s. ", outcome->trace.invents);
     if (workload->sim.reuse == KVS_REUSE_CONTENT)
         say(text, "Content reuse without repair of cross-attention changes answers. ");
     say(text, "Simulated: %u of the hardware profile's %u figures are assumed, %u measured.",

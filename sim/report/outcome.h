@@ -25,8 +25,17 @@ extern const char *const kvs_ttft_part_name[KVS_N_TTFT_PART];
 
 #define KVS_N_QUANTILE 1001 /* of TTFT, for its distribution: shares 0, 0.001, ... 1 */
 
+/* What is to be known of the trace that was replayed. */
+struct kvs_trace_note {
+    char format[32];
+    bool chained;
+    uint64_t skipped, moved; /* lines left out; requests moved to an earlier one's time */
+    char invents[200];       /* what the reader made up where the trace has nothing; "": nothing */
+};
+
 struct kvs_outcome {
     const char *policy;
+    struct kvs_trace_note trace;
     struct kvs_sim_result sim;
     uint64_t n_run;           /* requests that ran */
     struct kvs_spread ttft_s; /* arrival to first token */

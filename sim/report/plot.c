@@ -86,21 +86,32 @@ static int run_in(const char *folder, char *const *argv, char words[WORDS_MAX + 
     return status;
 }
 
-/* "quickstart: Llama-3.1-8B on h100-sxm", with quotes doubled for gnuplot; the caller frees it. */
+/* Appends text to a gnuplot string in single quotes, whose marks for _, ^ and the like it escapes.
+ */
+static size_t put_plain(char *to, size_t n, size_t room, const char *text)
+{
+    for (const char *c = text; *c && n + 4 < room; c++) {
+        if (strchr("\\_^{}@&~", *c))
+            to[n++] = '\\';
+        to[n++] = *c;
+        if (*c == '\'')
+            to[n++] = *c;
+    }
+    to[n] = '\0';
+    return n;
+}
+
+/* "quickstart: llama-3.1-8b on h100-sxm" for gnuplot; the caller frees it. */
 static char *title_of(struct kvs_json root)
 {
     static const char *const key[] = {"workload", "model", "hardware"};
     static const char *const after[] = {": ", " on ", ""};
-    char text[400];
+    char text[400] = "";
     size_t n = 0;
     for (int i = 0; i < 3; i++) {
         const char *value = json_string_value(kvs_json_get(root, key[i]).v);
-        for (const char *c = value ? value : "?"; *c && n + 8 < sizeof text; c++) {
-            text[n++] = *c;
-            if (*c == '\'')
-                text[n++] = *c;
-        }
-        n += (size_t)snprintf(text + n, sizeof text - n, "%s", after[i]);
+        n = put_plain(text, n, sizeof text, value ? value : "?");
+        n = put_plain(text, n, sizeof text, after[i]);
     }
     return strdup(text);
 }

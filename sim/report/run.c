@@ -33,6 +33,7 @@ struct job {
 /* The simulator has one context for all its calls; two are wanted. */
 struct sink {
     struct kvs_collect collect;
+    struct kvs_trace_note note;
     struct job *job;
 };
 
@@ -62,6 +63,16 @@ static double wall_s(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+static void take_note(const struct kvs_trace *trace, struct kvs_trace_note *note)
+{
+    const char *invents = kvs_trace_invents(trace);
+    snprintf(note->format, sizeof note->format, "%s", kvs_trace_format(trace));
+    snprintf(note->invents, sizeof note->invents, "%s", invents ? invents : "");
+    note->chained = kvs_trace_chained(trace);
+    note->skipped = kvs_trace_skipped(trace);
+    note->moved = kvs_trace_moved(trace);
+}
+
 static enum kvs_code simulate(struct job *job, struct sink *sink, struct kvs_sim_result *result,
                               struct kvs_err *err)
 {
@@ -78,6 +89,7 @@ static enum kvs_code simulate(struct job *job, struct sink *sink, struct kvs_sim
         job->trace = trace;
         code = kvs_sim_run(&config, trace, &calls, result, err);
         job->trace = NULL;
+        take_note(trace, &sink->note);
     }
     kvs_trace_close(trace);
     return code;
@@ -104,6 +116,7 @@ static enum kvs_code run_policy(struct job *job, struct kvs_err *err)
         code =
             kvs_outcome_make(name, &result, &sink.collect, &job->run->outcome[job->policy_i], err);
         if (!code) {
+            job->run->outcome[job->policy_i].trace = sink.note;
             kvs_collect_shrink(&job->run->outcome[job->policy_i].collect);
             job->run->n++;
         }

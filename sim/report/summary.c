@@ -209,6 +209,17 @@ static json_t *policy_json(const struct kvs_workload *workload, const struct kvs
     return made(&m);
 }
 
+static json_t *trace_json(const struct kvs_trace_note *note)
+{
+    struct maker m = make();
+    put_str(&m, "format", note->format);
+    put_str(&m, "ids", note->chained ? "chained" : "content");
+    put_int(&m, "skipped_lines", note->skipped);
+    put_int(&m, "moved_requests", note->moved);
+    put_str(&m, "made_up", *note->invents ? note->invents : NULL);
+    return made(&m);
+}
+
 json_t *kvs_summary(const struct kvs_workload *workload, const struct kvs_outcome *outcome,
                     uint32_t n, const char *answer)
 {
@@ -222,6 +233,7 @@ json_t *kvs_summary(const struct kvs_workload *workload, const struct kvs_outcom
     put_str(&m, "model", kvs_model_name(workload->sim.model));
     put_str(&m, "hardware", workload->sim.hw->name);
     put_int(&m, "seed", workload->seed);
+    put(&m, "trace", trace_json(&outcome[0].trace));
     put_str(&m, "answer", answer);
     json_t *policies = json_array();
     for (uint32_t i = 0; i < n; i++)

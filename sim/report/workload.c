@@ -297,6 +297,13 @@ static const struct kvs_hw_tier *find_tier(const struct kvs_hw *hw, const char *
     return NULL;
 }
 
+/* Tier names become columns of CSV files and tracks of the timeline. */
+static bool is_plain(const char *name)
+{
+    return *name && strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                 "0123456789._-") == strlen(name);
+}
+
 static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
                                struct kvs_sim_config *sim, struct kvs_err *err)
 {
@@ -314,6 +321,10 @@ static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
             names[i] = in->hw->tier[i].name;
         return unknown_name(name, err, tier->name, names, in->hw->n_tier);
     }
+    if (!is_plain(tier->name))
+        return kvs_json_fail(name, err, KVS_ERR_ARG,
+                             "found \"%s\", want a name of letters, digits, '.', '_' and '-'",
+                             tier->name);
     for (uint32_t i = 0; i < sim->n_tier; i++)
         if (strcmp(sim->tier[i].name, tier->name) == 0)
             return kvs_json_fail(name, err, KVS_ERR_ARG,
@@ -341,7 +352,7 @@ static void take_all_tiers(struct kvs_workload_in *in, struct kvs_sim_config *si
 {
     for (uint32_t i = 0; i < in->hw->n_tier && sim->n_tier < KVS_MAX_TIER; i++) {
         const struct kvs_hw_tier *hw_tier = &in->hw->tier[i];
-        if (hw_tier->capacity_bytes == 0)
+        if (hw_tier->capacity_bytes == 0 || !is_plain(hw_tier->name))
             continue;
         in->tier[sim->n_tier] = (struct tier){hw_tier->name, "lru", hw_tier->capacity_bytes};
         sim->tier[sim->n_tier++] = (struct kvs_tier_config){
@@ -409,8 +420,11 @@ static enum kvs_code check_trace(struct kvs_workload_in *in, struct kvs_err *err
     const struct kvs_json node = kvs_json_get(in->top.trace, "path");
     const char *path = json_string_value(node.v);
     enum kvs_code code = kvs_json_object(in->top.trace, err);
-    if (code || !path || strcmp(path, "-") == 0)
+    if (code || !path)
         return code;
+    if (strcmp(path, "-") == 0)
+        return kvs_json_fail(node, err, KVS_ERR_ARG,
+                             "found \"-\", want a file: every policy reads it from its start");
     char *file = kvs_path_from(kvs_doc_file(in->doc), path);
     if (!file)
         return kvs_nomem(err);
@@ -469,6 +483,9 @@ static char *base_name(const char *file)
     size_t n = name ? strlen(name) : 0;
     if (n > 5 && strcmp(name + n - 5, ".json") == 0)
         name[n - 5] = '\0';
+    for (char *c = name; c && *c; c++)
+        if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
+            *c = '_'; /* it stands in JSON, file names and figures */
     return name;
 }
 
@@ -593,7 +610,7 @@ static json_t *record_trace(const struct kvs_workload_in *in)
 {
     json_t *trace = json_copy((json_t *)in->top.trace.v);
     const char *path = json_string_value(json_object_get(trace, "path"));
-    if (path && strcmp(path, "-") != 0 && json_object_set_new(trace, "path", absolute(in, path))) {
+    if (path && json_object_set_new(trace, "path", absolute(in, path))) {
         json_decref(trace);
         return NULL;
     }
