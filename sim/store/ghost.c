@@ -104,7 +104,7 @@ void kvs_ghost_add(struct kvs_ghost *ghost, uint64_t key, uint32_t limit, const 
     ghost->key[at] = key;
     if (ghost->note_bytes)
         memcpy(note_at(ghost, at), note, ghost->note_bytes);
-    kvs_index_add(&ghost->index, kvs_index_hash(key), at);
+    kvs_index_add(&ghost->index, kvs_index_hash(key), at, ring_keys(ghost));
 }
 
 bool kvs_ghost_take(struct kvs_ghost *ghost, uint64_t key, void *note)

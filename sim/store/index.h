@@ -82,15 +82,20 @@ static inline uint32_t kvs_index_find(const struct kvs_index *index, uint64_t ke
     return KVS_INDEX_NONE;
 }
 
-/* Adds a key that is not there; kvs_index_reserve made room. */
-static inline void kvs_index_add(struct kvs_index *index, uint64_t hash, uint32_t slot)
+/* Adds the key at slot, which is in no other; kvs_index_reserve made room. */
+static inline void kvs_index_add(struct kvs_index *index, uint64_t hash, uint32_t slot,
+                                 struct kvs_keys keys)
 {
     assert(index->n < index->n_max && slot < index->slot_mask);
+    uint32_t mask = index->slot_mask, tag = (uint32_t)hash & ~mask;
     uint32_t bucket = kvs_index_home(index, hash);
-    while (index->entry[bucket] != KVS_INDEX_NONE)
+    for (uint32_t entry; (entry = index->entry[bucket]) != KVS_INDEX_NONE;) {
+        assert((entry & ~mask) != tag ||
+               kvs_index_key(keys, entry & mask) != kvs_index_key(keys, slot));
         if (++bucket == index->n_bucket)
             bucket = 0;
-    index->entry[bucket] = ((uint32_t)hash & ~index->slot_mask) | slot;
+    }
+    index->entry[bucket] = tag | slot;
     index->n++;
 }
 
@@ -118,7 +123,7 @@ static inline void kvs_index_del(struct kvs_index *index, uint32_t hole, struct 
 }
 
 /*
- * Room for n entries, with slots below 2 * n. Grows by a quarter at least, to a load of 0.7 at
+ * Room for n entries, with slots below 2 * n. Grows by a quarter at least, to a load of 0.5 at
  * most. false: no memory, or over 2^28 entries; nothing changed then.
  */
 static inline bool kvs_index_reserve(struct kvs_index *index, uint32_t n, struct kvs_keys keys)
@@ -132,7 +137,7 @@ static inline bool kvs_index_reserve(struct kvs_index *index, uint32_t n, struct
         grown.n_max = 64;
     if (grown.n_max > 1u << 28)
         return false;
-    grown.n_bucket = grown.n_max + grown.n_max / 7 * 3 + 3;
+    grown.n_bucket = 2 * grown.n_max;
     grown.slot_mask = UINT32_MAX >> __builtin_clz(2 * grown.n_max);
     grown.entry = malloc(grown.n_bucket * sizeof *grown.entry);
     if (!grown.entry)
@@ -141,7 +146,7 @@ static inline bool kvs_index_reserve(struct kvs_index *index, uint32_t n, struct
     for (uint32_t bucket = 0; bucket < index->n_bucket; bucket++)
         if (index->entry[bucket] != KVS_INDEX_NONE) {
             uint32_t slot = kvs_index_slot(index, bucket);
-            kvs_index_add(&grown, kvs_index_hash(kvs_index_key(keys, slot)), slot);
+            kvs_index_add(&grown, kvs_index_hash(kvs_index_key(keys, slot)), slot, keys);
         }
     free(index->entry);
     *index = grown;

@@ -257,7 +257,7 @@ static uint32_t insert(struct kvs_tier *tier, uint64_t key, uint64_t hash,
     tier->evict.node[slot] = (struct kvs_node){.key = key, .prev = KVS_NIL, .next = KVS_NIL};
     tier->evict.info[slot] = *info;
     tier->pin[slot] = 0;
-    kvs_index_add(&tier->index, hash, slot);
+    kvs_index_add(&tier->index, hash, slot, node_keys(tier));
     tier->evict.used_bytes += info->n_bytes;
     tier->evict.n_block++;
     tier->n_insert++;
@@ -270,7 +270,6 @@ uint32_t kvs_tier_insert(struct kvs_tier *tier, uint64_t key, const struct kvs_b
                          int64_t now_ns)
 {
     uint64_t hash = kvs_index_hash(key);
-    assert(find(tier, key, hash) == KVS_NO_SLOT);
     tier->evict.now_ns = now_ns;
     return insert(tier, key, hash, info);
 }
