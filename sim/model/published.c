@@ -547,30 +547,26 @@ static bool delivered(const struct scene *s, double *value, char *why, size_t n_
     return true;
 }
 
-/* The quantities: what each needs, and its arithmetic. predict NULL: not the cost model's, why. */
+/* The quantities: what each needs, and its arithmetic. */
 static const struct quantity {
     const char *name;
     bool model, cost, gpu;
     predict_fn *predict;
-    const char *why;
 } quantities[] = {
-    {"ttft_recompute", true, true, true, ttft_recompute, NULL},
-    {"ttft_load", true, true, true, ttft_load, NULL},
-    {"ttft_hybrid", true, true, true, ttft_hybrid, NULL},
-    {"ttft_recompute_plus_transfer", true, true, true, recompute_plus_transfer, NULL},
-    {"speedup_over_recompute", true, true, true, speedup, NULL},
-    {"transfer_time", true, false, true, transfer, NULL},
-    {"linear_time_per_layer", true, true, true, linear_per_layer, NULL},
-    {"attention_time_per_layer", true, true, true, attention_per_layer, NULL},
-    {"break_even_bandwidth", true, true, true, break_even, NULL},
-    {"recompute_15pct_per_layer", true, true, true, recompute_15pct, NULL},
-    {"load_per_layer", true, false, true, load_per_layer, NULL},
-    {"kv_bytes_per_token", true, false, false, kv_bytes, NULL},
-    {"peak_flop_per_s", false, false, true, peak_flop, NULL},
-    {"delivered_bandwidth", false, false, true, delivered, NULL},
-    {"mean_ttft_change", false, false, false, NULL, "contains queueing: kvsim run"},
-    {"mean_e2e_change", false, false, false, NULL, "contains queueing: kvsim run"},
-    {"input_rate_change", false, false, false, NULL, "contains queueing: kvsim run"},
+    {"ttft_recompute", true, true, true, ttft_recompute},
+    {"ttft_load", true, true, true, ttft_load},
+    {"ttft_hybrid", true, true, true, ttft_hybrid},
+    {"ttft_recompute_plus_transfer", true, true, true, recompute_plus_transfer},
+    {"speedup_over_recompute", true, true, true, speedup},
+    {"transfer_time", true, false, true, transfer},
+    {"linear_time_per_layer", true, true, true, linear_per_layer},
+    {"attention_time_per_layer", true, true, true, attention_per_layer},
+    {"break_even_bandwidth", true, true, true, break_even},
+    {"recompute_15pct_per_layer", true, true, true, recompute_15pct},
+    {"load_per_layer", true, false, true, load_per_layer},
+    {"kv_bytes_per_token", true, false, false, kv_bytes},
+    {"peak_flop_per_s", false, false, true, peak_flop},
+    {"delivered_bandwidth", false, false, true, delivered},
 };
 
 static const struct quantity *find_quantity(const char *name)
@@ -579,6 +575,24 @@ static const struct quantity *find_quantity(const char *name)
     for (size_t i = 0; i < N(quantities); i++)
         if (strcmp(quantities[i].name, name) == 0)
             return &quantities[i];
+    return NULL;
+}
+
+/* Quantities that are not the cost model's: words that their names hold, all of them. */
+static const char *not_ours(const char *quantity)
+{
+    static const struct {
+        const char *first, *second, *why;
+    } list[] = {
+        {"mean_", "_change", "contains queueing: kvsim run"},
+        {"input_rate", "_change", "contains queueing: kvsim run"},
+        {"accuracy", "", "is quality, not time"},
+        {"perplexity", "", "is quality, not time"},
+        {"quality", "", "is quality, not time"},
+    };
+    for (size_t i = 0; i < N(list); i++)
+        if (strstr(quantity, list[i].first) && strstr(quantity, list[i].second))
+            return list[i].why;
     return NULL;
 }
 
@@ -629,15 +643,16 @@ static void predict(const struct library *lib, struct kvs_pub_row *row)
 {
     struct scene scene = {0};
     const struct quantity *q = find_quantity(row->quantity);
-    row->status = KVS_PUB_FAILED;
-    if (!q) {
-        snprintf(row->why, sizeof row->why, "quantity \"%.60s\" is not known", row->quantity);
+    const char *skip = not_ours(row->quantity);
+    if (!skip)
+        skip = unsupported(row->model);
+    row->status = skip ? KVS_PUB_SKIPPED : KVS_PUB_FAILED;
+    if (skip) {
+        snprintf(row->why, sizeof row->why, "%s", skip);
         return;
     }
-    const char *skip = q->predict ? unsupported(row->model) : q->why;
-    if (skip || !q->predict) {
-        row->status = KVS_PUB_SKIPPED;
-        snprintf(row->why, sizeof row->why, "%s", skip ? skip : "");
+    if (!q) {
+        snprintf(row->why, sizeof row->why, "quantity \"%.60s\" is not known", row->quantity);
         return;
     }
     if (set_scene(lib, q, row, &scene, row->why, sizeof row->why) &&
