@@ -20,7 +20,7 @@ struct kvs_path {
     uint32_t compute; /* m >= j: decoding up to it, waiting work from it on */
 };
 
-#define KVS_MAX_PATH 64
+#define KVS_MAX_PATH 128
 
 struct kvs_certificate {
     uint32_t n_path;

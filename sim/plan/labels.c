@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define NOBODY UINT32_MAX
+#define WIDE_ARCS 24 /* with a width: arcs of a fraction, the cheapest ones */
+#define TIEBREAK 3   /* weight of the first potential's bound in a guided score */
 
 struct label {
     struct kvs_chain_head head;
@@ -185,6 +187,7 @@ static void fill_arcs(struct kvs_labels *s, const struct kvs_label_search *searc
     const struct kvs_prices *prices = &potential->prices;
     double pre = prices->pre, wait = prices->wait[l];
     uint32_t top = l + 1 < problem->n_layer ? i : 0, n = 0;
+    uint32_t cap = search->width ? WIDE_ARCS : KVS_MAX_LEVEL * KVS_MAX_FRAC;
 
     for (uint32_t q = 0; q < problem->n_level; q++) {
         uint32_t at = i * problem->n_level + q;
@@ -200,11 +203,21 @@ static void fill_arcs(struct kvs_labels *s, const struct kvs_label_search *searc
                            pre * (double)(cost->full_ns[next] - cost->kv_ns[next]) +
                            wait * (double)(cost->wfull_ns[next] - cost->wkv_ns[next]);
 
-            if (extra <= most)
-                s->arc[i][n++] = (struct arc){extra, (uint8_t)q, (uint8_t)next};
+            if (extra > most || (n == cap && extra >= s->arc[i][n - 1].extra))
+                continue;
+            n -= n == cap;
+            s->arc[i][n++] = (struct arc){extra, (uint8_t)q, (uint8_t)next};
+            for (uint32_t at_n = n - 1; search->width && at_n > 0; at_n--) {
+                struct arc swap = s->arc[i][at_n];
+
+                if (by_extra(&s->arc[i][at_n - 1], &swap) <= 0)
+                    break;
+                s->arc[i][at_n] = s->arc[i][at_n - 1];
+                s->arc[i][at_n - 1] = swap;
+            }
         }
     }
-    if (n > 1)
+    if (n > 1 && !search->width)
         qsort(s->arc[i], n, sizeof **s->arc, by_extra);
     s->n_arc[i] = n;
     s->has_arc[i] = true;
@@ -345,7 +358,7 @@ static double score_of(const struct run *run, uint32_t l, const struct label *la
         end = fmax(end, (double)head->in_ns[k] + guide->from_in[l][k]);
     end += (double)search->problem->head_ns;
     end += run->slope[0].value[label->frac_i] - guide->value[l];
-    end = fmax(end, label->bound);
+    end = fmax(end, label->bound) + TIEBREAK * label->base;
     if (over > 0)
         end += over *
                fmax(2 * run->slope[0].distortion, .1 * run->limit / ((double)search->budget + 1));

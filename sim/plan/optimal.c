@@ -5,18 +5,20 @@
 
 #include <assert.h>
 
-#define N_WALK 80
+#define N_WALK 120
 #define N_SWEEP 20
 
-/* Searches from cheap to dear; by bound, then by guide, since each finds what the other misses. */
+/*
+ * Searches from cheap to dear; by bound, then by guide, since each finds what the other misses. A
+ * dear one is worth its time only where the gap is wide.
+ */
 static const struct stage {
     uint32_t width;
-    bool guided, polish;
+    bool guided;
+    double above; /* relative gap */
 } stages[] = {
-    {8, false, false},
-    {8, true, true},
-    {32, false, false},
-    {32, true, true},
+    {8, false, 0},    {8, true, 0},      {32, false, .012},
+    {32, true, .012}, {256, false, .03}, {256, true, .03},
 };
 
 /* Of all staircases, one of least distortion. */
@@ -113,7 +115,7 @@ static enum kvs_code run_stage(const struct kvs_plan_problem *problem, struct kv
         assert(eval.distortion <= out->budget);
         take(out, &plan, eval.end_ns);
     }
-    if (stage->polish) {
+    if (stage->guided) {
         plan = out->plan;
         take(out, &plan, kvs_polish(problem, out->budget, N_SWEEP, &plan));
     }
@@ -138,7 +140,7 @@ enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem, struct kvs_pl
     out->spread = true;
     take(out, &out->relax->plan, out->relax->end_ns);
     for (uint32_t n = 0; n < sizeof stages / sizeof *stages && !is_close(out, enough); n++)
-        if (run_stage(problem, labels, &stages[n], out, err))
+        if (!is_close(out, stages[n].above) && run_stage(problem, labels, &stages[n], out, err))
             return KVS_ERR_NOMEM;
     return KVS_OK;
 }

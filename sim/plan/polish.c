@@ -63,6 +63,40 @@ static bool improve(const struct kvs_plan_problem *problem, int64_t budget, uint
     return better;
 }
 
+/* The best levels of layers l and l + 1 together, fractions as they are; head: of the layers
+ * before. */
+static bool improve_pair(const struct kvs_plan_problem *problem, int64_t budget, uint32_t l,
+                         const struct kvs_chain_head *head, const struct kvs_chain_tail *tail,
+                         struct kvs_plan *plan, struct rank *rank)
+{
+    uint32_t i = plan->frac_i[l], j = plan->frac_i[l + 1], next = frac_at(problem, plan, l + 2);
+    bool better = false;
+
+    for (uint32_t q = 0; q < problem->n_level; q++) {
+        struct kvs_chain_head first = *head;
+        struct kvs_chain_step step;
+
+        kvs_chain_step_at(problem, l, i, j, q, &step);
+        kvs_chain_append(problem->n_route, &first, &step);
+        for (uint32_t r = 0; r < problem->n_level; r++) {
+            struct kvs_chain_head on = first;
+            struct rank other;
+
+            kvs_chain_step_at(problem, l + 1, j, next, r, &step);
+            kvs_chain_append(problem->n_route, &on, &step);
+            other = (struct rank){kvs_chain_end_ns(problem, &on, tail), on.work_ns + tail->work_ns,
+                                  on.distortion + tail->distortion};
+            if (other.distortion > budget || !is_less(&other, rank))
+                continue;
+            *rank = other;
+            plan->level[l] = (uint8_t)q;
+            plan->level[l + 1] = (uint8_t)r;
+            better = true;
+        }
+    }
+    return better;
+}
+
 static void step_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan, uint32_t l,
                     struct kvs_chain_step *step)
 {
@@ -98,6 +132,8 @@ int64_t kvs_polish(const struct kvs_plan_problem *problem, int64_t budget, uint3
                 step_of(problem, plan, l - 1, &step);
                 kvs_chain_append(problem->n_route, &head, &step);
             }
+            if (l > 0 && l + 1 < problem->n_layer)
+                better |= improve_pair(problem, budget, l, &head, &tail[l + 2], plan, &rank);
         }
     }
     return rank.end_ns;
