@@ -32,7 +32,7 @@ static void KVS_PRINTF(2, 3) say(struct text *text, const char *fmt, ...)
 /* The first of compare that is within EQUAL_FRAC of the fastest; NULL: no request ran. */
 static const struct kvs_outcome *winner_of(const struct kvs_outcome *outcome, uint32_t n)
 {
-    double least_s = INFINITY;
+    double least_s = (double)INFINITY;
     for (uint32_t i = 0; i < n; i++)
         if (outcome[i].n_run && outcome[i].ttft_s.mean < least_s)
             least_s = outcome[i].ttft_s.mean;

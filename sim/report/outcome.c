@@ -74,7 +74,7 @@ static void ttft_figures(struct kvs_outcome *outcome, const struct kvs_collect *
                                       : i == 0 ? value[0]
                                                : kvs_percentile(value, n, p);
     }
-    part_means(collect, -INFINITY, INFINITY, outcome->part_mean_s);
+    part_means(collect, (double)-INFINITY, (double)INFINITY, outcome->part_mean_s);
     part_means(collect, kvs_percentile(value, n, 94), kvs_percentile(value, n, 96),
                outcome->part_p95_s);
 }
