@@ -59,7 +59,7 @@ BENCHES   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(BENCH_SRC))
 
 .PHONY: all quickstart test bench lint format install deps help clean golden fuzz testbins
 .DELETE_ON_ERROR:
-all: $(BUILD)/kvsim
+all: $(BUILD)/kvsim $(BUILD)/kvprobe
 
 # --- packages: checked once a build folder; `quickstart` and `test` install what is missing ---------
 

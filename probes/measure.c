@@ -101,9 +101,13 @@ enum kvs_code kvs_measure(struct kvs_task *tasks, unsigned n, const struct kvs_e
     struct kvs_sample *sample = malloc(sizeof *sample);
     unsigned *order = calloc(n + 1, sizeof *order);
     double start_s = hooks->now_s(hooks->self);
-    enum kvs_code code = sample && order ? KVS_OK : kvs_nomem(err);
+    enum kvs_code code = KVS_OK;
     *complete = false;
-    for (unsigned i = 0; i < n && !code; i++)
+    if (!sample || !order) {
+        code = kvs_nomem(err);
+        goto done;
+    }
+    for (unsigned i = 0; i < n; i++)
         order[i] = i;
     for (unsigned round = 0; round <= effort->max_repeat && !code; round++) {
         if (hooks->stopped(hooks->self) ||
@@ -115,6 +119,7 @@ enum kvs_code kvs_measure(struct kvs_task *tasks, unsigned n, const struct kvs_e
     for (unsigned i = 0; i < n; i++)
         kvs_point_judge(tasks[i].point, hooks->n_core, effort->seed);
     *complete = !code && !hooks->stopped(hooks->self);
+done:
     free(order);
     free(sample);
     return code;

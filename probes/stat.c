@@ -74,7 +74,7 @@ bool kvs_is_steady(const double *x, size_t n)
         low = fmin(low, x[i]);
         high = fmax(high, x[i]);
         mean += x[i] / STEADY_WINDOW;
-        slope += (i - STEADY_WINDOW / 2) * x[i] / 10; /* the sum of (i - 2)^2 */
+        slope += (i - 2) * x[i] / 10; /* 2 is the middle, 10 the sum of (i - 2)^2 */
     }
     return mean > 0 && high - low <= 0.2 * mean && fabs(slope) * (STEADY_WINDOW - 1) <= 0.1 * mean;
 }

@@ -377,6 +377,7 @@ static enum kvs_code ring_open(struct job *job, struct ring *ring)
     if (error) {
         free(ring->slot);
         free(ring->free_slot);
+        memset(ring, 0, sizeof *ring);
         return kvs_fail(&job->err, KVS_ERR_ABSENT, "io_uring: %s", strerror(-error));
     }
     ring->fixed_file = io_uring_register_files(&ring->uring, &disk->fd, 1) == 0;
@@ -552,7 +553,7 @@ static void *ring_job(void *self)
 {
     struct job *job = self;
     struct ring ring;
-    if (ring_open(job, &ring))
+    if (ring_open(job, &ring) != KVS_OK)
         return NULL;
     if (job->point->n_descriptor)
         (void)!ring_loads(job, &ring);
@@ -699,7 +700,7 @@ static enum kvs_code check_point(const struct kvs_disk *disk, const struct kvs_p
                         (unsigned long long)p->depth, (unsigned long long)p->jobs, MAX_DEPTH);
     if (size * p->depth * p->jobs > MAX_POOL)
         return kvs_fail(err, KVS_ERR_RANGE, "buffers of %llu bytes in all; want at most 1 GiB",
-                        (unsigned long long)(size * p->depth * p->jobs));
+                        (unsigned long long)size * p->depth * p->jobs);
     if (write_frac > 0 && !disk->can_write)
         return kvs_fail(err, KVS_ERR_ABSENT, "%s is not ours: it is only read", disk->name);
     if (size > disk->read_bytes || (write_frac > 0 && size > disk->write_bytes))
@@ -772,7 +773,7 @@ static enum kvs_code run_jobs(struct kvs_disk *disk, const struct kvs_point *poi
     unsigned depth = uring ? (unsigned)point->depth : 1;
     double write_frac = write_share(point);
     enum kvs_code code;
-    n = n > MAX_THREAD ? MAX_THREAD : n;
+    n = n > MAX_THREAD ? MAX_THREAD : n < 1 ? 1 : n;
     if (point->n_descriptor && uring)
         n = 1;
     struct job *jobs = calloc(n, sizeof *jobs);

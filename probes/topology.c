@@ -40,9 +40,8 @@ static bool kind_of(hwloc_obj_t pci, enum kvs_dev_kind *kind, bool *rdma)
     unsigned class_id = pci->attr->pcidev.class_id, vendor = pci->attr->pcidev.vendor_id;
     bool gpu_vendor = vendor == 0x10de || vendor == 0x1002 || vendor == 0x8086;
     *rdma = os_device(pci, 1u << HWLOC_OBJ_OSDEV_OPENFABRICS) != NULL;
-    if ((class_id == 0x0302 || (class_id >> 8 == 0x12 && vendor != 0x8086)) && gpu_vendor)
-        *kind = KVS_DEV_GPU;
-    else if (class_id == 0x0300 && vendor == 0x10de)
+    if (((class_id == 0x0302 || (class_id >> 8 == 0x12 && vendor != 0x8086)) && gpu_vendor) ||
+        (class_id == 0x0300 && vendor == 0x10de))
         *kind = KVS_DEV_GPU;
     else if (class_id >> 8 == 0x02 || *rdma)
         *kind = KVS_DEV_NIC;

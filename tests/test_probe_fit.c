@@ -212,6 +212,8 @@ static void measuring_repeats_until_steady(void **state)
         assert_true(points.v[i]->n_repeat == 8 || points.v[i]->steady);
         assert_true(points.v[i]->n_repeat > 4);
     }
+    assert_int_equal(points.n, 4);
+    assert_non_null(points.v);
     assert_false(points.v[0]->steady && points.v[1]->steady && points.v[2]->steady);
     kvs_points_free(&points);
 }

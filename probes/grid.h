@@ -1,0 +1,30 @@
+/*
+ * grid.h - which points are measured: quick (all under a minute), standard (minutes), full (hours).
+ */
+#ifndef KVS_PROBES_GRID_H
+#define KVS_PROBES_GRID_H
+
+#include "measure.h"
+
+enum kvs_grid_level { KVS_QUICK, KVS_STANDARD, KVS_FULL };
+
+struct kvs_effort kvs_grid_effort(enum kvs_grid_level level, uint64_t seed);
+
+struct kvs_tasks {
+    unsigned n, room;
+    struct kvs_task *v;
+    struct kvs_points *points; /* new points go here */
+};
+
+/* Each adds a section's points and the tasks that measure them. false: no memory. */
+bool kvs_grid_memory(struct kvs_tasks *tasks, enum kvs_grid_level level, unsigned n_core,
+                     const char *target, void *mem, kvs_run_fn *run);
+bool kvs_grid_storage(struct kvs_tasks *tasks, enum kvs_grid_level level, const char *path,
+                      bool can_write, uint64_t file_bytes, void *disk, kvs_run_fn *run);
+/* transport: "tcp", or a libfabric provider; wait: "poll" or "block". */
+bool kvs_grid_network(struct kvs_tasks *tasks, enum kvs_grid_level level, const char *peer,
+                      const char *transport, const char *wait, void *net, kvs_run_fn *run);
+bool kvs_grid_copy(struct kvs_tasks *tasks, enum kvs_grid_level level, const char *gpu, void *copy,
+                   kvs_run_fn *run);
+
+#endif
