@@ -121,9 +121,9 @@ $(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SR
 quickstart: $(BUILD)/kvsim
 	$(BUILD)/kvsim run workloads/quickstart.json -o results/quickstart --overwrite
 
-testbins: $(BUILD)/kvsim $(TESTS) $(FUZZERS)
+testbins: $(BUILD)/kvsim $(BUILD)/kvprobe $(TESTS) $(FUZZERS)
 test: testbins
-	@KVSIM=$(BUILD)/kvsim sh tests/run.sh $(BUILD) $(TESTS) $(FUZZERS)
+	@KVSIM=$(BUILD)/kvsim KVPROBE=$(BUILD)/kvprobe sh tests/run.sh $(BUILD) $(TESTS) $(FUZZERS)
 
 golden: $(BUILD)/kvsim
 	@KVSIM=$(BUILD)/kvsim sh tests/golden.sh rewrite
@@ -174,9 +174,9 @@ lint:
 format:
 	clang-format -i $(LINT_SRC)
 
-install: $(BUILD)/kvsim
+install: $(BUILD)/kvsim $(BUILD)/kvprobe
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/kvsim
-	install -m 755 $(BUILD)/kvsim $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BUILD)/kvsim $(BUILD)/kvprobe $(DESTDIR)$(PREFIX)/bin/
 	cp -r configs workloads plots $(DESTDIR)$(PREFIX)/share/kvsim/
 	rm -f $(DESTDIR)$(PREFIX)/share/kvsim/workloads/*.[ch]
 
@@ -184,7 +184,7 @@ clean:
 	rm -rf build build-*
 
 help:
-	@echo "make all         build $(BUILD)/kvsim"
+	@echo "make all         build $(BUILD)/kvsim and $(BUILD)/kvprobe"
 	@echo "make quickstart  install what is missing, build, run workloads/quickstart.json"
 	@echo "make test        install what is missing, build, run the tests (SAN=1: with sanitizers)"
 	@echo "make bench       benchmarks, one JSON line each"

@@ -146,7 +146,9 @@ static enum kvs_code run_workers(struct kvs_mem *mem, const struct kvs_point *po
 {
     unsigned n = (unsigned)point->jobs, started = 0;
     struct worker *w = calloc(n, sizeof *w);
-    enum kvs_code code = w ? KVS_OK : kvs_nomem(err);
+    enum kvs_code code = KVS_OK;
+    if (!w)
+        return kvs_nomem(err);
     for (; started < n && !code; started++) {
         uint64_t part = mem->n_byte / n & ~(uint64_t)(LINE - 1);
         w[started] =
@@ -179,7 +181,7 @@ static void run_gather(struct kvs_mem *mem, const struct kvs_point *point, doubl
 {
     struct kvs_rng rng = kvs_rng_stream(mem->seed, "gather");
     uint64_t size = point->size_bytes, n_place = mem->n_byte / size, to = 0;
-    uint64_t batch = size < PASS_BYTES / 4 ? PASS_BYTES / 4 / size : 1;
+    uint64_t batch = PASS_BYTES / 4 / size + 1;
     int64_t begin_ns = kvs_now_ns(), now_ns = begin_ns;
     double cpu_ns = kvs_cpu_ns();
     while (now_ns - begin_ns < (int64_t)(secs * 1e9) && !is_stopped(mem)) {

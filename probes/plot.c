@@ -65,8 +65,8 @@ static void write_cdf(FILE *file, struct kvs_point **v, size_t n)
         uint64_t all = 0, below = 0;
         for (size_t k = 0; k < r->n_bin; k++)
             all += r->bin[k].n;
-        fprintf(file, "%s# %llu B x %llu\n", i ? "\n\n" : "",
-                (unsigned long long)v[i]->size_bytes, (unsigned long long)v[i]->depth);
+        fprintf(file, "%s# %llu B x %llu\n", i ? "\n\n" : "", (unsigned long long)v[i]->size_bytes,
+                (unsigned long long)v[i]->depth);
         for (size_t k = 0; k < r->n_bin && all; k++) {
             below += r->bin[k].n;
             fprintf(file, "%.6g %.6g\n", (double)r->bin[k].value / 1e9,
@@ -122,7 +122,8 @@ static enum kvs_code plot_one(struct kvs_point **v, size_t n, const char *dir, s
     for (char *c = title; *c; c++)
         if (*c == '"' || *c == '\\' || (unsigned char)*c < ' ' || *c == '`')
             *c = '-';
-    qsort(v, n, sizeof *v, by_depth_and_size);
+    qsort(v, n, sizeof(struct kvs_point *),
+          by_depth_and_size); /* NOLINT(bugprone-sizeof-expression) */
     static const char *const ends[] = {".dat", "-cdf.dat", ".gp"};
     for (int i = 0; i < 3; i++) {
         FILE *file = create(dir, name, ends[i], err);

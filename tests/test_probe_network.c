@@ -22,7 +22,7 @@ static void headers_survive_packing(void **state)
     kvs_net_pack(&msg, bytes);
     assert_memory_equal(bytes, "KVSP\1\0\2\0", 8);
     assert_int_equal(kvs_net_parse(bytes, &back, NULL), KVS_OK);
-    assert_memory_equal(&msg, &back, sizeof msg);
+    assert_true(back.op == msg.op && back.id == 77 && back.offset == 4096 && back.n_byte == 65536);
 }
 
 static void bad_headers_are_refused(void **state)

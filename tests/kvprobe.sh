@@ -1,0 +1,61 @@
+#!/bin/sh
+# kvprobe as a user meets it: exit statuses, messages, an interrupt. Speaks TAP.
+set -u
+kvprobe=${KVPROBE:-build/kvprobe}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+n=0
+check() { # NAME, then a command that must succeed
+    name=$1
+    shift
+    n=$((n + 1))
+    if "$@" >"$dir/log" 2>&1; then echo "ok $n - $name"; else
+        echo "not ok $n - $name"
+        sed 's/^/# /' "$dir/log"
+    fi
+}
+
+refused() { # STATUS TEXT ARGUMENT...: ends so, and says so
+    status=$1 text=$2
+    shift 2
+    "$kvprobe" "$@" >"$dir/out" 2>"$dir/err"
+    got=$?
+    cat "$dir/err"
+    [ $got = "$status" ] && grep -q -- "$text" "$dir/err"
+}
+
+interrupted() {
+    mkdir -p "$dir/int"
+    "$kvprobe" storage --standard --dir "$dir/int" --size 64MiB -o "$dir/partial.json" >"$dir/out" 2>&1 &
+    pid=$!
+    i=0
+    while [ ! -s "$dir/partial.json" ] && [ $i -lt 200 ]; do
+        sleep 0.1
+        i=$((i + 1))
+    done
+    sleep 0.5
+    kill -INT $pid
+    wait $pid || return 1
+    grep -q '"complete": false' "$dir/partial.json" && grep -q PARTIAL "$dir/partial.json" &&
+        [ -z "$(ls -A "$dir/int")" ] && "$kvprobe" show "$dir/partial.json" >/dev/null
+}
+
+memory_profile() {
+    "$kvprobe" memory --name here -o "$dir/mem.json" && "$kvprobe" show "$dir/mem.json" | grep -q memory.copy &&
+        "$kvprobe" compare "$dir/mem.json" "$dir/mem.json" | grep -q 'x 1.000'
+}
+
+check "an unknown command is refused with the nearest name" refused 2 'did you mean "storage"' storge
+check "two levels at once are refused" refused 2 'want one of them' --quick --full
+check "destroying nothing is refused" refused 2 'wants a --target' storage --destroy
+check "a file of others is never destroyed" refused 2 'only to files that it made' \
+    storage --target "$kvprobe" --destroy
+check "a profile that is not there is an error" refused 1 'No such file' show "$dir/none.json"
+check "show wants a profile" refused 2 'usage' show
+check "a measured profile can be shown and compared" memory_profile
+check "a measured profile lies over a published one" \
+    "$kvprobe" merge configs/hardware/h100-sxm.json "$dir/mem.json" -o "$dir/both.json"
+check "the merged profile keeps the GPU and takes the memory" \
+    sh -c "grep -q 'NVIDIA H100 data sheet' '$dir/both.json' && grep -q 'kvprobe memory.copy' '$dir/both.json'"
+check "an interrupt leaves a partial profile and no file" interrupted
+echo "1..$n"
