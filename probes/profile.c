@@ -50,8 +50,12 @@ enum kvs_code kvs_profile_fits(const struct kvs_points *points, uint64_t seed,
 {
     struct kvs_obs *obs = calloc(points->n + 1, sizeof *obs);
     bool *used = calloc(points->n + 1, sizeof *used);
-    enum kvs_code code = obs && used ? KVS_OK : kvs_nomem(err);
+    enum kvs_code code = KVS_OK;
     *n = 0;
+    if (!obs || !used) {
+        code = kvs_nomem(err);
+        goto done;
+    }
     for (size_t i = 0; i < points->n && *n < KVS_MAX_FIT && !code; i++) {
         struct kvs_named_fit *fit = &fits[*n];
         unsigned n_obs = 0;
@@ -78,6 +82,7 @@ enum kvs_code kvs_profile_fits(const struct kvs_points *points, uint64_t seed,
         code = kvs_fit_link(obs, n_obs, seed, &fit->fit, err);
         ++*n;
     }
+done:
     free(obs);
     free(used);
     return code;

@@ -182,7 +182,7 @@ static enum kvs_code start_listening(struct kvs_server *s, const char *address, 
                                      struct kvs_err *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list = NULL;
-    struct sockaddr_storage got;
+    struct sockaddr_storage got = {.ss_family = AF_UNSPEC};
     socklen_t n = sizeof got;
     char service[8];
     int one = 1;
