@@ -17,3 +17,8 @@ $(FAKES):
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -shared $< -o $@
 $(BUILD)/tests/test_probe_copy: | $(FAKES)
+
+# Under the kernel's throttle and over a shaped link: two minutes, root, a quiet machine.
+.PHONY: known
+known: $(BUILD)/tests/test_probe_known
+	KVS_KNOWN=1 $<
