@@ -22,7 +22,7 @@ do for [i = 1:n] {
 
 # Okabe and Ito's colours by the policy's place in the registry; paler where the fastest gains little
 colour(i) = i == 0 ? 0xD55E00 : i == 1 ? 0x0072B2 : i == 2 ? 0xE69F00 : i == 3 ? 0x009E73 : \
-            i == 4 ? 0x56B4E9 : 0xCC79A7
+            i == 4 ? 0xCC79A7 : i == 5 ? 0x56B4E9 : 0x999999
 strength(gain) = 0.35 + 0.65 * (gain > 2 ? 1 : gain - 1)
 mix(c, s) = int(255 - s * (255 - c))
 shade(i, s) = mix((int(colour(i)) >> 16) & 255, s) * 65536 \

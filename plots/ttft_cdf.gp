@@ -20,13 +20,16 @@ do for [i = 2:n] {
     high = STATS_max > high ? STATS_max : high
 }
 
-# Okabe and Ito's colours; dashes and marks differ too
-array colour[8] = ["#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#999999"]
-array mark[8] = [5, 7, 9, 11, 13, 4, 6, 8]
+# Okabe and Ito's colours, a policy's own in every figure; dashes and marks differ too
+order = "recompute load token-split layer-split best optimal no-cache exact"
+array colour[9] = ["#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000", \
+                   "#999999", "#F0E442"]
+array mark[9] = [5, 7, 9, 11, 13, 4, 6, 8, 1]
 do for [i = 1:n - 1] {
-    k = (i - 1) % 8 + 1
+    place = 9
+    do for [k = 1:words(order)] { if (word(order, k) eq plain(policy[i + 1])) { place = k } }
     eval sprintf("set style line %d linecolor rgb '%s' dashtype %d linewidth 2.5 pointtype %d", \
-                 i, colour[k], (i - 1) % 5 + 1, mark[k])
+                 i, colour[place], (place - 1) % 5 + 1, mark[place])
 }
 
 set logscale x 10

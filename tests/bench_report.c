@@ -50,7 +50,8 @@ int main(void)
     static struct kvs_plan plan[N_PLAN];
     static struct kvs_csv csv;
     static struct kvs_outcome outcome;
-    const struct kvs_sim_config config = {.n_frac = 17, .n_tier = 2, .tier = {{"dram"}, {"nvme"}}};
+    const struct kvs_sim_config config = {
+        .n_frac = 17, .n_tier = 2, .tier = {{.name = "dram"}, {.name = "nvme"}}};
     struct kvs_sim_result sim = {.n_request = N_REQUEST, .n_replica = 4};
     struct kvs_collect collect;
     FILE *null = fopen("/dev/null", "w");
