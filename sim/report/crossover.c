@@ -42,7 +42,9 @@ static void list_policies(struct map *map, const struct kvs_workload *workload)
     for (uint32_t i = 0; kvs_planner_list[i] && map->n_policy < MAX_POLICY; i++) {
         const char *name = kvs_planner_list[i]->name;
         const bool is_end = strcmp(name, "recompute") == 0 || strcmp(name, "load") == 0;
-        if (!is_end && (!is_compared(workload, name) || strcmp(name, "best") == 0))
+        const bool left_out = strcmp(name, "best") == 0 || strcmp(name, "exact") == 0;
+        const bool stands_in = strcmp(name, "optimal") == 0 && is_compared(workload, "exact");
+        if (!is_end && !stands_in && (left_out || !is_compared(workload, name)))
             continue;
         map->place[map->n_policy] = i;
         map->policy[map->n_policy++] = kvs_planner_list[i];

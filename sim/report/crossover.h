@@ -18,7 +18,9 @@
  * A row a point: its cell's edges; the fastest policy; the first of the registry within 2 % of it,
  * the simplest that will do (the choice, and its place in the registry); how many times as fast the
  * fastest is as the better of recompute and load; and each policy's TTFT. Policies: recompute, load
- * and what the workload compares, but not those that only pick among others ("best").
+ * and what the workload compares, but not those that only pick among others ("best"); "optimal",
+ * whose plans come as near as makes no difference on a map, stands in for "exact", which takes
+ * long.
  */
 KVS_MUST_CHECK enum kvs_code kvs_crossover_csv(struct kvs_csv *csv,
                                                const struct kvs_workload *workload,
