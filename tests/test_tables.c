@@ -1,0 +1,293 @@
+#include "test.h"
+
+#include "base/rng.h"
+#include "base/units.h"
+#include "model/cost.h"
+#include "plan/tables.h"
+
+#include <string.h>
+
+/* Memory behind a fast bus, and a slow disk behind a bus of its own. */
+static const struct kvs_hw_link disk = {
+    .read_bytes_per_s = {5e9}, .latency_s = {1e-4}, .descriptor_s = {2e-6}};
+static const struct kvs_hw_link bus = {.read_bytes_per_s = {4e10}, .latency_s = {1e-5}};
+static const struct kvs_hw_link other_bus = {.read_bytes_per_s = {4e10}, .latency_s = {1e-5}};
+static const struct kvs_table_route routes[] = {
+    {1, {{&bus, 1}}}, {2, {{&disk, 1}, {&other_bus, 1}}}, /* shares no hop */
+};
+static const struct kvs_table_level levels[] = {
+    {"raw16", 1, 1, 0, 0},
+    {"half", .6, .4, 1e11, 1000},
+};
+
+struct setup {
+    struct kvs_model *model;
+    struct kvs_hw *hw;
+    struct kvs_cost *cost;
+    struct kvs_tables *tables;
+    struct kvs_tables_inst *inst;
+};
+
+static struct setup setup(uint32_t n_frac, uint32_t n_level, uint32_t chunk_tok)
+{
+    struct setup s;
+    struct kvs_err err = {0};
+    struct kvs_tables_config config = {.n_route = 2,
+                                       .route = routes,
+                                       .chunk_tok = chunk_tok,
+                                       .n_frac = n_frac,
+                                       .descriptors = 2,
+                                       .n_level = n_level,
+                                       .level = levels,
+                                       .budget = 5000};
+
+    if (kvs_model_open("llama-3.1-8b", &s.model, &err) || kvs_hw_open("h100-sxm", &s.hw, &err) ||
+        kvs_cost_new(s.model, s.hw, 1, &s.cost, &err))
+        fail_msg("%s", err.msg);
+    config.model = s.model;
+    config.cost = s.cost;
+    if (kvs_tables_new(&config, &s.tables, &err))
+        fail_msg("%s", err.msg);
+    s.inst = kvs_tables_inst_new(s.tables);
+    assert_non_null(s.inst);
+    return s;
+}
+
+static void end(struct setup *s)
+{
+    kvs_tables_inst_free(s->inst);
+    kvs_tables_free(s->tables);
+    kvs_cost_free(s->cost);
+    kvs_hw_free(s->hw);
+    kvs_model_free(s->model);
+}
+
+static int64_t layer_ns(const struct setup *s, double n_tok, double context_tok)
+{
+    struct kvs_seg seg = {1, n_tok, context_tok};
+
+    return kvs_ns(kvs_cost_layer_s(s->cost, 0, &seg, 1));
+}
+
+static void blocks_of_a_prefix_become_a_menu(void **state)
+{
+    struct setup s = setup(3, 1, 512);
+    /* 100 resident, then three blocks on disk, then 600 new tokens: two chunks */
+    const struct kvs_piece piece[] = {
+        {100, KVS_AT_HBM}, {200, 1}, {200, 1}, {200, 1}, {600, KVS_AT_NONE}};
+    struct kvs_plan_problem p;
+    const struct kvs_layer_cost *c;
+    double bytes = 4096 * 200.; /* K and V, 8 heads of 128, 2 bytes */
+    struct kvs_seg both[2] = {{1, 600, 100}, {1, 512, 700}};
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 5, &p);
+    c = p.layer[0];
+    assert_int_equal(p.n_layer, 32);
+    assert_int_equal(p.n_frac, 3);
+    assert_int_equal(p.n_route, 2);
+    assert_ptr_equal(p.layer[31], c);
+    /* half of 600 tokens takes two whole blocks */
+    assert_int_equal(kvs_tables_route_tok(s.inst), 600);
+    assert_int_equal(kvs_tables_recompute_tok(s.inst, 0), 0);
+    assert_int_equal(kvs_tables_recompute_tok(s.inst, 1), 400);
+    assert_int_equal(kvs_tables_recompute_tok(s.inst, 2), 600);
+    assert_int_equal(kvs_tables_first_tok(s.inst), 512);
+    assert_true(kvs_tables_load_bytes(s.inst, 1, 0, 1, 0) == bytes);
+    /* the disk is the slowest hop: bytes over its rate, two descriptors a block */
+    assert_int_equal(c->io_ns[1][0], kvs_ns(3 * bytes / 5e9 + 6 * 2e-6));
+    assert_int_equal(c->io_ns[1][1], kvs_ns(bytes / 5e9 + 2 * 2e-6));
+    assert_int_equal(c->io_ns[1][2], 0);
+    assert_int_equal(c->io_ns[0][0], 0);
+    assert_int_equal(p.io_start_ns[0], 0);
+    assert_int_equal(p.io_start_ns[1], 110000);
+    assert_int_equal(c->full_ns[0], 0);
+    assert_int_equal(c->full_ns[1], layer_ns(&s, 400, 100));
+    assert_int_equal(c->full_ns[2], layer_ns(&s, 600, 100));
+    assert_int_equal(c->kv_ns[1], kvs_ns(kvs_cost_kv_s(s.cost, 0, 400)));
+    assert_int_equal(c->post_ns[0], layer_ns(&s, 512, 700));
+    assert_int_equal(c->post_ns[1], c->post_ns[0]);
+    assert_int_equal(c->post_ns[2], kvs_ns(kvs_cost_layer_s(s.cost, 0, both, 2)) - c->full_ns[2]);
+    assert_int_equal(c->wfull_ns[2], 0);
+    assert_int_equal(p.head_ns,
+                     32 * layer_ns(&s, 88, 1212) + kvs_ns(kvs_cost_head_s(s.cost, 600, 1)));
+    end(&s);
+}
+
+static void residents_between_blocks_count_as_context(void **state)
+{
+    struct setup s = setup(2, 1, 512);
+    const struct kvs_piece piece[] = {{100, 0}, {300, KVS_AT_HBM}, {100, 0}, {10, KVS_AT_NONE}};
+    struct kvs_plan_problem p;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 4, &p);
+    /* 200 tokens as one sequence; the second hundred sees 300 more: 150 in the mean */
+    assert_int_equal(p.layer[0]->full_ns[1], layer_ns(&s, 200, 150));
+    assert_int_equal(p.n_route, 1);
+    assert_int_equal(p.io_start_ns[0], 10000);
+    end(&s);
+}
+
+static void holes_and_new_tokens_share_chunks(void **state)
+{
+    struct setup s = setup(2, 1, 64);
+    const struct kvs_piece piece[] = {
+        {40, KVS_AT_NONE}, {100, 0}, {60, KVS_AT_NONE}, {50, 1}, {20, KVS_AT_NONE}};
+    struct kvs_plan_problem p;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 5, &p);
+    assert_int_equal(kvs_tables_first_tok(s.inst), 64);
+    /* first chunk: positions 0..39 and 140..163; the 24 see 100 more */
+    assert_int_equal(p.layer[0]->post_ns[0], layer_ns(&s, 64, 24 * 100 / 64.));
+    /* second: 164..199 and 250..269, 56 tokens; the first 36 see 164, the others 214 */
+    assert_int_equal(p.head_ns, 32 * layer_ns(&s, 56, (36 * 164 + 20 * 214) / 56.) +
+                                    kvs_ns(kvs_cost_head_s(s.cost, 120, 1)));
+    end(&s);
+}
+
+static void nothing_on_a_route_leaves_one_choice(void **state)
+{
+    struct setup s = setup(5, 2, 512);
+    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM}, {30, KVS_AT_NONE}};
+    struct kvs_plan_problem p;
+    struct kvs_plan a = {{0}, {0}}, b = {{0}, {0}};
+    struct kvs_plan_eval x, y;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 2, &p);
+    assert_int_equal(p.n_route, 0);
+    memset(a.frac_i, 4, sizeof a.frac_i);
+    assert_true(kvs_plan_eval(&p, &a, NULL, &x));
+    assert_true(kvs_plan_eval(&p, &b, NULL, &y));
+    assert_int_equal(x.end_ns, y.end_ns);
+    assert_int_equal(x.end_ns,
+                     32 * layer_ns(&s, 30, 1000) + kvs_ns(kvs_cost_head_s(s.cost, 30, 1)));
+    end(&s);
+}
+
+static void levels_shrink_loads_and_cost_decoding_and_quality(void **state)
+{
+    struct setup s = setup(3, 2, 512);
+    const struct kvs_piece piece[] = {{256, 0}, {256, 0}, {1, KVS_AT_NONE}};
+    struct kvs_plan_problem p;
+    const struct kvs_layer_cost *c;
+    double bytes = 4096 * 512.;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 3, &p);
+    c = p.layer[0];
+    assert_int_equal(p.n_level, 2);
+    assert_int_equal(p.budget, 5000);
+    assert_int_equal(c->io_ns[0][0], kvs_ns(bytes / 4e10));
+    assert_int_equal(c->io_ns[0][1], kvs_ns(bytes / 2 / 4e10));
+    assert_int_equal(c->decode_ns[0], 0);
+    assert_int_equal(c->decode_ns[1], kvs_ns(bytes / 1e11));
+    assert_int_equal(c->distortion[1], 1000);
+    assert_int_equal(c->distortion[3], 500);
+    assert_int_equal(c->distortion[5], 0);
+    end(&s);
+}
+
+/* By the definitions alone, fraction by fraction. */
+static void tables_equal_their_definition(void **state)
+{
+    struct setup s = setup(17, 1, 256);
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct kvs_rng rng = kvs_rng_stream(seed, "tables");
+        struct kvs_piece piece[40];
+        uint32_t n = 1 + (uint32_t)kvs_rng_below(&rng, 39);
+        struct kvs_plan_problem p;
+        uint64_t total = 0;
+
+        for (uint32_t b = 0; b < n; b++) {
+            piece[b].n_tok = 1 + (uint32_t)kvs_rng_below(&rng, 700);
+            piece[b].where = (int32_t)kvs_rng_below(&rng, 4) - 2;
+            total += piece[b].where >= 0 ? piece[b].n_tok : 0;
+        }
+        piece[n] = (struct kvs_piece){1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE};
+        kvs_tables_build(s.tables, s.inst, piece, n + 1, &p);
+        assert_int_equal(kvs_tables_route_tok(s.inst), total);
+        for (uint32_t i = 0; i < 17; i++) {
+            uint64_t done = 0, pos = 0;
+            double pos_sum = 0, left[2] = {0, 0}, blocks[2] = {0, 0};
+
+            for (uint32_t b = 0; b <= n; b++) {
+                if (piece[b].where >= 0 && done * 16 < i * total) {
+                    for (uint32_t t = 0; t < piece[b].n_tok; t++)
+                        pos_sum += (double)(pos + t);
+                    done += piece[b].n_tok;
+                } else if (piece[b].where >= 0) {
+                    left[piece[b].where] += piece[b].n_tok;
+                    blocks[piece[b].where] += 1;
+                }
+                pos += piece[b].n_tok;
+            }
+            assert_int_equal(kvs_tables_recompute_tok(s.inst, i), done);
+            if (done) {
+                double n_tok = (double)done;
+                double context = (pos_sum - n_tok * (n_tok - 1) / 2) / n_tok;
+
+                assert_int_equal(p.layer[0]->full_ns[i], layer_ns(&s, n_tok, context));
+            }
+            for (uint32_t k = 0; k < p.n_route; k++) {
+                double bytes = 4096 * left[k];
+                double want = kvs_link_s(&bus, false, bytes, 2 * blocks[k]);
+                double other = k ? kvs_link_s(&disk, false, bytes, 2 * blocks[k]) : 0;
+
+                assert_int_equal(p.layer[0]->io_ns[k][i],
+                                 left[k] > 0 ? kvs_ns(want > other ? want : other) : 0);
+            }
+        }
+    }
+    end(&s);
+}
+
+static void wrong_sizes_are_refused(void **state)
+{
+    struct setup s = setup(2, 1, 512);
+    struct kvs_tables_config good = {.model = s.model,
+                                     .cost = s.cost,
+                                     .n_route = 2,
+                                     .route = routes,
+                                     .chunk_tok = 1,
+                                     .n_frac = 2,
+                                     .n_level = 1,
+                                     .level = levels};
+    struct kvs_tables_config bad[5];
+    struct kvs_tables *tables;
+
+    (void)state;
+    for (int n = 0; n < 5; n++)
+        bad[n] = good;
+    bad[0].n_route = KVS_MAX_ROUTE + 1;
+    bad[1].n_frac = 1;
+    bad[2].n_frac = KVS_MAX_FRAC + 1;
+    bad[3].n_level = 0;
+    bad[4].chunk_tok = 0;
+    for (int n = 0; n < 5; n++) {
+        struct kvs_err err = {0};
+
+        assert_int_equal(kvs_tables_new(&bad[n], &tables, &err), KVS_ERR_RANGE);
+        assert_null(tables);
+        assert_non_null(strstr(err.msg, "want"));
+    }
+    end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_of_a_prefix_become_a_menu),
+        cmocka_unit_test(residents_between_blocks_count_as_context),
+        cmocka_unit_test(holes_and_new_tokens_share_chunks),
+        cmocka_unit_test(nothing_on_a_route_leaves_one_choice),
+        cmocka_unit_test(levels_shrink_loads_and_cost_decoding_and_quality),
+        cmocka_unit_test(tables_equal_their_definition),
+        cmocka_unit_test(wrong_sizes_are_refused),
+    };
+    return cmocka_run_group_tests_name("tables", tests, NULL, NULL);
+}
