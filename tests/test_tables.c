@@ -233,7 +233,7 @@ static void tables_equal_their_definition(void **state)
 
                 assert_int_equal(p.layer[0]->full_ns[i], layer_ns(&s, n_tok, context));
             }
-            for (uint32_t k = 0; k < p.n_route; k++) {
+            for (uint32_t k = 0; k < 2 && k < p.n_route; k++) {
                 double bytes = 4096 * left[k];
                 double want = kvs_link_s(&bus, false, bytes, 2 * blocks[k]);
                 double other = k ? kvs_link_s(&disk, false, bytes, 2 * blocks[k]) : 0;
