@@ -9,9 +9,10 @@
 
 /* Memory behind a fast bus, and a slow disk behind a bus of its own. */
 static const struct kvs_hw_link disk = {
-    .read_bytes_per_s = {5e9}, .latency_s = {1e-4}, .descriptor_s = {2e-6}};
-static const struct kvs_hw_link bus = {.read_bytes_per_s = {4e10}, .latency_s = {1e-5}};
-static const struct kvs_hw_link other_bus = {.read_bytes_per_s = {4e10}, .latency_s = {1e-5}};
+    .read_bytes_per_s.value = 5e9, .latency_s.value = 1e-4, .descriptor_s.value = 2e-6};
+static const struct kvs_hw_link bus = {.read_bytes_per_s.value = 4e10, .latency_s.value = 1e-5};
+static const struct kvs_hw_link other_bus = {.read_bytes_per_s.value = 4e10,
+                                             .latency_s.value = 1e-5};
 static const struct kvs_table_route routes[] = {
     {1, {{&bus, 1}}}, {2, {{&disk, 1}, {&other_bus, 1}}}, /* shares no hop */
 };
