@@ -38,10 +38,8 @@ static enum kvs_code vidur_row(struct kvs_trace *trace, const char *line, struct
         return kvs_row_fail(trace, err, KVS_ERR_PARSE,
                             "num_total_tokens: found %u, want the sum of the others, %llu", tok[2],
                             (unsigned long long)tok[0] + tok[1]);
-    if (*scan.at && *scan.at != ',') {
-        (void)kvs_scan_end(&scan);
+    if (*scan.at != ',' && !kvs_scan_end(&scan))
         return err->code;
-    }
     code = kvs_row_end(trace, state->n_row * 1000000000, 0, tok[0], tok[1], err);
     state->n_row += code == KVS_OK;
     return code;
