@@ -83,15 +83,15 @@ static void depth_is_bounded(void **state)
     assert_string_equal(err.msg, "d: deeper than 64 levels");
 }
 
-static void missing_file_is_an_io_error(void **state)
+static void missing_file_is_wrong_input(void **state)
 {
     struct kvs_err err = {0};
     struct kvs_doc *doc;
     (void)state;
-    assert_int_equal(kvs_doc_open("/nonexistent/w.json", &doc, &err), KVS_ERR_IO);
+    assert_int_equal(kvs_doc_open("/nonexistent/w.json", &doc, &err), KVS_ERR_ARG);
     assert_string_equal(err.msg, "/nonexistent/w.json: No such file or directory");
     err = (struct kvs_err){0};
-    assert_int_equal(kvs_doc_open("/", &doc, &err), KVS_ERR_IO);
+    assert_int_equal(kvs_doc_open("/", &doc, &err), KVS_ERR_ARG);
     assert_string_equal(err.msg, "/: Is a directory");
 }
 
@@ -254,7 +254,7 @@ int main(void)
         cmocka_unit_test(nodes_know_their_paths),
         cmocka_unit_test(broken_documents_name_line_and_column),
         cmocka_unit_test(depth_is_bounded),
-        cmocka_unit_test(missing_file_is_an_io_error),
+        cmocka_unit_test(missing_file_is_wrong_input),
         cmocka_unit_test(typed_reads_give_values),
         cmocka_unit_test(typed_reads_say_found_and_want),
         cmocka_unit_test(set_changes_adds_and_appends),

@@ -154,7 +154,7 @@ static const struct bad {
     {"a.jsonl", "{\"timestamp\":0,\"input_length\":5.5,\"output_length\":1,\"hash_ids\":[1]}",
      "a.jsonl:1: input_length: found 5.5, want an integer from 1 to 4294967295"},
     {"a.jsonl", "{\"timestamp\":-0.5,\"input_length\":5,\"output_length\":1,\"hash_ids\":[1]}",
-     "a.jsonl:1: timestamp: found -0.5, want a time of at least 0"},
+     "a.jsonl:1: timestamp: found -0.5, want a time of at least 0 and at most 292 years"},
     {"a.jsonl", "{\"timestamp\":0,\"input_length\":05,\"output_length\":1,\"hash_ids\":[1]}",
      "a.jsonl:1: input_length: found 05, want an integer from 1 to 4294967295"},
     {"a.jsonl", MOON_ROW " {", "a.jsonl:1: (row): found {, want the line's end"},

@@ -314,13 +314,14 @@ static bool time_at(const char **at, int64_t unit_ns, int64_t *ns)
 
 bool kvs_scan_time(struct kvs_scan *scan, int64_t unit_ns, bool quoted, int64_t *ns)
 {
-    const char *end, *want = "a time of at least 0";
+    const char *end, *want = "a time of at least 0 and at most 292 years";
     skip_space(scan);
     if (quoted && *scan->at != '"')
-        return kvs_scan_want(scan, "a time of at least 0 in quotes");
+        return kvs_scan_want(scan, "a time of at least 0 and at most 292 years in quotes");
     end = scan->at + quoted;
     if (!time_at(&end, unit_ns, ns) || (quoted && *end != '"'))
-        return kvs_scan_want(scan, quoted ? "a time of at least 0 in quotes" : want);
+        return kvs_scan_want(scan, quoted ? "a time of at least 0 and at most 292 years in quotes"
+                                          : want);
     scan->at = end + quoted;
     return true;
 }

@@ -167,9 +167,16 @@ enum kvs_code kvs_row_line(struct kvs_trace *trace, const char **line, struct kv
     while (!*line) {
         char *text;
         size_t n_byte;
-        enum kvs_code code = kvs_lines_next(trace->lines, &text, &n_byte, err);
-        if (code || !text)
-            return code;
+        struct kvs_err line_err = {0};
+        enum kvs_code code = kvs_lines_next(trace->lines, &text, &n_byte, &line_err);
+        if (code == KVS_ERR_PARSE && trace->skip_bad) { /* no text; the next line may be */
+            trace->skipped++;
+            continue;
+        }
+        if (code)
+            return kvs_fail(err, code, "%s", line_err.msg);
+        if (!text)
+            return KVS_OK;
         if (!is_blank(text))
             *line = text;
     }

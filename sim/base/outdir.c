@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -34,17 +35,24 @@ static enum kvs_code fail_at(const char *path, struct kvs_err *err)
 
 /* --- trees --- */
 
+/* The tree's root and its marker stay: what is killed here is still known as a leftover. */
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     (void)st;
     (void)type;
-    (void)at;
+    if (at->level == 0 || (at->level == 1 && !strcmp(path + at->base, MARKER)))
+        return 0;
     return remove(path);
 }
 
 static void remove_tree(const char *path)
 {
-    (void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    char marker[PATH_MAX];
+    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0)
+        return;
+    if ((size_t)snprintf(marker, sizeof marker, "%s/" MARKER, path) < sizeof marker)
+        (void)unlink(marker);
+    (void)rmdir(path);
 }
 
 static int sync_path(const char *path, int flags)

@@ -115,8 +115,9 @@ static enum kvs_code add_seed(struct run_args *args, char *buf, size_t room, str
     uint64_t seed = 0;
     if (!args->seed)
         return KVS_OK;
-    if (kvs_parse_u64(args->seed, &seed, NULL))
-        return kvs_fail(err, KVS_ERR_ARG, "--seed: found \"%.40s\", want a whole number",
+    if (kvs_parse_u64(args->seed, &seed, NULL) || seed > INT64_MAX) /* JSON's whole numbers */
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--seed: found \"%.40s\", want a whole number, 0 to 9223372036854775807",
                         args->seed);
     if (args->sets.n == sizeof args->sets.v / sizeof *args->sets.v)
         return kvs_fail(err, KVS_ERR_ARG, "--set: more than %u settings", args->sets.n - 1);

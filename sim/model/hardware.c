@@ -235,7 +235,7 @@ static enum kvs_code read_hop(struct kvs_json node, const struct kvs_hw *hw, uin
         const struct kvs_figure *figure =
             (const struct kvs_figure *)((const char *)&hw->link[found] + link_rows[i].offset);
         if (!figure->known)
-            return kvs_json_fail(node, err, KVS_ERR_ABSENT,
+            return kvs_json_fail(node, err, KVS_ERR_ARG,
                                  "link \"%s\" has no known %s, so no tier can lie behind it", name,
                                  link_rows[i].key);
     }

@@ -40,7 +40,7 @@ static void time_cell(struct grid *grid, double s)
 
 static void share_cell(struct grid *grid, double part, double whole)
 {
-    if (whole > 0)
+    if (whole > 0 && isfinite(part))
         cell(grid, "%.0f %%", 100 * part / whole);
     else
         cell(grid, "-");
@@ -92,7 +92,10 @@ static void policy_row(struct grid *grid, const struct kvs_sim_config *config,
     else
         cell(grid, "-");
     time_cell(grid, outcome->tpot_s.mean);
-    cell(grid, "%.3g", outcome->goodput_per_s);
+    if (isfinite(outcome->goodput_per_s))
+        cell(grid, "%.3g", outcome->goodput_per_s);
+    else
+        cell(grid, "-");
     share_cell(grid, outcome->in_slo_frac, 1);
     share_cell(grid, (double)sim->hbm_hit_tok, input);
     for (uint32_t i = 0; i < config->n_tier; i++) {

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define N(table) ((unsigned)(sizeof(table) / sizeof *(table)))
@@ -426,12 +427,18 @@ static enum kvs_code check_trace(struct kvs_workload_in *in, struct kvs_err *err
         return kvs_json_fail(node, err, KVS_ERR_ARG,
                              "found \"-\", want a file: every policy reads it from its start");
     char *file = kvs_path_from(kvs_doc_file(in->doc), path);
+    struct stat about;
     if (!file)
         return kvs_nomem(err);
     if (access(file, R_OK) != 0)
         code = kvs_json_fail(node, err, KVS_ERR_ARG,
                              "no file %s; get the trace (workloads/README.md says where) or give "
                              "its place: --set trace.path='\"FILE\"'",
+                             file);
+    else if (stat(file, &about) == 0 && !S_ISREG(about.st_mode) && !S_ISDIR(about.st_mode))
+        code = kvs_json_fail(node, err, KVS_ERR_ARG,
+                             "%s is a pipe or a device, want a file: every policy reads it from "
+                             "its start",
                              file);
     free(file);
     return code;
