@@ -91,8 +91,9 @@ static enum kvs_code simulate(struct job *job, struct sink *sink, struct kvs_sim
         job->trace = NULL;
         take_note(trace, &sink->note);
         if (!code && result->n_request == 0)
-            code = kvs_fail(err, KVS_ERR_PARSE, "the trace holds no request%s",
-                            kvs_trace_skipped(trace) ? " but bad lines that were skipped" : "");
+            code =
+                kvs_fail(err, KVS_ERR_PARSE, "%s: trace: holds no request%s", job->workload->name,
+                         kvs_trace_skipped(trace) ? " but bad lines that were skipped" : "");
     }
     kvs_trace_close(trace);
     return code;
