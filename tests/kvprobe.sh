@@ -50,7 +50,7 @@ check "two levels at once are refused" refused 2 'want one of them' --quick --fu
 check "destroying nothing is refused" refused 2 'wants a --target' storage --destroy
 check "a file of others is never destroyed" refused 2 'only to files that it made' \
     storage --target "$kvprobe" --destroy
-check "a profile that is not there is an error" refused 1 'No such file' show "$dir/none.json"
+check "a profile that is not there is an error" refused 2 'No such file' show "$dir/none.json"
 check "show wants a profile" refused 2 'usage' show
 check "a measured profile can be shown and compared" memory_profile
 check "a measured profile lies over a published one" \

@@ -245,6 +245,7 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
             assert_memory_equal(&lab.record[i], &again.record[i], sizeof lab.record[i]);
             assert_true(lab.record[i].admit_ns >= lab.record[i].arrive_ns);
             assert_true(lab.record[i].finish_ns >= lab.record[i].first_token_ns);
+            assert_true(lab.record[i].finish_ns <= lab.result.end_ns);
         }
         simlab_close(&lab);
         simlab_close(&again);

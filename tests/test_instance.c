@@ -107,7 +107,7 @@ static void a_missing_file_is_an_error(void **state)
     struct kvs_err err = {0};
 
     (void)state;
-    assert_int_equal(kvs_plan_set_open("/nowhere/p.json", &set, &err), KVS_ERR_IO);
+    assert_int_equal(kvs_plan_set_open("/nowhere/p.json", &set, &err), KVS_ERR_ARG);
     assert_null(set);
     assert_non_null(strstr(err.msg, "/nowhere/p.json"));
 }

@@ -98,7 +98,7 @@ static void wrong_input_ends_2_and_is_named(void **state)
     assert_int_equal(status, 2);
     assert_non_null(strstr(text, "\"extra\""));
     text = kvs_cli_error("plan --instances nowhere.json", &status);
-    assert_int_equal(status, 1);
+    assert_int_equal(status, 2);
     assert_non_null(strstr(text, "nowhere.json"));
 }
 

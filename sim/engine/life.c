@@ -639,7 +639,7 @@ bool sim_finish(struct sim *sim, struct req *req)
 {
     uint32_t replica_i = req->record.replica;
     struct replica *replica = &sim->replica[replica_i];
-    req->record.finish_ns = sim->now_ns;
+    req->record.finish_ns = sim->result->end_ns = sim->now_ns;
     for (uint32_t b = 0; b < req->n_block; b++) {
         uint32_t slot = req->slot[b];
         if (slot == KVS_NO_SLOT)
