@@ -3,3 +3,4 @@
 X(ref)
 X(cpu)
 X(simt)
+X(cuda)

@@ -34,3 +34,23 @@ $(KERN_LIB): $(KERN_OBJ)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 $(BUILD)/tests/test_mutants: $(MUTANT_OBJ)
+
+# CUDA, where nvcc is; without it the back end is there and says so. The objects don't depend on
+# CC or SAN: all build folders share them. A register spill is an error; ptxas's figures are kept.
+NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc))
+ifneq ($(NVCC),)
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(NVCC))
+CUDA_OBJ  := $(CU_SRC:kernels/ops/%.cu=build-cuda/%.o)
+CUDA_CPPFLAGS := -isystem $(CUDA_HOME)/include -DKVS_HAVE_CUDA
+PKG_LIBS  += $(CUDA_HOME)/lib64/libcudart_static.a
+$(CUDA_OBJ): build-cuda/%.o: kernels/ops/%.cu kernels/build.mk
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  NVCC $@")
+	$(Q)$(NVCC) -std=c++17 -O3 -Xcompiler -fno-threadsafe-statics,-fno-exceptions -D_GNU_SOURCE -Isim -I. -gencode arch=compute_80,code=sm_80 \
+	    -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_80,code=compute_80 \
+	    -Xptxas -v,-Werror,-warn-spills -MMD -MP -MF build-cuda/$*.d -c $< -o $@ 2>build-cuda/$*.ptxas \
+	    || { cat build-cuda/$*.ptxas >&2; exit 1; }
+$(call obj,kernels/cuda/cuda.c kernels/cuda/lt.c tests/test_cuda.c): KVS_CPPFLAGS += $(CUDA_CPPFLAGS)
+KERN_OBJ  += $(CUDA_OBJ)
+$(KERN_LIB): $(CUDA_OBJ)
+endif
