@@ -103,10 +103,11 @@ json_t *kvs_profile_env(const char *dir)
     snprintf(lib[1], sizeof lib[1], "%u.%u", FI_MAJOR(fabric), FI_MINOR(fabric));
     snprintf(lib[2], sizeof lib[2], "%u.%u", hwloc_get_api_version() >> 16,
              hwloc_get_api_version() >> 8 & 0xff);
-    return json_pack("{ss ss ss ss so so s{ss ss ss} so}", "host_id_hash", host, "kernel",
+    return json_pack("{ss ss ss ss so so so s{ss ss ss} so}", "host_id_hash", host, "kernel",
                      u.release, "cpu", cpu, "virt", strstr(flags, " hypervisor") ? "guest" : "none",
                      "governor", line_json("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-                     "thp", line_json("/sys/kernel/mm/transparent_hugepage/enabled"), "libs",
-                     "liburing", lib[0], "libfabric", lib[1], "hwloc", lib[2], "disk",
-                     disk_json(dir));
+                     "thp", line_json("/sys/kernel/mm/transparent_hugepage/enabled"),
+                     "tcp_congestion_control",
+                     line_json("/proc/sys/net/ipv4/tcp_congestion_control"), "libs", "liburing",
+                     lib[0], "libfabric", lib[1], "hwloc", lib[2], "disk", disk_json(dir));
 }

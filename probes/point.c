@@ -230,12 +230,23 @@ static json_t *count_or_null(uint64_t n)
     return n ? json_integer((json_int_t)n) : json_null();
 }
 
+/* Adds item to array, which becomes NULL (and makes json_pack fail) when memory ends: no part of a
+ * profile is lost silently. */
+static void push(json_t **array, json_t *item)
+{
+    if (*array && json_array_append_new(*array, item) == 0)
+        return;
+    if (!*array)
+        json_decref(item);
+    json_decref(*array);
+    *array = NULL;
+}
+
 static json_t *bins_json(const struct kvs_repeat *r)
 {
     json_t *bins = json_array();
     for (size_t i = 0; i < r->n_bin; i++)
-        json_array_append_new(
-            bins, json_pack("[II]", (json_int_t)r->bin[i].value, (json_int_t)r->bin[i].n));
+        push(&bins, json_pack("[II]", (json_int_t)r->bin[i].value, (json_int_t)r->bin[i].n));
     return bins;
 }
 
@@ -267,7 +278,7 @@ json_t *kvs_point_json(const struct kvs_point *p)
 {
     json_t *repeats = json_array();
     for (unsigned i = 0; i < p->n_repeat; i++)
-        json_array_append_new(repeats, repeat_json(&p->repeat[i]));
+        push(&repeats, repeat_json(&p->repeat[i]));
     return json_pack("{ss ss ss so ss so so so so sO? so so so sb sb sb so}", "probe", p->probe,
                      "target", p->target, "status", status_names[p->status], "reason",
                      p->reason[0] ? json_string(p->reason) : json_null(), "source", p->source,

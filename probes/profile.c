@@ -279,10 +279,17 @@ static json_t *tiers_json(const struct kvs_profile *profile, json_t *links)
     return tiers;
 }
 
-static void append(json_t *array, json_t *item)
+/* A link that was not measured is left out. */
+static void append_known(json_t *array, json_t *item)
 {
     if (item)
         json_array_append_new(array, item);
+}
+
+/* A part of the record may not be lost: out of memory makes the whole fail. */
+static void append(json_t *array, json_t *item, bool *bad)
+{
+    *bad |= json_array_append_new(array, item) != 0;
 }
 
 /* Was the disk one, or memory in disguise? */
@@ -305,14 +312,14 @@ static json_t *links_json(const struct kvs_points *points, const struct kvs_name
     const struct kvs_named_fit *read = find_fit(fits, n, "storage.kv");
     if (!read || !read->fit.descriptor_s.known)
         read = find_fit(fits, n, "storage.read");
-    append(links, dram_link(points, find_fit(fits, n, "memory.gather")));
+    append_known(links, dram_link(points, find_fit(fits, n, "memory.gather")));
     if (is_real_disk(points))
-        append(links, fitted_link("nvme", "host", read, find_fit(fits, n, "storage.write"), points,
-                                  "storage.write"));
-    append(links,
-           fitted_link("nic", "host", find_network(fits, n), find_network(fits, n), points, ""));
-    append(links, fitted_link("pcie", "gpu", find_fit(fits, n, "copy.h2d"),
-                              find_fit(fits, n, "copy.d2h"), points, "copy.d2h"));
+        append_known(links, fitted_link("nvme", "host", read, find_fit(fits, n, "storage.write"),
+                                        points, "storage.write"));
+    append_known(links, fitted_link("nic", "host", find_network(fits, n), find_network(fits, n),
+                                    points, ""));
+    append_known(links, fitted_link("pcie", "gpu", find_fit(fits, n, "copy.h2d"),
+                                    find_fit(fits, n, "copy.d2h"), points, "copy.d2h"));
     return links;
 }
 
@@ -321,6 +328,7 @@ json_t *kvs_profile_json(const struct kvs_profile *p)
     struct kvs_named_fit *fits = calloc(KVS_MAX_FIT, sizeof *fits);
     json_t *points = json_array(), *fits_array = json_array(), *json = NULL;
     unsigned n = 0;
+    bool bad = false;
     if (!fits || kvs_profile_fits(p->points, p->seed, fits, &n, NULL)) {
         json_decref(points);
         json_decref(fits_array);
@@ -328,9 +336,9 @@ json_t *kvs_profile_json(const struct kvs_profile *p)
         return NULL;
     }
     for (size_t i = 0; i < p->points->n; i++)
-        append(points, kvs_point_json(p->points->v[i]));
+        append(points, kvs_point_json(p->points->v[i]), &bad);
     for (unsigned i = 0; i < n; i++)
-        append(fits_array, fit_json(&fits[i]));
+        append(fits_array, fit_json(&fits[i]), &bad);
     json_t *links = links_json(p->points, fits, n), *tiers = tiers_json(p, links);
     json = json_pack("{ss ss ss ss sI sn so so s{ss sI} sO? sO? sO? so so}", "schema",
                      "kvsim.profile", "schema_version", SCHEMA_VERSION, "name", p->name, "about",
@@ -339,6 +347,10 @@ json_t *kvs_profile_json(const struct kvs_profile *p)
                      "run", p->run, "env", p->env, "topology", p->topology, "points", points,
                      "fits", fits_array);
     free(fits);
+    if (bad) {
+        json_decref(json);
+        return NULL;
+    }
     return json;
 }
 

@@ -182,10 +182,15 @@ static enum kvs_code start_listening(struct kvs_server *s, const char *address, 
                                      struct kvs_err *err)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list = NULL;
-    struct sockaddr_storage got = {.ss_family = AF_UNSPEC};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } got;
     socklen_t n = sizeof got;
     char service[8];
     int one = 1;
+    memset(&got, 0, sizeof got);
     snprintf(service, sizeof service, "%u", port);
     int error = getaddrinfo(address, service, &hints, &list);
     if (error)
@@ -194,13 +199,12 @@ static enum kvs_code start_listening(struct kvs_server *s, const char *address, 
     if (s->fd >= 0)
         setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     bool bad = s->fd < 0 || bind(s->fd, list->ai_addr, list->ai_addrlen) != 0 ||
-               listen(s->fd, MAX_CONN) != 0 || getsockname(s->fd, (struct sockaddr *)&got, &n) != 0;
+               listen(s->fd, MAX_CONN) != 0 || getsockname(s->fd, &got.any, &n) != 0;
     error = errno;
     freeaddrinfo(list);
     if (bad)
         return kvs_fail(err, KVS_ERR_IO, "%s port %u: %s", address, port, strerror(error));
-    s->port = got.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&got)->sin6_port)
-                                        : ntohs(((struct sockaddr_in *)&got)->sin_port);
+    s->port = ntohs(got.any.sa_family == AF_INET6 ? got.v6.sin6_port : got.v4.sin_port);
     return KVS_OK;
 }
 

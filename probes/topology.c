@@ -26,7 +26,8 @@ static unsigned hops_between(hwloc_obj_t a, hwloc_obj_t b)
 static hwloc_obj_t os_device(hwloc_obj_t pci, unsigned mask)
 {
     for (hwloc_obj_t c = pci->io_first_child; c; c = c->next_sibling)
-        if (c->type == HWLOC_OBJ_OS_DEVICE && (mask >> c->attr->osdev.type & 1))
+        if (c->type == HWLOC_OBJ_OS_DEVICE && (unsigned)c->attr->osdev.type < 32 &&
+            (mask >> c->attr->osdev.type & 1)) /* exports of hwloc 3 have other numbers */
             return c;
     return NULL;
 }

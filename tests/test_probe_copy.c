@@ -14,7 +14,9 @@ static const char *fakes(void)
     ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 8);
     assert_true(n > 0);
     dir[n] = 0;
-    strcpy(strrchr(dir, '/'), "/fake");
+    char *slash = strrchr(dir, '/');
+    assert_non_null(slash);
+    memcpy(slash, "/fake", sizeof "/fake");
     return dir;
 }
 

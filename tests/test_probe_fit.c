@@ -207,14 +207,14 @@ static void measuring_repeats_until_steady(void **state)
     }
     kvs_points_free(&points);
     d.jitter = 0.6;
+    size_t n_steady = 0;
     measure(&d, sizes, 2, depths, 2, 0, &points);
     for (size_t i = 0; i < points.n; i++) {
+        n_steady += points.v[i]->steady;
         assert_true(points.v[i]->n_repeat == 8 || points.v[i]->steady);
         assert_true(points.v[i]->n_repeat > 4);
     }
-    assert_int_equal(points.n, 4);
-    assert_non_null(points.v);
-    assert_false(points.v[0]->steady && points.v[1]->steady && points.v[2]->steady);
+    assert_true(n_steady < points.n);
     kvs_points_free(&points);
 }
 

@@ -146,12 +146,14 @@ static void serve_in_namespace(int ready_fd, int go_fd)
     char c = 0;
     if (unshare(CLONE_NEWNET) != 0)
         _exit(SKIP_STATUS);
+    /* BBR sends next to nothing for 200 ms of every 10 s; the namespace's own setting */
+    (void)!shell("echo reno >/proc/sys/net/ipv4/tcp_congestion_control");
     (void)!write(ready_fd, &c, 1);
     if (read(go_fd, &c, 1) != 1)
         _exit(0);
     if (!shell("ip addr add 10.77.0.2/24 dev kvp1 && ip link set kvp1 up") ||
         !shell(
-            "tc qdisc add dev kvp1 root tbf rate $KVS_RATE burst 128kb latency 50ms 2>/dev/null") ||
+            "tc qdisc add dev kvp1 root tbf rate $KVS_RATE burst 1mb latency 50ms 2>/dev/null") ||
         kvs_server_start("10.77.0.2", 7777, &server, NULL))
         _exit(SKIP_STATUS);
     (void)!write(ready_fd, &c, 1);
@@ -192,12 +194,12 @@ static int shaped_child(double bits_per_s)
     }
     struct kvs_point *p = kvs_points_add(&points, "network.read", "10.77.0.2");
     p->size_bytes = 256 << 10;
-    p->depth = 16;
+    p->depth = 64; /* enough under way that a late wake-up does not empty the line */
     /* of each 1514 bytes on the wire 1448 are payload: Ethernet, IP and TCP with timestamps */
     double want = bits_per_s / 8 * 1448 / 1514;
-    int n_good = 0;
+    int n_good = 0, n_run = 3;
     one_rate(kvs_net_run, net, p, 1);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < n_run; i++) {
         double rate = one_rate(kvs_net_run, net, p, 3);
         fprintf(stderr, "# tbf %.0f: %.4f of its payload\n", bits_per_s, rate / want);
         n_good += fabs(rate / want - 1) <= 0.03;
@@ -206,7 +208,7 @@ static int shaped_child(double bits_per_s)
     kvs_points_free(&points);
     close(go[1]);
     waitpid(peer, NULL, 0);
-    return n_good == 3 ? 0 : 1;
+    return n_good == n_run ? 0 : 1;
 }
 
 static void check_link(double bits_per_s)

@@ -62,7 +62,7 @@ static struct kvs_hw *as_hardware(json_t *json)
 {
     struct kvs_err err = {KVS_OK, ""};
     struct kvs_doc *doc;
-    struct kvs_hw *hw;
+    struct kvs_hw *hw = NULL;
     char *text = json_dumps(json, 0);
     if (kvs_doc_parse("profile", text, strlen(text), &doc, &err) || kvs_hw_from(doc, &hw, &err))
         fail_msg("%s", err.msg);
