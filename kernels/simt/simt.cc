@@ -105,7 +105,7 @@ struct simt {
     unsigned n_thread, n_done, n_at_barrier, line;
     void (*body)(void *arg);
     void *arg;
-    bool failed;
+    bool failed, nomem;
     char why[400];
 };
 
@@ -238,8 +238,10 @@ void simt_cp_async16(void *shared, const void *global, unsigned n_byte)
     if (self->n_copy == self->room_copy) {
         unsigned room = 2 * self->room_copy + 16;
         struct copy *copy = (struct copy *)realloc(self->copy, room * sizeof *copy);
-        if (!copy)
+        if (!copy) {
+            now->nomem = true;
             give_up("not enough memory");
+        }
         self->copy = copy;
         self->room_copy = room;
     }
@@ -434,7 +436,7 @@ enum kvs_code simt_run(struct simt *simt, unsigned grid_x, unsigned grid_y, unsi
     simt->n_thread = block;
     simt->body = body;
     simt->arg = arg;
-    simt->failed = false;
+    simt->failed = simt->nomem = false;
     now = simt;
 #if defined(__SANITIZE_ADDRESS__)
     /* what an ended launch left of its frames */
@@ -456,5 +458,7 @@ enum kvs_code simt_run(struct simt *simt, unsigned grid_x, unsigned grid_y, unsi
         free(shared);
     }
     now = NULL;
+    if (simt->nomem)
+        return kvs_nomem(err);
     return simt->failed ? kvs_fail(err, KVS_ERR_DEVICE, "simt: %s", simt->why) : KVS_OK;
 }

@@ -1,0 +1,191 @@
+/*
+ * The cpu back end: GEMM and attention rates, and prefill of SmolLM2's shape with seeded random
+ * weights in f32. Interleaved rounds, best of each; one JSON line a figure.
+ */
+#include "base/rng.h"
+#include "kernels/forward.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void line(const char *what, double value, const char *unit, double goal)
+{
+    printf(
+        "{\"bench\": \"kernels\", \"what\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"goal\": "
+        "%.6g}\n",
+        what, value, unit, goal);
+}
+
+static void must(enum kvs_code code, const struct kvs_err *err)
+{
+    if (code) {
+        fprintf(stderr, "bench: %s\n", err->msg);
+        exit(1);
+    }
+}
+
+struct bench {
+    struct kvs_dev *dev;
+    struct kvs_stream *stream;
+    struct kvs_event *from, *to;
+    struct kvs_err err;
+};
+
+static struct kvs_buf *filled(struct bench *b, size_t n)
+{
+    struct kvs_buf *buf;
+    struct kvs_rng rng = kvs_rng_stream(n, "bench");
+    must(kvs_buf_new(b->dev, KVS_MEM_DEVICE, n * sizeof(float), &buf, &b->err), &b->err);
+    float *data = malloc(n * sizeof *data);
+    for (size_t i = 0; data && i < n; i++)
+        data[i] = (float)kvs_rng_unit(&rng) - .5f;
+    if (data)
+        must(kvs_buf_write(kvs_at(buf, 0), data, n * sizeof *data, &b->err), &b->err);
+    free(data);
+    return buf;
+}
+
+static struct kvs_buf *counting(struct bench *b, uint32_t n)
+{
+    struct kvs_buf *buf;
+    must(kvs_buf_new(b->dev, KVS_MEM_DEVICE, n * sizeof(int32_t), &buf, &b->err), &b->err);
+    for (uint32_t i = 0; i < n; i++)
+        must(kvs_buf_write(kvs_at(buf, i * sizeof(int32_t)), &(int32_t){(int32_t)i},
+                           sizeof(int32_t), &b->err),
+             &b->err);
+    return buf;
+}
+
+/* Seconds of what was put between the two events. */
+static double end_s(struct bench *b)
+{
+    int64_t ns;
+    must(kvs_stream_record(b->stream, b->to, &b->err), &b->err);
+    must(kvs_stream_sync(b->stream, &b->err), &b->err);
+    must(kvs_event_elapsed(b->from, b->to, &ns, &b->err), &b->err);
+    return (double)ns * 1e-9;
+}
+
+static void bench_attention(struct bench *b, uint32_t head_dim)
+{
+    enum { N = 1024, HEADS = 8, KV_HEADS = 2 };
+    uint32_t wide = HEADS * head_dim, kv = KV_HEADS * head_dim;
+    struct kvs_buf *q = filled(b, (size_t)N * wide), *k = filled(b, (size_t)N * kv);
+    struct kvs_buf *v = filled(b, (size_t)N * kv), *y = filled(b, (size_t)N * wide);
+    struct kvs_buf *x = filled(b, (size_t)512 * 2048), *w = filled(b, (size_t)2048 * 2048);
+    struct kvs_buf *z = filled(b, (size_t)512 * 2048), *pos = counting(b, N);
+    struct kvs_gemm gemm = {.y = kvs_at(z, 0),
+                            .x = kvs_at(x, 0),
+                            .w = kvs_at(w, 0),
+                            .y_elem = KVS_F32,
+                            .x_elem = KVS_F32,
+                            .w_elem = KVS_F32,
+                            .m = 512,
+                            .n = 2048,
+                            .k = 2048,
+                            .y_stride = 2048,
+                            .x_stride = 2048,
+                            .w_stride = 2048};
+    struct kvs_attn attn = {.y = kvs_at(y, 0),
+                            .q = kvs_at(q, 0),
+                            .k = kvs_at(k, 0),
+                            .v = kvs_at(v, 0),
+                            .q_pos = kvs_at(pos, 0),
+                            .kv_pos = kvs_at(pos, 0),
+                            .y_elem = KVS_F32,
+                            .q_elem = KVS_F32,
+                            .kv_elem = KVS_F32,
+                            .n_q = N,
+                            .n_kv = N,
+                            .n_head = HEADS,
+                            .n_kv_head = KV_HEADS,
+                            .head_dim = head_dim,
+                            .y_stride = wide,
+                            .q_stride = wide,
+                            .kv_stride = kv,
+                            .scale = (float)(1 / sqrt(head_dim))};
+    double best_gemm = 1e9, best_attn = 1e9;
+    /* causal: (N + 1) / 2 keys a query; Q K^T and P V, two operations a product */
+    double attn_flop = 4. * HEADS * head_dim * (double)N * (N + 1) / 2;
+    char what[80];
+
+    for (int round = 0; round < 7; round++) {
+        must(kvs_stream_record(b->stream, b->from, &b->err), &b->err);
+        must(kvs_stream_gemm(b->stream, &gemm, &b->err), &b->err);
+        best_gemm = fmin(best_gemm, end_s(b));
+        must(kvs_stream_record(b->stream, b->from, &b->err), &b->err);
+        must(kvs_stream_attn(b->stream, &attn, &b->err), &b->err);
+        best_attn = fmin(best_attn, end_s(b));
+    }
+    double gemm_rate = 2. * 512 * 2048 * 2048 / best_gemm, attn_rate = attn_flop / best_attn;
+    if (head_dim == 64)
+        line("gemm 512 x 2048 x 2048, f32", gemm_rate * 1e-9, "GFLOP/s", 100);
+    snprintf(what, sizeof what, "attention, head dim %u, 1024 causal", head_dim);
+    line(what, attn_rate * 1e-9, "GFLOP/s", .6 * gemm_rate * 1e-9);
+    snprintf(what, sizeof what, "attention over gemm rate, head dim %u", head_dim);
+    line(what, attn_rate / gemm_rate, "1", .6);
+    struct kvs_buf *const bufs[] = {q, k, v, y, x, w, z, pos};
+    for (int i = 0; i < 8; i++)
+        kvs_buf_free(bufs[i]);
+}
+
+static void bench_prefill(struct bench *b, uint32_t n_tok)
+{
+    struct kvs_weights_shape shape = {.n_layer = 30,
+                                      .hidden = 576,
+                                      .ffn = 1536,
+                                      .n_head = 9,
+                                      .n_kv_head = 3,
+                                      .head_dim = 64,
+                                      .n_vocab = 49152,
+                                      .n_ctx = 8192,
+                                      .norm_eps = 1e-5f};
+    struct kvs_forward_opt opt = {n_tok, n_tok, 1, KVS_F32, KVS_F32, KVS_F32};
+    struct kvs_weights *weights;
+    struct kvs_forward *forward;
+    float *logits = malloc(shape.n_vocab * sizeof *logits);
+    uint32_t *tok = calloc(n_tok, sizeof *tok);
+    double best = 1e9;
+    char what[80];
+
+    if (!logits || !tok)
+        exit(1);
+    for (uint32_t i = 0; i < 32; i++)
+        shape.freq[i] = pow(100000, -(double)i / 32);
+    for (uint32_t i = 0; i < n_tok; i++)
+        tok[i] = i * 7919 % shape.n_vocab;
+    must(kvs_weights_random(&shape, 1, &weights, &b->err), &b->err);
+    must(kvs_forward_new(b->dev, weights, &opt, &forward, &b->err), &b->err);
+    for (int round = 0; round < 3; round++) {
+        must(kvs_stream_record(b->stream, b->from, &b->err), &b->err);
+        must(kvs_forward_prefill(forward, b->stream, tok, 0, n_tok, logits, &b->err), &b->err);
+        best = fmin(best, end_s(b));
+    }
+    snprintf(what, sizeof what, "prefill, SmolLM2-135M's shape, f32, %u tokens", n_tok);
+    line(what, n_tok / best, "tok/s", 0);
+    kvs_forward_free(forward);
+    kvs_weights_close(weights);
+    free(logits);
+    free(tok);
+}
+
+int main(void)
+{
+    struct bench b = {0};
+
+    must(kvs_dev_open("cpu", 0, 0, &b.dev, &b.err), &b.err);
+    must(kvs_stream_new(b.dev, &b.stream, &b.err), &b.err);
+    must(kvs_event_new(b.dev, &b.from, &b.err), &b.err);
+    must(kvs_event_new(b.dev, &b.to, &b.err), &b.err);
+    fprintf(stderr, "# cpu: %s\n", kvs_dev_info(b.dev)->detail);
+    bench_attention(&b, 64);
+    bench_attention(&b, 128);
+    bench_prefill(&b, 512);
+    bench_prefill(&b, 2048);
+    kvs_event_free(b.from);
+    kvs_event_free(b.to);
+    kvs_stream_free(b.stream);
+    kvs_dev_close(b.dev);
+    return 0;
+}
