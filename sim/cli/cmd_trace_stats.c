@@ -68,13 +68,31 @@ struct job {
 /* --- arguments -----------------------------------------------------------------------------------
  */
 
+/* A part by its name, or by the key that RAGPulse has for it. KVS_N_PART if there is none. */
+static unsigned find_part(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum kvs_part part;
+    } other[] = {{"sys_prompt", KVS_PART_SYS},
+                 {"passages", KVS_PART_PASSAGE},
+                 {"passages_ids", KVS_PART_PASSAGE},
+                 {"web_search", KVS_PART_WEB},
+                 {"user_input", KVS_PART_USER}};
+    for (unsigned i = 0; i < sizeof other / sizeof *other; i++)
+        if (strcmp(name, other[i].name) == 0)
+            return other[i].part;
+    unsigned part = 0;
+    while (part < KVS_N_PART && strcmp(name, kvs_part_name[part]) != 0)
+        part++;
+    return part;
+}
+
 static enum kvs_code read_parts(const struct kvs_strs *parts, uint32_t *mask, struct kvs_err *err)
 {
     *mask = 0;
     for (unsigned i = 0; i < parts->n; i++) {
-        unsigned part = 0;
-        while (part < KVS_N_PART && strcmp(parts->v[i], kvs_part_name[part]) != 0)
-            part++;
+        unsigned part = find_part(parts->v[i]);
         if (part == KVS_N_PART) {
             char known[200];
             return kvs_fail(err, KVS_ERR_ARG, "--parts: %s: unknown part%s", parts->v[i],
