@@ -29,6 +29,14 @@ static void add_root(struct roots *roots, char *path)
         roots->path[roots->n++] = path;
 }
 
+/* Takes the last name off an absolute path; the root stays. */
+static void go_up(char *path)
+{
+    char *last = strrchr(path, '/');
+    if (last)
+        last[last == path ? 1 : 0] = '\0';
+}
+
 /* build/kvsim has ../configs, build/tests/test_x has ../../configs, bin/kvsim ../share/kvsim. */
 static void find_roots(struct roots *roots)
 {
@@ -40,10 +48,12 @@ static void find_roots(struct roots *roots)
         add_root(roots, strdup(env));
     if (n > 0) {
         exe[n] = '\0';
-        *strrchr(exe, '/') = '\0';
-        add_root(roots, join(exe, ".."));
-        add_root(roots, join(exe, "../.."));
-        add_root(roots, join(exe, "../share/kvsim"));
+        go_up(exe);
+        go_up(exe);
+        add_root(roots, strdup(exe));
+        add_root(roots, join(exe, "share/kvsim"));
+        go_up(exe);
+        add_root(roots, strdup(exe));
     }
     add_root(roots, strdup(KVS_DATADIR));
 }
