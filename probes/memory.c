@@ -2,6 +2,7 @@
 
 #include "base/rng.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,7 @@ static void run_gather(struct kvs_mem *mem, const struct kvs_point *point, doubl
     struct kvs_rng rng = kvs_rng_stream(mem->seed, "gather");
     uint64_t size = point->size_bytes, n_place = mem->n_byte / size, to = 0;
     uint64_t batch = PASS_BYTES / 4 / size + 1;
+    assert(batch > 0);
     int64_t begin_ns = kvs_now_ns(), now_ns = begin_ns;
     double cpu_ns = kvs_cpu_ns();
     while (now_ns - begin_ns < (int64_t)(secs * 1e9) && !is_stopped(mem)) {

@@ -27,6 +27,7 @@
 #define N_LAYER 32 /* sections of a block in the KV layout */
 #define STALL_S 30 /* no completion for that long: the device hangs */
 #define MAX_POOL (1ull << 30)
+#define SUBMIT_EACH 4 /* a stream's submits: a whole queue at once leaves the disk waiting */
 #define LOOP_MAJOR 7
 
 struct kvs_disk {
@@ -487,10 +488,13 @@ static enum kvs_code ring_stream(struct job *job, struct ring *ring)
     enum kvs_code code = KVS_OK;
     bool open = false;
     while (!code && !is_stopped(job)) {
-        unsigned n;
+        unsigned n, n_prepared = 0;
         while (ring->n_free) {
             bool write = job->write_frac > 0 && kvs_rng_unit(&job->rng) < job->write_frac;
             prepare(job, ring, stream_at(job, write), write, now_ns);
+            if (++n_prepared % SUBMIT_EACH == 0)
+                io_uring_submit(
+                    &ring->uring); /* what fails here fails in reap, and is said there */
         }
         code = reap(job, ring, open, &now_ns, &n);
         if (open && !code) {

@@ -310,8 +310,11 @@ static void a_point_survives_its_json(void **state)
         kvs_doc_free(doc);
     }
     char title[128];
-    assert_string_equal(kvs_point_title(back.v[0], title, sizeof title),
-                        "sim.read sim0 4.00 KiB x 1 rand");
+    if (back.n == 0)
+        fail();
+    else
+        assert_string_equal(kvs_point_title(back.v[0], title, sizeof title),
+                            "sim.read sim0 4.00 KiB x 1 rand");
     kvs_points_free(&points);
     kvs_points_free(&back);
 }
