@@ -229,7 +229,8 @@ static enum kvs_code memory_pair(struct run *r, int from, int to, uint64_t n_byt
 static enum kvs_code probe_memory(struct run *r, struct kvs_err *err)
 {
     uint64_t n_byte = r->level == KVS_QUICK ? 192 << 20 : 1024 << 20;
-    if (r->topology && r->topology->cache_bytes > 0 && n_byte < 4 * r->topology->cache_bytes)
+    if (r->topology && r->topology->cache_bytes > 0 &&
+        (double)n_byte < 4 * r->topology->cache_bytes)
         n_byte = (uint64_t)(4 * r->topology->cache_bytes);
     unsigned n_node = r->topology ? r->topology->n_numa : 1;
     enum kvs_code code = KVS_OK;

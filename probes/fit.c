@@ -145,7 +145,7 @@ static double each_s(const struct kvs_obs *obs, double s)
  */
 static void first_guess(const struct target *t, double p[N_PARAM])
 {
-    double rate = 0, least = INFINITY, alone = 0, smallest = INFINITY;
+    double rate = 0, least = HUGE_VAL, alone = 0, smallest = HUGE_VAL;
     for (unsigned i = 0; i < t->n; i++) {
         const struct kvs_obs *obs = &t->obs[i];
         double s = each_s(obs, exp(t->log_s[i]));
@@ -166,7 +166,7 @@ static double fit_from(const struct target *t, double p[N_PARAM])
 {
     static const double starts[][N_PARAM] = {
         {0, 0, 0}, {-2, -3, 0.5}, {0.5, 1, -0.5}, {-1, -6, 0.2}};
-    double guess[N_PARAM], best = INFINITY;
+    double guess[N_PARAM], best = HUGE_VAL;
     first_guess(t, guess);
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         double q[N_PARAM];
@@ -244,7 +244,7 @@ static bool descriptor_matters(const struct target *t, const double *p)
 /* The least time that a descriptor took, other descriptors beside it or not. */
 static double shortest(const struct target *t)
 {
-    double least = INFINITY;
+    double least = HUGE_VAL;
     for (unsigned i = 0; i < t->n; i++)
         least = fmin(least, each_s(&t->obs[i], exp(t->log_s[i])));
     return least;

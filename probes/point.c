@@ -375,11 +375,11 @@ static enum kvs_code read_repeat(struct kvs_json node, struct kvs_repeat *r, str
         (code = read_count(node, "bytes", INT64_MAX, &r->bytes, err)) ||
         (code = read_count(node, "ops", INT64_MAX, &r->ops, err)) ||
         (lat.v && (code = kvs_json_object(lat, err))) ||
-        (code = read_number(lat, "p50", NAN, 1e18, &r->p50_ns, err)) ||
-        (code = read_number(lat, "p90", NAN, 1e18, &r->p90_ns, err)) ||
-        (code = read_number(lat, "p99", NAN, 1e18, &r->p99_ns, err)) ||
-        (code = read_number(lat, "p999", NAN, 1e18, &r->p999_ns, err)) ||
-        (code = read_number(lat, "max", NAN, 1e18, &r->max_ns, err)) ||
+        (code = read_number(lat, "p50", (double)NAN, 1e18, &r->p50_ns, err)) ||
+        (code = read_number(lat, "p90", (double)NAN, 1e18, &r->p90_ns, err)) ||
+        (code = read_number(lat, "p99", (double)NAN, 1e18, &r->p99_ns, err)) ||
+        (code = read_number(lat, "p999", (double)NAN, 1e18, &r->p999_ns, err)) ||
+        (code = read_number(lat, "max", (double)NAN, 1e18, &r->max_ns, err)) ||
         (code = read_health(node, &r->health, err)))
         return code;
     struct kvs_json bins = kvs_json_get(node, "hist");

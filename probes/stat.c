@@ -21,7 +21,7 @@ double kvs_median(const double *x, size_t n)
     double sorted[KVS_MAX_REPEAT];
     assert(n <= KVS_MAX_REPEAT);
     if (n == 0)
-        return NAN;
+        return (double)NAN;
     memcpy(sorted, x, n * sizeof *x);
     qsort(sorted, n, sizeof *sorted, kvs_cmp_double);
     return median_of_sorted(sorted, n);
@@ -39,7 +39,7 @@ void kvs_bootstrap_median(const double *x, size_t n, uint64_t seed, double ci95[
 {
     struct kvs_rng rng = kvs_rng_stream(seed, "bootstrap");
     double pick[KVS_MAX_REPEAT], medians[N_RESAMPLE];
-    ci95[0] = ci95[1] = NAN;
+    ci95[0] = ci95[1] = (double)NAN;
     if (n == 0)
         return;
     for (size_t k = 0; k < N_RESAMPLE; k++) {
@@ -54,7 +54,8 @@ void kvs_bootstrap_median(const double *x, size_t n, uint64_t seed, double ci95[
 
 struct kvs_summary kvs_summarize(const double *x, size_t n, uint64_t seed)
 {
-    struct kvs_summary s = {kvs_median(x, n), NAN, NAN, kvs_mad(x, n), {NAN, NAN}, (unsigned)n};
+    struct kvs_summary s = {kvs_median(x, n),           (double)NAN, (double)NAN, kvs_mad(x, n),
+                            {(double)NAN, (double)NAN}, (unsigned)n};
     for (size_t i = 0; i < n; i++) {
         s.min = fmin(s.min, x[i]); /* fmin and fmax pass over a NaN */
         s.max = fmax(s.max, x[i]);

@@ -74,7 +74,7 @@ static void both_engines_run_every_kind_of_point(void **state)
 {
     (void)state;
     for (int engine = KVS_ENGINE_AUTO; engine <= KVS_ENGINE_THREADS; engine += 2) {
-        struct kvs_disk *disk = open_disk(engine, 16 << 20);
+        struct kvs_disk *disk = open_disk((enum kvs_disk_engine)engine, 16 << 20);
         static const struct {
             const char *probe, *pattern;
             uint64_t size, depth, jobs, n_descriptor;
