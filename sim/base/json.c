@@ -45,7 +45,7 @@ static bool too_deep(const json_t *v, int depth)
 
 static json_t *load(const char *name, const char *text, size_t n_byte, struct kvs_err *err)
 {
-    json_error_t error;
+    json_error_t error = {.text = ""};
     json_t *root = json_loadb(text, n_byte, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!root) {
         enum json_error_code code = json_error_code(&error);
@@ -502,7 +502,7 @@ static enum kvs_code set_fail(const char *path, const char *upto, const json_t *
 
 static json_t *parse_value(const char *path, const char *text, struct kvs_err *err)
 {
-    json_error_t error;
+    json_error_t error = {.text = ""};
     json_t *value = json_loads(text, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!value && !error.text[0])
         kvs_nomem(err);

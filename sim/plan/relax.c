@@ -41,6 +41,7 @@ static struct kvs_relax *place(void *mem, const struct kvs_plan_problem *problem
     relax->budget = budget;
     relax->n_potential = relax->n_walk = 0;
     relax->certificate.n_path = 0;
+    relax->certificate.price_ns = 0;
     relax->bound_ns = relax->mixture_ns = 0;
     return relax;
 }
