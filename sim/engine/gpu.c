@@ -415,6 +415,11 @@ static bool prefill_end(struct sim *sim, struct replica *replica)
         req->record.compute_ns += own_ns;
         req->record.decode_ns += busy_ns - own_ns;
         req->record.load_ns += step->stall_ns;
+        int64_t done_ns =
+            (int64_t)((double)req->work_ns * step->part[p].n_tok / (double)req->work_tok);
+        req->work_ns -= done_ns;
+        req->work_tok -= step->part[p].n_tok;
+        replica->backlog_ns -= done_ns;
         advance_part(sim, req, step->part[p].n_tok, &done);
         if (done && !first_token(sim, replica, req))
             return false;

@@ -468,6 +468,7 @@ static bool plan(struct sim *sim, struct req *req)
     req->pre_tok = req->pre_left_tok =
         req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
     req->first_tok = kvs_tables_first_tok(req->inst);
+    req->work_tok = req->pre_tok + req->record.new_tok;
     req->later_left_tok = req->record.new_tok - req->first_tok;
     req->phase = req->pre_left_tok ? PHASE_PRE : PHASE_FIRST;
     req->ready_ns = sim->now_ns;

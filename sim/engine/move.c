@@ -222,7 +222,20 @@ static void land(struct sim *sim, struct store *store, uint64_t key,
         (void)kvs_tier_insert(store->tier, key, info, sim->now_ns);
 }
 
-/* What was read leaves its pins, and passes through the nearer tiers, which keep it. */
+/* The first block that was read in every layer: those before it are recomputed, at least in some.
+ */
+static uint32_t first_whole(const struct req *req)
+{
+    uint64_t recompute_tok = kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]), n_tok = 0;
+    uint32_t b = 0;
+    while (b < req->n_block && n_tok < recompute_tok) {
+        n_tok += req->where[b] >= 0 ? req->tok[b] : 0;
+        b++;
+    }
+    return b;
+}
+
+/* What was read leaves its pins; what was read whole stays in the nearer tiers that it passed. */
 static bool load_done(struct sim *sim, struct transfer *transfer)
 {
     struct req *req = transfer->req;
@@ -232,13 +245,14 @@ static bool load_done(struct sim *sim, struct transfer *transfer)
     req->load[t] = LOAD_DONE;
     req->n_loading--;
     struct store *from = sim_store(sim, transfer->replica_i, t);
+    uint32_t whole_from = first_whole(req);
     for (uint32_t b = req->n_block; b-- > 0;) { /* from the end, as life.c says */
         if (req->where[b] != (int8_t)t)
             continue;
         struct kvs_block_info info = *kvs_tier_info(from->tier, req->tier_slot[b]);
         kvs_tier_unpin(from->tier, req->tier_slot[b]);
         req->tier_slot[b] = KVS_NO_SLOT;
-        for (uint32_t near = 0; near < t; near++)
+        for (uint32_t near = 0; near < t && b >= whole_from; near++)
             land(sim, sim_store(sim, transfer->replica_i, near), req->key[b], &info);
     }
     sim->result->tier[t].load_bytes += transfer->n_bytes;
@@ -331,7 +345,10 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
         transfer->info[transfer->n_block] = *kvs_tier_info(replica->hbm, req->slot[b]);
         n_bytes += transfer->info[transfer->n_block++].n_bytes;
     }
-    if (!n_bytes) {
+    if (!n_bytes || lane->queued_ns > SIM_WRITE_QUEUE_NS) {
+        for (uint32_t b = 0; b < transfer->n_block; b++)
+            kvs_map_del(&store->pending, transfer->key[b]);
+        sim->result->tier[tier_i].write_dropped_bytes += n_bytes;
         transfer_idle(sim, transfer);
         return true;
     }

@@ -392,6 +392,11 @@ static void sum_up(struct sim *sim)
         for (uint32_t h = 0; h < sim->n_host; h++)
             if (sim->store[t * sim->n_host + h].tier)
                 add_stats(&result->tier[t].stats, sim->store[t * sim->n_host + h].tier);
+    for (uint32_t r = 0; r < config->n_replica; r++)
+        for (uint32_t t = 0; t < config->n_tier; t++)
+            for (const struct transfer *left = sim_lane(sim, r, t, true)->first; left;
+                 left = left->next)
+                result->tier[t].write_backlog_bytes += left->n_bytes;
     sum_links(sim);
     result->verdict = verdict(sim);
 }
@@ -430,7 +435,8 @@ enum kvs_code kvs_sim_run(const struct kvs_sim_config *config, struct kvs_trace 
     sim->result = result;
     bool fine = set_up(sim) == KVS_OK && sim_pull(sim);
     struct kvs_event event;
-    while (fine && kvs_queue_take(&sim->queue, &event)) {
+    /* ends with the last request: what is still being written then is told as a backlog */
+    while (fine && (sim->next_req || sim->n_live) && kvs_queue_take(&sim->queue, &event)) {
         assert(event.at_ns >= sim->now_ns);
         sim->now_ns = event.at_ns;
         fine = handle(sim, &event);

@@ -114,8 +114,10 @@ struct kvs_sim_sink {
 
 struct kvs_sim_tier_total {
     uint64_t hit_tok, hit_blocks, load_bytes, write_bytes;
-    uint64_t lookup_blocks;      /* blocks that nearer tiers did not hold */
-    struct kvs_tier_stats stats; /* summed over the instances of this tier, at the end */
+    uint64_t write_backlog_bytes; /* not yet written when the last request ended */
+    uint64_t write_dropped_bytes; /* never written: the queue to this tier was too long */
+    uint64_t lookup_blocks;       /* blocks that nearer tiers did not hold */
+    struct kvs_tier_stats stats;  /* summed over the instances of this tier, at the end */
 };
 
 struct kvs_sim_link_total {

@@ -21,6 +21,10 @@
 /* Pieces that a block's layer is stored in: K and V apart, as kvsim's own sections are. */
 #define SIM_DESCRIPTORS 2
 
+/* A write-back is dropped while writes of so many seconds wait before it, as stores under pressure
+ * do. */
+#define SIM_WRITE_QUEUE_NS (30 * (int64_t)1000000000)
+
 /* Kinds of events, which is their priority too: completions before arrivals. */
 enum event_kind {
     EV_FLOW_END,   /* index: flow */
@@ -99,7 +103,8 @@ struct req {
     struct kvs_plan_problem problem;
     struct kvs_plan plan;
     bool has_plan;
-    int64_t work_ns; /* its share of the replica's backlog */
+    int64_t work_ns;   /* its share of the replica's backlog, less what is done */
+    uint32_t work_tok; /* tokens that it has still to compute */
 
     int64_t pre_left_ns;
     uint32_t pre_tok, pre_left_tok; /* recomputed tokens */

@@ -221,7 +221,7 @@ static void find_cuts(struct kvs_tables_inst *inst, const struct kvs_piece *piec
 
 /* What a prompt's loads do to the hops of their routes, one layer, raw, all its blocks. */
 struct hop_use {
-    double rate[KVS_MAX_ROUTE];             /* bytes per second of each route alone; 0: not used */
+    double rate[KVS_MAX_ROUTE];             /* loads per second of each route alone; 0: not used */
     double use[KVS_MAX_ROUTE][KVS_MAX_HOP]; /* share of each hop's time that it takes then */
 };
 
@@ -270,8 +270,10 @@ static double link_use(const struct kvs_tables_config *config, const struct hop_
 }
 
 /*
- * Routes that load at once share hops max-min fair in bytes per second: each route's speed, 1 as
- * alone. The over-full link that has least for each of its routes fixes theirs; then the next.
+ * Routes that load at once share hops max-min fair, each weighted by what it has to bring, so that
+ * routes that are slowed by one hop end together: each route's speed, 1 as alone. (Equal bytes per
+ * second would let one small load in many pieces hold up a large one for all its time.) The
+ * over-full link that has least for each of its routes fixes theirs; then the next.
  */
 static void share_hops(const struct kvs_tables_config *config, const struct hop_use *hops,
                        double speed[])
@@ -331,7 +333,7 @@ static void slow_down(const struct kvs_tables *t, struct kvs_tables_inst *inst,
         }
         for (uint32_t h = 0; h < config->route[k].n_hop; h++)
             hops.use[k][h] = hop_s[h] / alone_s;
-        hops.rate[k] = bytes / alone_s;
+        hops.rate[k] = 1 / alone_s;
         n_used++;
     }
     if (n_used < 2)

@@ -69,7 +69,7 @@ void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /*
  * shortest row of blocks on routes, from the first on, with at least frac[i] of their tokens N.
  *
  *     io       slowest hop's time for the blocks of the route that are left (kvs_link_s); where
- *              routes share hops and load at once, slowed to their max-min shares of them
+ *              routes share hops and load at once, slowed to shares of them that end together
  *     io_start sum of the hops' latencies; 0 if the route holds nothing of this prompt
  *     full, kv the recomputed set as one sequence in one pass; each token sees all before it
  *     post     the first chunk of the absent tokens; at fraction 1, its marginal cost in one pass
