@@ -126,6 +126,23 @@ static enum kvs_code add_seed(struct run_args *args, char *buf, size_t room, str
     return KVS_OK;
 }
 
+/* Words in lines of at most 100 columns. */
+static void print_wrapped(const char *text)
+{
+    size_t column = 0;
+    while (*text) {
+        size_t n = strcspn(text, " ");
+        if (column && column + 1 + n > 100) {
+            fputc('\n', stdout);
+            column = 0;
+        }
+        printf("%s%.*s", column ? " " : "", (int)n, text);
+        column += n + (column > 0);
+        text += n + (text[n] == ' ');
+    }
+    fputc('\n', stdout);
+}
+
 static void print_results(const struct kvs_workload *workload, const struct kvs_run *run,
                           const struct run_args *args, const char *dir, double took_s)
 {
@@ -138,9 +155,11 @@ static void print_results(const struct kvs_workload *workload, const struct kvs_
     if (args->quiet)
         return;
     kvs_table_print(stdout, workload, run->outcome, run->n);
-    printf("\n%s\n\nresults: %s (summary.json, requests.csv, plans.csv, timeline.json, plots/), "
+    fputc('\n', stdout);
+    print_wrapped(run->answer);
+    printf("\nresults: %s (summary.json, requests.csv, plans.csv, timeline.json, plots/), "
            "after %s\n",
-           run->answer, dir, kvs_text_time(time, took_s));
+           dir, kvs_text_time(time, took_s));
     if (*run->undrawn)
         printf("no figures: %s\n", run->undrawn);
 }

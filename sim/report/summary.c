@@ -118,6 +118,8 @@ static json_t *tier_json(const struct kvs_tier_config *config,
     put_int(&m, "lookup_blocks", total->lookup_blocks);
     put_int(&m, "load_bytes", total->load_bytes);
     put_int(&m, "write_bytes", total->write_bytes);
+    put_int(&m, "write_backlog_bytes", total->write_backlog_bytes);
+    put_int(&m, "write_dropped_bytes", total->write_dropped_bytes);
     put(&m, "store", store_json(&total->stats));
     return made(&m);
 }
@@ -130,7 +132,7 @@ static json_t *link_json(const struct kvs_outcome *outcome, uint32_t link_i)
     put_str(&m, "direction", link->write ? "write" : "read");
     put_int(&m, "instances", link->n);
     put_num(&m, "busy_frac", kvs_outcome_link_frac(outcome, link_i));
-    put_num(&m, "bytes", link->n_bytes);
+    put_int(&m, "bytes", (uint64_t)link->n_bytes);
     return made(&m);
 }
 
@@ -200,8 +202,8 @@ static json_t *policy_json(const struct kvs_workload *workload, const struct kvs
     put(&m, "ttft_parts_p95_s", parts_json(outcome->part_p95_s));
     put_num(&m, "predicted_ttft_error_frac", outcome->predicted_error);
     put(&m, "tok", tokens_json(workload, outcome));
-    put_num(&m, "load_bytes", outcome->load_bytes);
-    put_num(&m, "write_bytes", outcome->write_bytes);
+    put_int(&m, "load_bytes", (uint64_t)outcome->load_bytes);
+    put_int(&m, "write_bytes", (uint64_t)outcome->write_bytes);
     put_int(&m, "distinct_plans", outcome->collect.n_plan);
     put_num(&m, "mean_in_system", sim->in_system_s / outcome->span_s);
     put_int(&m, "max_in_system", sim->max_in_system);

@@ -57,8 +57,7 @@ static void header_rows(struct grid *grid, const struct kvs_sim_config *config)
     for (uint32_t i = 0; i < config->n_tier; i++)
         cell(grid, "%s", config->tier[i].name);
     cell(grid, "recom-");
-    cell(grid, "GPU");
-    cell(grid, "GPU");
+    cell(grid, "GPU pre-");
     cell(grid, "busiest");
     cell(grid, "bytes");
     cell(grid, "%s", "");
@@ -68,8 +67,7 @@ static void header_rows(struct grid *grid, const struct kvs_sim_config *config)
     for (uint32_t i = 0; i < config->n_tier; i++)
         cell(grid, "hit");
     cell(grid, "puted");
-    cell(grid, "prefill");
-    cell(grid, "decode");
+    cell(grid, "fill/dec");
     cell(grid, "link");
     cell(grid, "moved");
     cell(grid, " verdict");
@@ -105,8 +103,10 @@ static void policy_row(struct grid *grid, const struct kvs_sim_config *config,
             cell(grid, "-");
     }
     share_cell(grid, (double)sim->recompute_tok, input);
-    share_cell(grid, outcome->gpu_prefill_frac, 1);
-    share_cell(grid, outcome->gpu_decode_frac, 1);
+    if (isfinite(outcome->gpu_prefill_frac))
+        cell(grid, "%.0f/%.0f %%", 100 * outcome->gpu_prefill_frac, 100 * outcome->gpu_decode_frac);
+    else
+        cell(grid, "-");
     if (outcome->busiest_link == UINT32_MAX)
         cell(grid, "-");
     else
@@ -149,11 +149,27 @@ static void print_title(FILE *to, const struct kvs_workload *workload,
             config->slo_tpot_s > 0 ? kvs_text_time(tpot, config->slo_tpot_s) : "any");
 }
 
+/* Writes that did not keep up: what is stored lags behind, or never gets there. */
+static void write_note(FILE *to, const struct kvs_sim_config *config,
+                       const struct kvs_outcome *outcome)
+{
+    char left[KVS_TEXT_MAX], dropped[KVS_TEXT_MAX];
+    for (uint32_t t = 0; t < outcome->sim.n_tier; t++) {
+        const struct kvs_sim_tier_total *tier = &outcome->sim.tier[t];
+        if (tier->write_dropped_bytes)
+            fprintf(to, "%s: writes to %s did not keep up: %s dropped, %s waiting at the end\n",
+                    outcome->policy, config->tier[t].name,
+                    kvs_text_bytes(dropped, (double)tier->write_dropped_bytes),
+                    kvs_text_bytes(left, (double)tier->write_backlog_bytes));
+    }
+}
+
 void kvs_table_print(FILE *to, const struct kvs_workload *workload,
                      const struct kvs_outcome *outcome, uint32_t n)
 {
     static const char note[] =
         "speed-up: of the mean TTFT, over recompute; hit, recomputed: shares of the input tokens;\n"
+        "GPU: shares of its time in prefill and in decode, mixed steps split by tokens;\n"
         "bytes moved: loaded from tiers and written back to them\n";
     struct grid grid = {0};
     const struct kvs_outcome *baseline = kvs_outcome_baseline(outcome, n);
@@ -161,8 +177,10 @@ void kvs_table_print(FILE *to, const struct kvs_workload *workload,
     header_rows(&grid, &workload->sim);
     for (uint32_t i = 0; i < n; i++)
         policy_row(&grid, &workload->sim, &outcome[i], baseline);
-    print_grid(to, &grid, 9 + workload->sim.n_tier + 6);
+    print_grid(to, &grid, 9 + workload->sim.n_tier + 5);
     fputs(note, to);
+    for (uint32_t i = 0; i < n; i++)
+        write_note(to, &workload->sim, &outcome[i]);
     if (baseline && baseline->sim.verdict == KVS_OVERLOADED)
         fputs("* recompute did not keep up with the arrivals: a longer run would show more\n", to);
 }
