@@ -139,7 +139,11 @@ build-fuzz/%.o: %.c Makefile $(BUILD)/config.mk | fuzz-tools
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address -MMD -MP -c $< -o $@
 
-$(FUZZ_BINS): build-fuzz/%: build-fuzz/tests/%.o $(call FUZZ_OBJ,$(LIB_SRC) $(PROBE_SRC))
+build-fuzz/libfuzz.a: $(call FUZZ_OBJ,$(LIB_SRC) $(PROBE_SRC))
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(FUZZ_BINS): build-fuzz/%: build-fuzz/tests/%.o build-fuzz/libfuzz.a
 	$(FUZZ_CC) -g -fsanitize=fuzzer,address $^ $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 
 .PHONY: fuzz-tools

@@ -37,7 +37,7 @@ static bool make_kvsim(const char *json, const char *kvt, struct kvs_err *err)
         enum kvs_code code;
         if (kvs_gen_open(&options, 1, &trace, err))
             return false;
-        code = kvs_trace_copy(trace, i ? kvt : json, NULL, NULL, err);
+        code = kvs_trace_copy(trace, i ? kvt : json, NULL, NULL, NULL, err);
         kvs_trace_close(trace);
         if (code)
             return false;

@@ -1,5 +1,7 @@
 #include "fault.h"
 
+#include "test.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
@@ -154,4 +156,24 @@ bool kvs_fault_end(void)
 {
     armed = KVS_FAULT_NONE;
     return struck;
+}
+
+void kvs_fault_every(enum kvs_fault kind, bool strict,
+                     enum kvs_code (*work)(void *ctx, struct kvs_err *err), void *ctx)
+{
+    const enum kvs_code want = kind == KVS_FAULT_MEM ? KVS_ERR_NOMEM : KVS_ERR_IO;
+    unsigned n = 1;
+    for (bool more = true; more; n++) {
+        struct kvs_err err = {0};
+        kvs_fault_at(kind, n);
+        enum kvs_code code = work(ctx, &err);
+        more = kvs_fault_end();
+        if (!more && code)
+            fail_msg("without a fault: %s", err.msg);
+        if (more && strict && code != want)
+            fail_msg("call %u failed: code %d, \"%s\"", n, code, err.msg);
+        assert_int_equal(err.code, code);
+        assert_int_equal(err.msg[0] == '\0', code == KVS_OK);
+    }
+    assert_true(n > 2);
 }

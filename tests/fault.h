@@ -8,6 +8,8 @@
 #ifndef KVS_FAULT_H
 #define KVS_FAULT_H
 
+#include "base/err.h"
+
 #include <stdbool.h>
 
 enum kvs_fault {
@@ -20,5 +22,13 @@ enum kvs_fault {
 void kvs_fault_at(enum kvs_fault kind, unsigned n);
 /* Ends it. true: the nth call came, so a larger n may be tried. */
 bool kvs_fault_end(void);
+
+/*
+ * Does work again and again while the first, second, ... call of the kind fails, until none does:
+ * then it must do well, and before that say what went wrong. strict: any failure must end it, with
+ * KVS_ERR_NOMEM or KVS_ERR_IO.
+ */
+void kvs_fault_every(enum kvs_fault kind, bool strict,
+                     enum kvs_code (*work)(void *ctx, struct kvs_err *err), void *ctx);
 
 #endif

@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include "fault.h"
+#include "tmpdir.h"
 
 #include "base/arena.h"
 #include "base/data.h"
@@ -19,23 +20,6 @@
 #include <unistd.h>
 #include <zstd.h>
 
-static char root[64];
-
-static int make_root(void **state)
-{
-    (void)state;
-    snprintf(root, sizeof root, "/tmp/kvsim-fault-XXXXXX");
-    return mkdtemp(root) && chdir(root) == 0 ? 0 : -1;
-}
-
-static int drop_root(void **state)
-{
-    char command[160];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    return system(command); /* NOLINT: a path of our own making */
-}
-
 static void text_to(const char *path, const char *text)
 {
     FILE *file = fopen(path, "w");
@@ -44,35 +28,9 @@ static void text_to(const char *path, const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
-/* A piece of work that must end with an error of the right code whichever call fails. */
-typedef enum kvs_code work_fn(struct kvs_err *err);
-
-static enum kvs_code parse_json(struct kvs_err *err);
-
-static void every_nth_failure_is_reported(work_fn *work, enum kvs_fault kind)
+static enum kvs_code parse_lines(void *ctx, struct kvs_err *err)
 {
-    unsigned n = 1;
-    for (bool more = true; more; n++) {
-        struct kvs_err err = {0};
-        kvs_fault_at(kind, n);
-        enum kvs_code code = work(&err);
-        more = kvs_fault_end();
-        if (!more && code)
-            fail_msg("without a fault: %s", err.msg);
-        /* Jansson's lexer, out of memory, takes the text for wrong: an error all the same. Where it
-         * does without the memory, the result is right. */
-        bool wanted = code == (kind == KVS_FAULT_MEM ? KVS_ERR_NOMEM : KVS_ERR_IO) ||
-                      (work == parse_json && (code == KVS_ERR_PARSE || code == KVS_OK));
-        if (more && !wanted)
-            fail_msg("call %u failed: code %d, \"%s\"", n, code, err.msg);
-        assert_int_equal(err.code, code);
-        assert_int_equal(err.msg[0] == '\0', code == KVS_OK);
-    }
-    assert_true(n > 2);
-}
-
-static enum kvs_code parse_lines(struct kvs_err *err)
-{
+    (void)ctx;
     struct kvs_lines *lines;
     char *line;
     size_t n;
@@ -97,8 +55,8 @@ static void lines_report_no_memory_and_failed_reads(void **state)
     text[10] = '\n';
     text_to("lines.txt", text);
     free(text);
-    every_nth_failure_is_reported(parse_lines, KVS_FAULT_MEM);
-    every_nth_failure_is_reported(parse_lines, KVS_FAULT_IO);
+    kvs_fault_every(KVS_FAULT_MEM, true, parse_lines, NULL);
+    kvs_fault_every(KVS_FAULT_IO, true, parse_lines, NULL);
 }
 
 struct sample {
@@ -111,8 +69,9 @@ static const struct kvs_opt sample_table[] = {
 };
 
 /* Paths that find no memory are no error of the read: that is tried on its own below. */
-static enum kvs_code parse_json(struct kvs_err *err)
+static enum kvs_code parse_json(void *ctx, struct kvs_err *err)
 {
+    (void)ctx;
     struct kvs_doc *doc;
     enum kvs_code code = kvs_doc_open("s.json", &doc, err);
     if (code)
@@ -132,8 +91,8 @@ static void json_reports_no_memory_and_failed_opens(void **state)
 {
     (void)state;
     text_to("s.json", "{\"n\": 3, \"name\": \"x\"}");
-    every_nth_failure_is_reported(parse_json, KVS_FAULT_MEM);
-    every_nth_failure_is_reported(parse_json, KVS_FAULT_IO);
+    kvs_fault_every(KVS_FAULT_MEM, false, parse_json, NULL);
+    kvs_fault_every(KVS_FAULT_IO, false, parse_json, NULL);
 }
 
 static void options_survive_paths_without_memory(void **state)
@@ -153,8 +112,9 @@ static void options_survive_paths_without_memory(void **state)
     }
 }
 
-static enum kvs_code fill_memory(struct kvs_err *err)
+static enum kvs_code fill_memory(void *ctx, struct kvs_err *err)
 {
+    (void)ctx;
     struct kvs_arena *arena = kvs_arena_new();
     struct kvs_tally *tally = kvs_tally_new();
     struct kvs_map map;
@@ -173,7 +133,7 @@ static enum kvs_code fill_memory(struct kvs_err *err)
 static void containers_report_no_memory(void **state)
 {
     (void)state;
-    every_nth_failure_is_reported(fill_memory, KVS_FAULT_MEM);
+    kvs_fault_every(KVS_FAULT_MEM, true, fill_memory, NULL);
 }
 
 /* --- results folders --- */
@@ -292,5 +252,5 @@ int main(void)
         cmocka_unit_test(any_failure_leaves_old_or_new_whole),
         cmocka_unit_test(full_disk_leaves_the_old_folder),
     };
-    return cmocka_run_group_tests_name("fault_base", tests, make_root, drop_root);
+    return cmocka_run_group_tests_name("fault_base", tests, tmpdir_enter, tmpdir_drop);
 }

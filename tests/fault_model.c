@@ -6,25 +6,6 @@
 
 #include <string.h>
 
-/* A piece of work that must end with an error whichever call fails, or be right. */
-typedef enum kvs_code work_fn(struct kvs_err *err);
-
-static void every_nth_failure_is_reported(work_fn *work, enum kvs_fault kind)
-{
-    unsigned n = 1;
-    for (bool more = true; more; n++) {
-        struct kvs_err err = {0};
-        kvs_fault_at(kind, n);
-        enum kvs_code code = work(&err);
-        more = kvs_fault_end();
-        if (!more && code)
-            fail_msg("without a fault: %s", err.msg);
-        assert_int_equal(err.code, code);
-        assert_int_equal(err.msg[0] == '\0', code == KVS_OK);
-    }
-    assert_true(n > 2);
-}
-
 static enum kvs_code compute(enum kvs_code code, struct kvs_model *model, struct kvs_hw *hw,
                              struct kvs_err *err)
 {
@@ -39,8 +20,9 @@ static enum kvs_code compute(enum kvs_code code, struct kvs_model *model, struct
     return code;
 }
 
-static enum kvs_code open_both(struct kvs_err *err)
+static enum kvs_code open_both(void *ctx, struct kvs_err *err)
 {
+    (void)ctx;
     struct kvs_model *model = NULL;
     struct kvs_hw *hw = NULL;
     enum kvs_code code = kvs_model_open("gpt-oss-120b", &model, err);
@@ -52,7 +34,7 @@ static enum kvs_code open_both(struct kvs_err *err)
 static void failed_reads_are_reported(void **state)
 {
     (void)state;
-    every_nth_failure_is_reported(open_both, KVS_FAULT_IO);
+    kvs_fault_every(KVS_FAULT_IO, false, open_both, NULL);
 }
 
 static struct kvs_doc *parse(const char *text)

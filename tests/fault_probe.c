@@ -31,8 +31,9 @@ static const char text[] =
     "{\"schema\":\"kvsim.profile\",\"schema_version\":\"1.0.0\",\"points\":[" POINT(
         "4096", "1") "," POINT("65536", "1") "," POINT("65536", "8") "]}";
 
-static enum kvs_code read_and_write(struct kvs_err *err)
+static enum kvs_code read_and_write(void *ctx, struct kvs_err *err)
 {
+    (void)ctx;
     struct kvs_points points = {0, 0, NULL};
     json_t *json = NULL;
     enum kvs_code code = kvs_profile_points(doc, &points, err);
@@ -48,8 +49,9 @@ static enum kvs_code read_and_write(struct kvs_err *err)
     return code;
 }
 
-static enum kvs_code plot(struct kvs_err *err)
+static enum kvs_code plot(void *ctx, struct kvs_err *err)
 {
+    (void)ctx;
     struct kvs_points points = {0, 0, NULL};
     unsigned n;
     enum kvs_code code = kvs_profile_points(doc, &points, err);
@@ -59,8 +61,9 @@ static enum kvs_code plot(struct kvs_err *err)
     return code;
 }
 
-static enum kvs_code import(struct kvs_err *err)
+static enum kvs_code import(void *ctx, struct kvs_err *err)
 {
+    (void)ctx;
     static const char report[] =
         " #bytes #iterations BW average[Gb/sec]\n 4096 10 80.5\n 8192 10 90.5\n";
     struct kvs_points points = {0, 0, NULL};
@@ -69,35 +72,19 @@ static enum kvs_code import(struct kvs_err *err)
     return code;
 }
 
-static void every_nth_failure_is_an_error(enum kvs_code (*work)(struct kvs_err *),
-                                          enum kvs_fault kind)
-{
-    unsigned n = 1;
-    for (bool more = true; more; n++) {
-        struct kvs_err err = {KVS_OK, ""};
-        kvs_fault_at(kind, n);
-        enum kvs_code code = work(&err);
-        more = kvs_fault_end();
-        if (!more && code)
-            fail_msg("without a fault: %s", err.msg);
-        assert_int_equal(err.code, code);
-    }
-    assert_true(n > 2);
-}
-
 static void no_memory_is_an_error_everywhere(void **state)
 {
     (void)state;
-    every_nth_failure_is_an_error(read_and_write, KVS_FAULT_MEM);
-    every_nth_failure_is_an_error(plot, KVS_FAULT_MEM);
-    every_nth_failure_is_an_error(import, KVS_FAULT_MEM);
+    kvs_fault_every(KVS_FAULT_MEM, false, read_and_write, NULL);
+    kvs_fault_every(KVS_FAULT_MEM, false, plot, NULL);
+    kvs_fault_every(KVS_FAULT_MEM, false, import, NULL);
 }
 
 static void failing_files_are_errors(void **state)
 {
     (void)state;
-    every_nth_failure_is_an_error(read_and_write, KVS_FAULT_IO);
-    every_nth_failure_is_an_error(plot, KVS_FAULT_IO);
+    kvs_fault_every(KVS_FAULT_IO, false, read_and_write, NULL);
+    kvs_fault_every(KVS_FAULT_IO, false, plot, NULL);
 }
 
 static int make_dir(void **state)

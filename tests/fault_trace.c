@@ -4,6 +4,7 @@
 #include "test.h"
 
 #include "fault.h"
+#include "tmpdir.h"
 
 #include "base/opt.h"
 #include "workloads/gen.h"
@@ -15,45 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char root[64];
-
-static int make_root(void **state)
-{
-    (void)state;
-    snprintf(root, sizeof root, "/tmp/kvsim-fault-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int drop_root(void **state)
-{
-    char command[160];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    return system(command); /* NOLINT: a path of our own making */
-}
-
-/* Work on one file; it must end with an error of the right code whichever call fails. */
-typedef enum kvs_code work_fn(const char *file, struct kvs_err *err);
-
-static void every_nth_failure_is_reported(work_fn *work, const char *file, enum kvs_fault kind)
-{
-    unsigned n = 1;
-    for (bool more = true; more; n++) {
-        struct kvs_err err = {0};
-        enum kvs_code code;
-        kvs_fault_at(kind, n);
-        code = work(file, &err);
-        more = kvs_fault_end();
-        if (!more && code)
-            fail_msg("%s without a fault: %s", file, err.msg);
-        if (more && code != (kind == KVS_FAULT_MEM ? KVS_ERR_NOMEM : KVS_ERR_IO))
-            fail_msg("%s, call %u failed: code %d, \"%s\"", file, n, code, err.msg);
-        assert_int_equal(err.code, code);
-        assert_int_equal(err.msg[0] == '\0', code == KVS_OK);
-    }
-    assert_true(n > 2);
-}
 
 /* All requests of a trace, which it closes, into statistics. */
 static enum kvs_code drain(struct kvs_trace *trace, struct kvs_err *err)
@@ -76,7 +38,7 @@ static enum kvs_code drain(struct kvs_trace *trace, struct kvs_err *err)
     return code;
 }
 
-static enum kvs_code read_trace(const char *file, struct kvs_err *err)
+static enum kvs_code read_trace(void *file, struct kvs_err *err)
 {
     struct kvs_trace_options options = {.skip_bad = true}; /* a fault is no bad line */
     struct kvs_trace *trace, *twice;
@@ -89,7 +51,7 @@ static enum kvs_code read_trace(const char *file, struct kvs_err *err)
 
 static struct kvs_gen_options options; /* read before the faults */
 
-static enum kvs_code generate(const char *file, struct kvs_err *err)
+static enum kvs_code generate(void *file, struct kvs_err *err)
 {
     struct kvs_trace *trace;
     enum kvs_code code = kvs_gen_open(&options, 1, &trace, err);
@@ -97,13 +59,13 @@ static enum kvs_code generate(const char *file, struct kvs_err *err)
     return trace ? drain(trace, err) : code;
 }
 
-static enum kvs_code write_trace(const char *file, struct kvs_err *err)
+static enum kvs_code write_trace(void *file, struct kvs_err *err)
 {
     struct kvs_trace *trace;
     enum kvs_code code = kvs_trace_open("tests/data/mooncake.jsonl", NULL, &trace, err);
     if (!trace)
         return code;
-    code = kvs_trace_copy(trace, file, NULL, NULL, err);
+    code = kvs_trace_copy(trace, file, NULL, NULL, NULL, err);
     kvs_trace_close(trace);
     return code;
 }
@@ -121,8 +83,8 @@ static void reading_reports_every_fault(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < sizeof samples / sizeof samples[0]; i++) {
-        every_nth_failure_is_reported(read_trace, samples[i], KVS_FAULT_MEM);
-        every_nth_failure_is_reported(read_trace, samples[i], KVS_FAULT_IO);
+        kvs_fault_every(KVS_FAULT_MEM, true, read_trace, (void *)(uintptr_t)samples[i]);
+        kvs_fault_every(KVS_FAULT_IO, true, read_trace, (void *)(uintptr_t)samples[i]);
     }
 }
 
@@ -136,7 +98,7 @@ static void generating_reports_every_fault(void **state)
     options.n_request = 200;
     options.rate_per_s = 10;
     options.think_s = 1000; /* many sessions wait at once */
-    every_nth_failure_is_reported(generate, "w.json", KVS_FAULT_MEM);
+    kvs_fault_every(KVS_FAULT_MEM, true, generate, NULL);
 }
 
 static void writing_reports_every_fault_and_reading_back_too(void **state)
@@ -145,12 +107,12 @@ static void writing_reports_every_fault_and_reading_back_too(void **state)
     (void)state;
     for (unsigned i = 0; i < 3; i++) {
         char file[128];
-        snprintf(file, sizeof file, "%s/%s", root, names[i]);
-        every_nth_failure_is_reported(write_trace, file, KVS_FAULT_MEM);
-        every_nth_failure_is_reported(write_trace, file, KVS_FAULT_IO);
+        snprintf(file, sizeof file, "%s/%s", tmpdir(), names[i]);
+        kvs_fault_every(KVS_FAULT_MEM, true, write_trace, file);
+        kvs_fault_every(KVS_FAULT_IO, true, write_trace, file);
         if (i < 2) {
-            every_nth_failure_is_reported(read_trace, file, KVS_FAULT_MEM);
-            every_nth_failure_is_reported(read_trace, file, KVS_FAULT_IO);
+            kvs_fault_every(KVS_FAULT_MEM, true, read_trace, file);
+            kvs_fault_every(KVS_FAULT_IO, true, read_trace, file);
         }
     }
 }
@@ -162,5 +124,5 @@ int main(void)
         cmocka_unit_test(generating_reports_every_fault),
         cmocka_unit_test(writing_reports_every_fault_and_reading_back_too),
     };
-    return cmocka_run_group_tests_name("fault_trace", tests, make_root, drop_root);
+    return cmocka_run_group_tests_name("fault_trace", tests, tmpdir_make, tmpdir_drop);
 }

@@ -144,11 +144,11 @@ static void what_is_written_reads_the_same(void **state)
     snprintf(json, sizeof json, "%s/x.jsonl", folder);
     for (uint64_t seed = 1; seed <= N_SEED / 4; seed++) {
         struct kvs_trace *trace = random_trace(seed);
-        assert_int_equal(kvs_trace_copy(trace, kvt, NULL, NULL, NULL), KVS_OK);
+        assert_int_equal(kvs_trace_copy(trace, kvt, NULL, NULL, NULL, NULL), KVS_OK);
         kvs_trace_close(trace);
         expect_same(random_trace(seed), open_trace(kvt), seed);
         trace = open_trace(kvt);
-        assert_int_equal(kvs_trace_copy(trace, json, NULL, NULL, NULL), KVS_OK);
+        assert_int_equal(kvs_trace_copy(trace, json, NULL, NULL, NULL, NULL), KVS_OK);
         kvs_trace_close(trace);
         compress_file(json);
         expect_same(open_trace(json), open_trace(kvt), seed);

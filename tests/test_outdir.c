@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include "tmpdir.h"
+
 #include "base/outdir.h"
 
 #include <dirent.h>
@@ -8,23 +10,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char root[64];
-
-static int make_root(void **state)
-{
-    (void)state;
-    snprintf(root, sizeof root, "/tmp/kvsim-outdir-XXXXXX");
-    return mkdtemp(root) && chdir(root) == 0 ? 0 : -1;
-}
-
-static int drop_root(void **state)
-{
-    char command[160];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    return system(command); /* NOLINT: a path of our own making */
-}
 
 static struct kvs_outdir *begin(const char *path, bool overwrite)
 {
@@ -119,7 +104,7 @@ static void only_our_own_folders_are_replaced(void **state)
         {"empty", "empty exists; give another folder, or --overwrite", false},
         {"foreign", "foreign holds files that kvsim did not write; give another folder", true},
         {"file", "file exists and is no folder; give another name", true},
-        {"link", "link exists and is no folder; give another name", true},
+        {"link", "link is a symbolic link; give the folder that it points to", true},
         {".", "found \".\", want the name of a folder to make", true},
         {"mine/..", "found \"mine/..\", want the name of a folder to make", true},
         {"/", "found \"/\", want the name of a folder to make", true},
@@ -219,5 +204,5 @@ int main(void)
         cmocka_unit_test(old_result_comes_back_after_a_kill_amid_a_swap),
         cmocka_unit_test(error_of_a_write_shows_at_close),
     };
-    return cmocka_run_group_tests_name("outdir", tests, make_root, drop_root);
+    return cmocka_run_group_tests_name("outdir", tests, tmpdir_enter, tmpdir_drop);
 }

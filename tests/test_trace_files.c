@@ -3,6 +3,8 @@
  */
 #include "test.h"
 
+#include "tmpdir.h"
+
 #include "base/opt.h"
 #include "workloads/gen.h"
 #include "workloads/kvt.h"
@@ -19,30 +21,13 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-static char root[64];
-
-static int make_root(void **state)
-{
-    (void)state;
-    snprintf(root, sizeof root, "/tmp/kvsim-trace-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int drop_root(void **state)
-{
-    char command[160];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    return system(command); /* NOLINT: a path of our own making */
-}
-
 /* A path in the test's folder; one of four static buffers. */
 static const char *at(const char *name)
 {
     static char path[4][128];
     static unsigned next;
     char *p = path[next++ % 4];
-    snprintf(p, sizeof path[0], "%s/%s", root, name);
+    snprintf(p, sizeof path[0], "%s/%s", tmpdir(), name);
     return p;
 }
 
@@ -68,7 +53,8 @@ static void convert(const char *from, const char *to)
 {
     struct kvs_err err = {0};
     struct kvs_trace *trace;
-    if (kvs_trace_open(from, NULL, &trace, &err) || kvs_trace_copy(trace, to, NULL, NULL, &err))
+    if (kvs_trace_open(from, NULL, &trace, &err) ||
+        kvs_trace_copy(trace, to, NULL, NULL, NULL, &err))
         fail_msg("%s", err.msg);
     kvs_trace_close(trace);
 }
@@ -241,7 +227,7 @@ static void a_trace_survives_kvt_and_back_byte_for_byte(void **state)
     struct kvs_err err = {0};
     uint64_t n;
     (void)state;
-    if (kvs_trace_copy(trace, at("a.jsonl"), NULL, &n, &err))
+    if (kvs_trace_copy(trace, at("a.jsonl"), NULL, NULL, &n, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(n, 12000);
     kvs_trace_close(trace);
@@ -264,7 +250,7 @@ static void a_large_kvt_is_let_go_of_while_it_is_read(void **state)
     double last = 0;
     unsigned n = 0;
     (void)state;
-    if (kvs_trace_copy(trace, at("large.kvt"), NULL, NULL, &err))
+    if (kvs_trace_copy(trace, at("large.kvt"), NULL, NULL, NULL, &err))
         fail_msg("%s", err.msg);
     assert_true(kvs_trace_done_frac(trace) == 1);
     kvs_trace_close(trace);
@@ -351,13 +337,13 @@ static void a_trace_that_fails_midway_leaves_the_old_file(void **state)
         struct kvs_err err = {0};
         struct kvs_trace *trace;
         char folder[128], file[160];
-        snprintf(folder, sizeof folder, "%s/midway%d", root, i);
+        snprintf(folder, sizeof folder, "%s/midway%d", tmpdir(), i);
         snprintf(file, sizeof file, "%s/%s", folder, outs[i]);
         assert_int_equal(mkdir(folder, 0700), 0);
         write_text(file, "old\n");
         assert_int_equal(kvs_trace_open_mem("m", text, sizeof text - 1, NULL, &trace, &err),
                          KVS_OK);
-        assert_int_equal(kvs_trace_copy(trace, file, NULL, NULL, &err), KVS_ERR_PARSE);
+        assert_int_equal(kvs_trace_copy(trace, file, NULL, NULL, NULL, &err), KVS_ERR_PARSE);
         kvs_trace_close(trace);
         expect_untouched(folder, file);
     }
@@ -375,13 +361,13 @@ static void a_full_disk_leaves_the_old_file(void **state)
         struct kvs_err err = {0};
         enum kvs_code code;
         char folder[128], file[160];
-        snprintf(folder, sizeof folder, "%s/full%d", root, i);
+        snprintf(folder, sizeof folder, "%s/full%d", tmpdir(), i);
         snprintf(file, sizeof file, "%s/%s", folder, outs[i]);
         assert_int_equal(mkdir(folder, 0700), 0);
         write_text(file, "old\n");
         small = (struct rlimit){.rlim_cur = 65536, .rlim_max = old.rlim_max};
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-        code = kvs_trace_copy(trace, file, NULL, NULL, &err);
+        code = kvs_trace_copy(trace, file, NULL, NULL, NULL, &err);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
         assert_int_equal(code, KVS_ERR_IO);
         assert_non_null(strstr(err.msg, "File too large"));
@@ -500,5 +486,5 @@ int main(void)
         cmocka_unit_test(the_schema_is_what_is_written_and_read),
         cmocka_unit_test(binary_formats_do_not_go_to_standard_output),
     };
-    return cmocka_run_group_tests_name("trace_files", tests, make_root, drop_root);
+    return cmocka_run_group_tests_name("trace_files", tests, tmpdir_make, tmpdir_drop);
 }

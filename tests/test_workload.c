@@ -100,6 +100,13 @@ static void wrong_settings_are_named_exactly(void **state)
         {"cluster.hbm_evict=\"lruu\"",
          "w.json: cluster.hbm_evict: found \"lruu\", want one of *; did you mean \"lru\"?"},
         {"cluster=[]", "w.json: cluster: found an array, want an object"},
+        {"cluster.tp=16", "w.json: cluster.tp: found 16 GPUs, want at most the *"},
+        {"tiers=[{\"name\":\"nvme\",\"capacity\":\"1GiB\"},"
+         "{\"name\":\"dram\",\"capacity\":\"1GiB\"}]",
+         "w.json: tiers[1].name: found \"dram\" behind \"nvme\", want the nearest tier first*"},
+        {"trace={\"path\":\".\",\"format\":\"moncake\"}",
+         "w.json: trace.format: trace format moncake: unknown; did you mean \"mooncake\"?*"},
+        {"trace={\"path\":\".\"}", "w.json: trace.path: .: is a folder that no format knows*"},
         {"tiers={}", "w.json: tiers: found an object, want an array"},
         {"tiers[0].name=\"drum\"", "w.json: tiers[0].name: found \"drum\", want one of dram, nvme, "
                                    "remote; did you mean \"dram\"?"},

@@ -119,6 +119,38 @@ enum kvs_code kvs_row_even(struct kvs_trace *trace, const struct kvs_ids *ids, u
     return KVS_OK;
 }
 
+static bool scan_row(struct kvs_scan *scan, struct kvs_trace *trace,
+                     const struct kvs_row_form *form, struct kvs_row_head *head)
+{
+    const unsigned n = form->name[4].key ? 5 : 4;
+    uint32_t seen = 0;
+    unsigned which;
+    bool ok = kvs_scan_object(scan);
+    while (ok && (ok = kvs_scan_field(scan, form->name, n, &seen, &which)) && which < n) {
+        if (which == 0)
+            ok = kvs_scan_time(scan, form->unit_ns, form->quoted, &head->at_ns);
+        else if (which == 1)
+            ok = kvs_scan_u32(scan, form->least_input, &head->input);
+        else if (which == 2)
+            ok = kvs_scan_u32(scan, 0, &head->output);
+        else if (which == 4)
+            ok = kvs_scan_u64(scan, 0, UINT32_MAX, &head->session);
+        else
+            ok = form->list ? form->list(scan, trace) : kvs_scan_ids(scan, UINT64_MAX, &trace->ids);
+    }
+    return ok && kvs_scan_end(scan);
+}
+
+enum kvs_code kvs_row_scan(struct kvs_trace *trace, const char *line,
+                           const struct kvs_row_form *form, struct kvs_row_head *head,
+                           struct kvs_err *err)
+{
+    struct kvs_scan scan;
+    *head = (struct kvs_row_head){0};
+    kvs_scan_begin(&scan, trace->lines, line, err);
+    return scan_row(&scan, trace, form, head) ? KVS_OK : err->code;
+}
+
 static int64_t row_time(struct kvs_trace *trace, int64_t at_ns)
 {
     if (!trace->begun) {

@@ -211,10 +211,17 @@ static enum kvs_code open_path(struct kvs_json node, const struct section *secti
     struct kvs_trace_options options = {.format = section->format,
                                         .skip_bad = section->skip_bad,
                                         .chars_per_tok = section->chars_per_tok};
+    struct kvs_err own = {0};
     char *path = kvs_path_from(kvs_doc_file(node.doc), section->path);
-    enum kvs_code code = path ? kvs_trace_open(path, &options, trace, err) : no_memory(err);
+    if (!path)
+        return no_memory(err);
+    enum kvs_code code = kvs_trace_open(path, &options, trace, &own);
     free(path);
-    return code;
+    if (code == KVS_ERR_ARG && section->format && !kvs_trace_format_help(section->format))
+        return kvs_json_fail(kvs_json_get(node, "format"), err, code, "%s", own.msg);
+    if (code == KVS_ERR_ARG)
+        return kvs_json_fail(kvs_json_get(node, "path"), err, code, "%s", own.msg);
+    return code ? kvs_fail(err, code, "%s", own.msg) : KVS_OK;
 }
 
 static enum kvs_code open_generated(const struct section *section, uint64_t seed,

@@ -81,6 +81,26 @@ KVS_MUST_CHECK enum kvs_code kvs_row_line(struct kvs_trace *trace, const char **
 /* Fails as "FILE:LINE: <sentence>", or without a place where there are no lines. */
 enum kvs_code kvs_row_fail(const struct kvs_trace *trace, struct kvs_err *err, enum kvs_code code,
                            const char *fmt, ...) KVS_PRINTF(4, 5);
+/*
+ * The rows that four formats share but for names and units: a JSON object with a time, two lengths,
+ * a list and perhaps a session; other fields are skipped.
+ */
+struct kvs_row_form {
+    struct kvs_scan_name name[5]; /* time, input, output, list, session (no key: it has none) */
+    int64_t unit_ns;              /* of the time */
+    bool quoted;                  /* the time stands in quotes */
+    uint32_t least_input;
+    /* Reads the list; NULL: block ids, into trace->ids. */
+    bool (*list)(struct kvs_scan *scan, struct kvs_trace *trace);
+};
+struct kvs_row_head {
+    int64_t at_ns;
+    uint64_t session; /* as it stands; 0 where the form has none */
+    uint32_t input, output;
+};
+KVS_MUST_CHECK enum kvs_code kvs_row_scan(struct kvs_trace *trace, const char *line,
+                                          const struct kvs_row_form *form,
+                                          struct kvs_row_head *head, struct kvs_err *err);
 /* A session's number of its name; never 0. */
 uint64_t kvs_session_of(const char *text, size_t n_byte);
 /* Cuts ids into blocks of block_tok tokens of an input of input_tok; the last may be shorter. */

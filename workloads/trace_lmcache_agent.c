@@ -25,55 +25,27 @@ static enum kvs_code agent_open(struct kvs_trace *trace, struct kvs_err *err)
     return KVS_OK;
 }
 
-struct agent_row {
-    int64_t at_ns;
-    uint64_t session;
-    uint32_t input_chars, output_chars;
-};
-
-static bool agent_scan(struct kvs_scan *scan, struct agent_row *row, struct kvs_ids *ids)
-{
-    static const struct kvs_scan_name names[] = {{"session", "a number"},
-                                                 {"timestamp_us", "microseconds"},
-                                                 {"input_chars", "characters"},
-                                                 {"output_chars", "characters"},
-                                                 {"hash_ids", "a list of block ids"}};
-    uint32_t seen = 0;
-    unsigned which;
-    bool ok = kvs_scan_object(scan);
-    while (ok && (ok = kvs_scan_field(scan, names, 5, &seen, &which)) && which < 5) {
-        if (which == 0)
-            ok = kvs_scan_u64(scan, 0, UINT32_MAX, &row->session);
-        else if (which == 1)
-            ok = kvs_scan_time(scan, 1000, false, &row->at_ns);
-        else if (which == 2)
-            ok = kvs_scan_u32(scan, 0, &row->input_chars);
-        else if (which == 3)
-            ok = kvs_scan_u32(scan, 0, &row->output_chars);
-        else
-            ok = kvs_scan_ids(scan, UINT64_MAX, ids);
-    }
-    return ok && kvs_scan_end(scan);
-}
-
 static enum kvs_code agent_row(struct kvs_trace *trace, const char *line, struct kvs_err *err)
 {
-    struct agent_row row = {0};
-    struct kvs_scan scan;
+    static const struct kvs_row_form form = {.name = {{"timestamp_us", "microseconds"},
+                                                      {"input_chars", "characters"},
+                                                      {"output_chars", "characters"},
+                                                      {"hash_ids", "a list of block ids"},
+                                                      {"session", "a number"}},
+                                             .unit_ns = 1000};
+    struct kvs_row_head row;
     double input_tok, output_tok;
-    enum kvs_code code;
-    kvs_scan_begin(&scan, trace->lines, line, err);
-    if (!agent_scan(&scan, &row, &trace->ids))
-        return err->code;
-    if (trace->ids.n != row.input_chars / BLOCK_CHARS)
+    enum kvs_code code = kvs_row_scan(trace, line, &form, &row, err);
+    if (code)
+        return code;
+    if (trace->ids.n != row.input / BLOCK_CHARS)
         return kvs_row_fail(trace, err, KVS_ERR_PARSE,
                             "hash_ids: found %zu ids, want %u, one for each full %d of "
                             "input_chars' %u characters",
-                            trace->ids.n, row.input_chars / BLOCK_CHARS, BLOCK_CHARS,
-                            row.input_chars);
-    input_tok = fmax(fmax(1, ceil(row.input_chars / trace->chars_per_tok)),
+                            trace->ids.n, row.input / BLOCK_CHARS, BLOCK_CHARS, row.input);
+    input_tok = fmax(fmax(1, ceil(row.input / trace->chars_per_tok)),
                      (double)trace->ids.n * trace->block_tok);
-    output_tok = ceil(row.output_chars / trace->chars_per_tok);
+    output_tok = ceil(row.output / trace->chars_per_tok);
     if (!(input_tok <= UINT32_MAX && output_tok <= UINT32_MAX))
         return kvs_row_fail(trace, err, KVS_ERR_RANGE, "more than 4294967295 tokens");
     code = kvs_row_even(trace, &trace->ids, (uint64_t)input_tok, trace->block_tok, err);

@@ -16,50 +16,27 @@ static bool mooncake_detect(const char *line)
            strstr(line, "\"timestamp\"");
 }
 
-struct mooncake_row {
-    int64_t at_ns;
-    uint32_t input_tok, output_tok;
-};
-
-static bool mooncake_scan(struct kvs_scan *scan, struct mooncake_row *row, struct kvs_ids *ids)
-{
-    static const struct kvs_scan_name names[] = {{"timestamp", "milliseconds"},
-                                                 {"input_length", "tokens"},
-                                                 {"output_length", "tokens"},
-                                                 {"hash_ids", "a list of block ids"}};
-    uint32_t seen = 0;
-    unsigned which;
-    bool ok = kvs_scan_object(scan);
-    while (ok && (ok = kvs_scan_field(scan, names, 4, &seen, &which)) && which < 4) {
-        if (which == 0)
-            ok = kvs_scan_time(scan, 1000000, false, &row->at_ns);
-        else if (which == 1)
-            ok = kvs_scan_u32(scan, 1, &row->input_tok);
-        else if (which == 2)
-            ok = kvs_scan_u32(scan, 0, &row->output_tok);
-        else
-            ok = kvs_scan_ids(scan, UINT64_MAX, ids);
-    }
-    return ok && kvs_scan_end(scan);
-}
-
 static enum kvs_code mooncake_row(struct kvs_trace *trace, const char *line, struct kvs_err *err)
 {
-    struct mooncake_row row = {0};
-    struct kvs_scan scan;
+    static const struct kvs_row_form form = {.name = {{"timestamp", "milliseconds"},
+                                                      {"input_length", "tokens"},
+                                                      {"output_length", "tokens"},
+                                                      {"hash_ids", "a list of block ids"}},
+                                             .unit_ns = 1000000,
+                                             .least_input = 1};
+    struct kvs_row_head row;
     size_t want;
-    enum kvs_code code;
-    kvs_scan_begin(&scan, trace->lines, line, err);
-    if (!mooncake_scan(&scan, &row, &trace->ids))
-        return err->code;
-    want = (row.input_tok + (size_t)BLOCK_TOK - 1) / BLOCK_TOK;
+    enum kvs_code code = kvs_row_scan(trace, line, &form, &row, err);
+    if (code)
+        return code;
+    want = (row.input + (size_t)BLOCK_TOK - 1) / BLOCK_TOK;
     if (trace->ids.n != want)
         return kvs_row_fail(trace, err, KVS_ERR_PARSE,
                             "hash_ids: found %zu ids, want %zu, one for each %d of input_length's "
                             "%u tokens",
-                            trace->ids.n, want, BLOCK_TOK, row.input_tok);
-    code = kvs_row_even(trace, &trace->ids, row.input_tok, BLOCK_TOK, err);
-    return code ? code : kvs_row_end(trace, row.at_ns, 0, row.input_tok, row.output_tok, err);
+                            trace->ids.n, want, BLOCK_TOK, row.input);
+    code = kvs_row_even(trace, &trace->ids, row.input, BLOCK_TOK, err);
+    return code ? code : kvs_row_end(trace, row.at_ns, 0, row.input, row.output, err);
 }
 
 const struct kvs_trace_ops kvs_trace_mooncake = {

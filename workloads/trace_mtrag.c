@@ -68,9 +68,11 @@ static bool scan_segment(struct kvs_scan *scan, struct segment *segment)
     return ok;
 }
 
-/* Blocks end where their characters do, in tokens, rounded; each has at least one. */
-static bool scan_segments(struct kvs_scan *scan, struct kvs_trace *trace, uint64_t *n_char)
+/* Blocks end where their characters do, in tokens, rounded; each has at least one. The state is the
+ * characters of all. */
+static bool scan_segments(struct kvs_scan *scan, struct kvs_trace *trace)
 {
+    uint64_t *n_char = trace->state;
     bool more = true, ok = kvs_scan_array(scan);
     *n_char = 0;
     while (ok && (ok = kvs_scan_element(scan, &more)) && more) {
@@ -90,52 +92,27 @@ static bool scan_segments(struct kvs_scan *scan, struct kvs_trace *trace, uint64
     return ok;
 }
 
-struct mtrag_row {
-    int64_t at_ns;
-    uint64_t session, n_char;
-    uint32_t input_chars, output_chars;
-};
-
-static bool mtrag_scan(struct kvs_scan *scan, struct kvs_trace *trace, struct mtrag_row *row)
-{
-    static const struct kvs_scan_name names[] = {{"session", "a number"},
-                                                 {"timestamp_ms", "milliseconds"},
-                                                 {"input_chars", "characters"},
-                                                 {"output_chars", "characters"},
-                                                 {"segments", "a list of segments"}};
-    uint32_t seen = 0;
-    unsigned which;
-    bool ok = kvs_scan_object(scan);
-    while (ok && (ok = kvs_scan_field(scan, names, 5, &seen, &which)) && which < 5) {
-        if (which == 0)
-            ok = kvs_scan_u64(scan, 0, UINT32_MAX, &row->session);
-        else if (which == 1)
-            ok = kvs_scan_time(scan, 1000000, false, &row->at_ns);
-        else if (which == 2)
-            ok = kvs_scan_u32(scan, 0, &row->input_chars);
-        else if (which == 3)
-            ok = kvs_scan_u32(scan, 0, &row->output_chars);
-        else
-            ok = scan_segments(scan, trace, &row->n_char);
-    }
-    return ok && kvs_scan_end(scan);
-}
-
 static enum kvs_code mtrag_row(struct kvs_trace *trace, const char *line, struct kvs_err *err)
 {
-    struct mtrag_row row = {0};
-    struct kvs_scan scan;
+    static const struct kvs_row_form form = {.name = {{"timestamp_ms", "milliseconds"},
+                                                      {"input_chars", "characters"},
+                                                      {"output_chars", "characters"},
+                                                      {"segments", "a list of segments"},
+                                                      {"session", "a number"}},
+                                             .unit_ns = 1000000,
+                                             .list = scan_segments};
+    const uint64_t *n_char = trace->state;
+    struct kvs_row_head row;
     double input_tok, output_tok;
-    kvs_scan_begin(&scan, trace->lines, line, err);
-    if (!mtrag_scan(&scan, trace, &row))
+    if (kvs_row_scan(trace, line, &form, &row, err))
         return err->code;
-    if (row.n_char > row.input_chars)
+    if (*n_char > row.input)
         return kvs_row_fail(trace, err, KVS_ERR_PARSE,
-                            "input_chars: found %u, want at least the segments' %llu",
-                            row.input_chars, (unsigned long long)row.n_char);
-    input_tok = fmax(fmax(1, floor(row.input_chars / trace->chars_per_tok + 0.5)),
-                     (double)trace->block_sum_tok);
-    output_tok = floor(row.output_chars / trace->chars_per_tok + 0.5);
+                            "input_chars: found %u, want at least the segments' %llu", row.input,
+                            (unsigned long long)*n_char);
+    input_tok =
+        fmax(fmax(1, floor(row.input / trace->chars_per_tok + 0.5)), (double)trace->block_sum_tok);
+    output_tok = floor(row.output / trace->chars_per_tok + 0.5);
     if (!(input_tok <= UINT32_MAX && output_tok <= UINT32_MAX))
         return kvs_row_fail(trace, err, KVS_ERR_RANGE, "more than 4294967295 tokens");
     return kvs_row_end(trace, row.at_ns, row.session + 1, (uint64_t)input_tok, (uint64_t)output_tok,
@@ -147,6 +124,7 @@ const struct kvs_trace_ops kvs_trace_mtrag = {
     .help = "multi-turn RAG, documents in changing order, JSON lines of numbers "
             "(NonPrefix_LMCacheDataset)",
     .invents = "tokens: characters over 4.5, or over --chars-per-tok",
+    .state_bytes = sizeof(uint64_t),
     .detect = mtrag_detect,
     .open = mtrag_open,
     .row = mtrag_row,

@@ -1,6 +1,7 @@
 #include "trace_write.h"
 
 #include "base/map.h"
+#include "base/outfile.h"
 #include "kvt.h"
 
 #include <errno.h>
@@ -8,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 /* How one format is written. Write errors may wait: the stream is checked at the end. */
@@ -28,7 +27,8 @@ struct kvs_trace_out {
     void *state;
     struct kvs_trace_about about;
     FILE *file;
-    char *path, *tmp; /* tmp NULL: standard output */
+    char *path;
+    struct kvs_outfile *outfile; /* NULL: standard output */
 };
 
 /* --- kvsim's JSON lines --------------------------------------------------------------------------
@@ -290,7 +290,21 @@ static const struct out_ops *format_of_path(const char *path)
         if (n > n_ending && strcmp(path + n - n_ending, formats[i].ending) == 0)
             return &formats[i];
     }
-    return &formats[0];
+    return strcmp(path, "-") == 0 ? &formats[0] : NULL;
+}
+
+static enum kvs_code fail_format(const char *path, const char *format, struct kvs_err *err)
+{
+    char known[200], endings[100] = "";
+    if (format)
+        return kvs_fail(err, KVS_ERR_ARG, "output format %s: unknown%s", format,
+                        kvs_known(known, sizeof known, format, names, N_FORMAT));
+    for (unsigned i = 0, n = 0; i < N_FORMAT; i++)
+        n += (unsigned)snprintf(endings + n, sizeof endings - n, "%s%s", i ? ", " : "",
+                                formats[i].ending);
+    return kvs_fail(err, KVS_ERR_ARG,
+                    "%s: the file's ending tells no format; known: %s; or name the format (--to)",
+                    path, endings);
 }
 
 static enum kvs_code fail_io(const struct kvs_trace_out *out, struct kvs_err *err)
@@ -300,45 +314,19 @@ static enum kvs_code fail_io(const struct kvs_trace_out *out, struct kvs_err *er
     return kvs_fail(err, KVS_ERR_IO, "%s: %s", out->path, strerror(errno ? errno : EIO));
 }
 
-/* Opens the temporary file beside path, or takes standard output. */
-static enum kvs_code open_file(struct kvs_trace_out *out, struct kvs_err *err)
-{
-    mode_t mask;
-    int fd;
-    if (strcmp(out->path, "-") == 0) {
-        out->file = stdout;
-        return KVS_OK;
-    }
-    if (asprintf(&out->tmp, "%s.XXXXXX", out->path) < 0) {
-        out->tmp = NULL;
-        return kvs_fail(err, KVS_ERR_NOMEM, "%s: no memory", out->path);
-    }
-    fd = mkstemp(out->tmp);
-    if (fd < 0) {
-        free(out->tmp);
-        out->tmp = NULL;
-        return fail_io(out, err);
-    }
-    mask = umask(0);
-    umask(mask);
-    (void)fchmod(fd, 0666 & ~mask);
-    out->file = fdopen(fd, "wb");
-    if (!out->file) {
-        close(fd);
-        return fail_io(out, err);
-    }
-    return KVS_OK;
-}
-
 static enum kvs_code out_begin(struct kvs_trace_out *out, const char *path, struct kvs_err *err)
 {
     enum kvs_code code;
     out->path = strdup(path);
     if (!out->path || (out->ops->state_bytes && !(out->state = calloc(1, out->ops->state_bytes))))
         return kvs_fail(err, KVS_ERR_NOMEM, "%s: no memory", path);
-    code = open_file(out, err);
-    if (code)
-        return code;
+    out->file = stdout;
+    if (strcmp(path, "-") != 0) {
+        code = kvs_outfile_begin(path, &out->outfile, err);
+        if (code)
+            return code;
+        out->file = kvs_outfile_stream(out->outfile);
+    }
     errno = 0;
     return out->ops->begin(out) ? KVS_OK : fail_io(out, err);
 }
@@ -350,11 +338,8 @@ enum kvs_code kvs_trace_out_open(const char *path, const char *format,
     const struct out_ops *ops = format ? format_named(format) : format_of_path(path);
     enum kvs_code code;
     *out = NULL;
-    if (!ops) {
-        char known[200];
-        return kvs_fail(err, KVS_ERR_ARG, "output format %s: unknown%s", format,
-                        kvs_known(known, sizeof known, format, names, N_FORMAT));
-    }
+    if (!ops)
+        return fail_format(path, format, err);
     if (strcmp(path, "-") == 0 && !ops->text)
         return kvs_fail(err, KVS_ERR_ARG, "%s can't go to standard output; name a file", ops->name);
     *out = calloc(1, sizeof **out);
@@ -381,21 +366,14 @@ enum kvs_code kvs_trace_out_add(struct kvs_trace_out *out, const struct kvs_requ
 /* Completes the file, on disk, under its own name. */
 static enum kvs_code keep_file(struct kvs_trace_out *out, struct kvs_err *err)
 {
-    int status;
     errno = 0;
     if ((out->ops->end && !out->ops->end(out)) || fflush(out->file) != 0 || ferror(out->file))
         return fail_io(out, err);
-    if (!out->tmp)
+    if (!out->outfile)
         return KVS_OK;
-    if (fsync(fileno(out->file)) != 0)
-        return fail_io(out, err);
-    status = fclose(out->file);
-    out->file = NULL;
-    if (status != 0 || rename(out->tmp, out->path) != 0)
-        return fail_io(out, err);
-    free(out->tmp);
-    out->tmp = NULL;
-    return KVS_OK;
+    struct kvs_outfile *outfile = out->outfile;
+    out->outfile = NULL;
+    return kvs_outfile_commit(outfile, err);
 }
 
 enum kvs_code kvs_trace_out_close(struct kvs_trace_out *out, bool keep, struct kvs_err *err)
@@ -404,21 +382,17 @@ enum kvs_code kvs_trace_out_close(struct kvs_trace_out *out, bool keep, struct k
     if (!out)
         return KVS_OK;
     code = keep ? keep_file(out, err) : KVS_OK;
-    if (out->file && out->file != stdout)
-        (void)fclose(out->file);
-    if (out->tmp)
-        (void)unlink(out->tmp);
+    kvs_outfile_abort(out->outfile);
     if (out->ops->free && out->state)
         out->ops->free(out);
     free(out->state);
-    free(out->tmp);
     free(out->path);
     free(out);
     return code;
 }
 
 enum kvs_code kvs_trace_copy(struct kvs_trace *trace, const char *path, const char *format,
-                             uint64_t *n_request, struct kvs_err *err)
+                             bool (*stop)(void), uint64_t *n_request, struct kvs_err *err)
 {
     struct kvs_trace_about about = {.chained = kvs_trace_chained(trace),
                                     .block_tok = kvs_trace_block_tok(trace)};
@@ -429,6 +403,10 @@ enum kvs_code kvs_trace_copy(struct kvs_trace *trace, const char *path, const ch
         return code;
     for (;; n++) {
         const struct kvs_request *req;
+        if (stop && n % 256 == 0 && stop()) {
+            code = kvs_fail(err, KVS_ERR_IO, "interrupted after %" PRIu64 " requests", n);
+            break;
+        }
         if ((code = kvs_trace_next(trace, &req, err)) || !req ||
             (code = kvs_trace_out_add(out, req, err)))
             break;

@@ -21,8 +21,8 @@ const char *const *kvs_trace_out_formats(void);
 const char *kvs_trace_out_help(const char *format); /* one line; NULL: no such format */
 
 /*
- * format NULL: the one whose ending path has (".kvt", ".oracleGeneral"), else kvsim's JSON lines.
- * path "-" is standard output, for JSON lines only.
+ * format NULL: the one whose ending path has (".kvt", ".oracleGeneral"), none of
+ * them is an error. path "-" is standard output, for JSON lines only.
  */
 KVS_MUST_CHECK enum kvs_code kvs_trace_out_open(const char *path, const char *format,
                                                 const struct kvs_trace_about *about,
@@ -33,9 +33,12 @@ KVS_MUST_CHECK enum kvs_code kvs_trace_out_add(struct kvs_trace_out *out,
  * may be NULL. */
 KVS_MUST_CHECK enum kvs_code kvs_trace_out_close(struct kvs_trace_out *out, bool keep,
                                                  struct kvs_err *err);
-/* All of trace into a file. *n_request (or NULL): how many. */
+/*
+ * All of trace into a file. *n_request (or NULL): how many. stop (or NULL) is asked now and then; a
+ * true answer ends it (KVS_ERR_IO, "interrupted"), and no file is left.
+ */
 KVS_MUST_CHECK enum kvs_code kvs_trace_copy(struct kvs_trace *trace, const char *path,
-                                            const char *format, uint64_t *n_request,
-                                            struct kvs_err *err);
+                                            const char *format, bool (*stop)(void),
+                                            uint64_t *n_request, struct kvs_err *err);
 
 #endif

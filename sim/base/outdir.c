@@ -90,13 +90,22 @@ static int make_folders(char *path)
 
 /* --- what stands at the target --- */
 
-enum target { TARGET_NONE, TARGET_EMPTY, TARGET_OURS, TARGET_FOREIGN, TARGET_NO_FOLDER };
+enum target {
+    TARGET_NONE,
+    TARGET_EMPTY,
+    TARGET_OURS,
+    TARGET_FOREIGN,
+    TARGET_LINK,
+    TARGET_NO_FOLDER
+};
 
 static enum target look_at(const char *path)
 {
     struct stat st;
     if (lstat(path, &st) != 0)
         return TARGET_NONE;
+    if (S_ISLNK(st.st_mode))
+        return TARGET_LINK;
     if (!S_ISDIR(st.st_mode))
         return TARGET_NO_FOLDER;
     DIR *dir = opendir(path);
@@ -128,6 +137,9 @@ static enum kvs_code check_target(const struct kvs_outdir *out, struct kvs_err *
     case TARGET_FOREIGN:
         return kvs_fail(err, KVS_ERR_ARG,
                         "%s holds files that kvsim did not write; give another folder", out->path);
+    case TARGET_LINK:
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "%s is a symbolic link; give the folder that it points to", out->path);
     case TARGET_NO_FOLDER:
         break;
     }

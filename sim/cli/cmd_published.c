@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "cmd.h"
 #include "model/published.h"
+#include "signals.h"
 
 #include <errno.h>
 #include <math.h>
@@ -67,10 +68,16 @@ static void print_table(const struct kvs_pub *pub)
         print_row(&pub->row[i]);
     unsigned scored = pub->passed + pub->failed;
     printf("\nallowed: w within a source that the GPU's profile was fitted on, a across sources\n");
-    printf("%u of %u scored rows passed (%.1f %%), %u failed; %u used in fitting, %u skipped; "
-           "median error %.1f %%\n",
-           pub->passed, scored, scored ? 100.0 * pub->passed / scored : 0, pub->failed, pub->fitted,
-           pub->skipped, 100 * pub->median_abs_error);
+    if (isfinite(pub->median_abs_error))
+        printf("%u of %u predictions passed (%.1f %%), %u failed; median error %.1f %%\n",
+               pub->passed, scored, 100.0 * pub->passed / scored, pub->failed,
+               100 * pub->median_abs_error);
+    else
+        printf("no row could be predicted: %u failed\n", pub->failed);
+    printf(
+        "not predictions: %u of %u rows of arithmetic (KV bytes of a shape, peaks of data sheets) "
+        "agree;\n%u used in fitting, %u skipped\n",
+        pub->restated, pub->restated + pub->misstated, pub->fitted, pub->skipped);
 }
 
 static json_t *number(bool known, double value)
@@ -100,9 +107,10 @@ static enum kvs_code print_json(const struct kvs_pub *pub, struct kvs_err *err)
             rows = NULL;
         }
     if (rows)
-        all = json_pack("{so si si si si sf}", "rows", rows, "passed", (int)pub->passed, "failed",
-                        (int)pub->failed, "skipped", (int)pub->skipped, "fitted", (int)pub->fitted,
-                        "median_abs_error", pub->median_abs_error);
+        all = json_pack("{so si si si si si si so}", "rows", rows, "passed", (int)pub->passed,
+                        "failed", (int)pub->failed, "restated", (int)pub->restated, "misstated",
+                        (int)pub->misstated, "skipped", (int)pub->skipped, "fitted",
+                        (int)pub->fitted, "median_abs_error", number(true, pub->median_abs_error));
     if (!all)
         return kvs_fail(err, KVS_ERR_NOMEM, "no memory for the JSON text");
     (void)json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)); /* main checks stdout */
@@ -158,6 +166,7 @@ static enum kvs_code write_plot(const struct kvs_pub *pub, const struct options 
 {
     struct kvs_outdir *out = NULL;
     char *script = NULL;
+    kvs_catch_signals();
     enum kvs_code code = kvs_data_file("plots/published.gp", &script, err);
     if (!code)
         code = kvs_outdir_begin(options->plot, options->overwrite, &out, err);
@@ -165,6 +174,8 @@ static enum kvs_code write_plot(const struct kvs_pub *pub, const struct options 
         code = write_csv(out, pub, err);
     if (!code)
         code = gnuplot(script, kvs_outdir_tmp(out), err);
+    if (!code && kvs_interrupted())
+        code = kvs_fail(err, KVS_ERR_IO, "interrupted");
     free(script);
     if (code) {
         kvs_outdir_abort(out);

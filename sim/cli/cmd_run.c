@@ -2,6 +2,7 @@
  * kvsim run: replays a workload under each policy it compares; terminal table, results folder.
  */
 #include "cmd.h"
+#include "signals.h"
 
 #include "base/opt.h"
 #include "base/units.h"
@@ -10,7 +11,6 @@
 #include "report/table.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -45,23 +45,6 @@ static const struct kvs_opt run_table[] = {
     {"quiet", KVS_OPT_FLAG, ARG(quiet), NULL, 0, 0, "no progress, no table", NULL, false, 'q'},
 };
 #define N_ARG ((unsigned)(sizeof run_table / sizeof *run_table))
-
-/* The one variable of the program that changes: a signal has nothing else to write to. */
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int signal_number)
-{
-    interrupted = signal_number;
-}
-
-/* The first signal asks for an orderly end, a second one kills. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal,
-                               .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 static double wall_s(void)
 {
@@ -107,7 +90,7 @@ static bool on_progress(void *ctx, uint32_t policy_i, uint64_t n_arrived, double
         show_progress(meter, policy_i, done_frac, now_s);
         meter->last_s = now_s;
     }
-    return interrupted != 0;
+    return kvs_interrupted();
 }
 
 static enum kvs_code add_seed(struct run_args *args, char *buf, size_t room, struct kvs_err *err)
@@ -180,7 +163,7 @@ static enum kvs_code run_workload(const struct kvs_workload *workload, const str
         .ctx = &meter,
     };
     struct kvs_run run;
-    catch_signals();
+    kvs_catch_signals();
     enum kvs_code code = kvs_run(workload, &options, &run, err);
     if (meter.shown)
         fputs("\r\033[K", stderr);

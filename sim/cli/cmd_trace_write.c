@@ -2,6 +2,7 @@
  * kvsim trace generate, kvsim trace convert: traces into files.
  */
 #include "cmd_trace.h"
+#include "signals.h"
 
 #include "base/opt.h"
 #include "base/units.h"
@@ -47,7 +48,8 @@ static enum kvs_code generate(const struct generate_args *args, struct kvs_err *
     enum kvs_code code = kvs_gen_open(&args->gen, args->seed, &trace, err);
     if (code)
         return code;
-    code = kvs_trace_copy(trace, args->output, args->format, &n_request, err);
+    kvs_catch_signals();
+    code = kvs_trace_copy(trace, args->output, args->format, kvs_interrupted, &n_request, err);
     kvs_trace_close(trace);
     if (code == KVS_OK)
         say_written(args->output, n_request);
@@ -114,7 +116,8 @@ static enum kvs_code convert(const struct convert_args *args, const char *in, co
     enum kvs_code code = kvs_trace_open(in, &options, &source, err);
     if (code || (code = kvs_trace_filtered(source, &args->filter, &trace, err)))
         return code;
-    code = kvs_trace_copy(trace, to, args->to, &n_request, err);
+    kvs_catch_signals();
+    code = kvs_trace_copy(trace, to, args->to, kvs_interrupted, &n_request, err);
     if (code == KVS_OK) {
         say_written(to, n_request);
         if (kvs_trace_skipped(trace))

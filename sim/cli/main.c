@@ -3,6 +3,7 @@
  * kvsim prints an error or exits.
  */
 #include "cmd.h"
+#include "signals.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -27,7 +28,8 @@ static void print_help(FILE *to)
     for (const struct kvs_cmd *const *cmd = cmds; *cmd; cmd++)
         fprintf(to, "  %-12s %s\n", (*cmd)->name, (*cmd)->help);
     fputs("\nkvsim COMMAND --help tells a command's options. Also: kvsim --help, kvsim --version.\n"
-          "Exit status: 0 done, 1 failed, 2 wrong input, 3 something optional is not there.\n",
+          "Exit status: 0 done, 1 failed, 2 wrong input, 3 something optional is not there,\n"
+          "128 and the signal's number: interrupted.\n",
           to);
 }
 
@@ -93,5 +95,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "kvsim %s: %s\n", cmd->name, err.msg);
     else
         fprintf(stderr, "kvsim: %s\n", err.msg);
-    return kvs_exit_status(code);
+    return kvs_interrupted() ? 128 + kvs_signal() : kvs_exit_status(code);
 }

@@ -547,26 +547,27 @@ static bool delivered(const struct scene *s, double *value, char *why, size_t n_
     return true;
 }
 
-/* The quantities: what each needs, and its arithmetic. */
+/* The quantities: what each needs, and its arithmetic; restates: of a shape or a data sheet, so
+ * that agreement predicts nothing. */
 static const struct quantity {
     const char *name;
-    bool model, cost, gpu;
+    bool model, cost, gpu, restates;
     predict_fn *predict;
 } quantities[] = {
-    {"ttft_recompute", true, true, true, ttft_recompute},
-    {"ttft_load", true, true, true, ttft_load},
-    {"ttft_hybrid", true, true, true, ttft_hybrid},
-    {"ttft_recompute_plus_transfer", true, true, true, recompute_plus_transfer},
-    {"speedup_over_recompute", true, true, true, speedup},
-    {"transfer_time", true, false, true, transfer},
-    {"linear_time_per_layer", true, true, true, linear_per_layer},
-    {"attention_time_per_layer", true, true, true, attention_per_layer},
-    {"break_even_bandwidth", true, true, true, break_even},
-    {"recompute_15pct_per_layer", true, true, true, recompute_15pct},
-    {"load_per_layer", true, false, true, load_per_layer},
-    {"kv_bytes_per_token", true, false, false, kv_bytes},
-    {"peak_flop_per_s", false, false, true, peak_flop},
-    {"delivered_bandwidth", false, false, true, delivered},
+    {"ttft_recompute", true, true, true, false, ttft_recompute},
+    {"ttft_load", true, true, true, false, ttft_load},
+    {"ttft_hybrid", true, true, true, false, ttft_hybrid},
+    {"ttft_recompute_plus_transfer", true, true, true, false, recompute_plus_transfer},
+    {"speedup_over_recompute", true, true, true, false, speedup},
+    {"transfer_time", true, false, true, false, transfer},
+    {"linear_time_per_layer", true, true, true, false, linear_per_layer},
+    {"attention_time_per_layer", true, true, true, false, attention_per_layer},
+    {"break_even_bandwidth", true, true, true, false, break_even},
+    {"recompute_15pct_per_layer", true, true, true, false, recompute_15pct},
+    {"load_per_layer", true, false, true, false, load_per_layer},
+    {"kv_bytes_per_token", true, false, false, true, kv_bytes},
+    {"peak_flop_per_s", false, false, true, true, peak_flop},
+    {"delivered_bandwidth", false, false, true, false, delivered},
 };
 
 static const struct quantity *find_quantity(const char *name)
@@ -655,6 +656,7 @@ static void predict(const struct library *lib, struct kvs_pub_row *row)
         snprintf(row->why, sizeof row->why, "quantity \"%.60s\" is not known", row->quantity);
         return;
     }
+    row->restates = q->restates;
     if (set_scene(lib, q, row, &scene, row->why, sizeof row->why) &&
         q->predict(&scene, &row->predicted, row->why, sizeof row->why)) {
         row->predicted_known = true;
@@ -708,14 +710,15 @@ static enum kvs_code sum_up(struct kvs_pub *pub, struct kvs_err *err)
         return kvs_fail(err, KVS_ERR_NOMEM, "no memory for published rows");
     for (size_t i = 0; i < pub->n_row; i++) {
         const struct kvs_pub_row *row = &pub->row[i];
-        unsigned *count[] = {&pub->passed, &pub->failed, &pub->skipped, &pub->fitted};
+        unsigned *count[] = {row->restates ? &pub->restated : &pub->passed,
+                             row->restates ? &pub->misstated : &pub->failed, &pub->skipped,
+                             &pub->fitted};
         ++*count[row->status];
-        if (row->predicted_known && row->status <= KVS_PUB_FAILED)
+        if (row->predicted_known && row->status <= KVS_PUB_FAILED && !row->restates)
             errors[n++] = fabs(row->error);
     }
     qsort(errors, n, sizeof *errors, kvs_cmp_double);
-    if (n)
-        pub->median_abs_error = (errors[(n - 1) / 2] + errors[n / 2]) / 2;
+    pub->median_abs_error = n ? (errors[(n - 1) / 2] + errors[n / 2]) / 2 : (double)NAN;
     free(errors);
     return KVS_OK;
 }

@@ -19,6 +19,7 @@ struct kvs_pub_row {
     const char *id, *source, *mark, *model, *gpu, *link, *quantity, *unit;
     double gpus, context_tok, new_tok, link_bytes_per_s, value, within, across;
     /* the outcome */
+    bool restates; /* KV bytes of a shape, peak of a data sheet: arithmetic, no prediction */
     bool predicted_known;
     double predicted, error; /* error: predicted / value - 1; the difference where value is 0 */
     double tolerance;
@@ -31,8 +32,10 @@ struct kvs_pub_row {
 struct kvs_pub {
     size_t n_row;
     struct kvs_pub_row *row;
-    unsigned passed, failed, skipped, fitted;
-    double median_abs_error; /* of the rows that passed or failed with a prediction; 0 if none */
+    unsigned passed, failed;      /* predictions */
+    unsigned restated, misstated; /* rows of arithmetic that agree, and that don't */
+    unsigned skipped, fitted;
+    double median_abs_error; /* of predictions that passed or failed; NaN if there are none */
     struct kvs_arena *arena;
 };
 

@@ -275,6 +275,10 @@ static enum kvs_code read_cluster(struct kvs_workload_in *in, struct kvs_sim_con
         return code;
     if ((code = kvs_cost_new(in->model, in->hw, (uint32_t)c->tp, &in->cost, &inner)))
         return fail_at(kvs_json_get(node, "tp"), err, code, &inner);
+    if (c->tp > in->hw->gpus_per_host)
+        return kvs_json_fail(kvs_json_get(node, "tp"), err, KVS_ERR_RANGE,
+                             "found %" PRIu64 " GPUs, want at most the %u of a host of %s", c->tp,
+                             in->hw->gpus_per_host, in->hw->name);
     if (kvs_cost_kv_room_bytes(in->cost, (double)c->chunk_tok) <= 0)
         return kvs_json_fail(kvs_json_get(node, "tp"), err, KVS_ERR_RANGE,
                              "%s leaves no HBM for KV on %" PRIu64 " GPUs of %s with chunks of "
@@ -332,6 +336,11 @@ static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
                                  "found \"%s\" a second time, want a tier "
                                  "once",
                                  tier->name);
+    if (sim->n_tier && hw_tier < find_tier(in->hw, sim->tier[sim->n_tier - 1].name))
+        return kvs_json_fail(name, err, KVS_ERR_ARG,
+                             "found \"%s\" behind \"%s\", want the nearest tier first, as the "
+                             "profile %s has them",
+                             tier->name, sim->tier[sim->n_tier - 1].name, in->hw->name);
     if (capacity.v && tier->capacity == 0)
         return kvs_json_fail(capacity, err, KVS_ERR_RANGE,
                              "found 0, want at least 1 byte; leave the tier out to be without it");
