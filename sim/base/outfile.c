@@ -1,5 +1,6 @@
 #include "outfile.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -105,6 +106,7 @@ enum kvs_code kvs_outfile_begin(const char *path, struct kvs_outfile **result, s
         return kvs_nomem(err);
     enum kvs_code code = find_place(out, path, err);
     if (!code) {
+        assert(out->path && out->parent && out->stem);
         remove_leftovers(out);
         code = make_tmp(out, err);
     }

@@ -9,6 +9,7 @@
 #include "tables_csv.h"
 #include "timeline.h"
 
+#include <locale.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -296,8 +297,11 @@ enum kvs_code kvs_run(const struct kvs_workload *workload, const struct kvs_run_
     err = err ? err : &own;
     *run = (struct kvs_run){.outcome = calloc(workload->n_policy, sizeof *run->outcome)};
     struct job *job = calloc(1, sizeof *job);
+    /* figures are written with a point, whatever the caller's locale has */
+    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    locale_t callers = plain ? uselocale(plain) : (locale_t)0;
     enum kvs_code code;
-    if (!run->outcome || !job) {
+    if (!run->outcome || !job || !plain) {
         code = kvs_nomem(err);
     } else {
         *job = (struct job){.workload = workload, .options = options, .run = run};
@@ -308,6 +312,10 @@ enum kvs_code kvs_run(const struct kvs_workload *workload, const struct kvs_run_
             kvs_outdir_abort(job->out);
     }
     free(job);
+    if (plain) {
+        uselocale(callers);
+        freelocale(plain);
+    }
     if (code)
         kvs_run_free(run);
     return code;

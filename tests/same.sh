@@ -1,0 +1,30 @@
+#!/bin/sh
+# usage: same.sh [COMPILER:FLAGS ...]   builds kvsim each way (default: gcc and clang, -O0 to -O3) and
+# compares what it writes, byte for byte, with what the first one does. Objects lie in build-same.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+[ $# -gt 0 ] || set -- gcc:-O0 "gcc:-O3 -march=native" clang:-O0 clang:-O2 "clang:-O3 -march=native"
+bad=0 first= here=$PWD
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+for way in "$@"; do
+    cc=${way%%:*} flags=${way#*:}
+    command -v "$cc" >/dev/null || { echo "# skip: no $cc"; continue; }
+    build=build-same/$(echo "$way" | tr -c 'A-Za-z0-9\n' '_')
+    make -j2 CC="$cc" CFLAGS="$flags" BUILD="$build" "$build/kvsim" >/dev/null || exit 1
+    rm -rf "$tmp/cwd" && mkdir "$tmp/cwd" && cd "$tmp/cwd" || exit 1
+    KVSIM=$here/$build/kvsim sh "$here/tests/same_bytes.sh" >"$tmp/sums" 2>&1 </dev/null
+    cd "$here" || exit 1
+    if [ -z "$first" ]; then
+        first=$way
+        mv "$tmp/sums" "$tmp/want"
+        echo "$(wc -l <"$tmp/want") files of $way"
+    elif diff "$tmp/want" "$tmp/sums" >"$tmp/diff"; then
+        echo "ok - $way writes the same bytes"
+    else
+        echo "not ok - $way writes other bytes:"
+        cat "$tmp/diff"
+        bad=1
+    fi
+done
+exit $bad
