@@ -5,6 +5,7 @@
 #include "test.h"
 
 #include "engine/router.h"
+#include "engine/sched.h"
 #include "engine/sim.h"
 #include "store/evict.h"
 
@@ -94,6 +95,7 @@ int main(int argc, char **argv)
             .chunk_tok = 8192,
             .prefill_batch = 8,
             .router = kvs_router_find("least-loaded"),
+            .sched = kvs_sched_find("fcfs"),
             .hbm_evict = lru,
             .hbm_cache = true,
             .n_tier = 2,

@@ -201,6 +201,22 @@ static void larger_or_faster_tier_changes_latency(void **state)
     free(blocks);
 }
 
+static const struct kvs_router_ops *pick_router(struct kvs_rng *rng)
+{
+    uint32_t n = 0;
+    while (kvs_router_list[n])
+        n++;
+    return kvs_router_list[kvs_rng_below(rng, n)];
+}
+
+static const struct kvs_sched_ops *pick_sched(struct kvs_rng *rng)
+{
+    uint32_t n = 0;
+    while (kvs_sched_list[n])
+        n++;
+    return kvs_sched_list[kvs_rng_below(rng, n)];
+}
+
 /* Random clusters, policies and traffic: the spans' bytes are the totals', and all happens twice
  * alike. */
 static void runs_are_alike_and_bytes_are_conserved(void **state)
@@ -224,7 +240,8 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         lab.config.reuse = (enum kvs_reuse)kvs_rng_below(&rng, 2);
         lab.config.n_tier = (uint32_t)kvs_rng_below(&rng, 3);
         lab.config.tier[0].capacity_bytes = kvs_rng_below(&rng, 40) << 30;
-        lab.config.router = kvs_router_list[kvs_rng_below(&rng, 2)];
+        lab.config.router = pick_router(&rng);
+        lab.config.sched = pick_sched(&rng);
         bool chained = kvs_rng_below(&rng, 2);
         simlab_open(&again, "llama-3.1-8b", "h100-sxm", tp);
         again.config = lab.config;

@@ -26,6 +26,7 @@ void simlab_open(struct simlab *lab, const char *model, const char *hardware, ui
         .chunk_tok = 2048,
         .prefill_batch = 4,
         .router = kvs_router_find("least-loaded"),
+        .sched = kvs_sched_find("fcfs"),
         .hbm_evict = lru,
         .hbm_cache = true,
         .n_tier = 2,

@@ -6,6 +6,7 @@
 #define KVS_SIMLAB_H
 
 #include "engine/router.h"
+#include "engine/sched.h"
 #include "engine/sim.h"
 
 struct simlab {

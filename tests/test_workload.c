@@ -86,13 +86,15 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: cluster.replicas: found \"two\", want a whole number in 1..4096"},
         {"cluster.replica=2",
          "w.json: cluster.replica: unknown key; did you mean \"replicas\"? known: replicas, tp, "
-         "max_batch, chunk_tok, prefill_batch, router, reuse, hbm_cache, hbm_evict"},
+         "max_batch, chunk_tok, prefill_batch, router, scheduler, reuse, hbm_cache, hbm_evict"},
         {"cluster.tp=3",
          "w.json: cluster.tp: llama-3.1-8b: tensor parallelism of 3 does not divide 32 heads"},
         {"cluster.chunk_tok=\"8KB\"", "w.json: cluster.chunk_tok: found \"8KB\", want tokens like "
                                       "\"4k\", \"4Ki\" or a whole number in 16..1000000"},
         {"cluster.router=\"least-load\"", "w.json: cluster.router: found \"least-load\", want one "
                                           "of *; did you mean \"least-loaded\"?"},
+        {"cluster.scheduler=\"fcsf\"", "w.json: cluster.scheduler: found \"fcsf\", want one of *; "
+                                       "did you mean \"fcfs\"?"},
         {"cluster.reuse=\"suffix\"",
          "w.json: cluster.reuse: found \"suffix\", want one of prefix, content"},
         {"cluster.hbm_cache=\"yes\"",

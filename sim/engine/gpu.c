@@ -83,18 +83,61 @@ static uint32_t chunk_of(const struct req *req, uint32_t budget)
     return left < budget ? left : budget;
 }
 
-/* The first prompt that can start now, in order of arrival; *soon_ns: when the next one can. */
+static int64_t rank_of(const struct sim *sim, const struct req *req)
+{
+    if (sim->now_ns - req->record.arrive_ns >= KVS_SCHED_AGE_NS)
+        return INT64_MIN;
+    struct kvs_sched_view view = {.hit_tok = req->record.input_tok - req->record.new_tok,
+                                  .left_tok = req->work_tok};
+    return sim->config->sched->rank(&view);
+}
+
+/* Whether a goes before b, which stands before it in the list of admitted prompts. */
+static bool goes_before(const struct sim *sim, const struct req *a, const struct req *b)
+{
+    if (!sim->config->sched->rank)
+        return false;
+    int64_t x = rank_of(sim, a), y = rank_of(sim, b);
+    return x < y || (x == y && a->record.index < b->record.index);
+}
+
+/* The scheduler's first among the prompts that can start now; *soon_ns: when the next one can. */
 static struct req *next_prompt(struct sim *sim, struct replica *replica, int64_t *soon_ns)
 {
+    struct req *best = NULL;
     *soon_ns = INT64_MAX;
     for (struct req *req = replica->pre_first; req; req = req->next) {
         int64_t at_ns = can_start_ns(sim, req);
-        if (at_ns <= sim->now_ns)
-            return req;
-        if (at_ns < *soon_ns)
-            *soon_ns = at_ns;
+        if (at_ns > sim->now_ns)
+            *soon_ns = at_ns < *soon_ns ? at_ns : *soon_ns;
+        else if (!best || goes_before(sim, req, best))
+            best = req;
+        if (best && !sim->config->sched->rank)
+            break;
     }
-    return NULL;
+    return best;
+}
+
+static bool in_step(const struct step *step, const struct req *req)
+{
+    for (uint32_t p = 0; p < step->n_part; p++)
+        if (step->part[p].req == req)
+            return true;
+    return false;
+}
+
+/* The scheduler's next among those that can join the step with a chunk of at most budget tokens. */
+static struct req *next_part(struct sim *sim, const struct replica *replica, uint32_t budget)
+{
+    const struct step *step = &replica->step;
+    const bool ranked = sim->config->sched->rank;
+    struct req *best = NULL;
+    for (struct req *req = ranked ? replica->pre_first : step->part[step->n_part - 1].req->next;
+         req && (ranked || !best); req = req->next)
+        if (can_start_ns(sim, req) <= sim->now_ns && !req->n_loading && chunk_of(req, budget) &&
+            !(ranked && in_step(step, req)) && (!best || goes_before(sim, req, best)))
+            best = req;
+    return best;
 }
 
 static bool wake_at(struct sim *sim, uint32_t replica_i, int64_t at_ns)
@@ -131,13 +174,11 @@ static void fill_step(struct sim *sim, struct replica *replica)
     struct step *step = &replica->step;
     uint32_t budget = sim->config->chunk_tok;
     uint32_t used = step->part[0].n_tok < budget ? step->part[0].n_tok : budget;
-    for (struct req *req = step->part[0].req->next;
-         req && step->n_part < sim->config->prefill_batch && used < budget; req = req->next) {
-        if (can_start_ns(sim, req) > sim->now_ns || req->n_loading)
-            continue;
+    while (step->n_part < sim->config->prefill_batch && used < budget) {
+        struct req *req = next_part(sim, replica, budget - used);
+        if (!req)
+            break;
         uint32_t n_tok = chunk_of(req, budget - used);
-        if (!n_tok)
-            continue;
         add_part(sim, step, req, n_tok);
         used += n_tok;
     }

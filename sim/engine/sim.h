@@ -20,6 +20,7 @@
 
 struct kvs_evict_ops;
 struct kvs_router_ops;
+struct kvs_sched_ops;
 
 /* Which stored blocks a prompt may use. */
 enum kvs_reuse {
@@ -46,6 +47,7 @@ struct kvs_sim_config {
                            sequences */
     uint32_t prefill_batch; /* prompts that share one step, at most */
     const struct kvs_router_ops *router;
+    const struct kvs_sched_ops *sched;
     enum kvs_reuse reuse;
 
     const struct kvs_evict_ops *hbm_evict; /* of blocks kept in HBM after their request ended */

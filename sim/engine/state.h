@@ -1,7 +1,8 @@
 /*
  * state.h - the simulator's inside: replicas, live requests, transfers. Private to sim/engine.
  *
- * life.c   a request from arrival to end: look-up, plan, room in HBM, write-back
+ * life.c   a request from arrival to end
+ * admit.c  a waiting prompt gets its place: look-up, room in HBM, plan, loads
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
  * sim.c    set-up, the event loop, totals
@@ -15,6 +16,7 @@
 #include "plan/tables.h"
 #include "queue.h"
 #include "router.h"
+#include "sched.h"
 #include "sim.h"
 #include "store/lookup.h"
 
@@ -148,7 +150,7 @@ struct replica {
         *owner; /* [slot] id of the request that brings or computes the block; 0: it is there */
     uint32_t owner_room;
     struct req *wait_first, *wait_last; /* arrived, no room yet */
-    struct req *pre_first, *pre_last;   /* admitted, before the first token, in order of arrival */
+    struct req *pre_first, *pre_last; /* admitted, before the first token, in order of admission */
     uint32_t n_waiting, n_admitted, n_decoding;
     int64_t backlog_ns;
     struct step step;
@@ -216,6 +218,12 @@ bool sim_arrive(struct sim *sim); /* the scheduled request is there */
 bool sim_first_token(struct sim *sim, struct req *req);
 bool sim_finish(struct sim *sim, struct req *req);
 void sim_req_free(struct req *req);
+
+/* admit.c */
+/* What the prompt and its answer need in HBM beyond the blocks that are there already. */
+uint64_t sim_need_bytes(const struct sim *sim, const struct req *req);
+/* Admits waiting prompts in the scheduler's order, as far as there is room. */
+bool sim_admit_waiting(struct sim *sim, uint32_t replica_i);
 
 /* move.c */
 bool sim_load(struct sim *sim, struct req *req,

@@ -2,6 +2,7 @@
 
 #include "base/data.h"
 #include "engine/router.h"
+#include "engine/sched.h"
 #include "store/evict.h"
 #include "workloads/trace_filter.h"
 
@@ -49,7 +50,7 @@ static const struct kvs_opt top_table[] = {
 
 struct cluster {
     uint64_t replicas, tp, max_batch, chunk_tok, prefill_batch;
-    const char *router, *hbm_evict;
+    const char *router, *scheduler, *hbm_evict;
     int reuse;
     bool hbm_cache;
 };
@@ -69,6 +70,8 @@ static const struct kvs_opt cluster_table[] = {
      "prompts that share one step", NULL, false, 0},
     {"router", KVS_OPT_STR, CLUSTER(router), "least-loaded", 0, 0,
      "which replica a request goes to", NULL, false, 0},
+    {"scheduler", KVS_OPT_STR, CLUSTER(scheduler), "fcfs", 0, 0,
+     "which of a replica's waiting prompts goes first", NULL, false, 0},
     {"reuse", KVS_OPT_ENUM, CLUSTER(reuse), "prefix", 0, 0,
      "prefix: exact; content: the same text anywhere, unrepaired", reuse_names, false, 0},
     {"hbm_cache", KVS_OPT_FLAG, CLUSTER(hbm_cache), "true", 0, 0,
@@ -215,6 +218,17 @@ static enum kvs_code read_router(struct kvs_json node, const char *name,
     return *router ? KVS_OK : unknown_name(node, err, name, names, n);
 }
 
+static enum kvs_code read_sched(struct kvs_json node, const char *name,
+                                const struct kvs_sched_ops **sched, struct kvs_err *err)
+{
+    const char *names[MAX_NAME];
+    uint32_t n = 0;
+    for (; kvs_sched_list[n] && n < MAX_NAME; n++)
+        names[n] = kvs_sched_list[n]->name;
+    *sched = kvs_sched_find(name);
+    return *sched ? KVS_OK : unknown_name(node, err, name, names, n);
+}
+
 static bool is_path(const char *name)
 {
     size_t n = strlen(name);
@@ -271,6 +285,7 @@ static enum kvs_code read_cluster(struct kvs_workload_in *in, struct kvs_sim_con
     enum kvs_code code;
     if ((code = kvs_opt_json(cluster_table, N(cluster_table), node, c, err)) ||
         (code = read_router(kvs_json_get(node, "router"), c->router, &sim->router, err)) ||
+        (code = read_sched(kvs_json_get(node, "scheduler"), c->scheduler, &sim->sched, err)) ||
         (code = read_evict(kvs_json_get(node, "hbm_evict"), c->hbm_evict, &sim->hbm_evict, err)))
         return code;
     if ((code = kvs_cost_new(in->model, in->hw, (uint32_t)c->tp, &in->cost, &inner)))
