@@ -242,6 +242,8 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         lab.config.tier[0].capacity_bytes = kvs_rng_below(&rng, 40) << 30;
         lab.config.router = pick_router(&rng);
         lab.config.sched = pick_sched(&rng);
+        lab.config.repoll_ns = (int64_t)kvs_rng_below(&rng, 2) * 30000000;
+        lab.config.max_pending_loads = (uint32_t)kvs_rng_below(&rng, 4);
         bool chained = kvs_rng_below(&rng, 2);
         simlab_open(&again, "llama-3.1-8b", "h100-sxm", tp);
         again.config = lab.config;

@@ -86,7 +86,8 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: cluster.replicas: found \"two\", want a whole number in 1..4096"},
         {"cluster.replica=2",
          "w.json: cluster.replica: unknown key; did you mean \"replicas\"? known: replicas, tp, "
-         "max_batch, chunk_tok, prefill_batch, router, scheduler, reuse, hbm_cache, hbm_evict"},
+         "max_batch, chunk_tok, prefill_batch, router, scheduler, repoll, "
+         "max_pending_loads, reuse, hbm_cache, hbm_evict"},
         {"cluster.tp=3",
          "w.json: cluster.tp: llama-3.1-8b: tensor parallelism of 3 does not divide 32 heads"},
         {"cluster.chunk_tok=\"8KB\"", "w.json: cluster.chunk_tok: found \"8KB\", want tokens like "
@@ -95,6 +96,10 @@ static void wrong_settings_are_named_exactly(void **state)
                                           "of *; did you mean \"least-loaded\"?"},
         {"cluster.scheduler=\"fcsf\"", "w.json: cluster.scheduler: found \"fcsf\", want one of *; "
                                        "did you mean \"fcfs\"?"},
+        {"cluster.repoll=-1", "w.json: cluster.repoll: found -1, want a time like \"150ms\", "
+                              "\"2s\" or a number of seconds in 0..60"},
+        {"cluster.max_pending_loads=\"two\"", "w.json: cluster.max_pending_loads: found \"two\", "
+                                              "want a whole number in 0..65536"},
         {"cluster.reuse=\"suffix\"",
          "w.json: cluster.reuse: found \"suffix\", want one of prefix, content"},
         {"cluster.hbm_cache=\"yes\"",

@@ -13,11 +13,7 @@ static uint64_t block_bytes(const struct sim *sim, uint32_t n_tok)
     return (uint64_t)ceil(sim->kv_bytes_per_tok * (double)n_tok);
 }
 
-/*
- * Where each block is: HBM (resident, or on its way there for an earlier request), the nearest tier
- * that holds it, or nowhere. A prefix ends at the first block that is nowhere.
- */
-static void look_up(struct sim *sim, struct req *req)
+void sim_look_up(struct sim *sim, struct req *req)
 {
     const struct kvs_sim_config *config = sim->config;
     struct kvs_tier *tier[1 + KVS_MAX_TIER] = {sim->replica[req->record.replica].hbm};
@@ -48,8 +44,7 @@ uint64_t sim_need_bytes(const struct sim *sim, const struct req *req)
     return n_bytes + (uint64_t)ceil(sim->kv_bytes_per_tok * (double)n_tok);
 }
 
-/* To compute a block again behind pos_tok tokens: affine in the position. For eviction policies. */
-static double recompute_s(const struct sim *sim, uint32_t n_tok, uint32_t pos_tok)
+double sim_recompute_s(const struct sim *sim, uint32_t n_tok, uint32_t pos_tok)
 {
     return n_tok * (sim->tok_s + sim->tok_per_pos_s * (pos_tok + n_tok / 2.0));
 }
@@ -129,7 +124,8 @@ static bool take_room(struct sim *sim, struct req *req)
         if (kvs_tier_find(replica->hbm, req->key[b]) != KVS_NO_SLOT)
             continue; /* twice in one prompt, or held behind the prefix's end */
         struct kvs_block_info info = {.n_bytes = block_bytes(sim, req->tok[b]),
-                                      .recompute_s = (float)recompute_s(sim, req->tok[b], pos_tok),
+                                      .recompute_s =
+                                          (float)sim_recompute_s(sim, req->tok[b], pos_tok),
                                       .pos_tok = pos_tok};
         kvs_tier_release(replica->hbm, info.n_bytes);
         uint32_t slot = kvs_tier_insert(replica->hbm, req->key[b], &info, sim->now_ns);
@@ -243,6 +239,7 @@ static bool start_loads(struct sim *sim, struct req *req)
         }
     }
     req->loads = req->n_loading > 0;
+    sim->replica[req->record.replica].n_loading += req->loads;
     if (req->n_loading > 1)
         sim_ease_loads(sim, req);
     return true;
@@ -315,6 +312,15 @@ static void leave_waiting(struct replica *replica, struct req *req)
 {
     *(req->prev ? &req->prev->next : &replica->wait_first) = req->next;
     *(req->next ? &req->next->prev : &replica->wait_last) = req->prev;
+    replica->expected_ns -= req->expected_ns;
+}
+
+static bool in_a_tier(const struct req *req)
+{
+    for (uint32_t b = 0; b < req->n_block; b++)
+        if (req->where[b] >= 0)
+            return true;
+    return false;
 }
 
 /* Gives a waiting prompt its room and its plan. *done is false if it must wait on. */
@@ -323,7 +329,10 @@ static bool admit(struct sim *sim, struct req *req, bool *done)
     struct replica *replica = &sim->replica[req->record.replica];
     *done = false;
     req->n_wait = req->n_follow = 0;
-    look_up(sim, req);
+    sim_look_up(sim, req);
+    if (sim->config->max_pending_loads && replica->n_loading >= sim->config->max_pending_loads &&
+        in_a_tier(req))
+        return true;
     if (!take_room(sim, req))
         return sim->err->code == KVS_OK;
     req->record.admit_ns = sim->now_ns;
@@ -359,7 +368,7 @@ static struct req *pick_waiting(struct sim *sim, const struct replica *replica)
         return best;
     struct req *req = best;
     for (uint32_t i = 0; req && i < KVS_SCHED_WINDOW; i++, req = req->next) {
-        look_up(sim, req);
+        sim_look_up(sim, req);
         int64_t rank = rank_waiting(sim, req);
         if (rank < best_rank) {
             best_rank = rank;

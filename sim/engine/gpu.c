@@ -38,6 +38,17 @@ static bool arrivals(struct sim *sim, const struct req *req, struct kvs_plan_act
     return true;
 }
 
+/* A prompt parked for its loads is looked at when it is admitted and every repoll_ns from then on.
+ */
+static int64_t seen_ns(const struct sim *sim, const struct req *req, int64_t at_ns)
+{
+    const int64_t every_ns = sim->config->repoll_ns;
+    if (!every_ns || at_ns <= req->ready_ns)
+        return at_ns;
+    int64_t n = (at_ns - req->record.admit_ns + every_ns - 1) / every_ns;
+    return req->record.admit_ns + n * every_ns;
+}
+
 /* When the first chunk could start without a stall, as things stand; INT64_MAX: a load has not
  * begun. */
 static int64_t unstalled_ns(struct sim *sim, struct req *req)
@@ -54,7 +65,7 @@ static int64_t unstalled_ns(struct sim *sim, struct req *req)
         return INT64_MAX;
     bool fine = kvs_plan_eval(&req->problem, &req->plan, &actual, &eval);
     assert(fine);
-    req->unstalled_ns = req->ready_ns + eval.slack_ns;
+    req->unstalled_ns = seen_ns(sim, req, req->ready_ns + eval.slack_ns);
     return req->unstalled_ns;
 }
 
@@ -322,6 +333,9 @@ bool sim_loads_done(struct sim *sim, struct req *req)
     req->unstalled_ns = INT64_MAX;
     if (req->n_loading)
         return true;
+    sim->replica[req->record.replica].n_loading--;
+    if (sim->config->max_pending_loads && !sim_admit_waiting(sim, req->record.replica))
+        return false;
     if (step->kind == STEP_PREFILL && step->open && step->part[0].req == req)
         return close_first(sim, req->record.replica);
     return sim_poke(sim, req->record.replica);

@@ -210,7 +210,54 @@ static bool emit(struct sim *sim, struct req *req)
     return sim->sink->request(sim->sink->ctx, record, sim->err) == KVS_OK;
 }
 
-static uint32_t route(struct sim *sim)
+/* Loading n_tok tokens in n_block blocks from a tier of the replica, behind other loads. */
+static int64_t transfer_ns(const struct sim *sim, uint32_t replica_i, uint32_t tier_i,
+                           uint32_t n_tok, uint32_t n_block)
+{
+    const struct lane *lane = sim_lane(sim, replica_i, tier_i, false);
+    const double n_bytes = sim->kv_bytes_per_tok * n_tok;
+    const double n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * n_block;
+    double longest_s = 0;
+    for (uint32_t h = 0; h < lane->n_hop; h++) {
+        const struct kvs_table_hop *hop = &lane->hop[h];
+        double s = kvs_link_s(hop->link, false, hop->share * n_bytes, hop->share * n_descriptor);
+        longest_s = s > longest_s ? s : longest_s;
+    }
+    return lane->queued_ns + lane->latency_ns + kvs_ns(longest_s);
+}
+
+/* What a replica holds of the prompt, and what it would cost there. Tiers load at the same time. */
+static void view_prompt(struct sim *sim, struct req *req, uint32_t replica_i,
+                        struct kvs_replica_view *view)
+{
+    uint32_t held_tok = 0, tok[KVS_MAX_TIER] = {0}, n_block[KVS_MAX_TIER] = {0};
+    struct kvs_tier_stats hbm;
+    req->record.replica = replica_i;
+    sim_look_up(sim, req);
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        int8_t where = req->where[b];
+        if (where == KVS_AT_NONE)
+            continue;
+        held_tok += req->tok[b];
+        if (where == KVS_AT_HBM || !sim->tier_shared[where])
+            view->match_tok += req->tok[b];
+        if (where >= 0) {
+            tok[where] += req->tok[b];
+            n_block[where]++;
+        }
+    }
+    for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+        int64_t ns = tok[t] ? transfer_ns(sim, replica_i, t, tok[t], n_block[t]) : 0;
+        view->transfer_ns = ns > view->transfer_ns ? ns : view->transfer_ns;
+    }
+    kvs_tier_stats(sim->replica[replica_i].hbm, &hbm);
+    view->cached_bytes = hbm.used_bytes;
+    view->prompt_tok = req->record.input_tok;
+    view->prefill_ns = kvs_ns(sim_recompute_s(sim, req->record.input_tok - held_tok, held_tok));
+    view->backlog_ns += sim->replica[replica_i].expected_ns;
+}
+
+static uint32_t route(struct sim *sim, struct req *req)
 {
     const struct kvs_sim_config *config = sim->config;
     for (uint32_t r = 0; r < config->n_replica; r++) {
@@ -218,15 +265,19 @@ static uint32_t route(struct sim *sim)
         sim->view[r] = (struct kvs_replica_view){.n_waiting = replica->n_waiting,
                                                  .n_running = replica->n_decoding,
                                                  .backlog_ns = replica->backlog_ns};
+        if (config->router->looks_up)
+            view_prompt(sim, req, r, &sim->view[r]);
     }
-    return config->router->route(sim->view, config->n_replica, sim->n_arrived);
+    uint32_t chosen = config->router->route(sim->view, config->n_replica, sim->n_arrived);
+    req->expected_ns = sim->view[chosen].prefill_ns;
+    return chosen;
 }
 
 bool sim_arrive(struct sim *sim)
 {
     struct req *req = sim->next_req;
     sim->next_req = NULL;
-    uint32_t replica_i = req->record.replica = route(sim);
+    uint32_t replica_i = req->record.replica = route(sim, req);
     struct replica *replica = &sim->replica[replica_i];
     struct kvs_tier_stats hbm;
     if (sim->n_arrived == 0)
@@ -263,6 +314,7 @@ bool sim_arrive(struct sim *sim)
     *(req->prev ? &req->prev->next : &replica->wait_first) = req;
     replica->wait_last = req;
     replica->n_waiting++;
+    replica->expected_ns += req->expected_ns;
     if ((replica->wait_first == req || sim->config->sched->rank) &&
         !sim_admit_waiting(sim, replica_i))
         return false;

@@ -48,6 +48,8 @@ struct kvs_sim_config {
     uint32_t prefill_batch; /* prompts that share one step, at most */
     const struct kvs_router_ops *router;
     const struct kvs_sched_ops *sched;
+    int64_t repoll_ns; /* a prompt parked for its loads is looked at this often; 0: at once */
+    uint32_t max_pending_loads; /* prompts of a replica that load at once, at most; 0: no bound */
     enum kvs_reuse reuse;
 
     const struct kvs_evict_ops *hbm_evict; /* of blocks kept in HBM after their request ended */

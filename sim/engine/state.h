@@ -105,8 +105,9 @@ struct req {
     struct kvs_plan_problem problem;
     struct kvs_plan plan;
     bool has_plan;
-    int64_t work_ns;   /* its share of the replica's backlog, less what is done */
-    uint32_t work_tok; /* tokens that it has still to compute */
+    int64_t expected_ns; /* its prefill as the router saw it; 0: that one did not look */
+    int64_t work_ns;     /* its share of the replica's backlog, less what is done */
+    uint32_t work_tok;   /* tokens that it has still to compute */
 
     int64_t pre_left_ns;
     uint32_t pre_tok, pre_left_tok; /* recomputed tokens */
@@ -152,7 +153,9 @@ struct replica {
     struct req *wait_first, *wait_last; /* arrived, no room yet */
     struct req *pre_first, *pre_last; /* admitted, before the first token, in order of admission */
     uint32_t n_waiting, n_admitted, n_decoding;
-    int64_t backlog_ns;
+    uint32_t n_loading;  /* prompts with loads under way */
+    int64_t backlog_ns;  /* prefill work of admitted prompts */
+    int64_t expected_ns; /* of those without room yet, as the router saw it */
     struct step step;
     uint32_t step_version, wake_version;
     int64_t wake_ns; /* when the next wake event comes; INT64_MAX: none */
@@ -220,6 +223,13 @@ bool sim_finish(struct sim *sim, struct req *req);
 void sim_req_free(struct req *req);
 
 /* admit.c */
+/*
+ * Where each block is: HBM (resident, or on its way there for an earlier request), the nearest tier
+ * that holds it, or nowhere. A prefix ends at the first block that is nowhere.
+ */
+void sim_look_up(struct sim *sim, struct req *req);
+/* To compute n_tok tokens behind pos_tok others: affine in the position. */
+double sim_recompute_s(const struct sim *sim, uint32_t n_tok, uint32_t pos_tok);
 /* What the prompt and its answer need in HBM beyond the blocks that are there already. */
 uint64_t sim_need_bytes(const struct sim *sim, const struct req *req);
 /* Admits waiting prompts in the scheduler's order, as far as there is room. */

@@ -1,6 +1,7 @@
 #include "workload.h"
 
 #include "base/data.h"
+#include "base/units.h"
 #include "engine/router.h"
 #include "engine/sched.h"
 #include "store/evict.h"
@@ -49,7 +50,8 @@ static const struct kvs_opt top_table[] = {
 };
 
 struct cluster {
-    uint64_t replicas, tp, max_batch, chunk_tok, prefill_batch;
+    uint64_t replicas, tp, max_batch, chunk_tok, prefill_batch, max_pending_loads;
+    double repoll_s;
     const char *router, *scheduler, *hbm_evict;
     int reuse;
     bool hbm_cache;
@@ -72,6 +74,10 @@ static const struct kvs_opt cluster_table[] = {
      "which replica a request goes to", NULL, false, 0},
     {"scheduler", KVS_OPT_STR, CLUSTER(scheduler), "fcfs", 0, 0,
      "which of a replica's waiting prompts goes first", NULL, false, 0},
+    {"repoll", KVS_OPT_TIME, CLUSTER(repoll_s), "0", 0, 60,
+     "a prompt that waits for its loads is looked at this often; 0: at once", NULL, false, 0},
+    {"max_pending_loads", KVS_OPT_U64, CLUSTER(max_pending_loads), "0", 0, 65536,
+     "prompts of a replica that load at once, at most; 0: no bound", NULL, false, 0},
     {"reuse", KVS_OPT_ENUM, CLUSTER(reuse), "prefix", 0, 0,
      "prefix: exact; content: the same text anywhere, unrepaired", reuse_names, false, 0},
     {"hbm_cache", KVS_OPT_FLAG, CLUSTER(hbm_cache), "true", 0, 0,
@@ -304,6 +310,8 @@ static enum kvs_code read_cluster(struct kvs_workload_in *in, struct kvs_sim_con
     sim->max_batch = (uint32_t)c->max_batch;
     sim->chunk_tok = (uint32_t)c->chunk_tok;
     sim->prefill_batch = (uint32_t)c->prefill_batch;
+    sim->repoll_ns = kvs_ns(c->repoll_s);
+    sim->max_pending_loads = (uint32_t)c->max_pending_loads;
     sim->reuse = (enum kvs_reuse)c->reuse;
     sim->hbm_cache = c->hbm_cache;
     return KVS_OK;
