@@ -2,7 +2,9 @@
 
 #include "fault.h"
 
+#include "model/codec.h"
 #include "model/cost.h"
+#include "model/quality.h"
 
 #include <string.h>
 
@@ -31,10 +33,24 @@ static enum kvs_code open_both(void *ctx, struct kvs_err *err)
     return compute(code, model, hw, err);
 }
 
+static enum kvs_code open_levels(void *ctx, struct kvs_err *err)
+{
+    (void)ctx;
+    struct kvs_codec *codec = NULL;
+    struct kvs_quality *quality = NULL;
+    enum kvs_code code = kvs_codec_open("gpu-published", &codec, err);
+    if (!code)
+        code = kvs_quality_open("llama-3-8b", 32, &quality, err);
+    kvs_codec_free(codec);
+    kvs_quality_free(quality);
+    return code;
+}
+
 static void failed_reads_are_reported(void **state)
 {
     (void)state;
     kvs_fault_every(KVS_FAULT_IO, false, open_both, NULL);
+    kvs_fault_every(KVS_FAULT_IO, false, open_levels, NULL);
 }
 
 static struct kvs_doc *parse(const char *text)

@@ -8,85 +8,7 @@
 
 #define N(table) ((unsigned)(sizeof(table) / sizeof *(table)))
 
-static const char *const source_names[] = {"assumed", "published", "fitted", "measured", NULL};
 static const char *const scope_names[] = {"gpu", "host", "cluster", NULL};
-
-const char *kvs_source_name(enum kvs_source source)
-{
-    return source_names[source];
-}
-
-/* --- figures --------------------------------------------------------------------------------- */
-
-/* One figure of an object: its key, where it goes, what range it may have, and whether null or
- * absence would do. */
-struct figure_row {
-    const char *key;
-    size_t offset;
-    double min, max;
-    bool required;
-};
-
-/* The value may be null: not known. kvs_opt_json has no such number, so it is read by hand. */
-struct figure_file {
-    struct kvs_json value;
-    int source;
-    const char *ref;
-    double rel_error;
-};
-
-static const struct kvs_opt figure_table[] = {
-    {"value", KVS_OPT_NODE, offsetof(struct figure_file, value), NULL, 0, 0,
-     "SI units; null: not known", NULL, true, 0},
-    {"source", KVS_OPT_ENUM, offsetof(struct figure_file, source), NULL, 0, 0,
-     "where the value comes from", source_names, true, 0},
-    {"ref", KVS_OPT_STR, offsetof(struct figure_file, ref), NULL, 0, 0,
-     "publication, command or reason", NULL, false, 0},
-    {"rel_error", KVS_OPT_DOUBLE, offsetof(struct figure_file, rel_error), "0", 0, 10,
-     "relative error bar; 0: none stated", NULL, false, 0},
-};
-
-static enum kvs_code read_figure(struct kvs_json node, const struct figure_row *row,
-                                 struct kvs_figure *figure, struct kvs_err *err)
-{
-    struct figure_file f;
-    enum kvs_code code;
-    *figure = (struct kvs_figure){.ref = ""};
-    if (json_is_null(node.v))
-        return KVS_OK; /* not known */
-    if (!node.v)
-        return row->required ? kvs_json_fail(node, err, KVS_ERR_PARSE,
-                                             "missing; want {\"value\": number, \"source\": ...}, "
-                                             "or null if not known")
-                             : KVS_OK;
-    if ((code = kvs_json_object(node, err)) ||
-        (code = kvs_opt_json(figure_table, N(figure_table), node, &f, err)))
-        return code;
-    figure->source = (enum kvs_source)f.source;
-    figure->ref = f.ref ? f.ref : "";
-    figure->rel_error = f.rel_error;
-    if (json_is_null(f.value.v))
-        return KVS_OK;
-    if ((f.source == KVS_PUBLISHED || f.source == KVS_FITTED) && !*figure->ref)
-        return kvs_json_fail(kvs_json_get(node, "ref"), err, KVS_ERR_PARSE,
-                             "missing; a %s figure names its reference", source_names[f.source]);
-    if ((code = kvs_json_double(f.value, row->min, row->max, &figure->value, err)))
-        return code;
-    figure->known = true;
-    return KVS_OK;
-}
-
-static enum kvs_code read_figures(struct kvs_json object, const struct figure_row *rows, unsigned n,
-                                  void *out, struct kvs_err *err)
-{
-    for (unsigned i = 0; i < n; i++) {
-        struct kvs_figure *figure = (struct kvs_figure *)((char *)out + rows[i].offset);
-        enum kvs_code code = read_figure(kvs_json_get(object, rows[i].key), &rows[i], figure, err);
-        if (code)
-            return code;
-    }
-    return KVS_OK;
-}
 
 /* --- GPU ------------------------------------------------------------------------------------- */
 
@@ -94,7 +16,7 @@ static enum kvs_code read_figures(struct kvs_json object, const struct figure_ro
     {                                                                                              \
 #key, offsetof(struct kvs_hw_gpu, key), min, max, required                                 \
     }
-static const struct figure_row gpu_rows[] = {
+static const struct kvs_figure_row gpu_rows[] = {
     GPU(memory_bytes, 1, 1e15, true),
     GPU(peak_flop_per_s, 1e6, 1e18, true),
     GPU(peak_fp8_flop_per_s, 1e6, 1e18, false),
@@ -127,7 +49,7 @@ static enum kvs_code read_gpu(struct kvs_json node, struct kvs_hw *hw, struct kv
     hw->gpu = calloc(1, sizeof *hw->gpu);
     if (!hw->gpu)
         return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a hardware profile");
-    if ((code = read_figures(node, gpu_rows, N(gpu_rows), hw->gpu, err)))
+    if ((code = kvs_figures_json(node, gpu_rows, N(gpu_rows), hw->gpu, err)))
         return code;
     hw->gpu_mem_bytes = hw->gpu->memory_bytes.value;
     return KVS_OK;
@@ -156,7 +78,7 @@ static const struct kvs_opt link_table[] = {
      "fixed cost a descriptor", NULL, false, 0},
 };
 
-static const struct figure_row link_rows[] = {
+static const struct kvs_figure_row link_rows[] = {
     {"read_bytes_per_s", offsetof(struct kvs_hw_link, read_bytes_per_s), 1, 1e15, true},
     {"write_bytes_per_s", offsetof(struct kvs_hw_link, write_bytes_per_s), 1, 1e15, true},
     {"latency_s", offsetof(struct kvs_hw_link, latency_s), 0, 3600, true},
@@ -184,7 +106,7 @@ static enum kvs_code read_links(struct kvs_json array, struct kvs_hw *hw, struct
         struct kvs_hw_link *link = &hw->link[i];
         if ((code = kvs_json_object(node, err)) ||
             (code = kvs_opt_json(link_table, N(link_table), node, &f, err)) ||
-            (code = read_figures(node, link_rows, N(link_rows), link, err)))
+            (code = kvs_figures_json(node, link_rows, N(link_rows), link, err)))
             return code;
         if (find_link(hw, f.name) >= 0)
             return kvs_json_fail(kvs_json_get(node, "name"), err, KVS_ERR_PARSE,
@@ -213,7 +135,7 @@ static const struct kvs_opt tier_table[] = {
      "links to the GPU, storage side first", NULL, true, 0},
 };
 
-static const struct figure_row capacity_row = {
+static const struct kvs_figure_row capacity_row = {
     "capacity_bytes", offsetof(struct kvs_hw_tier, capacity), 0, 1e18, false};
 
 static enum kvs_code read_hop(struct kvs_json node, const struct kvs_hw *hw, uint32_t *hop,
@@ -250,7 +172,7 @@ static enum kvs_code read_tier(struct kvs_json node, const struct kvs_hw *hw,
     enum kvs_code code;
     if ((code = kvs_json_object(node, err)) ||
         (code = kvs_opt_json(tier_table, N(tier_table), node, &f, err)) ||
-        (code = read_figure(f.capacity, &capacity_row, &tier->capacity, err)) ||
+        (code = kvs_figure_json(f.capacity, &capacity_row, &tier->capacity, err)) ||
         (code = kvs_json_array(f.route, err)))
         return code;
     if (kvs_hw_tier(hw, f.name))
@@ -308,7 +230,7 @@ static const struct kvs_opt serving_table[] = {
      NULL, false, 0},
 };
 
-static const struct figure_row serving_rows[] = {
+static const struct kvs_figure_row serving_rows[] = {
     {"request_s", offsetof(struct kvs_hw_serving, request_s), 0, 3600, true},
     {"tok_s", offsetof(struct kvs_hw_serving, tok_s), 0, 1, true},
     {"step_s", offsetof(struct kvs_hw_serving, step_s), 0, 3600, true},
@@ -329,7 +251,7 @@ static enum kvs_code read_serving(struct kvs_json array, struct kvs_hw *hw, stru
         struct kvs_hw_serving *serving = &hw->serving[i];
         if ((code = kvs_json_object(node, err)) ||
             (code = kvs_opt_json(serving_table, N(serving_table), node, &f, err)) ||
-            (code = read_figures(node, serving_rows, N(serving_rows), serving, err)))
+            (code = kvs_figures_json(node, serving_rows, N(serving_rows), serving, err)))
             return code;
         serving->name = f.name;
         serving->of = f.of;

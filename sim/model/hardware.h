@@ -8,21 +8,7 @@
 #ifndef KVS_HARDWARE_H
 #define KVS_HARDWARE_H
 
-#include "base/json.h"
-#include "base/opt.h"
-
-enum kvs_source { KVS_ASSUMED, KVS_PUBLISHED, KVS_FITTED, KVS_MEASURED };
-const char *kvs_source_name(enum kvs_source source); /* "assumed", ... */
-
-/* One figure of a profile: value in SI units, source, its reference, and a relative error bar (0:
- * none stated). */
-struct kvs_figure {
-    double value; /* 0 if not known */
-    double rel_error;
-    enum kvs_source source;
-    bool known;
-    const char *ref; /* borrowed from the profile; "" if none */
-};
+#include "figure.h"
 
 /* How many of a link a cluster has: one a GPU, one a host, one for all. */
 enum kvs_scope { KVS_SCOPE_GPU, KVS_SCOPE_HOST, KVS_SCOPE_CLUSTER };
