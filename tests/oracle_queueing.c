@@ -11,30 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Prefill of n tokens in one step, alone: what the simulator must charge. */
-static int64_t service_ns(const struct simlab *lab, uint32_t n_tok)
-{
-    struct kvs_seg seg = {1, n_tok, 0};
-    int64_t ns = kvs_ns(kvs_cost_head_s(lab->cost, n_tok, 1));
-    for (uint32_t l = 0; l < kvs_model_n_layer(lab->model); l++)
-        ns += kvs_ns(kvs_cost_layer_s(lab->cost, kvs_cost_class(lab->cost, l), &seg, 1));
-    return ns;
-}
-
-/* The prompt whose service is nearest to s seconds from below; service grows with tokens. */
-static uint32_t prompt_for(const struct simlab *lab, double s)
-{
-    uint32_t low = 1, high = 130000;
-    while (low < high) {
-        uint32_t mid = low + (high - low + 1) / 2;
-        if ((double)service_ns(lab, mid) * 1e-9 <= s)
-            low = mid;
-        else
-            high = mid - 1;
-    }
-    return low;
-}
-
 /* Mean and standard error of waits by 30 batch means, the first tenth left out. */
 static void batch_means(const struct simlab *lab, size_t n, double *mean, double *error)
 {
@@ -60,14 +36,14 @@ static void run_queue(struct simlab *lab, size_t n, double rho, bool exponential
     struct kvs_rng arrivals = kvs_rng_stream(seed, "arrivals");
     struct kvs_rng sizes = kvs_rng_stream(seed, "sizes");
     double at_s = 0, mean_s = 0.5;
-    uint32_t fixed = prompt_for(lab, mean_s);
-    *service_s = (double)service_ns(lab, fixed) * 1e-9;
+    uint32_t fixed = simlab_prompt_for(lab, mean_s);
+    *service_s = (double)simlab_service_ns(lab, fixed) * 1e-9;
     assert_non_null(request);
     for (size_t i = 0; i < n; i++) {
         at_s += kvs_rng_exp(&arrivals, *service_s / rho);
         request[i].arrive_ns = kvs_ns(at_s);
         request[i].input_tok =
-            exponential ? prompt_for(lab, kvs_rng_exp(&sizes, *service_s)) : fixed;
+            exponential ? simlab_prompt_for(lab, kvs_rng_exp(&sizes, *service_s)) : fixed;
         request[i].output_tok = 1;
     }
     lab->config.planner = kvs_planner_find("recompute");
@@ -130,7 +106,7 @@ static void service_is_the_cost_model_s(void **state)
     }
     simlab_run(&lab, request, 3, true);
     for (size_t i = 0; i < 3; i++) {
-        assert_true(simlab_ttft_ns(&lab, i) == service_ns(&lab, request[i].input_tok));
+        assert_true(simlab_ttft_ns(&lab, i) == simlab_service_ns(&lab, request[i].input_tok));
         assert_true(lab.record[i].compute_ns == simlab_ttft_ns(&lab, i));
     }
     simlab_close(&lab);

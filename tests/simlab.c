@@ -3,6 +3,7 @@
 #include "memtrace.h"
 #include "test.h"
 
+#include "base/units.h"
 #include "store/evict.h"
 
 #include <stdlib.h>
@@ -105,4 +106,26 @@ void simlab_run(struct simlab *lab, const struct kvs_request *request, size_t n,
 int64_t simlab_ttft_ns(const struct simlab *lab, size_t i)
 {
     return lab->record[i].first_token_ns - lab->record[i].arrive_ns;
+}
+
+int64_t simlab_service_ns(const struct simlab *lab, uint32_t n_tok)
+{
+    struct kvs_seg seg = {1, n_tok, 0};
+    int64_t ns = kvs_ns(kvs_cost_head_s(lab->cost, n_tok, 1));
+    for (uint32_t l = 0; l < kvs_model_n_layer(lab->model); l++)
+        ns += kvs_ns(kvs_cost_layer_s(lab->cost, kvs_cost_class(lab->cost, l), &seg, 1));
+    return ns;
+}
+
+uint32_t simlab_prompt_for(const struct simlab *lab, double s)
+{
+    uint32_t low = 1, high = 130000;
+    while (low < high) {
+        uint32_t mid = low + (high - low + 1) / 2;
+        if ((double)simlab_service_ns(lab, mid) * 1e-9 <= s)
+            low = mid;
+        else
+            high = mid - 1;
+    }
+    return low;
 }

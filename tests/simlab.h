@@ -28,6 +28,10 @@ void simlab_close(struct simlab *lab);
 /* Runs the requests; fails the test on an error. Records of an earlier run are gone. */
 void simlab_run(struct simlab *lab, const struct kvs_request *request, size_t n, bool chained);
 void simlab_trace(struct simlab *lab, struct kvs_trace *trace); /* takes and closes the trace */
+/* Prefill of n_tok tokens in one step, alone: what the simulator must charge. */
+int64_t simlab_service_ns(const struct simlab *lab, uint32_t n_tok);
+/* The prompt whose service is nearest to s seconds from below; service grows with tokens. */
+uint32_t simlab_prompt_for(const struct simlab *lab, double s);
 int64_t simlab_ttft_ns(const struct simlab *lab, size_t i);
 
 #endif

@@ -70,9 +70,9 @@ static void wrong_settings_are_named_exactly(void **state)
     } cases[] = {
         {"modle=\"llama-3.1-8b\"",
          "w.json: modle: unknown key; did you mean \"model\"? known: kvsim, about, model, "
-         "hardware, trace, seed, cluster, tiers, planner, slo, compare, output"},
+         "hardware, trace, arrivals, seed, cluster, tiers, planner, slo, compare, output"},
         {"colour=1", "w.json: colour: unknown key; known: kvsim, about, model, hardware, trace, "
-                     "seed, cluster, tiers, planner, slo, compare, output"},
+                     "arrivals, seed, cluster, tiers, planner, slo, compare, output"},
         {"model=7", "w.json: model: found 7, want a string"},
         {"model=\"llama-3.1-8c\"", "w.json: model: model \"llama-3.1-8c\" is not known; did you "
                                    "mean \"llama-3.1-8b\"? known: *"},
@@ -163,6 +163,27 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: trace.generate.request: unknown key; did you mean \"requests\"? known: *"},
         {"trace.generate.requests=\"many\"", "w.json: trace.generate.requests: found \"many\", "
                                              "want a whole number in 1..1000000000000"},
+        {"arrivals.process=\"poison\"", "w.json: arrivals.process: found \"poison\", want one of "
+                                        "trace, poisson, gamma; did you mean \"poisson\"?"},
+        {"arrivals.process=\"poisson\"", "w.json: arrivals.rate: found 0, want requests per second "
+                                         "above 0 for process poisson"},
+        {"arrivals.rate=4", "w.json: arrivals.rate: found 4, want none without process poisson or "
+                            "gamma; trace.rate makes a trace's own times faster"},
+        {"arrivals={\"process\":\"poisson\",\"rate\":4,\"cv\":2}",
+         "w.json: arrivals.cv: found 2, want none without process gamma"},
+        {"arrivals={\"process\":\"gamma\",\"rate\":4,\"loop\":\"closed\",\"in_flight\":2}",
+         "w.json: arrivals.process: found gamma, want none: in a closed loop the users' answers "
+         "say when requests come"},
+        {"arrivals.loop=\"closed\"", "w.json: arrivals.in_flight: found 0, want how many requests "
+                                     "a closed loop has in flight"},
+        {"arrivals.in_flight=3", "w.json: arrivals.in_flight: found 3, want none without loop "
+                                 "closed; cluster.max_batch bounds what runs at once"},
+        {"arrivals.think=\"fixed\"", "w.json: arrivals.think: found fixed, want none in an open "
+                                     "loop: nobody waits for an answer"},
+        {"arrivals={\"loop\":\"sessions\",\"think_time\":\"3s\"}",
+         "w.json: arrivals.think_time: found 3, want none without think fixed or exponential"},
+        {"arrivals.rates=1", "w.json: arrivals.rates: unknown key; did you mean \"rate\"? known: "
+                             "process, rate, cv, loop, in_flight, think, think_time"},
         {"seed=-1", "w.json: seed: found -1, want a whole number"},
         {"seed=1.5", "w.json: seed: found 1.5, want a whole number"},
         {"cluster.replicas=", "--set cluster.replicas:  is no JSON (unexpected token near end of "

@@ -26,7 +26,7 @@ void sim_req_free(struct req *req)
     free(req);
 }
 
-static struct req *req_new(struct sim *sim)
+static struct req *fresh(struct sim *sim)
 {
     struct req *req = sim->idle_req;
     if (req) {
@@ -80,11 +80,9 @@ static bool take_in(struct sim *sim, struct req *req, const struct kvs_request *
     bool chain = sim->config->reuse == KVS_REUSE_PREFIX && !kvs_trace_chained(sim->trace);
     uint64_t prefix = 0;
     memset(&req->record, 0, sizeof req->record);
-    req->record.index = sim->n_arrived;
     req->record.session = from->session;
     req->record.input_tok = from->input_tok;
     req->record.output_tok = from->output_tok;
-    req->record.arrive_ns = from->arrive_ns;
     req->n_block = from->n_block;
     for (uint32_t b = 0; b < from->n_block; b++) {
         prefix = chain ? kvs_chain(prefix, from->block[b].id) : from->block[b].id;
@@ -95,24 +93,14 @@ static bool take_in(struct sim *sim, struct req *req, const struct kvs_request *
     return true;
 }
 
-bool sim_pull(struct sim *sim)
+struct req *sim_req_new(struct sim *sim, const struct kvs_request *from)
 {
-    const struct kvs_request *from;
-    if (sim->config->n_request && sim->n_arrived == sim->config->n_request)
-        return true;
-    if (kvs_trace_next(sim->trace, &from, sim->err) != KVS_OK)
-        return false;
-    if (!from)
-        return true;
-    struct req *req = req_new(sim);
-    if (!req)
-        return false;
-    if (!take_in(sim, req, from)) {
+    struct req *req = fresh(sim);
+    if (req && !take_in(sim, req, from)) {
         sim_req_free(req);
-        return false;
+        req = NULL;
     }
-    sim->next_req = req;
-    return sim_event(sim, from->arrive_ns, EV_ARRIVE, 0, 0);
+    return req;
 }
 
 /* The number in the system is about to change by step. */
@@ -273,10 +261,10 @@ static uint32_t route(struct sim *sim, struct req *req)
     return chosen;
 }
 
-bool sim_arrive(struct sim *sim)
+bool sim_arrive(struct sim *sim, struct req *req)
 {
-    struct req *req = sim->next_req;
-    sim->next_req = NULL;
+    req->record.index = sim->n_arrived;
+    req->record.arrive_ns = sim->now_ns;
     uint32_t replica_i = req->record.replica = route(sim, req);
     struct replica *replica = &sim->replica[replica_i];
     struct kvs_tier_stats hbm;
@@ -299,10 +287,10 @@ bool sim_arrive(struct sim *sim)
         req->where[b] = KVS_AT_NONE;
     if (sim_need_bytes(sim, req) > hbm.capacity_bytes) {
         req->record.refused = true;
-        bool fine = emit(sim, req);
+        bool fine = emit(sim, req) && sim_answered(sim, req);
         req->next = sim->idle_req;
         sim->idle_req = req;
-        return fine && sim_pull(sim);
+        return fine;
     }
     if (!live_add(sim, req)) {
         sim_req_free(req);
@@ -318,7 +306,7 @@ bool sim_arrive(struct sim *sim)
     if ((replica->wait_first == req || sim->config->sched->rank) &&
         !sim_admit_waiting(sim, replica_i))
         return false;
-    return sim_pull(sim);
+    return true;
 }
 
 bool sim_first_token(struct sim *sim, struct req *req)
@@ -362,7 +350,7 @@ bool sim_finish(struct sim *sim, struct req *req)
     live_del(sim, req);
     count_in_system(sim, -1);
     sim->sojourn_s += (double)(req->record.finish_ns - req->record.arrive_ns) * 1e-9;
-    bool fine = emit(sim, req);
+    bool fine = emit(sim, req) && sim_answered(sim, req);
     req->next = sim->idle_req;
     sim->idle_req = req;
     return fine && sim_admit_waiting(sim, replica_i);

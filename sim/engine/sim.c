@@ -254,6 +254,7 @@ static void tear_down(struct sim *sim)
         sim_req_free(sim->live[i]);
     free_reqs(sim->idle_req);
     sim_req_free(sim->next_req);
+    sim_turns_free(sim->turns);
     free_transfers(sim->idle_transfer);
     for (uint32_t i = 0; sim->lane && i < config->n_replica * config->n_tier * 2; i++)
         free_transfers(sim->lane[i].first);
@@ -306,7 +307,7 @@ static bool handle(struct sim *sim, const struct kvs_event *event)
     case EV_ARRIVE:
         break;
     }
-    return sim_arrive(sim);
+    return sim_coming(sim, index);
 }
 
 static double mean(const uint32_t *sample, uint32_t from, uint32_t to)
@@ -433,10 +434,10 @@ enum kvs_code kvs_sim_run(const struct kvs_sim_config *config, struct kvs_trace 
     sim->trace = trace;
     sim->err = err ? err : &own;
     sim->result = result;
-    bool fine = set_up(sim) == KVS_OK && sim_pull(sim);
+    bool fine = set_up(sim) == KVS_OK && sim_arrivals_begin(sim);
     struct kvs_event event;
     /* ends with the last request: what is still being written then is told as a backlog */
-    while (fine && (sim->next_req || sim->n_live) && kvs_queue_take(&sim->queue, &event)) {
+    while (fine && (sim_more(sim) || sim->n_live) && kvs_queue_take(&sim->queue, &event)) {
         assert(event.at_ns >= sim->now_ns);
         sim->now_ns = event.at_ns;
         fine = handle(sim, &event);

@@ -29,6 +29,33 @@ enum kvs_reuse {
                          answer */
 };
 
+/* When requests come (loop open) or sessions begin (loop sessions). */
+enum kvs_process {
+    KVS_PROCESS_TRACE,   /* as the trace says */
+    KVS_PROCESS_POISSON, /* exponential gaps */
+    KVS_PROCESS_GAMMA    /* Gamma gaps: cv above 1 is burstier than Poisson, below 1 more even */
+};
+enum kvs_loop {
+    KVS_LOOP_OPEN,     /* nobody waits for an answer */
+    KVS_LOOP_SESSIONS, /* a session's next turn waits for the answer to the one before */
+    KVS_LOOP_CLOSED    /* in_flight users, each with one request at a time, in the trace's order */
+};
+/* From an answer's end to its session's or user's next request. */
+enum kvs_think {
+    KVS_THINK_TRACE, /* sessions: the time between the two turns' arrivals in the trace */
+    KVS_THINK_FIXED,
+    KVS_THINK_EXPONENTIAL
+};
+
+struct kvs_arrivals { /* zeroed: as the trace says */
+    enum kvs_process process;
+    double rate_per_s, cv; /* drawn processes: mean rate; gamma: deviation of a gap over its mean */
+    enum kvs_loop loop;
+    uint32_t in_flight; /* closed: at least 1 */
+    enum kvs_think think;
+    double think_s; /* its mean */
+};
+
 struct kvs_tier_config {
     const char *name;        /* a tier of the hardware profile: "dram", "nvme", "remote" */
     uint64_t capacity_bytes; /* of one such tier (a host's, or the cluster's, by its scope) */
@@ -61,6 +88,8 @@ struct kvs_sim_config {
     uint32_t n_frac;               /* recompute fractions i / (n_frac - 1) */
     double slo_ttft_s, slo_tpot_s; /* a request within both counts for goodput; 0: no such bound */
     uint64_t n_request;            /* stop after so many arrivals; 0: the whole trace */
+    struct kvs_arrivals arrivals;
+    uint64_t seed; /* of drawn arrivals and think times */
 };
 
 /* One request, ended. All tokens of its prompt: hit in HBM, hit in a tier, or absent. */

@@ -1,6 +1,7 @@
 /*
  * state.h - the simulator's inside: replicas, live requests, transfers. Private to sim/engine.
  *
+ * arrive.c when requests come: trace, drawn, closed loop
  * life.c   a request from arrival to end
  * admit.c  a waiting prompt gets its place: look-up, room in HBM, plan, loads
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
@@ -11,6 +12,7 @@
 #define KVS_STATE_H
 
 #include "base/map.h"
+#include "base/rng.h"
 #include "base/units.h"
 #include "net.h"
 #include "plan/tables.h"
@@ -33,7 +35,7 @@ enum event_kind {
     EV_STEP_END,   /* index: replica */
     EV_FLOW_START, /* index: lane; the latency of its first transfer is over */
     EV_WAKE,       /* index: replica; a waiting prompt could start without a stall now */
-    EV_ARRIVE,
+    EV_ARRIVE,     /* index: of a turn or a user, see arrive.c */
 };
 
 enum load_state { LOAD_NONE, LOAD_QUEUED, LOAD_MOVING, LOAD_DONE };
@@ -85,7 +87,8 @@ struct req {
     struct req *prev, *next; /* in its replica's list of waiting or of admitted prompts */
     struct kvs_sim_request record;
     enum phase phase;
-    uint32_t id; /* place in the table of live requests, plus 1 */
+    uint32_t id;     /* place in the table of live requests, plus 1 */
+    uint32_t turn_i; /* or the user: see arrive.c */
 
     uint32_t n_block, block_room;
     uint64_t *key;
@@ -166,6 +169,8 @@ struct replica {
     int64_t busy_ns, stall_ns, prefill_ns, decode_ns;
 };
 
+struct turns;
+
 struct sim {
     const struct kvs_sim_config *config;
     const struct kvs_sim_sink *sink;
@@ -197,8 +202,14 @@ struct sim {
     uint32_t piece_room;
     struct kvs_seg *seg;
 
-    struct req *next_req; /* the arrival that is scheduled */
-    struct req *idle_req; /* ended, to be used again */
+    struct req *next_req;  /* read ahead from the trace */
+    int64_t next_trace_ns; /* when the trace has it */
+    struct turns *turns;   /* loop of sessions: the trace */
+    struct kvs_rng arrive_rng, think_rng;
+    int64_t last_begin_ns; /* of a drawn process */
+    uint64_t n_read;       /* requests taken from the trace */
+    uint32_t n_coming;     /* arrivals that are scheduled */
+    struct req *idle_req;  /* ended, to be used again */
     struct transfer *idle_transfer;
     struct req **live;
     uint32_t n_live, live_room;
@@ -215,9 +226,16 @@ struct sim {
 
 /* All return false once sim->err holds a failure. */
 
+/* arrive.c */
+bool sim_arrivals_begin(struct sim *sim);
+bool sim_coming(struct sim *sim, uint32_t index);          /* EV_ARRIVE */
+bool sim_answered(struct sim *sim, const struct req *req); /* it ended; another may come for it */
+bool sim_more(const struct sim *sim);                      /* requests are still to come */
+void sim_turns_free(struct turns *turns);                  /* accepts NULL */
+
 /* life.c */
-bool sim_pull(struct sim *sim);   /* schedules the trace's next arrival */
-bool sim_arrive(struct sim *sim); /* the scheduled request is there */
+struct req *sim_req_new(struct sim *sim, const struct kvs_request *from); /* NULL: a failure */
+bool sim_arrive(struct sim *sim, struct req *req); /* it is there; takes it over */
 bool sim_first_token(struct sim *sim, struct req *req);
 bool sim_finish(struct sim *sim, struct req *req);
 void sim_req_free(struct req *req);

@@ -133,6 +133,8 @@ static void machine_figures(struct kvs_outcome *outcome, const struct kvs_collec
     const struct kvs_sim_result *sim = &outcome->sim;
     outcome->span_s = (double)(last_finish_ns(collect) - sim->first_arrive_ns) * 1e-9;
     const double span_s = outcome->span_s, gpu_s = span_s * sim->n_replica;
+    const double arrivals_s = (double)(sim->last_arrive_ns - sim->first_arrive_ns) * 1e-9;
+    outcome->offered_per_s = arrivals_s > 0 ? (double)(sim->n_request - 1) / arrivals_s : none;
     outcome->throughput_per_s = span_s > 0 ? (double)outcome->n_run / span_s : none;
     outcome->goodput_per_s = span_s > 0 ? (double)sim->n_in_slo / span_s : none;
     outcome->in_slo_frac = sim->n_request ? (double)sim->n_in_slo / (double)sim->n_request : none;

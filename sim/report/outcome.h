@@ -45,7 +45,8 @@ struct kvs_outcome {
     /* mean over the requests whose TTFT lies from the 94th to the 96th percentile: they sum to
      * about p95 */
     double part_p95_s[KVS_N_TTFT_PART];
-    double span_s; /* first arrival to last token */
+    double span_s;        /* first arrival to last token */
+    double offered_per_s; /* arrivals, from the first to the last; NaN if all came at once */
     double goodput_per_s, throughput_per_s, in_slo_frac;
     double gpu_busy_frac, gpu_stall_frac, gpu_prefill_frac,
         gpu_decode_frac;   /* of replicas * span */

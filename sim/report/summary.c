@@ -190,6 +190,7 @@ static json_t *policy_json(const struct kvs_workload *workload, const struct kvs
     put_int(&m, "requests", sim->n_request);
     put_int(&m, "refused", sim->n_refused);
     put_num(&m, "span_s", outcome->span_s);
+    put_num(&m, "offered_req_per_s", outcome->offered_per_s);
     put_num(&m, "throughput_req_per_s", outcome->throughput_per_s);
     put_num(&m, "goodput_req_per_s", outcome->goodput_per_s);
     put_num(&m, "in_slo_frac", outcome->in_slo_frac);

@@ -1,5 +1,6 @@
 #include "workload.h"
 
+#include "arrivals.h"
 #include "base/data.h"
 #include "base/units.h"
 #include "engine/router.h"
@@ -22,7 +23,7 @@
 
 struct top {
     const char *kvsim, *about, *model, *hardware;
-    struct kvs_json trace, cluster, tiers, planner, slo, compare, output;
+    struct kvs_json trace, arrivals, cluster, tiers, planner, slo, compare, output;
     uint64_t seed;
 };
 
@@ -37,6 +38,8 @@ static const struct kvs_opt top_table[] = {
     {"hardware", KVS_OPT_STR, TOP(hardware), NULL, 0, 0, "a name of configs/hardware, or a file",
      NULL, true, 0},
     {"trace", KVS_OPT_NODE, TOP(trace), NULL, 0, 0, "where the requests come from", NULL, true, 0},
+    {"arrivals", KVS_OPT_NODE, TOP(arrivals), NULL, 0, 0,
+     "when they come; default: when the trace says", NULL, false, 0},
     {"seed", KVS_OPT_U64, TOP(seed), "1", 0, 0x1p63, "of all random draws", NULL, false, 0},
     {"cluster", KVS_OPT_NODE, TOP(cluster), NULL, 0, 0, "the replicas", NULL, false, 0},
     {"tiers", KVS_OPT_NODE, TOP(tiers), NULL, 0, 0,
@@ -167,6 +170,7 @@ struct kvs_workload_in {
     struct kvs_cost *cost;
     char *name;
     struct top top;
+    struct kvs_arrivals_in arrivals;
     struct cluster cluster;
     struct tier tier[KVS_MAX_TIER];
     struct planner planner;
@@ -480,7 +484,8 @@ static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *i
                                struct kvs_err *err)
 {
     enum kvs_code code;
-    if ((code =
+    if ((code = kvs_arrivals_json(in->top.arrivals, &in->arrivals, &w->sim.arrivals, err)) ||
+        (code =
              kvs_opt_json(planner_table, N(planner_table), in->top.planner, &in->planner, err)) ||
         (code = kvs_opt_json(slo_table, N(slo_table), in->top.slo, &in->slo, err)) ||
         (code = kvs_opt_json(output_table, N(output_table), in->top.output, &in->output, err)))
@@ -491,7 +496,7 @@ static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *i
     w->sim.n_frac = (uint32_t)in->planner.fractions;
     w->sim.slo_ttft_s = in->slo.ttft_s;
     w->sim.slo_tpot_s = in->slo.tpot_s;
-    w->seed = in->top.seed;
+    w->seed = w->sim.seed = in->top.seed;
     w->about = in->top.about ? in->top.about : "";
     w->plots = in->output.plots;
     w->timeline_requests = in->output.timeline_requests;
@@ -692,6 +697,8 @@ json_t *kvs_workload_record(const struct kvs_workload *workload)
         bad |= json_object_set_new(all, "model", record_name(in, in->top.model));
         bad |= json_object_set_new(all, "hardware", record_name(in, in->top.hardware));
         bad |= json_object_set_new(all, "trace", record_trace(in));
+        bad |= json_object_set_new(
+            all, "arrivals", kvs_opt_record(kvs_arrivals_table, kvs_arrivals_n_opt, &in->arrivals));
         bad |= json_object_set_new(all, "seed", json_integer((json_int_t)in->top.seed));
         bad |= json_object_set_new(all, "cluster",
                                    kvs_opt_record(cluster_table, N(cluster_table), &in->cluster));
