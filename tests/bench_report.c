@@ -78,7 +78,7 @@ int main(void)
     print_line("requests_csv", now_s() - start_s, 1e6);
 
     start_s = now_s();
-    if (kvs_outcome_make("best", &sim, &collect, &outcome, NULL))
+    if (kvs_outcome_make("best", &sim, &(struct kvs_warmup){0}, &collect, &outcome, NULL))
         return 1;
     print_line("figures", now_s() - start_s, 1e6);
     kvs_outcome_free(&outcome);

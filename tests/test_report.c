@@ -135,7 +135,8 @@ static struct kvs_sim_request made_request(uint64_t i)
 }
 
 /* n requests, the last first, every tenth with a plan of its own out of two. */
-static void make_outcome(struct kvs_outcome *outcome, uint64_t n, uint64_t n_timeline)
+static void make_outcome_after(struct kvs_outcome *outcome, uint64_t n, uint64_t n_timeline,
+                               const struct kvs_warmup *warmup)
 {
     struct kvs_collect collect;
     struct kvs_plan plan[2] = {{.frac_i = {1, 1}}, {.frac_i = {2, 0}}};
@@ -150,9 +151,14 @@ static void make_outcome(struct kvs_outcome *outcome, uint64_t n, uint64_t n_tim
     assert_int_equal(kvs_collect_sort(&collect, NULL), KVS_OK);
     for (uint64_t i = 0; i < n; i++)
         assert_int_equal(collect.row[i].index, i);
-    assert_int_equal(kvs_outcome_make("made", &sim, &collect, outcome, NULL), KVS_OK);
+    assert_int_equal(kvs_outcome_make("made", &sim, warmup, &collect, outcome, NULL), KVS_OK);
     kvs_collect_shrink(&outcome->collect);
     assert_int_equal(outcome->collect.n_row, n_timeline < n ? n_timeline : n);
+}
+
+static void make_outcome(struct kvs_outcome *outcome, uint64_t n, uint64_t n_timeline)
+{
+    make_outcome_after(outcome, n, n_timeline, &(struct kvs_warmup){0});
 }
 
 static void near(double value, double want)
@@ -183,6 +189,36 @@ static void figures_are_those_worked_out_by_hand(void **state)
     assert_int_equal(outcome.loaded_new_tok, 40); /* of 0, 10, ... 90: rank 5 of 10 */
     assert_int_equal(outcome.collect.n_plan, 2);
     assert_int_equal(outcome.collect.plan[0].n_request, 5);
+    kvs_outcome_free(&outcome);
+}
+
+static void warmup_counts_in_no_figure_of_requests(void **state)
+{
+    static struct kvs_outcome outcome;
+    (void)state;
+    make_outcome_after(&outcome, 100, 3, &(struct kvs_warmup){KVS_CUT_REQUESTS, 40, 0});
+    assert_int_equal(outcome.n_warmup, 40);
+    assert_int_equal(outcome.n_run, 60);
+    near(outcome.ttft_s.mean, 0.0705); /* of 41 to 100 ms */
+    near(outcome.part_mean_s[KVS_TTFT_QUEUE], 0.03525);
+    near(outcome.counted_s, 99 + 0.2 - 40);
+    near(outcome.goodput_per_s, 10 / 59.2);
+    near(outcome.in_slo_frac, 1.0 / 6);
+    kvs_outcome_free(&outcome);
+    make_outcome_after(&outcome, 100, 3, &(struct kvs_warmup){KVS_CUT_TIME, 0, 9.5});
+    assert_int_equal(outcome.n_warmup, 10); /* those at 0 to 9 s */
+    kvs_outcome_free(&outcome);
+    make_outcome_after(&outcome, 100, 3, &(struct kvs_warmup){KVS_CUT_REQUESTS, 1000, 0});
+    assert_int_equal(outcome.n_run, 0);
+    assert_true(isnan(outcome.goodput_per_s));
+    kvs_outcome_free(&outcome);
+    make_outcome_after(&outcome, 100, 3, &(struct kvs_warmup){KVS_CUT_AUTO, 0, 0});
+    assert_false(outcome.has_mser5); /* it rises to the end: nothing is warm-up, and that is said */
+    assert_int_equal(outcome.n_warmup, 0);
+    assert_int_equal(outcome.ttft_ci.steady, KVS_STEADY_SHORT);
+    kvs_outcome_free(&outcome);
+    make_outcome(&outcome, 400, 3);
+    assert_int_equal(outcome.ttft_ci.steady, KVS_STEADY_DRIFTING);
     kvs_outcome_free(&outcome);
 }
 
@@ -625,6 +661,7 @@ int main(void)
         cmocka_unit_test(csv_keeps_rows_longer_than_its_buffer),
         cmocka_unit_test(staircase_is_told_in_runs),
         cmocka_unit_test(figures_are_those_worked_out_by_hand),
+        cmocka_unit_test(warmup_counts_in_no_figure_of_requests),
         cmocka_unit_test(no_request_makes_no_figure),
         cmocka_unit_test(plans_are_listed_with_their_use),
         cmocka_unit_test(timeline_gives_what_overlaps_lanes_of_its_own),

@@ -70,9 +70,9 @@ static void wrong_settings_are_named_exactly(void **state)
     } cases[] = {
         {"modle=\"llama-3.1-8b\"",
          "w.json: modle: unknown key; did you mean \"model\"? known: kvsim, about, model, "
-         "hardware, trace, arrivals, seed, cluster, tiers, planner, slo, compare, output"},
+         "hardware, trace, arrivals, seed, cluster, tiers, planner, slo, warmup, compare, output"},
         {"colour=1", "w.json: colour: unknown key; known: kvsim, about, model, hardware, trace, "
-                     "arrivals, seed, cluster, tiers, planner, slo, compare, output"},
+                     "arrivals, seed, cluster, tiers, planner, slo, warmup, compare, output"},
         {"model=7", "w.json: model: found 7, want a string"},
         {"model=\"llama-3.1-8c\"", "w.json: model: model \"llama-3.1-8c\" is not known; did you "
                                    "mean \"llama-3.1-8b\"? known: *"},
@@ -149,6 +149,12 @@ static void wrong_settings_are_named_exactly(void **state)
                         "number of seconds in 0..1000000"},
         {"slo.tpot=true", "w.json: slo.tpot: found true, want a time like \"150ms\", \"2s\" or a "
                           "number of seconds in 0..1000000"},
+        {"warmup.cut=\"some\"", "w.json: warmup.cut: found \"some\", want one of none, requests, "
+                                "time, auto; did you mean \"none\"?"},
+        {"warmup.requests=5", "w.json: warmup.requests: found 5 with cut none, want a number above "
+                              "0 with cut requests and none without"},
+        {"warmup.cut=\"time\"", "w.json: warmup.time: found 0 with cut time, want a time above 0 "
+                                "with cut time and none without"},
         {"output.plots=1", "w.json: output.plots: found 1, want true or false"},
         {"output.timeline_requests=5000",
          "w.json: output.timeline_requests: found 5000, want a whole number in 0..1000"},

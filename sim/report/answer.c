@@ -62,6 +62,9 @@ static void say_fastest(struct text *text, const struct kvs_outcome *winner,
             say(text, "%s%s", n_said++ ? ", " : " (", outcome[i].policy);
     say(text, "%s: mean TTFT %s", n_equal ? " within 1 %)" : "",
         kvs_text_time(time, winner->ttft_s.mean));
+    if (isfinite(winner->ttft_ci.mean.low))
+        say(text, " (95 %%: -+%s)",
+            kvs_text_time(time, winner->ttft_ci.mean.high - winner->ttft_s.mean));
     for (uint32_t i = 0; i < n; i++)
         if (outcome[i].n_run && !equal_to(winner, &outcome[i]))
             say(text, ", %.2fx as fast as %s", outcome[i].ttft_s.mean / winner->ttft_s.mean,
@@ -109,6 +112,14 @@ static void say_verdicts(struct text *text, const struct kvs_outcome *outcome, u
     }
 }
 
+static void say_steady(struct text *text, const struct kvs_outcome *winner)
+{
+    if (winner->ttft_ci.steady == KVS_STEADY_DRIFTING)
+        say(text, "Its TTFT still drifts, so this is no steady state. ");
+    else if (winner->ttft_ci.steady == KVS_STEADY_SHORT)
+        say(text, "The run is too short for a sure interval. ");
+}
+
 static void say_caveats(struct text *text, const struct kvs_workload *workload,
                         const struct kvs_outcome *outcome)
 {
@@ -137,6 +148,7 @@ void kvs_answer(char *text, const struct kvs_workload *workload, const struct kv
         if (n > 1)
             say_fastest(&t, winner, outcome, n);
         say_bound(&t, winner);
+        say_steady(&t, winner);
     } else {
         say(&t, "No request ran. ");
     }

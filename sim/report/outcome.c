@@ -41,13 +41,61 @@ static struct kvs_spread spread(double *value, uint64_t n)
     };
 }
 
+/* How many of the first rows are the warm-up. Sets what MSER-5 says; value is scratch. */
+static uint64_t warmup_rows(struct kvs_outcome *outcome, const struct kvs_collect *collect,
+                            const struct kvs_warmup *warmup, double *value)
+{
+    uint64_t n = 0, cut = 0;
+    for (uint64_t i = 0; i < collect->n_row; i++)
+        if (!collect->row[i].refused)
+            value[n++] = ttft_s(&collect->row[i]);
+    outcome->n_mser5 = kvs_mser5(value, n, &outcome->has_mser5);
+    switch (warmup->cut) {
+    case KVS_CUT_NONE:
+        break;
+    case KVS_CUT_REQUESTS:
+        cut = warmup->n_request;
+        break;
+    case KVS_CUT_TIME:
+        while (cut < collect->n_row &&
+               (double)(collect->row[cut].arrive_ns - collect->row[0].arrive_ns) * 1e-9 <
+                   warmup->time_s)
+            cut++;
+        break;
+    case KVS_CUT_AUTO: /* refused ones among the first are left out with them */
+        for (n = 0; n < outcome->n_mser5; cut++)
+            n += !collect->row[cut].refused;
+    }
+    return cut < collect->n_row ? cut : collect->n_row;
+}
+
+/* Requests within the SLO a second, in KVS_N_BATCH equal parts of the time of arrivals. */
+static struct kvs_interval goodput_interval(const struct kvs_outcome *outcome,
+                                            const struct kvs_collect *collect)
+{
+    double batch[KVS_N_BATCH] = {0};
+    const struct kvs_row *first = &collect->row[outcome->n_warmup];
+    const uint64_t n = collect->n_row - outcome->n_warmup;
+    const double span_ns = n ? (double)(first[n - 1].arrive_ns - first->arrive_ns) : 0;
+    if (n < 10 * KVS_N_BATCH || span_ns <= 0)
+        return (struct kvs_interval){none, none};
+    for (uint64_t i = 0; i < n; i++) {
+        double at = (double)(first[i].arrive_ns - first->arrive_ns) / span_ns * KVS_N_BATCH;
+        batch[at < KVS_N_BATCH ? (int)at : KVS_N_BATCH - 1] += first[i].in_slo;
+    }
+    for (int b = 0; b < KVS_N_BATCH; b++)
+        batch[b] *= KVS_N_BATCH / (span_ns * 1e-9);
+    return kvs_batch_interval(outcome->goodput_per_s, batch);
+}
+
 /* Mean of each part over the rows whose TTFT lies from lo to hi; sums are in row order. */
-static void part_means(const struct kvs_collect *collect, double lo, double hi, double *mean_s)
+static void part_means(const struct kvs_collect *collect, uint64_t first, double lo, double hi,
+                       double *mean_s)
 {
     uint64_t n = 0;
     for (int part = 0; part < KVS_N_TTFT_PART; part++)
         mean_s[part] = 0;
-    for (uint64_t i = 0; i < collect->n_row; i++) {
+    for (uint64_t i = first; i < collect->n_row; i++) {
         const struct kvs_row *row = &collect->row[i];
         if (row->refused || ttft_s(row) < lo || ttft_s(row) > hi)
             continue;
@@ -62,21 +110,28 @@ static void part_means(const struct kvs_collect *collect, double lo, double hi, 
 static void ttft_figures(struct kvs_outcome *outcome, const struct kvs_collect *collect,
                          double *value)
 {
+    struct kvs_batches batches;
     uint64_t n = 0;
-    for (uint64_t i = 0; i < collect->n_row; i++)
-        if (!collect->row[i].refused)
+    for (uint64_t i = outcome->n_warmup; i < collect->n_row; i++)
+        if (!collect->row[i].refused) {
             value[n++] = ttft_s(&collect->row[i]);
+            outcome->n_in_slo += collect->row[i].in_slo;
+        }
     outcome->n_run = n;
+    kvs_batches_make(value, n, &batches);
     outcome->ttft_s = spread(value, n);
+    outcome->ttft_ci = kvs_ttft_intervals(&batches, outcome->ttft_s.mean, outcome->ttft_s.p50,
+                                          outcome->ttft_s.p99);
     for (int i = 0; i < KVS_N_QUANTILE; i++) {
         double p = 100.0 * i / (KVS_N_QUANTILE - 1);
         outcome->ttft_quantile_s[i] = n == 0   ? none
                                       : i == 0 ? value[0]
                                                : kvs_percentile(value, n, p);
     }
-    part_means(collect, (double)-INFINITY, (double)INFINITY, outcome->part_mean_s);
-    part_means(collect, kvs_percentile(value, n, 94), kvs_percentile(value, n, 96),
-               outcome->part_p95_s);
+    part_means(collect, outcome->n_warmup, (double)-INFINITY, (double)INFINITY,
+               outcome->part_mean_s);
+    part_means(collect, outcome->n_warmup, kvs_percentile(value, n, 94),
+               kvs_percentile(value, n, 96), outcome->part_p95_s);
 }
 
 static void later_figures(struct kvs_outcome *outcome, const struct kvs_collect *collect,
@@ -84,7 +139,7 @@ static void later_figures(struct kvs_outcome *outcome, const struct kvs_collect 
 {
     uint64_t n = 0, n_planned = 0;
     double error = 0;
-    for (uint64_t i = 0; i < collect->n_row; i++) {
+    for (uint64_t i = outcome->n_warmup; i < collect->n_row; i++) {
         const struct kvs_row *row = &collect->row[i];
         if (!row->refused && row->output_tok > 1)
             value[n++] = (double)(row->finish_ns - row->first_token_ns) * 1e-9 /
@@ -93,12 +148,12 @@ static void later_figures(struct kvs_outcome *outcome, const struct kvs_collect 
     outcome->tpot_s = spread(value, n);
 
     n = 0;
-    for (uint64_t i = 0; i < collect->n_row; i++)
+    for (uint64_t i = outcome->n_warmup; i < collect->n_row; i++)
         if (!collect->row[i].refused)
             value[n++] = (double)(collect->row[i].finish_ns - collect->row[i].arrive_ns) * 1e-9;
     outcome->e2e_s = spread(value, n);
 
-    for (uint64_t i = 0; i < collect->n_row; i++) {
+    for (uint64_t i = outcome->n_warmup; i < collect->n_row; i++) {
         const struct kvs_row *row = &collect->row[i];
         double took = ttft_s(row);
         if (row->plan_i == KVS_NO_PLAN || took <= 0)
@@ -135,9 +190,15 @@ static void machine_figures(struct kvs_outcome *outcome, const struct kvs_collec
     const double span_s = outcome->span_s, gpu_s = span_s * sim->n_replica;
     const double arrivals_s = (double)(sim->last_arrive_ns - sim->first_arrive_ns) * 1e-9;
     outcome->offered_per_s = arrivals_s > 0 ? (double)(sim->n_request - 1) / arrivals_s : none;
-    outcome->throughput_per_s = span_s > 0 ? (double)outcome->n_run / span_s : none;
-    outcome->goodput_per_s = span_s > 0 ? (double)sim->n_in_slo / span_s : none;
-    outcome->in_slo_frac = sim->n_request ? (double)sim->n_in_slo / (double)sim->n_request : none;
+    const uint64_t n_counted = collect->n_row - outcome->n_warmup;
+    if (n_counted)
+        outcome->counted_s =
+            (double)(last_finish_ns(collect) - collect->row[outcome->n_warmup].arrive_ns) * 1e-9;
+    const double counted_s = outcome->counted_s;
+    outcome->throughput_per_s = counted_s > 0 ? (double)outcome->n_run / counted_s : none;
+    outcome->goodput_per_s = counted_s > 0 ? (double)outcome->n_in_slo / counted_s : none;
+    outcome->in_slo_frac = n_counted ? (double)outcome->n_in_slo / (double)n_counted : none;
+    outcome->goodput_ci = goodput_interval(outcome, collect);
     outcome->gpu_busy_frac = gpu_s > 0 ? sim->gpu_busy_s / gpu_s : none;
     outcome->gpu_stall_frac = gpu_s > 0 ? sim->gpu_stall_s / gpu_s : none;
     outcome->gpu_prefill_frac = gpu_s > 0 ? sim->prefill_s / gpu_s : none;
@@ -157,13 +218,14 @@ static void machine_figures(struct kvs_outcome *outcome, const struct kvs_collec
 }
 
 enum kvs_code kvs_outcome_make(const char *policy, const struct kvs_sim_result *sim,
-                               struct kvs_collect *collect, struct kvs_outcome *outcome,
-                               struct kvs_err *err)
+                               const struct kvs_warmup *warmup, struct kvs_collect *collect,
+                               struct kvs_outcome *outcome, struct kvs_err *err)
 {
     *outcome = (struct kvs_outcome){.policy = policy, .sim = *sim};
     double *value = calloc(collect->n_row + 1, sizeof *value);
     if (!value)
         return kvs_nomem(err);
+    outcome->n_warmup = warmup_rows(outcome, collect, warmup, value);
     ttft_figures(outcome, collect, value);
     later_figures(outcome, collect, value);
     machine_figures(outcome, collect);

@@ -8,6 +8,7 @@
 #define KVS_OUTCOME_H
 
 #include "collect.h"
+#include "steady.h"
 
 struct kvs_spread {
     double mean, p50, p90, p95, p99, max;
@@ -33,11 +34,25 @@ struct kvs_trace_note {
     char invents[200];       /* what the reader made up where the trace has nothing; "": nothing */
 };
 
+/* Which of the first requests count for no figure of requests. */
+enum kvs_cut { KVS_CUT_NONE, KVS_CUT_REQUESTS, KVS_CUT_TIME, KVS_CUT_AUTO };
+struct kvs_warmup { /* zeroed: none */
+    enum kvs_cut cut;
+    uint64_t n_request; /* KVS_CUT_REQUESTS */
+    double time_s;      /* KVS_CUT_TIME: those that arrive within it from the first on */
+};
+
 struct kvs_outcome {
     const char *policy;
     struct kvs_trace_note trace;
     struct kvs_sim_result sim;
-    uint64_t n_run;           /* requests that ran */
+    uint64_t n_warmup; /* of the first requests, left out of the figures of requests below */
+    uint64_t n_mser5;  /* as many would KVS_CUT_AUTO leave out */
+    bool has_mser5;    /* false: the run is too short to tell */
+    struct kvs_ttft_intervals ttft_ci; /* 95 % */
+    struct kvs_interval goodput_ci;
+    uint64_t n_run; /* requests that ran */
+    uint64_t n_in_slo;
     struct kvs_spread ttft_s; /* arrival to first token */
     struct kvs_spread tpot_s; /* requests of two and more output tokens */
     struct kvs_spread e2e_s;  /* arrival to last token */
@@ -46,6 +61,7 @@ struct kvs_outcome {
      * about p95 */
     double part_p95_s[KVS_N_TTFT_PART];
     double span_s;        /* first arrival to last token */
+    double counted_s;     /* the same from the first request after the warm-up */
     double offered_per_s; /* arrivals, from the first to the last; NaN if all came at once */
     double goodput_per_s, throughput_per_s, in_slo_frac;
     double gpu_busy_frac, gpu_stall_frac, gpu_prefill_frac,
@@ -60,9 +76,12 @@ struct kvs_outcome {
 };
 
 /*
- * From sorted rows; takes collect over (and zeroes it) on success. KVS_ERR_NOMEM.
+ * From sorted rows; takes collect over (and zeroes it) on success. The warm-up is left out of
+ * latencies, goodput and throughput; totals of tokens, bytes and busy time are the whole run's.
+ * KVS_ERR_NOMEM.
  */
 KVS_MUST_CHECK enum kvs_code kvs_outcome_make(const char *policy, const struct kvs_sim_result *sim,
+                                              const struct kvs_warmup *warmup,
                                               struct kvs_collect *collect,
                                               struct kvs_outcome *outcome, struct kvs_err *err);
 void kvs_outcome_free(struct kvs_outcome *outcome); /* accepts a zeroed one */

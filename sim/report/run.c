@@ -118,8 +118,8 @@ static enum kvs_code run_policy(struct job *job, struct kvs_err *err)
         kvs_csv_begin(&job->csv, job->requests);
         kvs_requests_csv_rows(&job->csv, &w->sim, name, &sink.collect);
         kvs_csv_end(&job->csv);
-        code =
-            kvs_outcome_make(name, &result, &sink.collect, &job->run->outcome[job->policy_i], err);
+        code = kvs_outcome_make(name, &result, &w->warmup, &sink.collect,
+                                &job->run->outcome[job->policy_i], err);
         if (!code) {
             job->run->outcome[job->policy_i].trace = sink.note;
             kvs_collect_shrink(&job->run->outcome[job->policy_i].collect);

@@ -70,6 +70,33 @@ static json_t *parts_json(const double *part_s)
     return made(&m);
 }
 
+/* [low, high]; null if there is none. */
+static json_t *interval_json(struct kvs_interval interval)
+{
+    return isfinite(interval.low) ? json_pack("[ff]", interval.low, interval.high) : json_null();
+}
+
+static json_t *ci_json(const struct kvs_outcome *outcome)
+{
+    struct maker m = make();
+    put(&m, "ttft_mean_s", interval_json(outcome->ttft_ci.mean));
+    put(&m, "ttft_p50_s", interval_json(outcome->ttft_ci.p50));
+    put(&m, "ttft_p99_s", interval_json(outcome->ttft_ci.p99));
+    put(&m, "goodput_req_per_s", interval_json(outcome->goodput_ci));
+    return made(&m);
+}
+
+static json_t *steady_json(const struct kvs_outcome *outcome)
+{
+    struct maker m = make();
+    put_str(&m, "verdict", kvs_steady_name(outcome->ttft_ci.steady));
+    put_int(&m, "warmup_requests", outcome->n_warmup);
+    put(&m, "mser5_requests",
+        outcome->has_mser5 ? json_integer((json_int_t)outcome->n_mser5) : json_null());
+    put_int(&m, "batches", KVS_N_BATCH);
+    return made(&m);
+}
+
 static json_t *speedup_json(const struct kvs_spread *ttft_s, const struct kvs_spread *baseline_s)
 {
     struct maker m = make();
@@ -197,6 +224,8 @@ static json_t *policy_json(const struct kvs_workload *workload, const struct kvs
     put(&m, "ttft_s", spread_json(&outcome->ttft_s));
     put(&m, "tpot_s", spread_json(&outcome->tpot_s));
     put(&m, "e2e_s", spread_json(&outcome->e2e_s));
+    put(&m, "ci95", ci_json(outcome));
+    put(&m, "steady", steady_json(outcome));
     put(&m, "ttft_speedup_over_recompute",
         baseline ? speedup_json(&outcome->ttft_s, &baseline->ttft_s) : json_null());
     put(&m, "ttft_parts_mean_s", parts_json(outcome->part_mean_s));

@@ -166,6 +166,32 @@ static void write_note(FILE *to, const struct kvs_sim_config *config,
     }
 }
 
+/* What the figures are worth. */
+static void steady_note(FILE *to, const struct kvs_outcome *outcome)
+{
+    char mean[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX];
+    const struct kvs_ttft_intervals *ci = &outcome->ttft_ci;
+    static const char *const worth[] = {"", "; too short a run: take the interval for wider",
+                                        "; drifting: no steady state, the interval means little"};
+    if (isfinite(ci->mean.low))
+        fprintf(to, "  %s: %s, %s to %s%s\n", outcome->policy,
+                kvs_text_time(mean, outcome->ttft_s.mean),
+                kvs_text_time(low, fmax(0, ci->mean.low)), kvs_text_time(high, ci->mean.high),
+                worth[ci->steady]);
+}
+
+static void steady_notes(FILE *to, const struct kvs_outcome *outcome, uint32_t n)
+{
+    if (outcome[0].n_warmup)
+        fprintf(to, "the first requests are left out as warm-up: %llu of %s\n",
+                (unsigned long long)outcome[0].n_warmup, outcome[0].policy);
+    if (!isfinite(outcome[0].ttft_ci.mean.low))
+        return;
+    fputs("mean TTFT with its 95 % interval, by batch means:\n", to);
+    for (uint32_t i = 0; i < n; i++)
+        steady_note(to, &outcome[i]);
+}
+
 void kvs_table_print(FILE *to, const struct kvs_workload *workload,
                      const struct kvs_outcome *outcome, uint32_t n)
 {
@@ -183,6 +209,7 @@ void kvs_table_print(FILE *to, const struct kvs_workload *workload,
     fputs(note, to);
     for (uint32_t i = 0; i < n; i++)
         write_note(to, &workload->sim, &outcome[i]);
+    steady_notes(to, outcome, n);
     if (baseline && baseline->sim.verdict == KVS_OVERLOADED)
         fputs("* recompute did not keep up with the arrivals: a longer run would show more\n", to);
 }

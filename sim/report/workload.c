@@ -23,7 +23,7 @@
 
 struct top {
     const char *kvsim, *about, *model, *hardware;
-    struct kvs_json trace, arrivals, cluster, tiers, planner, slo, compare, output;
+    struct kvs_json trace, arrivals, cluster, tiers, planner, slo, warmup, compare, output;
     uint64_t seed;
 };
 
@@ -46,6 +46,8 @@ static const struct kvs_opt top_table[] = {
      "where KV is kept below HBM, nearest first; default: all of the profile's", NULL, false, 0},
     {"planner", KVS_OPT_NODE, TOP(planner), NULL, 0, 0, "what plans may be", NULL, false, 0},
     {"slo", KVS_OPT_NODE, TOP(slo), NULL, 0, 0, "bounds that make a request count for goodput",
+     NULL, false, 0},
+    {"warmup", KVS_OPT_NODE, TOP(warmup), NULL, 0, 0, "which of the first requests do not count",
      NULL, false, 0},
     {"compare", KVS_OPT_NODE, TOP(compare), NULL, 0, 0, "policies, run one after another", NULL,
      false, 0},
@@ -122,6 +124,25 @@ static const struct kvs_opt slo_table[] = {
      "mean time per output token after it; 0: no bound", NULL, false, 0},
 };
 
+struct warmup {
+    int cut;
+    uint64_t requests;
+    double time;
+};
+
+static const char *const cut_names[] = {"none", "requests", "time", "auto",
+                                        NULL}; /* enum kvs_cut */
+
+static const struct kvs_opt warmup_table[] = {
+    {"cut", KVS_OPT_ENUM, offsetof(struct warmup, cut), "none", 0, 0,
+     "leave the first out of the figures: by requests, by time, or auto: where MSER-5 says",
+     cut_names, false, 0},
+    {"requests", KVS_OPT_U64, offsetof(struct warmup, requests), "0", 0, 0x1p63,
+     "cut requests: so many", NULL, false, 0},
+    {"time", KVS_OPT_TIME, offsetof(struct warmup, time), "0", 0, 1e9,
+     "cut time: those that arrive within it", NULL, false, 0},
+};
+
 struct output {
     bool plots;
     uint64_t timeline_requests;
@@ -175,6 +196,7 @@ struct kvs_workload_in {
     struct tier tier[KVS_MAX_TIER];
     struct planner planner;
     struct slo slo;
+    struct warmup warmup;
     struct output output;
 };
 
@@ -480,6 +502,28 @@ static enum kvs_code check_trace(struct kvs_workload_in *in, struct kvs_err *err
     return code;
 }
 
+static enum kvs_code read_warmup(struct kvs_workload *w, struct kvs_workload_in *in,
+                                 struct kvs_err *err)
+{
+    const struct kvs_json node = in->top.warmup;
+    struct warmup *warmup = &in->warmup;
+    enum kvs_code code = kvs_opt_json(warmup_table, N(warmup_table), node, warmup, err);
+    if (code)
+        return code;
+    if ((warmup->cut == KVS_CUT_REQUESTS) != (warmup->requests > 0))
+        return kvs_json_fail(kvs_json_get(node, "requests"), err, KVS_ERR_ARG,
+                             "found %" PRIu64 " with cut %s, want a number above 0 with cut "
+                             "requests and none without",
+                             warmup->requests, cut_names[warmup->cut]);
+    if ((warmup->cut == KVS_CUT_TIME) != (warmup->time > 0))
+        return kvs_json_fail(kvs_json_get(node, "time"), err, KVS_ERR_ARG,
+                             "found %g with cut %s, want a time above 0 with cut time and none "
+                             "without",
+                             warmup->time, cut_names[warmup->cut]);
+    w->warmup = (struct kvs_warmup){(enum kvs_cut)warmup->cut, warmup->requests, warmup->time};
+    return KVS_OK;
+}
+
 static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *in,
                                struct kvs_err *err)
 {
@@ -488,6 +532,7 @@ static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *i
         (code =
              kvs_opt_json(planner_table, N(planner_table), in->top.planner, &in->planner, err)) ||
         (code = kvs_opt_json(slo_table, N(slo_table), in->top.slo, &in->slo, err)) ||
+        (code = read_warmup(w, in, err)) ||
         (code = kvs_opt_json(output_table, N(output_table), in->top.output, &in->output, err)))
         return code;
     w->sim.model = in->model;
@@ -707,6 +752,8 @@ json_t *kvs_workload_record(const struct kvs_workload *workload)
         bad |= json_object_set_new(all, "planner",
                                    kvs_opt_record(planner_table, N(planner_table), &in->planner));
         bad |= json_object_set_new(all, "slo", kvs_opt_record(slo_table, N(slo_table), &in->slo));
+        bad |= json_object_set_new(all, "warmup",
+                                   kvs_opt_record(warmup_table, N(warmup_table), &in->warmup));
         bad |= json_object_set_new(all, "compare",
                                    record_list(workload, workload->n_policy, record_policy));
         bad |= json_object_set_new(all, "output",

@@ -10,6 +10,7 @@
 
 #include "base/opt.h"
 #include "engine/sim.h"
+#include "outcome.h"
 
 #define KVS_MAX_POLICY 32
 
@@ -27,6 +28,7 @@ struct kvs_workload {
     struct kvs_sim_config sim; /* without planner: kvs_workload_config puts the policy's in */
     uint32_t n_policy;
     struct kvs_policy policy[KVS_MAX_POLICY];
+    struct kvs_warmup warmup;
     uint64_t timeline_requests;
     bool plots;
     struct kvs_workload_in *in; /* the document and all that is borrowed from it */
