@@ -222,6 +222,78 @@ static void warmup_counts_in_no_figure_of_requests(void **state)
     kvs_outcome_free(&outcome);
 }
 
+/* Two bins, of 2 and 3 s. */
+static void bins_of_time_become_rows(void **state)
+{
+    static struct kvs_outcome outcome = {.policy = "load"};
+    static struct kvs_csv csv;
+    const struct kvs_sim_config config = {.n_tier = 1, .tier = {{.name = "nvme"}}};
+    static struct kvs_sim_sample sample[3] = {
+        {.at_ns = 0},
+        {2000 * MS, 4, 1, 100, 10, {20}, 1, {0.5}, 7, {8}, {9}},
+        {5000 * MS, 5, 0, 100, 10, {20}, 4, {0.5}, 7, {8}, {19}},
+    };
+    char *text;
+    size_t n;
+    FILE *to = open_memstream(&text, &n);
+    (void)state;
+    outcome.sim.n_tier = outcome.sim.n_link = outcome.sim.n_replica = 1;
+    outcome.sim.link[0] = (struct kvs_sim_link_total){.name = "a,b", .write = true, .n = 1};
+    outcome.collect.sample = sample;
+    outcome.collect.n_sample = 3;
+    kvs_csv_begin(&csv, to);
+    kvs_hits_csv(&csv, &config, &outcome, 1);
+    kvs_busy_csv(&csv, &config, &outcome, 1);
+    kvs_csv_end(&csv);
+    fclose(to);
+    assert_string_equal(
+        text, "policy,begin_s,end_s,arrived,in_system,hbm_hit_frac,nvme_hit_frac,hit_frac\n"
+              "load,0,2,4,1,0.1,0.2,0.3\n"
+              "load,2,5,1,0,,,\n"
+              "policy,begin_s,end_s,gpu_busy_frac,a_b_write_busy_frac,hbm_used_bytes,"
+              "nvme_used_bytes,nvme_stored_bytes\n"
+              "load,0,2,0.5,0.25,7,8,9\n"
+              "load,2,5,1,0,7,8,10\n");
+    free(text);
+}
+
+/* 100 s; two drives of 500 bytes: 1000 bytes stored on both, 250 of them without a hit. */
+static void what_is_stored_is_told_by_drive_and_day(void **state)
+{
+    static struct kvs_outcome outcome;
+    struct kvs_collect collect;
+    struct kvs_sim_request request = made_request(0);
+    struct kvs_sim_result sim = {.n_request = 1,
+                                 .n_replica = 1,
+                                 .n_tier = 1,
+                                 .input_tok = 100,
+                                 .hbm_hit_tok = 20,
+                                 .recompute_tok = 5,
+                                 .first_hit_tok = 60,
+                                 .kv_bytes_per_tok = 4,
+                                 .tier = {{.n = 2,
+                                           .hit_tok = 40,
+                                           .hit_bytes = 100,
+                                           .stats = {.capacity_bytes = 1000,
+                                                     .insert_bytes = 1000,
+                                                     .unused_bytes = 50,
+                                                     .evict_unused_bytes = 200}}}};
+    (void)state;
+    request.finish_ns = 100000 * MS;
+    assert_int_equal(kvs_collect_init(&collect, 2, 0, NULL), KVS_OK);
+    assert_int_equal(kvs_collect_request(&collect, &request, NULL), KVS_OK);
+    assert_int_equal(
+        kvs_outcome_make("made", &sim, &(struct kvs_warmup){0}, &collect, &outcome, NULL), KVS_OK);
+    near(outcome.tier[0].hit_tok_frac, 0.4);
+    near(outcome.tier[0].hit_byte_frac, 0.25);
+    near(outcome.tier[0].unused_write_frac, 0.25);
+    near(outcome.tier[0].stored_bytes_per_day, 500 * 864);
+    near(outcome.tier[0].drive_writes_per_day, 864);
+    near(outcome.first_hit_frac, 0.6);
+    near(outcome.final_hit_frac, 0.55);
+    kvs_outcome_free(&outcome);
+}
+
 static void no_request_makes_no_figure(void **state)
 {
     static struct kvs_outcome outcome;
@@ -662,6 +734,8 @@ int main(void)
         cmocka_unit_test(staircase_is_told_in_runs),
         cmocka_unit_test(figures_are_those_worked_out_by_hand),
         cmocka_unit_test(warmup_counts_in_no_figure_of_requests),
+        cmocka_unit_test(bins_of_time_become_rows),
+        cmocka_unit_test(what_is_stored_is_told_by_drive_and_day),
         cmocka_unit_test(no_request_makes_no_figure),
         cmocka_unit_test(plans_are_listed_with_their_use),
         cmocka_unit_test(timeline_gives_what_overlaps_lanes_of_its_own),

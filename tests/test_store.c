@@ -398,9 +398,38 @@ static void unknown_policy_is_told_the_nearest(void **state)
     assert_null(ops);
 }
 
+/* Two blocks of room: one that was touched leaves, then one that was not. */
+static void blocks_that_nobody_touched_are_counted(void **state)
+{
+    const struct kvs_block_info info = {.n_bytes = 10};
+    const struct kvs_evict_ops *fifo = NULL;
+    struct kvs_tier_stats stats;
+    struct kvs_tier *tier;
+    (void)state;
+    assert_int_equal(kvs_evict_find("fifo", &fifo, NULL), KVS_OK);
+    assert_int_equal(kvs_tier_new(fifo, 20, NULL, NULL, &tier, NULL), KVS_OK);
+    uint32_t slot = kvs_tier_insert(tier, 1, &info, 0);
+    kvs_tier_pin(tier, slot);
+    kvs_tier_insert(tier, 2, &info, 0);
+    kvs_tier_stats(tier, &stats);
+    assert_int_equal(stats.unused_bytes, 20);
+    kvs_tier_touch(tier, slot, 1);
+    kvs_tier_touch(tier, slot, 2);
+    kvs_tier_unpin(tier, slot);
+    kvs_tier_insert(tier, 3, &info, 3); /* 1 leaves */
+    kvs_tier_insert(tier, 4, &info, 4); /* 2 leaves */
+    kvs_tier_remove(tier, kvs_tier_find(tier, 3));
+    kvs_tier_stats(tier, &stats);
+    assert_int_equal(stats.evict_bytes, 20);
+    assert_int_equal(stats.evict_unused_bytes, 10);
+    assert_int_equal(stats.unused_bytes, 10);
+    kvs_tier_free(tier);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_that_nobody_touched_are_counted),
         cmocka_unit_test(lru_evicts_least_recently_used),
         cmocka_unit_test(fifo_evicts_oldest_used_or_not),
         cmocka_unit_test(s3fifo_keeps_what_is_used_and_recalls_ghosts),

@@ -341,6 +341,7 @@ static bool admit(struct sim *sim, struct req *req, bool *done)
     leave_waiting(replica, req);
     if (!plan(sim, req))
         return false;
+    sim_tally_lookup(sim, req);
     req->prev = replica->pre_last;
     req->next = NULL;
     *(req->prev ? &req->prev->next : &replica->pre_first) = req;

@@ -83,6 +83,7 @@ static bool take_in(struct sim *sim, struct req *req, const struct kvs_request *
     req->record.session = from->session;
     req->record.input_tok = from->input_tok;
     req->record.output_tok = from->output_tok;
+    req->counted = false;
     req->n_block = from->n_block;
     for (uint32_t b = 0; b < from->n_block; b++) {
         prefix = chain ? kvs_chain(prefix, from->block[b].id) : from->block[b].id;

@@ -61,6 +61,11 @@ static uint32_t n_instance(const struct sim *sim, const struct kvs_hw_link *link
     return 1;
 }
 
+uint32_t sim_n_instance(const struct sim *sim, uint32_t link_i)
+{
+    return n_instance(sim, &sim->config->hw->link[link_i]);
+}
+
 static uint32_t instance(const struct sim *sim, uint32_t link_i, bool write, uint32_t replica_i)
 {
     const struct kvs_hw *hw = sim->config->hw;
@@ -284,6 +289,7 @@ static void tear_down(struct sim *sim)
     free(sim->piece);
     free(sim->seg);
     free(sim->live);
+    free(sim->bin);
 }
 
 /* --- the run
@@ -353,6 +359,8 @@ static void add_stats(struct kvs_tier_stats *sum, const struct kvs_tier *tier)
     sum->n_refused += stats.n_refused;
     sum->insert_bytes += stats.insert_bytes;
     sum->evict_bytes += stats.evict_bytes;
+    sum->unused_bytes += stats.unused_bytes;
+    sum->evict_unused_bytes += stats.evict_unused_bytes;
 }
 
 static void sum_links(struct sim *sim)
@@ -379,6 +387,7 @@ static void sum_up(struct sim *sim)
     result->n_event = sim->queue.n_run;
     result->n_replica = config->n_replica;
     result->n_tier = config->n_tier;
+    result->kv_bytes_per_tok = sim->kv_bytes_per_tok;
     result->in_system_s = sim->in_system_s;
     result->sojourn_s = sim->sojourn_s;
     for (uint32_t r = 0; r < config->n_replica; r++) {
@@ -391,8 +400,10 @@ static void sum_up(struct sim *sim)
     }
     for (uint32_t t = 0; t < config->n_tier; t++)
         for (uint32_t h = 0; h < sim->n_host; h++)
-            if (sim->store[t * sim->n_host + h].tier)
+            if (sim->store[t * sim->n_host + h].tier) {
                 add_stats(&result->tier[t].stats, sim->store[t * sim->n_host + h].tier);
+                result->tier[t].n++;
+            }
     for (uint32_t r = 0; r < config->n_replica; r++)
         for (uint32_t t = 0; t < config->n_tier; t++)
             for (const struct transfer *left = sim_lane(sim, r, t, true)->first; left;
@@ -434,14 +445,16 @@ enum kvs_code kvs_sim_run(const struct kvs_sim_config *config, struct kvs_trace 
     sim->trace = trace;
     sim->err = err ? err : &own;
     sim->result = result;
-    bool fine = set_up(sim) == KVS_OK && sim_arrivals_begin(sim);
+    bool fine = set_up(sim) == KVS_OK && sim_samples_begin(sim) && sim_arrivals_begin(sim);
     struct kvs_event event;
     /* ends with the last request: what is still being written then is told as a backlog */
     while (fine && (sim_more(sim) || sim->n_live) && kvs_queue_take(&sim->queue, &event)) {
         assert(event.at_ns >= sim->now_ns);
+        fine = event.at_ns < sim->next_bin_ns || sim_sample_until(sim, event.at_ns);
         sim->now_ns = event.at_ns;
-        fine = handle(sim, &event);
+        fine = fine && handle(sim, &event);
     }
+    fine = fine && sim_samples_end(sim);
     if (fine) {
         sum_up(sim);
         check_end(sim);

@@ -89,7 +89,8 @@ struct kvs_sim_config {
     double slo_ttft_s, slo_tpot_s; /* a request within both counts for goodput; 0: no such bound */
     uint64_t n_request;            /* stop after so many arrivals; 0: the whole trace */
     struct kvs_arrivals arrivals;
-    uint64_t seed; /* of drawn arrivals and think times */
+    int64_t bin_ns; /* of samples; 0: 128 to 256 bins a run */
+    uint64_t seed;  /* of drawn arrivals and think times */
 };
 
 /* One request, ended. All tokens of its prompt: hit in HBM, hit in a tier, or absent. */
@@ -135,22 +136,37 @@ struct kvs_span {
     uint32_t n_tok;   /* STEP: prefill tokens; DECODE: iterations */
 };
 
-/* Where results go; a call that fails ends the run with that error. span and progress may be NULL.
+/* State and sums so far, at the end of a bin of time; the share of a bin is a difference. */
+struct kvs_sim_sample {
+    int64_t at_ns;
+    uint64_t n_arrived, n_in_system;
+    uint64_t input_tok, hbm_hit_tok, tier_hit_tok[KVS_MAX_TIER]; /* of prompts, when admitted */
+    double gpu_busy_s; /* over replicas; of a step in progress its share of the time */
+    double link_busy_s[2 * KVS_MAX_LINK]; /* as result.link, over instances */
+    uint64_t hbm_used_bytes, tier_used_bytes[KVS_MAX_TIER], tier_insert_bytes[KVS_MAX_TIER];
+};
+
+/* Where results go; a call that fails ends the run with that error. span, sample and progress may
+ * be NULL.
  */
 struct kvs_sim_sink {
     void *ctx;
     enum kvs_code (*request)(void *ctx, const struct kvs_sim_request *request, struct kvs_err *err);
     enum kvs_code (*span)(void *ctx, const struct kvs_span *span, struct kvs_err *err);
+    /* After the last request, in order of time; the first stands for the beginning. */
+    enum kvs_code (*sample)(void *ctx, const struct kvs_sim_sample *sample, struct kvs_err *err);
     /* About every 1000 arrivals; a true return stops the run (KVS_ERR_IO, "interrupted"). */
     bool (*progress)(void *ctx, uint64_t n_arrived, int64_t now_ns);
 };
 
 struct kvs_sim_tier_total {
+    uint32_t n; /* instances */
     uint64_t hit_tok, hit_blocks, load_bytes, write_bytes;
+    uint64_t hit_bytes;           /* KV of the tokens in the blocks that were hit */
     uint64_t write_backlog_bytes; /* not yet written when the last request ended */
     uint64_t write_dropped_bytes; /* never written: the queue to this tier was too long */
-    uint64_t lookup_blocks;       /* blocks that nearer tiers did not hold */
-    struct kvs_tier_stats stats;  /* summed over the instances of this tier, at the end */
+    uint64_t lookup_blocks; /* blocks of admitted prompts that HBM and nearer tiers did not hold */
+    struct kvs_tier_stats stats; /* summed over the instances of this tier, at the end */
 };
 
 struct kvs_sim_link_total {
@@ -168,7 +184,9 @@ struct kvs_sim_result {
     int64_t end_ns; /* the last request's last token */
     int64_t first_arrive_ns, last_arrive_ns;
     uint64_t input_tok, output_tok, hbm_hit_tok, recompute_tok, new_tok;
+    uint64_t first_hit_tok; /* found in HBM or a tier when a prompt was admitted first */
     uint32_t n_replica, n_tier, n_link;
+    double kv_bytes_per_tok;
     double gpu_busy_s;          /* summed over replicas; stalls are not busy */
     double gpu_stall_s;         /* the GPU was held for a layer that had not arrived */
     double prefill_s, decode_s; /* parts of gpu_busy_s */

@@ -6,6 +6,7 @@
  * admit.c  a waiting prompt gets its place: look-up, room in HBM, plan, loads
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
+ * tally.c  look-ups counted, samples of the machine over time
  * sim.c    set-up, the event loop, totals
  */
 #ifndef KVS_STATE_H
@@ -108,6 +109,7 @@ struct req {
     struct kvs_plan_problem problem;
     struct kvs_plan plan;
     bool has_plan;
+    bool counted;        /* its first look-up */
     int64_t expected_ns; /* its prefill as the router saw it; 0: that one did not look */
     int64_t work_ns;     /* its share of the replica's backlog, less what is done */
     uint32_t work_tok;   /* tokens that it has still to compute */
@@ -221,6 +223,9 @@ struct sim {
     uint64_t sample_every;
     uint32_t sample[1024];
     int64_t last_first_token_ns;
+    struct kvs_sim_sample tally, *bin; /* sums of tokens so far; what was sampled */
+    uint32_t n_bin, bin_room;
+    int64_t bin_ns, next_bin_ns; /* INT64_MAX: no more */
     struct kvs_sim_result *result;
 };
 
@@ -271,6 +276,12 @@ void sim_transfer_free(struct transfer *transfer);
 struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i);
 struct lane *sim_lane(const struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write);
 
+/* tally.c */
+void sim_tally_lookup(struct sim *sim, struct req *req); /* it is admitted and has its plan */
+bool sim_samples_begin(struct sim *sim);
+bool sim_sample_until(struct sim *sim, int64_t at_ns); /* nothing changed since the last event */
+bool sim_samples_end(struct sim *sim);
+
 /* gpu.c */
 bool sim_poke(struct sim *sim, uint32_t replica_i); /* something may be able to start */
 bool sim_step_end(struct sim *sim, uint32_t replica_i);
@@ -279,6 +290,7 @@ int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
                     uint32_t n_seg); /* all layers */
 
 /* sim.c */
+uint32_t sim_n_instance(const struct sim *sim, uint32_t link_i); /* of a link, in one direction */
 bool sim_event(struct sim *sim, int64_t at_ns, enum event_kind kind, uint32_t index,
                uint32_t version);
 bool sim_nomem(struct sim *sim);

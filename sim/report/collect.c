@@ -36,6 +36,7 @@ void kvs_collect_free(struct kvs_collect *collect)
     free(collect->plan);
     free(collect->plan_byte);
     free(collect->span);
+    free(collect->sample);
     *collect = (struct kvs_collect){0};
 }
 
@@ -165,6 +166,19 @@ enum kvs_code kvs_collect_span(void *ctx, const struct kvs_span *span, struct kv
         return kvs_nomem(err);
     collect->span = spans;
     spans[collect->n_span++] = *span;
+    return KVS_OK;
+}
+
+enum kvs_code kvs_collect_sample(void *ctx, const struct kvs_sim_sample *sample,
+                                 struct kvs_err *err)
+{
+    struct kvs_collect *collect = ctx;
+    struct kvs_sim_sample *samples =
+        grown(collect->sample, collect->n_sample, &collect->room_sample, sizeof *samples);
+    if (!samples)
+        return kvs_nomem(err);
+    collect->sample = samples;
+    samples[collect->n_sample++] = *sample;
     return KVS_OK;
 }
 

@@ -43,6 +43,8 @@ struct kvs_collect {
     uint64_t n_span, room_span;
     struct kvs_span *span;
     bool span_cut;
+    uint64_t n_sample, room_sample;
+    struct kvs_sim_sample *sample;
 };
 
 /* n_timeline: how many of the first requests the timeline shows; 0: none. */
@@ -54,6 +56,8 @@ void kvs_collect_free(struct kvs_collect *collect); /* accepts a zeroed one */
 enum kvs_code kvs_collect_request(void *ctx, const struct kvs_sim_request *request,
                                   struct kvs_err *err);
 enum kvs_code kvs_collect_span(void *ctx, const struct kvs_span *span, struct kvs_err *err);
+enum kvs_code kvs_collect_sample(void *ctx, const struct kvs_sim_sample *sample,
+                                 struct kvs_err *err);
 
 /* Orders the rows by index. Asserts that no index is missing or there twice. */
 KVS_MUST_CHECK enum kvs_code kvs_collect_sort(struct kvs_collect *collect, struct kvs_err *err);

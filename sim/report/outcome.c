@@ -217,6 +217,34 @@ static void machine_figures(struct kvs_outcome *outcome, const struct kvs_collec
     }
 }
 
+static double over(double part, double whole)
+{
+    return whole > 0 ? part / whole : none;
+}
+
+static void tier_figures(struct kvs_outcome *outcome)
+{
+    const struct kvs_sim_result *sim = &outcome->sim;
+    const double input = (double)sim->input_tok, days = outcome->span_s / 86400;
+    double final_tok = (double)sim->hbm_hit_tok - (double)sim->recompute_tok;
+    for (uint32_t t = 0; t < sim->n_tier; t++) {
+        const struct kvs_sim_tier_total *total = &sim->tier[t];
+        const double stored = (double)total->stats.insert_bytes;
+        /* instances share the capacity alike */
+        const double capacity = (double)total->stats.capacity_bytes;
+        struct kvs_outcome_tier *tier = &outcome->tier[t];
+        final_tok += (double)total->hit_tok;
+        tier->hit_tok_frac = over((double)total->hit_tok, input);
+        tier->hit_byte_frac = over((double)total->hit_bytes, input * sim->kv_bytes_per_tok);
+        tier->unused_write_frac =
+            over((double)(total->stats.evict_unused_bytes + total->stats.unused_bytes), stored);
+        tier->stored_bytes_per_day = over(stored / fmax(1, total->n), days);
+        tier->drive_writes_per_day = over(over(stored, capacity), days);
+    }
+    outcome->first_hit_frac = over((double)sim->first_hit_tok, input);
+    outcome->final_hit_frac = over(final_tok, input);
+}
+
 enum kvs_code kvs_outcome_make(const char *policy, const struct kvs_sim_result *sim,
                                const struct kvs_warmup *warmup, struct kvs_collect *collect,
                                struct kvs_outcome *outcome, struct kvs_err *err)
@@ -229,6 +257,7 @@ enum kvs_code kvs_outcome_make(const char *policy, const struct kvs_sim_result *
     ttft_figures(outcome, collect, value);
     later_figures(outcome, collect, value);
     machine_figures(outcome, collect);
+    tier_figures(outcome);
     free(value);
     outcome->collect = *collect;
     memset(collect, 0, sizeof *collect);

@@ -42,6 +42,14 @@ struct kvs_warmup { /* zeroed: none */
     double time_s;      /* KVS_CUT_TIME: those that arrive within it from the first on */
 };
 
+/* Of the whole run; NaN where there is nothing to divide by. */
+struct kvs_outcome_tier {
+    double hit_tok_frac, hit_byte_frac; /* of all input tokens, and of the KV of them */
+    double unused_write_frac;           /* of what was stored: left or lies there without one hit */
+    /* of one such tier; a tier of several drives counts as one */
+    double stored_bytes_per_day, drive_writes_per_day;
+};
+
 struct kvs_outcome {
     const char *policy;
     struct kvs_trace_note trace;
@@ -69,6 +77,9 @@ struct kvs_outcome {
     uint32_t busiest_link; /* index in sim.link; UINT32_MAX: none moved anything */
     double busiest_frac;
     double load_bytes, write_bytes; /* all tiers */
+    struct kvs_outcome_tier tier[KVS_MAX_TIER];
+    double first_hit_frac;  /* of the input tokens: held when first admitted */
+    double final_hit_frac;  /* not computed in the end: held, less what was computed all the same */
     double predicted_error; /* mean of |TTFT - what the plan predicted| / TTFT, planned requests */
     double ttft_quantile_s[KVS_N_QUANTILE];
     uint32_t loaded_new_tok; /* median of new_tok over requests that had a plan; 0: none had one */

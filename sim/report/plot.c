@@ -14,7 +14,8 @@
 
 #define WORDS_MAX 300 /* of gnuplot's complaint */
 
-const char *const kvs_figure_name[] = {"ttft_cdf", "ttft_stack", "crossover", NULL};
+const char *const kvs_figure_name[] = {"ttft_cdf",       "ttft_stack", "hits_over_time",
+                                       "busy_over_time", "crossover",  NULL};
 
 extern char **environ;
 

@@ -49,6 +49,11 @@ static enum kvs_code on_span(void *ctx, const struct kvs_span *span, struct kvs_
     return kvs_collect_span(&((struct sink *)ctx)->collect, span, err);
 }
 
+static enum kvs_code on_sample(void *ctx, const struct kvs_sim_sample *sample, struct kvs_err *err)
+{
+    return kvs_collect_sample(&((struct sink *)ctx)->collect, sample, err);
+}
+
 static bool on_progress(void *ctx, uint64_t n_arrived, int64_t now_ns)
 {
     const struct job *job = ((struct sink *)ctx)->job;
@@ -82,6 +87,7 @@ static enum kvs_code simulate(struct job *job, struct sink *sink, struct kvs_sim
         .ctx = sink,
         .request = on_request,
         .span = job->workload->timeline_requests ? on_span : NULL,
+        .sample = on_sample,
         .progress = job->options->progress ? on_progress : NULL,
     };
     struct kvs_trace *trace = NULL;
@@ -210,6 +216,24 @@ static enum kvs_code put_stack(struct job *job, FILE *to, struct kvs_err *err)
     return KVS_OK;
 }
 
+static enum kvs_code put_hits(struct job *job, FILE *to, struct kvs_err *err)
+{
+    (void)err;
+    kvs_csv_begin(&job->csv, to);
+    kvs_hits_csv(&job->csv, &job->workload->sim, job->run->outcome, job->run->n);
+    kvs_csv_end(&job->csv);
+    return KVS_OK;
+}
+
+static enum kvs_code put_busy(struct job *job, FILE *to, struct kvs_err *err)
+{
+    (void)err;
+    kvs_csv_begin(&job->csv, to);
+    kvs_busy_csv(&job->csv, &job->workload->sim, job->run->outcome, job->run->n);
+    kvs_csv_end(&job->csv);
+    return KVS_OK;
+}
+
 /* New tokens of a typical request that had something to load. */
 static uint32_t typical_new_tok(const struct kvs_run *run)
 {
@@ -247,6 +271,8 @@ static const struct {
     {"timeline.json", put_timeline},
     {"plots/ttft_cdf.csv", put_cdf},
     {"plots/ttft_stack.csv", put_stack},
+    {"plots/hits_over_time.csv", put_hits},
+    {"plots/busy_over_time.csv", put_busy},
     {"plots/crossover.csv", put_crossover},
     {"plots/crossover_tiers.csv", put_crossover_tiers},
 };

@@ -119,6 +119,8 @@ static json_t *tokens_json(const struct kvs_workload *workload, const struct kvs
     put(&m, "hit", made(&hits));
     put_int(&m, "recomputed", sim->recompute_tok);
     put_int(&m, "new", sim->new_tok);
+    put_num(&m, "first_hit_frac", outcome->first_hit_frac);
+    put_num(&m, "final_hit_frac", outcome->final_hit_frac);
     return made(&m);
 }
 
@@ -130,17 +132,28 @@ static json_t *store_json(const struct kvs_tier_stats *stats)
     put_int(&m, "blocks", stats->n_block);
     put_int(&m, "inserted_blocks", stats->n_insert);
     put_int(&m, "evicted_blocks", stats->n_evict);
+    put_int(&m, "inserted_bytes", stats->insert_bytes);
     put_int(&m, "evicted_bytes", stats->evict_bytes);
+    put_int(&m, "evicted_unused_bytes", stats->evict_unused_bytes);
+    put_int(&m, "unused_bytes", stats->unused_bytes);
     put_int(&m, "refused_blocks", stats->n_refused);
     return made(&m);
 }
 
-static json_t *tier_json(const struct kvs_tier_config *config,
-                         const struct kvs_sim_tier_total *total)
+static json_t *tier_json(const struct kvs_tier_config *config, const struct kvs_outcome *outcome,
+                         uint32_t tier_i)
 {
+    const struct kvs_sim_tier_total *total = &outcome->sim.tier[tier_i];
+    const struct kvs_outcome_tier *of = &outcome->tier[tier_i];
     struct maker m = make();
     put_str(&m, "tier", config->name);
+    put_num(&m, "hit_tok_frac", of->hit_tok_frac);
+    put_num(&m, "hit_byte_frac", of->hit_byte_frac);
+    put_num(&m, "unused_write_frac", of->unused_write_frac);
+    put_num(&m, "stored_bytes_per_day", of->stored_bytes_per_day);
+    put_num(&m, "drive_writes_per_day", of->drive_writes_per_day);
     put_int(&m, "hit_tok", total->hit_tok);
+    put_int(&m, "hit_bytes", total->hit_bytes);
     put_int(&m, "hit_blocks", total->hit_blocks);
     put_int(&m, "lookup_blocks", total->lookup_blocks);
     put_int(&m, "load_bytes", total->load_bytes);
@@ -198,7 +211,7 @@ static void put_machine(struct maker *m, const struct kvs_workload *workload,
     put(m, "hbm_cache", store_json(&sim->hbm));
     json_t *tiers = json_array();
     for (uint32_t i = 0; i < sim->n_tier; i++)
-        append(tiers, tier_json(&workload->sim.tier[i], &sim->tier[i]), &spoilt);
+        append(tiers, tier_json(&workload->sim.tier[i], outcome, i), &spoilt);
     put_array(m, "tiers", tiers, spoilt);
     json_t *links = json_array();
     spoilt = false;

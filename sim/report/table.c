@@ -180,6 +180,24 @@ static void steady_note(FILE *to, const struct kvs_outcome *outcome)
                 worth[ci->steady]);
 }
 
+/* What is stored in a tier under the policy that stores most, and how much of it for nothing. */
+static void store_note(FILE *to, const char *name, const struct kvs_outcome *outcome, uint32_t n,
+                       uint32_t tier_i)
+{
+    char day[KVS_TEXT_MAX];
+    const struct kvs_outcome *most = NULL;
+    for (uint32_t i = 0; i < n; i++)
+        if (tier_i < outcome[i].sim.n_tier && outcome[i].sim.tier[tier_i].stats.insert_bytes &&
+            (!most || outcome[i].tier[tier_i].stored_bytes_per_day >
+                          most->tier[tier_i].stored_bytes_per_day))
+            most = &outcome[i];
+    if (most)
+        fprintf(
+            to, "%s stores up to %s a day (%s), %.3g times its capacity; %.0f %% without a hit\n",
+            name, kvs_text_bytes(day, most->tier[tier_i].stored_bytes_per_day), most->policy,
+            most->tier[tier_i].drive_writes_per_day, 100 * most->tier[tier_i].unused_write_frac);
+}
+
 static void steady_notes(FILE *to, const struct kvs_outcome *outcome, uint32_t n)
 {
     if (outcome[0].n_warmup)
@@ -210,6 +228,8 @@ void kvs_table_print(FILE *to, const struct kvs_workload *workload,
     for (uint32_t i = 0; i < n; i++)
         write_note(to, &workload->sim, &outcome[i]);
     steady_notes(to, outcome, n);
+    for (uint32_t t = 0; t < workload->sim.n_tier; t++)
+        store_note(to, workload->sim.tier[t].name, outcome, n, t);
     if (baseline && baseline->sim.verdict == KVS_OVERLOADED)
         fputs("* recompute did not keep up with the arrivals: a longer run would show more\n", to);
 }

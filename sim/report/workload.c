@@ -146,6 +146,7 @@ static const struct kvs_opt warmup_table[] = {
 struct output {
     bool plots;
     uint64_t timeline_requests;
+    double bin;
 };
 
 static const struct kvs_opt output_table[] = {
@@ -153,6 +154,8 @@ static const struct kvs_opt output_table[] = {
      "draw the figures, where gnuplot is there", NULL, false, 0},
     {"timeline_requests", KVS_OPT_U64, offsetof(struct output, timeline_requests), "64", 0, 1000,
      "first requests of each policy that timeline.json shows", NULL, false, 0},
+    {"bin", KVS_OPT_TIME, offsetof(struct output, bin), "0", 0, 1e6,
+     "of hits and utilisation over time; 0: 128 to 256 bins a run", NULL, false, 0},
 };
 
 /* --- policies ----------------------------------------------------------------------------------
@@ -544,6 +547,7 @@ static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *i
     w->seed = w->sim.seed = in->top.seed;
     w->about = in->top.about ? in->top.about : "";
     w->plots = in->output.plots;
+    w->sim.bin_ns = kvs_ns(in->output.bin);
     w->timeline_requests = in->output.timeline_requests;
     return KVS_OK;
 }

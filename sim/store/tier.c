@@ -6,8 +6,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* A slot's pins: their number, with ASIDE if the policy has it out of its order; FREE: no block. */
+/* A slot's pins: their number, with ASIDE if the policy has it out of its order and UNUSED until
+ * its first touch; FREE: no block. */
 #define ASIDE (1u << 31)
+#define UNUSED (1u << 30)
+#define PINS (UNUSED - 1)
 #define FREE UINT32_MAX
 
 #define SLOT_MAX ((1u << 28) - 1) /* the index and kvs_node's links bound it */
@@ -23,6 +26,7 @@ struct kvs_tier {
     kvs_evicted_fn *evicted;
     void *ctx;
     uint64_t n_insert, n_evict, n_touch, n_refused, insert_bytes, evict_bytes;
+    uint64_t unused_bytes, evict_unused_bytes;
     max_align_t state[]; /* the policy's */
 };
 
@@ -102,6 +106,10 @@ static inline void bring_back(struct kvs_tier *tier, uint32_t slot)
 static inline void touch(struct kvs_tier *tier, uint32_t slot)
 {
     tier->n_touch++;
+    if (tier->pin[slot] & UNUSED) {
+        tier->pin[slot] &= ~UNUSED;
+        tier->unused_bytes -= tier->evict.info[slot].n_bytes;
+    }
     bring_back(tier, slot);
     tier->evict.ops->on_hit(&tier->evict, slot);
 }
@@ -145,6 +153,8 @@ static void drop(struct kvs_tier *tier, uint32_t slot)
     kvs_index_del(&tier->index, bucket, node_keys(tier));
     tier->evict.used_bytes -= tier->evict.info[slot].n_bytes;
     tier->evict.n_block--;
+    if (tier->pin[slot] & UNUSED)
+        tier->unused_bytes -= tier->evict.info[slot].n_bytes;
     tier->pin[slot] = FREE;
     tier->evict.node[slot].next = tier->free & KVS_NIL;
     tier->free = slot;
@@ -163,13 +173,15 @@ static void evict_one(struct kvs_tier *tier)
 {
     const struct kvs_evict_ops *ops = tier->evict.ops;
     uint32_t slot;
-    while (tier->pin[slot = pick_victim(tier)] != 0) {
+    while ((tier->pin[slot = pick_victim(tier)] & PINS) != 0) {
         ops->on_remove(&tier->evict, slot, KVS_LEAVE_ASIDE);
         tier->pin[slot] |= ASIDE;
     }
     ops->on_remove(&tier->evict, slot, KVS_LEAVE_EVICTED);
     tier->n_evict++;
     tier->evict_bytes += tier->evict.info[slot].n_bytes;
+    if (tier->pin[slot] & UNUSED)
+        tier->evict_unused_bytes += tier->evict.info[slot].n_bytes;
     drop(tier, slot);
     if (tier->evicted)
         tier->evicted(tier->ctx, tier->evict.node[slot].key, &tier->evict.info[slot]);
@@ -190,7 +202,7 @@ static void make_room(struct kvs_tier *tier, uint64_t n_bytes)
 void kvs_tier_remove(struct kvs_tier *tier, uint32_t slot)
 {
     assert(resident(tier, slot));
-    assert(tier->pin[slot] == 0);
+    assert((tier->pin[slot] & ~UNUSED) == 0);
     tier->evict.ops->on_remove(&tier->evict, slot, KVS_LEAVE_REMOVED);
     drop(tier, slot);
 }
@@ -256,7 +268,8 @@ static uint32_t insert(struct kvs_tier *tier, uint64_t key, uint64_t hash,
     uint32_t slot = take_slot(tier);
     tier->evict.node[slot] = (struct kvs_node){.key = key, .prev = KVS_NIL, .next = KVS_NIL};
     tier->evict.info[slot] = *info;
-    tier->pin[slot] = 0;
+    tier->pin[slot] = UNUSED;
+    tier->unused_bytes += info->n_bytes;
     kvs_index_add(&tier->index, hash, slot, node_keys(tier));
     tier->evict.used_bytes += info->n_bytes;
     tier->evict.n_block++;
@@ -279,7 +292,7 @@ uint32_t kvs_tier_insert(struct kvs_tier *tier, uint64_t key, const struct kvs_b
 void kvs_tier_pin(struct kvs_tier *tier, uint32_t slot)
 {
     assert(resident(tier, slot));
-    if (tier->pin[slot] == 0)
+    if ((tier->pin[slot] & PINS) == 0)
         tier->pinned_bytes += tier->evict.info[slot].n_bytes;
     tier->pin[slot]++;
 }
@@ -287,8 +300,8 @@ void kvs_tier_pin(struct kvs_tier *tier, uint32_t slot)
 void kvs_tier_unpin(struct kvs_tier *tier, uint32_t slot)
 {
     assert(resident(tier, slot));
-    assert(tier->pin[slot] != 0);
-    if ((--tier->pin[slot] & ~ASIDE) > 0)
+    assert((tier->pin[slot] & PINS) != 0);
+    if ((--tier->pin[slot] & PINS) > 0)
         return;
     tier->pinned_bytes -= tier->evict.info[slot].n_bytes;
     bring_back(tier, slot);
@@ -297,7 +310,7 @@ void kvs_tier_unpin(struct kvs_tier *tier, uint32_t slot)
 bool kvs_tier_pinned(const struct kvs_tier *tier, uint32_t slot)
 {
     assert(resident(tier, slot));
-    return (tier->pin[slot] & ~ASIDE) > 0;
+    return (tier->pin[slot] & PINS) > 0;
 }
 
 bool kvs_tier_reserve(struct kvs_tier *tier, uint64_t n_bytes)
@@ -373,5 +386,7 @@ void kvs_tier_stats(const struct kvs_tier *tier, struct kvs_tier_stats *stats)
         .n_refused = tier->n_refused,
         .insert_bytes = tier->insert_bytes,
         .evict_bytes = tier->evict_bytes,
+        .unused_bytes = tier->unused_bytes,
+        .evict_unused_bytes = tier->evict_unused_bytes,
     };
 }

@@ -80,6 +80,8 @@ struct kvs_tier_stats {
         reserved_bytes; /* used: blocks; pinned is part of used */
     uint64_t n_block, n_insert, n_evict, n_touch, n_refused;
     uint64_t insert_bytes, evict_bytes;
+    uint64_t unused_bytes;       /* of used_bytes: blocks not touched since they came */
+    uint64_t evict_unused_bytes; /* of evict_bytes: blocks that were never touched */
 };
 void kvs_tier_stats(const struct kvs_tier *tier, struct kvs_tier_stats *stats);
 uint64_t kvs_tier_key(const struct kvs_tier *tier, uint32_t slot);
