@@ -339,7 +339,7 @@ static bool admit(struct sim *sim, struct req *req, bool *done)
     replica->n_admitted++;
     *done = true;
     leave_waiting(replica, req);
-    if (!plan(sim, req))
+    if (!sim_foresee(sim, req) || !plan(sim, req))
         return false;
     sim_tally_lookup(sim, req);
     req->prev = replica->pre_last;

@@ -181,6 +181,8 @@ static bool read_ahead(struct sim *sim)
         return true;
     sim->next_trace_ns = from->arrive_ns;
     sim->next_req = sim_req_new(sim, from);
+    if (sim->next_req)
+        sim->next_req->trace_i = sim->n_read - 1;
     return sim->next_req;
 }
 
@@ -236,6 +238,7 @@ static bool arrive_turn(struct sim *sim, uint32_t i)
     if (!req)
         return false;
     req->turn_i = i;
+    req->trace_i = i;
     return sim_arrive(sim, req) && (later || next_session(sim));
 }
 

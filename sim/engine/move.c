@@ -218,8 +218,11 @@ int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t ti
 static void land(struct sim *sim, struct store *store, uint64_t key,
                  const struct kvs_block_info *info)
 {
-    if (kvs_tier_find(store->tier, key) == KVS_NO_SLOT)
-        (void)kvs_tier_insert(store->tier, key, info, sim->now_ns);
+    if (kvs_tier_find(store->tier, key) != KVS_NO_SLOT)
+        return;
+    uint32_t slot = kvs_tier_insert(store->tier, key, info, sim->now_ns);
+    if (slot != KVS_NO_SLOT)
+        sim_expect(sim, store->tier, slot, key);
 }
 
 /* The first block that was read in every layer: those before it are recomputed, at least in some.

@@ -214,6 +214,8 @@ static enum kvs_code set_up(struct sim *sim)
     sim->seg = array((size_t)config->prefill_batch + 1, sizeof *sim->seg);
     sim->decode_fixed_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_fixed_s);
     sim->decode_per_tok_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_per_tok_s);
+    if (config->foresight && !kvs_map_init(&sim->next_use, 1024))
+        return kvs_fail(sim->err, KVS_ERR_NOMEM, "the future");
     sim->scratch = kvs_plan_scratch_new();
     if (!sim->net || !sim->link_bytes || !sim->replica || !sim->store || !sim->lane || !sim->view ||
         !sim->seg || !sim->decode_fixed_s || !sim->decode_per_tok_s || !sim->scratch)
@@ -290,6 +292,7 @@ static void tear_down(struct sim *sim)
     free(sim->seg);
     free(sim->live);
     free(sim->bin);
+    kvs_map_free(&sim->next_use);
 }
 
 /* --- the run

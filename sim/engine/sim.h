@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "model/cost.h"
 #include "plan/plan.h"
+#include "store/future.h"
 #include "store/tier.h"
 #include "workloads/trace.h"
 
@@ -62,6 +63,14 @@ struct kvs_tier_config {
     const struct kvs_evict_ops *evict;
 };
 
+/* The order in which a trace asks for blocks, for eviction policies that must be told the future.
+ */
+struct kvs_foresight { /* zeroed is empty */
+    struct kvs_future future;
+    uint64_t *first; /* [request] where its blocks stand there */
+    size_t n, room;
+};
+
 struct kvs_sim_config {
     const struct kvs_model *model;
     const struct kvs_hw *hw;
@@ -89,8 +98,9 @@ struct kvs_sim_config {
     double slo_ttft_s, slo_tpot_s; /* a request within both counts for goodput; 0: no such bound */
     uint64_t n_request;            /* stop after so many arrivals; 0: the whole trace */
     struct kvs_arrivals arrivals;
-    int64_t bin_ns; /* of samples; 0: 128 to 256 bins a run */
-    uint64_t seed;  /* of drawn arrivals and think times */
+    const struct kvs_foresight *foresight; /* NULL: Belady is LRU */
+    int64_t bin_ns;                        /* of samples; 0: 128 to 256 bins a run */
+    uint64_t seed;                         /* of drawn arrivals and think times */
 };
 
 /* One request, ended. All tokens of its prompt: hit in HBM, hit in a tier, or absent. */
@@ -202,6 +212,14 @@ struct kvs_sim_result {
      */
     enum kvs_verdict verdict;
 };
+
+/* One of the policies must be told the future. */
+bool kvs_sim_wants_foresight(const struct kvs_sim_config *config);
+/* Reads a trace to its end: the same one as kvs_sim_run will, by another handle. */
+KVS_MUST_CHECK enum kvs_code kvs_foresee(const struct kvs_sim_config *config,
+                                         struct kvs_trace *trace, struct kvs_foresight *foresight,
+                                         struct kvs_err *err);
+void kvs_foresight_free(struct kvs_foresight *foresight);
 
 /*
  * Runs the whole trace. On error *result is zeroed and the sink has got what had ended before.

@@ -6,6 +6,7 @@
  * admit.c  a waiting prompt gets its place: look-up, room in HBM, plan, loads
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
+ * foresee.c the trace's future, for Belady
  * tally.c  look-ups counted, samples of the machine over time
  * sim.c    set-up, the event loop, totals
  */
@@ -88,8 +89,9 @@ struct req {
     struct req *prev, *next; /* in its replica's list of waiting or of admitted prompts */
     struct kvs_sim_request record;
     enum phase phase;
-    uint32_t id;     /* place in the table of live requests, plus 1 */
-    uint32_t turn_i; /* or the user: see arrive.c */
+    uint32_t id;      /* place in the table of live requests, plus 1 */
+    uint64_t trace_i; /* its place in the trace */
+    uint32_t turn_i;  /* or the user: see arrive.c */
 
     uint32_t n_block, block_room;
     uint64_t *key;
@@ -225,6 +227,7 @@ struct sim {
     int64_t last_first_token_ns;
     struct kvs_sim_sample tally, *bin; /* sums of tokens so far; what was sampled */
     uint32_t n_bin, bin_room;
+    struct kvs_map next_use;     /* by key: rank in the foresight; empty without one */
     int64_t bin_ns, next_bin_ns; /* INT64_MAX: no more */
     struct kvs_sim_result *result;
 };
@@ -281,6 +284,12 @@ void sim_tally_lookup(struct sim *sim, struct req *req); /* it is admitted and h
 bool sim_samples_begin(struct sim *sim);
 bool sim_sample_until(struct sim *sim, int64_t at_ns); /* nothing changed since the last event */
 bool sim_samples_end(struct sim *sim);
+
+/* foresee.c */
+/* The prompt has its place in HBM: says when its blocks are asked for next, wherever they are. */
+bool sim_foresee(struct sim *sim, const struct req *req);
+void sim_expect(const struct sim *sim, struct kvs_tier *tier, uint32_t slot,
+                uint64_t key); /* it was just inserted */
 
 /* gpu.c */
 bool sim_poke(struct sim *sim, uint32_t replica_i); /* something may be able to start */

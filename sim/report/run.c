@@ -79,10 +79,24 @@ static void take_note(const struct kvs_trace *trace, struct kvs_trace_note *note
     note->moved = kvs_trace_moved(trace);
 }
 
+/* For Belady the trace is read twice. */
+static enum kvs_code foresee(const struct job *job, struct kvs_sim_config *config,
+                             struct kvs_foresight *foresight, struct kvs_err *err)
+{
+    struct kvs_trace *trace = NULL;
+    if (!kvs_sim_wants_foresight(config))
+        return KVS_OK;
+    enum kvs_code code = kvs_workload_trace(job->workload, &trace, err);
+    if (!code && !(code = kvs_foresee(config, trace, foresight, err)))
+        config->foresight = foresight;
+    kvs_trace_close(trace);
+    return code;
+}
+
 static enum kvs_code simulate(struct job *job, struct sink *sink, struct kvs_sim_result *result,
                               struct kvs_err *err)
 {
-    const struct kvs_sim_config config = kvs_workload_config(job->workload, job->policy_i);
+    struct kvs_sim_config config = kvs_workload_config(job->workload, job->policy_i);
     const struct kvs_sim_sink calls = {
         .ctx = sink,
         .request = on_request,
@@ -90,8 +104,11 @@ static enum kvs_code simulate(struct job *job, struct sink *sink, struct kvs_sim
         .sample = on_sample,
         .progress = job->options->progress ? on_progress : NULL,
     };
+    struct kvs_foresight foresight = {0};
     struct kvs_trace *trace = NULL;
-    enum kvs_code code = kvs_workload_trace(job->workload, &trace, err);
+    enum kvs_code code = foresee(job, &config, &foresight, err);
+    if (!code)
+        code = kvs_workload_trace(job->workload, &trace, err);
     if (!code) {
         job->trace = trace;
         code = kvs_sim_run(&config, trace, &calls, result, err);
@@ -103,6 +120,7 @@ static enum kvs_code simulate(struct job *job, struct sink *sink, struct kvs_sim
                          kvs_trace_skipped(trace) ? " but bad lines that were skipped" : "");
     }
     kvs_trace_close(trace);
+    kvs_foresight_free(&foresight);
     return code;
 }
 

@@ -223,16 +223,12 @@ static enum kvs_code fail_at(struct kvs_json node, struct kvs_err *err, enum kvs
     return kvs_json_fail(node, err, code, "%s", inner->msg);
 }
 
-/* Policies that must be told the future are bounds for replays of one tier, not for a simulation.
- */
 static enum kvs_code read_evict(struct kvs_json node, const char *name,
                                 const struct kvs_evict_ops **evict, struct kvs_err *err)
 {
     const char *names[MAX_NAME];
     uint32_t n = 0;
     for (uint32_t i = 0; kvs_evict_all[i] && n < MAX_NAME; i++) {
-        if (kvs_evict_all[i]->on_expect)
-            continue;
         names[n++] = kvs_evict_all[i]->name;
         if (strcmp(names[n - 1], name) == 0) {
             *evict = kvs_evict_all[i];
