@@ -16,11 +16,11 @@ struct prices {
 
 static double most_of(const int64_t *v, uint32_t n)
 {
-    double most = 0;
+    int64_t most = 0;
 
     for (uint32_t i = 0; i < n; i++)
-        most = (double)v[i] > most ? (double)v[i] : most;
-    return most;
+        most = v[i] > most ? v[i] : most;
+    return (double)most;
 }
 
 /* The largest power of two by which weights may be scaled so that no sum overflows; -1: none. */
@@ -28,18 +28,23 @@ static int scale_bits(const struct kvs_plan_problem *problem, int64_t budget, do
 {
     uint32_t n_frac = problem->n_frac, n_cell = n_frac * problem->n_level;
     double time = (double)problem->gpu_start_ns, distortion = (double)budget, start = 0;
+    double own = 0, blur = 0; /* most that a layer can add */
 
     for (uint32_t k = 0; k < problem->n_route; k++)
         start = fmax(start, (double)problem->io_start_ns[k]);
     for (uint32_t l = 0; l < problem->n_layer; l++) {
         const struct kvs_layer_cost *cost = problem->layer[l];
 
-        for (uint32_t k = 0; k < problem->n_route; k++)
-            time += most_of(cost->io_ns[k], n_cell);
-        time += most_of(cost->decode_ns, n_cell) + most_of(cost->post_ns, n_cell);
-        time += 2 * most_of(cost->full_ns, n_frac) + 2 * most_of(cost->kv_ns, n_frac);
-        time += 2 * most_of(cost->wfull_ns, n_frac) + 2 * most_of(cost->wkv_ns, n_frac);
-        distortion += most_of(cost->distortion, n_cell);
+        if (l == 0 || cost != problem->layer[l - 1]) {
+            own = most_of(cost->decode_ns, n_cell) + most_of(cost->post_ns, n_cell);
+            own += 2 * most_of(cost->full_ns, n_frac) + 2 * most_of(cost->kv_ns, n_frac);
+            own += 2 * most_of(cost->wfull_ns, n_frac) + 2 * most_of(cost->wkv_ns, n_frac);
+            for (uint32_t k = 0; k < problem->n_route; k++)
+                own += most_of(cost->io_ns[k], n_cell);
+            blur = most_of(cost->distortion, n_cell);
+        }
+        time += own;
+        distortion += blur;
     }
     for (int bits = MAX_BITS; bits >= 0; bits--)
         if (ldexp(time + start + price_ns * distortion + 1, bits) + distortion < LIMIT)
@@ -134,24 +139,45 @@ static int64_t least_price(const struct kvs_plan_problem *problem, const struct 
     return least;
 }
 
+/* Costs and prices of a layer are those of the next one. */
+static bool is_like_next(const struct kvs_plan_problem *problem, const struct prices *prices,
+                         uint32_t l)
+{
+    uint32_t on = l + 1;
+
+    if (on == problem->n_layer || problem->layer[l] != problem->layer[on] ||
+        prices->decode[l] != prices->decode[on] || prices->wait[l] != prices->wait[on])
+        return false;
+    for (uint32_t k = 0; k < problem->n_route; k++)
+        if (prices->io[k][l] != prices->io[k][on])
+            return false;
+    return true;
+}
+
 /* The cheapest staircase, from the last layer up. BANNED: none is affordable. */
 static int64_t cheapest(const struct kvs_plan_problem *problem, const struct prices *prices,
                         int64_t budget)
 {
-    int64_t value[KVS_MAX_FRAC], spare = budget, least = BANNED;
+    int64_t value[KVS_MAX_FRAC], own[KVS_MAX_FRAC], spare = budget, least = BANNED;
+    int64_t lowest[KVS_MAX_LAYER];
     uint32_t n_frac = problem->n_frac;
 
-    for (uint32_t l = 0; l < problem->n_layer; l++)
-        spare -= least_distortion(problem, l);
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        lowest[l] = l > 0 && problem->layer[l] == problem->layer[l - 1]
+                        ? lowest[l - 1]
+                        : least_distortion(problem, l);
+        spare -= lowest[l];
+    }
     for (uint32_t i = 0; i < n_frac; i++)
         value[i] = i == 0 ? 0 : BANNED;
     for (uint32_t l = problem->n_layer; l-- > 0;) {
         const struct kvs_layer_cost *cost = problem->layer[l];
-        int64_t afford = spare + least_distortion(problem, l), reach = BANNED;
+        int64_t reach = BANNED;
 
+        if (!is_like_next(problem, prices, l))
+            for (uint32_t i = 0; i < n_frac; i++)
+                own[i] = least_price(problem, prices, l, i, spare + lowest[l]);
         for (uint32_t i = 0; i < n_frac; i++) {
-            int64_t own = least_price(problem, prices, l, i, afford);
-
             if (value[i] < BANNED) {
                 int64_t on = value[i] + prices->pre * (cost->full_ns[i] - cost->kv_ns[i]) +
                              prices->wait[l] * (cost->wfull_ns[i] - cost->wkv_ns[i]);
@@ -159,9 +185,9 @@ static int64_t cheapest(const struct kvs_plan_problem *problem, const struct pri
                 reach = on < reach ? on : reach;
             }
             value[i] = BANNED;
-            if (own < BANNED && reach < BANNED)
-                value[i] =
-                    reach + own + prices->pre * cost->kv_ns[i] + prices->wait[l] * cost->wkv_ns[i];
+            if (own[i] < BANNED && reach < BANNED)
+                value[i] = reach + own[i] + prices->pre * cost->kv_ns[i] +
+                           prices->wait[l] * cost->wkv_ns[i];
         }
     }
     for (uint32_t i = 0; i < n_frac; i++)

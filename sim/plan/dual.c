@@ -7,24 +7,34 @@
 #pragma GCC optimize("O3") /* vectors in price_layer */
 #endif
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define HAS_WIDE
+#endif
+
 #define LANES 4u /* fractions are padded to a multiple of it */
 #define NEVER 1e300
 
+#define N_LOOK 4 /* earlier layers' classes that a layer is compared with */
+
 /*
- * Tables per layer and slot, fraction innermost: io of each route, decode, post, distortion. A
- * fraction's slots hold the levels that some feasible plan can afford; the last one repeats.
+ * Tables per class of layers that share their costs, and slot; fraction innermost: io of each
+ * route, decode, post, distortion. A fraction's slots hold the levels that some feasible plan can
+ * afford; the last one repeats.
  */
 struct kvs_dual {
     const struct kvs_plan_problem *problem;
     int64_t budget;
-    uint32_t n_pad, n_field;
-    double *cell;  /* [layer][slot][field][n_pad] */
-    double *edge;  /* [layer][N_EDGE][n_pad]: full - kv, kv, wfull - wkv, wkv, ban */
+    bool wide; /* the processor has vectors of LANES doubles */
+    uint32_t n_pad, n_field, n_class;
+    double *cell;  /* [class][slot][field][n_pad] */
+    double *edge;  /* [class][N_EDGE][n_pad]: full - kv, kv, wfull - wkv, wkv, ban */
     double *value; /* [layer + 1][n_pad]: least price from the layer on, by its fraction */
     double *reach; /* [layer][n_pad]: least over next fractions up to this one */
-    double own[KVS_MAX_FRAC]; /* of the layer at hand */
-    uint32_t n_slot[KVS_MAX_LAYER];
-    uint8_t *level; /* [layer][slot][n_pad] */
+    double own[KVS_MAX_FRAC];                               /* of the layer at hand */
+    uint32_t class_of[KVS_MAX_LAYER], first[KVS_MAX_LAYER]; /* [layer]; [class]: a layer of it */
+    uint32_t n_slot[KVS_MAX_LAYER];                         /* [class] */
+    uint8_t *level;                                         /* [class][slot][n_pad] */
 };
 
 enum { FULL, KV, WFULL, WKV, BAN, N_EDGE };
@@ -55,11 +65,11 @@ static int64_t least_distortion(const struct kvs_plan_problem *problem, uint32_t
 }
 
 /* One choice into one slot. */
-static void fill_slot(struct kvs_dual *dual, uint32_t l, uint32_t slot, uint32_t i, uint32_t q)
+static void fill_slot(struct kvs_dual *dual, uint32_t c, uint32_t slot, uint32_t i, uint32_t q)
 {
     const struct kvs_plan_problem *problem = dual->problem;
-    const struct kvs_layer_cost *cost = problem->layer[l];
-    size_t n_pad = dual->n_pad, row = (size_t)l * problem->n_level + slot;
+    const struct kvs_layer_cost *cost = problem->layer[dual->first[c]];
+    size_t n_pad = dual->n_pad, row = (size_t)c * problem->n_level + slot;
     double *cell = dual->cell + row * dual->n_field * n_pad + i;
     uint32_t at = (i < problem->n_frac ? i : 0) * problem->n_level + q;
     uint32_t n_route = problem->n_route;
@@ -72,18 +82,18 @@ static void fill_slot(struct kvs_dual *dual, uint32_t l, uint32_t slot, uint32_t
     dual->level[row * n_pad + i] = (uint8_t)q;
 }
 
-static void fill_layer(struct kvs_dual *dual, uint32_t l, int64_t afford)
+static void fill_class(struct kvs_dual *dual, uint32_t c, int64_t afford)
 {
     const struct kvs_plan_problem *problem = dual->problem;
-    const struct kvs_layer_cost *cost = problem->layer[l];
+    const struct kvs_layer_cost *cost = problem->layer[dual->first[c]];
     uint32_t n_pad = dual->n_pad, n_level = problem->n_level, most = 1;
-    double *edge = dual->edge + (size_t)l * N_EDGE * n_pad;
+    double *edge = dual->edge + (size_t)c * N_EDGE * n_pad;
     uint32_t n_slot[KVS_MAX_FRAC] = {0};
 
     for (uint32_t i = 0; i < problem->n_frac; i++) {
         for (uint32_t q = 0; q < n_level; q++)
             if (cost->distortion[i * n_level + q] <= afford)
-                fill_slot(dual, l, n_slot[i]++, i, q);
+                fill_slot(dual, c, n_slot[i]++, i, q);
         most = n_slot[i] > most ? n_slot[i] : most;
         edge[FULL * n_pad + i] = (double)(cost->full_ns[i] - cost->kv_ns[i]);
         edge[KV * n_pad + i] = (double)cost->kv_ns[i];
@@ -91,16 +101,34 @@ static void fill_layer(struct kvs_dual *dual, uint32_t l, int64_t afford)
         edge[WKV * n_pad + i] = (double)cost->wkv_ns[i];
         edge[BAN * n_pad + i] = n_slot[i] ? 0 : NEVER;
     }
-    dual->n_slot[l] = most;
+    dual->n_slot[c] = most;
     for (uint32_t i = 0; i < problem->n_frac; i++)
         for (uint32_t slot = n_slot[i]; slot < most; slot++)
-            fill_slot(dual, l, slot, i,
-                      slot ? dual->level[((size_t)l * n_level + slot - 1) * n_pad + i] : 0);
+            fill_slot(dual, c, slot, i,
+                      slot ? dual->level[((size_t)c * n_level + slot - 1) * n_pad + i] : 0);
     for (uint32_t i = problem->n_frac; i < n_pad; i++) { /* lanes that nobody reads, but defined */
         for (uint32_t e = 0; e < N_EDGE; e++)
             edge[e * n_pad + i] = 0;
         for (uint32_t slot = 0; slot < most; slot++)
-            fill_slot(dual, l, slot, i, 0);
+            fill_slot(dual, c, slot, i, 0);
+    }
+}
+
+/* Layers that share their costs, told by the pointer. */
+static void find_classes(struct kvs_dual *dual)
+{
+    const struct kvs_plan_problem *problem = dual->problem;
+
+    dual->n_class = 0;
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        uint32_t n = dual->n_class, c = n;
+
+        for (uint32_t back = 1; c == n && back <= N_LOOK && back <= n; back++)
+            if (problem->layer[dual->first[n - back]] == problem->layer[l])
+                c = n - back;
+        if (c == n)
+            dual->first[dual->n_class++] = l;
+        dual->class_of[l] = c;
     }
 }
 
@@ -108,10 +136,14 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
 {
     struct kvs_dual *dual = mem;
     size_t n_layer = problem->n_layer;
-    int64_t least = 0;
+    int64_t least = 0, own[KVS_MAX_LAYER];
 
     dual->problem = problem;
     dual->budget = budget;
+    dual->wide = false;
+#ifdef HAS_WIDE
+    dual->wide = __builtin_cpu_supports("avx2") != 0;
+#endif
     dual->n_pad = pad(problem->n_frac);
     dual->n_field = problem->n_route + 3;
     dual->cell = (double *)mem + (sizeof *dual / 64 + 1) * 8;
@@ -119,11 +151,19 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
     dual->value = dual->edge + n_layer * N_EDGE * dual->n_pad;
     dual->reach = dual->value + (n_layer + 1) * dual->n_pad;
     dual->level = (uint8_t *)(dual->reach + n_layer * dual->n_pad);
+    find_classes(dual);
+    for (uint32_t c = 0; c < dual->n_class; c++)
+        own[c] = least_distortion(problem, dual->first[c]);
     for (uint32_t l = 0; l < n_layer; l++)
-        least += least_distortion(problem, l);
-    for (uint32_t l = 0; l < n_layer; l++)
-        fill_layer(dual, l, budget - least + least_distortion(problem, l));
+        least += own[dual->class_of[l]];
+    for (uint32_t c = 0; c < dual->n_class; c++)
+        fill_class(dual, c, budget - least + own[c]);
     return dual;
+}
+
+void kvs_dual_plain(struct kvs_dual *dual)
+{
+    dual->wide = false;
 }
 
 void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_path *path,
@@ -150,43 +190,36 @@ void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_pat
         prices->wait[l] += weight;
 }
 
-/* Price of each fraction in one layer at its best level, kv terms included. */
-static void price_layer(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
+/*
+ * Price of each fraction in one layer at its best level, kv terms included. Two of the same: in C,
+ * and, over twice as fast, with vectors that compilers don't find; operation by operation equal.
+ */
+static void price_plain(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
                         double *restrict out)
 {
-    uint32_t n_pad = dual->n_pad, n_route = dual->problem->n_route;
-    const double *edge = dual->edge + (size_t)l * N_EDGE * n_pad;
-    const double *cell = dual->cell + (size_t)l * dual->problem->n_level * dual->n_field * n_pad;
-    double io0 = prices->io[0][l], decode = prices->decode[l], wait = prices->wait[l];
+    uint32_t n_pad = dual->n_pad, n_route = dual->problem->n_route, c = dual->class_of[l];
+    const double *edge = dual->edge + (size_t)c * N_EDGE * n_pad;
+    const double *cell = dual->cell + (size_t)c * dual->problem->n_level * dual->n_field * n_pad;
+    double decode = prices->decode[l], wait = prices->wait[l];
 
     for (uint32_t i = 0; i < n_pad; i++)
         out[i] = NEVER;
-    for (uint32_t slot = 0; slot < dual->n_slot[l]; slot++) {
+    for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
         const double *restrict last = cell + (size_t)n_route * n_pad;
+        double sum[KVS_MAX_FRAC];
 
-        if (n_route == 1) {
-            for (uint32_t i = 0; i < n_pad; i++) {
-                double sum = io0 * cell[i] + decode * last[i] + wait * last[n_pad + i] +
-                             prices->distortion * last[2 * n_pad + i];
-
-                out[i] = sum < out[i] ? sum : out[i];
-            }
-        } else {
-            double sum[KVS_MAX_FRAC];
+        for (uint32_t i = 0; i < n_pad; i++)
+            sum[i] = decode * last[i] + wait * last[n_pad + i] +
+                     prices->distortion * last[2 * n_pad + i];
+        for (uint32_t k = 0; k < n_route; k++) {
+            const double *restrict io = cell + (size_t)k * n_pad;
+            double price = prices->io[k][l];
 
             for (uint32_t i = 0; i < n_pad; i++)
-                sum[i] = decode * last[i] + wait * last[n_pad + i] +
-                         prices->distortion * last[2 * n_pad + i];
-            for (uint32_t k = 0; k < n_route; k++) {
-                const double *restrict io = cell + (size_t)k * n_pad;
-                double price = prices->io[k][l];
-
-                for (uint32_t i = 0; i < n_pad; i++)
-                    sum[i] += price * io[i];
-            }
-            for (uint32_t i = 0; i < n_pad; i++)
-                out[i] = sum[i] < out[i] ? sum[i] : out[i];
+                sum[i] += price * io[i];
         }
+        for (uint32_t i = 0; i < n_pad; i++)
+            out[i] = sum[i] < out[i] ? sum[i] : out[i];
         cell += (size_t)dual->n_field * n_pad;
     }
     for (uint32_t i = 0; i < n_pad; i++)
@@ -194,15 +227,67 @@ static void price_layer(const struct kvs_dual *dual, const struct kvs_prices *pr
                   edge[BAN * n_pad + i];
 }
 
+#ifdef HAS_WIDE
+__attribute__((target("avx2"))) static void price_wide(const struct kvs_dual *dual,
+                                                       const struct kvs_prices *prices, uint32_t l,
+                                                       double *restrict out)
+{
+    size_t n_pad = dual->n_pad, n_route = dual->problem->n_route, c = dual->class_of[l];
+    const double *edge = dual->edge + c * N_EDGE * n_pad;
+    const double *cell = dual->cell + c * dual->problem->n_level * dual->n_field * n_pad;
+    __m256d decode = _mm256_set1_pd(prices->decode[l]), wait = _mm256_set1_pd(prices->wait[l]);
+    __m256d pre = _mm256_set1_pd(prices->pre), price = _mm256_set1_pd(prices->distortion);
+    __m256d io[KVS_MAX_ROUTE];
+
+    for (size_t k = 0; k < n_route; k++)
+        io[k] = _mm256_set1_pd(prices->io[k][l]);
+    for (size_t i = 0; i < n_pad; i += LANES) {
+        __m256d best = _mm256_set1_pd(NEVER), more;
+        const double *at = cell + i;
+
+        for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
+            const double *last = at + n_route * n_pad;
+            __m256d sum =
+                _mm256_add_pd(_mm256_add_pd(_mm256_mul_pd(decode, _mm256_loadu_pd(last)),
+                                            _mm256_mul_pd(wait, _mm256_loadu_pd(last + n_pad))),
+                              _mm256_mul_pd(price, _mm256_loadu_pd(last + 2 * n_pad)));
+
+            for (size_t k = 0; k < n_route; k++)
+                sum = _mm256_add_pd(sum, _mm256_mul_pd(io[k], _mm256_loadu_pd(at + k * n_pad)));
+            best = _mm256_min_pd(sum, best);
+            at += dual->n_field * n_pad;
+        }
+        more = _mm256_add_pd(
+            _mm256_add_pd(_mm256_mul_pd(pre, _mm256_loadu_pd(edge + KV * n_pad + i)),
+                          _mm256_mul_pd(wait, _mm256_loadu_pd(edge + WKV * n_pad + i))),
+            _mm256_loadu_pd(edge + BAN * n_pad + i));
+        _mm256_storeu_pd(out + i, _mm256_add_pd(best, more));
+    }
+}
+#endif
+
+static void price_layer(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
+                        double *restrict out)
+{
+#ifdef HAS_WIDE
+    if (dual->wide) {
+        price_wide(dual, prices, l, out);
+        return;
+    }
+#endif
+    price_plain(dual, prices, l, out);
+}
+
 static uint8_t best_level(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
                           uint32_t i)
 {
     uint32_t n_pad = dual->n_pad, n_route = dual->problem->n_route, best = 0;
+    uint32_t c = dual->class_of[l];
     const double *cell =
-        dual->cell + (size_t)l * dual->problem->n_level * dual->n_field * n_pad + i;
+        dual->cell + (size_t)c * dual->problem->n_level * dual->n_field * n_pad + i;
     double least = NEVER;
 
-    for (uint32_t slot = 0; slot < dual->n_slot[l]; slot++) {
+    for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
         const double *last = cell + (size_t)n_route * n_pad;
         double sum = prices->decode[l] * last[0] + prices->wait[l] * last[n_pad] +
                      prices->distortion * last[2 * (size_t)n_pad];
@@ -215,7 +300,21 @@ static uint8_t best_level(const struct kvs_dual *dual, const struct kvs_prices *
         }
         cell += (size_t)dual->n_field * n_pad;
     }
-    return dual->level[((size_t)l * dual->problem->n_level + best) * n_pad + i];
+    return dual->level[((size_t)c * dual->problem->n_level + best) * n_pad + i];
+}
+
+/* The layer's prices of fractions are those of the layer after it. */
+static bool is_like_next(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
+{
+    uint32_t on = l + 1;
+
+    if (on == dual->problem->n_layer || dual->class_of[l] != dual->class_of[on] ||
+        prices->decode[l] != prices->decode[on] || prices->wait[l] != prices->wait[on])
+        return false;
+    for (uint32_t k = 0; k < dual->problem->n_route; k++)
+        if (prices->io[k][l] != prices->io[k][on])
+            return false;
+    return true;
 }
 
 double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, struct kvs_plan *plan)
@@ -228,13 +327,14 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
     for (uint32_t f = 0; f < n_pad; f++)
         value[f] = f == 0 ? 0 : NEVER; /* after the last layer nothing is recomputed */
     for (uint32_t l = n_layer; l-- > 0;) {
-        const double *edge = dual->edge + (size_t)l * N_EDGE * n_pad;
+        const double *edge = dual->edge + (size_t)dual->class_of[l] * N_EDGE * n_pad;
         double *reach = dual->reach + (size_t)l * n_pad;
         double *here = dual->value + (size_t)l * n_pad;
         double pre = prices->pre, wait = prices->wait[l];
         double low = NEVER;
 
-        price_layer(dual, prices, l, dual->own);
+        if (!is_like_next(dual, prices, l))
+            price_layer(dual, prices, l, dual->own);
         for (uint32_t f = 0; f < n_frac; f++) {
             double next = value[f] + pre * edge[FULL * n_pad + f] + wait * edge[WFULL * n_pad + f];
 
@@ -251,7 +351,7 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
         }
     }
     for (uint32_t l = 0; l < n_layer; l++) {
-        const double *edge = dual->edge + (size_t)l * N_EDGE * n_pad;
+        const double *edge = dual->edge + (size_t)dual->class_of[l] * N_EDGE * n_pad;
         const double *on = dual->value + (size_t)(l + 1) * n_pad;
         double want = dual->reach[(size_t)l * n_pad + i];
 

@@ -38,6 +38,10 @@ size_t kvs_dual_size(const struct kvs_plan_problem *problem);
  */
 struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget);
 
+/* Walks without the processor's wide vectors from now on; the results are the same bits. For tests.
+ */
+void kvs_dual_plain(struct kvs_dual *dual);
+
 /* Adds weight times a path to the prices, which start as all 0. */
 void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_path *path,
                     double weight, struct kvs_prices *prices);

@@ -247,7 +247,8 @@ uint32_t kvs_master_n_plan(const struct kvs_master *m)
 
 double kvs_master_share(const struct kvs_master *m, uint32_t n, struct kvs_plan *plan)
 {
-    *plan = m->plan[n];
+    if (plan)
+        *plan = m->plan[n];
     for (uint32_t r = 0; r < m->n_row; r++)
         if (m->basis[r] == m->col_of[n])
             return m->rhs[r] > 0 ? m->rhs[r] : 0;

@@ -26,7 +26,7 @@ bool kvs_master_add_path(struct kvs_master *master, const struct kvs_path *path)
 
 /* Of the present optimum: T of the mixture over known paths. */
 double kvs_master_value(const struct kvs_master *master);
-/* Plans known, and plan n's share of the mixture. */
+/* Plans known, and plan n's share of the mixture; plan may be NULL. */
 uint32_t kvs_master_n_plan(const struct kvs_master *master);
 double kvs_master_share(const struct kvs_master *master, uint32_t n, struct kvs_plan *plan);
 /* Sums of the mixture. */

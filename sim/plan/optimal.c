@@ -2,23 +2,40 @@
 
 #include "corner.h"
 #include "polish.h"
+#include "splice.h"
+#include "stairs.h"
 
 #include <assert.h>
+#include <math.h>
+#include <string.h>
 
 #define N_WALK 120
 #define N_SWEEP 20
+#define N_SHARE 7    /* plans of the mixture that are spliced */
+#define ROUGH 3e-3   /* of the bound, at first */
+#define BOUND_PART 4 /* a bound is sharpened while its own error is over one part in so many */
 
-/*
- * Searches from cheap to dear; by bound, then by guide, since each finds what the other misses. A
- * dear one is worth its time only where the gap is wide.
- */
-static const struct stage {
+/* Label searches, each where the gap is still wide, with what they cost in mind. */
+struct stage {
     uint32_t width;
     bool guided;
     double above; /* relative gap */
-} stages[] = {
-    {8, false, 0},    {8, true, 0},      {32, false, .012},
-    {32, true, .012}, {128, true, .018}, {256, false, .03},
+};
+
+static const struct stage stages[] = {
+    {8, true, .02}, {32, true, .022}, {128, true, .025}, {256, false, .03}};
+static const struct stage level_stages[] = {{8, true, 0}, {32, true, .005}};
+
+#define ABOVE_STAIRS .008 /* relative gap that is worth a search of levels alone */
+#define FEW_PLANS 6       /* in the mixture; made of more, its mean staircase means nothing */
+#define N_STAIRS 4        /* staircases tried, at most */
+
+/* Working memory, each part for problems of one size. */
+struct room {
+    void *mem;
+    struct kvs_labels *labels;
+    struct kvs_stairs *stairs; /* NULL: the problem has fixed ones already */
+    void *stairs_mem;
 };
 
 /* Of all staircases, one of least distortion. */
@@ -122,27 +139,155 @@ static enum kvs_code run_stage(const struct kvs_plan_problem *problem, struct kv
     return KVS_OK;
 }
 
+/* The best splice of the mixture's heaviest plans and the best one, polished. */
+static void splice(const struct kvs_plan_problem *problem, void *mem, double enough,
+                   struct kvs_optimum *out)
+{
+    struct kvs_splice *all = kvs_splice_init(mem, problem, out->budget);
+    const struct kvs_master *master = out->relax->master;
+    double above = 2;
+    struct kvs_plan plan;
+    int64_t end_ns;
+
+    kvs_splice_add(all, &out->plan);
+    for (uint32_t n = 0; n < N_SHARE && above > 0; n++) {
+        double most = 0;
+        uint32_t best = 0;
+
+        for (uint32_t p = 0; p < kvs_master_n_plan(master); p++) {
+            double share = kvs_master_share(master, p, NULL);
+
+            if (share < above && share > most) {
+                most = share;
+                best = p;
+            }
+        }
+        above = most;
+        if (most > 0 && kvs_master_share(master, best, &plan) > 0)
+            kvs_splice_add(all, &plan);
+    }
+    if (kvs_splice_best(all, out->end_ns, &plan, &end_ns))
+        take(out, &plan, end_ns);
+    if (is_close(out, enough))
+        return;
+    plan = out->plan;
+    take(out, &plan, kvs_polish(problem, out->budget, N_SWEEP, &plan));
+}
+
+/* The relaxation and its splices: a rough bound first, a sharp one where the gap is mostly its. */
+static void relax(const struct kvs_plan_problem *problem, void *mem, double enough,
+                  struct kvs_optimum *out)
+{
+    char *rest = (char *)mem + kvs_splice_size();
+    double error = enough / 3 > ROUGH || enough <= 0 ? enough / 3 : ROUGH;
+
+    out->spread = false;
+    out->relax = kvs_relax_init(rest, problem, out->budget, &out->plan);
+    for (;;) {
+        kvs_relax_run(out->relax, N_WALK, error);
+        take(out, &out->relax->plan, out->relax->end_ns);
+        if (is_close(out, enough))
+            return;
+        splice(problem, mem, enough, out);
+        if (is_close(out, enough) || error <= enough / 3 ||
+            (double)out->end_ns - out->relax->bound_ns >
+                BOUND_PART * (out->relax->mixture_ns - out->relax->bound_ns))
+            return;
+        error = enough / 3;
+    }
+}
+
+static enum kvs_code run_stages(const struct kvs_plan_problem *problem, const struct room *room,
+                                const struct stage *stage, uint32_t n_stage, double enough,
+                                struct kvs_optimum *out, struct kvs_err *err)
+{
+    for (uint32_t n = 0; n < n_stage && !is_close(out, enough); n++) {
+        if (is_close(out, stage[n].above))
+            continue;
+        if (!out->spread)
+            kvs_relax_spread(out->relax);
+        out->spread = true;
+        take(out, &out->relax->plan, out->relax->end_ns);
+        if (run_stage(problem, room->labels, &stage[n], out, err))
+            return KVS_ERR_NOMEM;
+    }
+    return KVS_OK;
+}
+
+/* The best levels on a staircase, which may then move. *gains: it is a better plan. */
+static enum kvs_code search_levels(const struct kvs_plan_problem *problem, const struct room *room,
+                                   double enough, const struct kvs_plan *stairs, bool *gains,
+                                   struct kvs_optimum *out, struct kvs_err *err)
+{
+    const struct kvs_plan_problem *levels = &room->stairs->problem;
+    struct room inner = {.mem = room->stairs_mem, .labels = room->labels};
+    struct kvs_optimum best;
+    struct kvs_plan_eval eval;
+
+    *gains = false;
+    kvs_stairs_fix(problem, stairs, out->budget, room->stairs);
+    start(levels, &best);
+    if (best.budget > out->budget)
+        return KVS_OK; /* these stairs break the budget */
+    relax(levels, inner.mem, enough, &best);
+    if (best.relax->bound_ns >= (double)out->end_ns)
+        return KVS_OK; /* nor do they lead below what is known */
+    if (run_stages(levels, &inner, level_stages, sizeof level_stages / sizeof *level_stages, enough,
+                   &best, err))
+        return KVS_ERR_NOMEM;
+    memcpy(best.plan.frac_i, stairs->frac_i, problem->n_layer);
+    if (!kvs_plan_eval(problem, &best.plan, NULL, &eval))
+        assert(false);
+    assert(eval.end_ns == best.end_ns && eval.distortion <= out->budget);
+    best.end_ns = kvs_polish(problem, out->budget, N_SWEEP, &best.plan);
+    *gains = best.end_ns < out->end_ns;
+    take(out, &best.plan, best.end_ns);
+    return KVS_OK;
+}
+
+static uint32_t n_mixed(const struct kvs_relax *relax)
+{
+    uint32_t n = 0;
+
+    for (uint32_t p = 0; p < kvs_master_n_plan(relax->master); p++)
+        n += kvs_master_share(relax->master, p, NULL) > 0;
+    return n;
+}
+
+/* Levels on the mixture's staircase, then on the best plan's as long as that gains. */
+static enum kvs_code alternate(const struct kvs_plan_problem *problem, const struct room *room,
+                               double enough, struct kvs_optimum *out, struct kvs_err *err)
+{
+    struct kvs_plan stairs;
+    bool gains = true;
+
+    kvs_stairs_of_mixture(out->relax, &stairs);
+    for (uint32_t n = 0; n < N_STAIRS && gains && !is_close(out, enough); n++) {
+        if (search_levels(problem, room, enough, &stairs, &gains, out, err))
+            return KVS_ERR_NOMEM;
+        stairs = out->plan;
+    }
+    return KVS_OK;
+}
+
 enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
                            double enough, struct kvs_optimum *out, struct kvs_err *err)
 {
-    void *mem = kvs_plan_scratch_mem(scratch, kvs_relax_size(problem));
-    struct kvs_labels *labels = kvs_plan_scratch_labels(scratch);
+    size_t own = kvs_splice_size() + kvs_relax_size(problem);
+    size_t stairs = (sizeof(struct kvs_stairs) + 63) / 64 * 64;
+    struct room room = {.mem = kvs_plan_scratch_mem(scratch, 2 * own + stairs),
+                        .labels = kvs_plan_scratch_labels(scratch)};
 
-    if (!mem || !labels)
+    if (!room.mem || !room.labels)
         return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a planner");
+    room.stairs = (struct kvs_stairs *)((char *)room.mem + own);
+    room.stairs_mem = (char *)room.stairs + stairs;
     start(problem, out);
-    out->spread = false;
-    out->relax = kvs_relax_run(mem, problem, out->budget, &out->plan, N_WALK, enough / 3);
-    take(out, &out->relax->plan, out->relax->end_ns);
-    if (is_close(out, enough))
-        return KVS_OK;
-    kvs_relax_spread(out->relax);
-    out->spread = true;
-    take(out, &out->relax->plan, out->relax->end_ns);
-    for (uint32_t n = 0; n < sizeof stages / sizeof *stages && !is_close(out, enough); n++)
-        if (!is_close(out, stages[n].above) && run_stage(problem, labels, &stages[n], out, err))
-            return KVS_ERR_NOMEM;
-    return KVS_OK;
+    relax(problem, room.mem, enough, out);
+    if (problem->n_level > 1 && !is_close(out, fmax(enough, ABOVE_STAIRS)) &&
+        n_mixed(out->relax) <= FEW_PLANS && alternate(problem, &room, enough, out, err))
+        return KVS_ERR_NOMEM;
+    return run_stages(problem, &room, stages, sizeof stages / sizeof *stages, enough, out, err);
 }
 
 void kvs_optimum_take(const struct kvs_plan_problem *problem, const struct kvs_optimum *optimum,

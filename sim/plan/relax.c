@@ -105,36 +105,41 @@ static double walk(struct kvs_relax *relax, const struct kvs_certificate *at,
     return bound;
 }
 
-struct kvs_relax *kvs_relax_run(void *mem, const struct kvs_plan_problem *problem, int64_t budget,
-                                const struct kvs_plan *start, uint32_t n_walk, double enough)
+struct kvs_relax *kvs_relax_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget,
+                                 const struct kvs_plan *start)
 {
     struct kvs_relax *relax = place(mem, problem, budget, start);
-    struct kvs_certificate next;
-    struct kvs_prices prices;
-    struct kvs_plan plan = {{0}, {0}};
 
     relax->end_ns = INT64_MAX;
     offer(relax, start);
     assert(relax->end_ns < INT64_MAX);
+    return relax;
+}
+
+void kvs_relax_run(struct kvs_relax *relax, uint32_t n_walk, double enough)
+{
+    struct kvs_certificate next;
+    struct kvs_prices prices;
+    struct kvs_plan plan = {{0}, {0}};
+
     while (relax->n_walk < n_walk) {
         double bound;
-        bool cautious = relax->n_walk >= 2;
+        bool cautious = relax->n_walk >= 2, fresh;
 
-        learn_paths(relax, problem);
+        learn_paths(relax, relax->problem);
         next_weights(relax, &next);
         bound = walk(relax, &next, &prices, &plan);
         if (relax->n_walk++ == 0 || bound > relax->bound_ns) {
             relax->certificate = next;
             relax->bound_ns = bound;
         }
+        fresh = kvs_master_add_plan(relax->master, &plan);
         if (relax->mixture_ns - relax->bound_ns <= enough * relax->mixture_ns ||
             (double)relax->end_ns - relax->bound_ns <= enough * (double)relax->end_ns)
             break;
-        if (!kvs_master_add_plan(relax->master, &plan) &&
-            (!cautious || kvs_master_n_plan(relax->master) == KVS_MASTER_PLANS))
+        if (!fresh && (!cautious || kvs_master_n_plan(relax->master) == KVS_MASTER_PLANS))
             break;
     }
-    return relax;
 }
 
 static void add_potential(struct kvs_relax *relax, const struct kvs_certificate *at)

@@ -31,13 +31,14 @@ struct kvs_relax {
 };
 
 size_t kvs_relax_size(const struct kvs_plan_problem *problem);
+/* mem: kvs_relax_size bytes, aligned to 64. start: a plan within the budget. */
+struct kvs_relax *kvs_relax_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget,
+                                 const struct kvs_plan *start);
 /*
- * mem: kvs_relax_size bytes, aligned to 64. start: a plan within the budget. Ends after n_walk
- * walks, or when mixture and bound, or best plan and bound, are within `enough` (relative) of one
- * another.
+ * Goes on until n_walk walks have been made in all, or mixture and bound, or best plan and bound,
+ * are within `enough` (relative) of one another.
  */
-struct kvs_relax *kvs_relax_run(void *mem, const struct kvs_plan_problem *problem, int64_t budget,
-                                const struct kvs_plan *start, uint32_t n_walk, double enough);
+void kvs_relax_run(struct kvs_relax *relax, uint32_t n_walk, double enough);
 
 /*
  * Potentials at the best weights and around them - the price of distortion and the two heaviest
