@@ -72,7 +72,7 @@ static void optimal_is_never_worse_than_a_corner(void **state)
 /* Whatever a planner finds in its memory, it must not read: here, NaN. */
 static void poison(struct kvs_plan_scratch *scratch)
 {
-    const size_t n_byte = (size_t)8 << 20;
+    const size_t n_byte = (size_t)16 << 20;
     void *mem = kvs_plan_scratch_mem(scratch, n_byte);
 
     assert_non_null(mem);

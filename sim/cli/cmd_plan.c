@@ -3,9 +3,12 @@
  */
 #include "base/opt.h"
 #include "cmd.h"
+#include "plan/corner.h"
 #include "plan/instance.h"
+#include "plan/regret.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -13,6 +16,7 @@
 struct options {
     bool json;
     const char *instances, *planner;
+    double error;
 };
 
 static const struct kvs_opt table[] = {
@@ -26,6 +30,14 @@ static const struct kvs_opt table[] = {
      .offset = offsetof(struct options, planner),
      .def = "optimal",
      .help = "who plans; a wrong name tells the right ones"},
+    {.key = "error",
+     .type = KVS_OPT_DOUBLE,
+     .offset = offsetof(struct options, error),
+     .def = "0",
+     .min = 0,
+     .max = 10,
+     .help = "relative error of each route, the decoder and the compute engine; above 0, each "
+             "plan's\nlargest regret against the better of load-all and recompute-all is told"},
     {.key = "json",
      .type = KVS_OPT_FLAG,
      .offset = offsetof(struct options, json),
@@ -38,6 +50,7 @@ struct answer {
     struct kvs_plan_eval eval; /* the planner's */
     int64_t lower_bound_ns;
     double seconds;
+    double regret_ns;  /* the largest, by the options' error; NAN: not asked for */
     const char *wrong; /* what does not hold; NULL: all does */
 };
 
@@ -90,20 +103,40 @@ static const char *find_wrong(const struct kvs_plan_instance *in,
     return NULL;
 }
 
-static enum kvs_code answer_one(const struct kvs_plan_instance *in,
+/* What the plan may lose to load-all or recompute-all: a bound, sharp where halving makes it so. */
+static double regret_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
+{
+    struct kvs_corner_pick pick = {0};
+    struct kvs_plan load;
+    struct kvs_plan_eval eval;
+    struct kvs_regret regret;
+
+    kvs_corner_flat(problem, 0, 0, &pick);
+    kvs_corner_plan(problem, &pick, &load, &eval);
+    kvs_regret(problem, plan, &load, HUGE_VAL, &regret);
+    kvs_regret(problem, plan, &load, regret.corner_ns + fabs(regret.corner_ns) / 1000, &regret);
+    return regret.most_ns;
+}
+
+static enum kvs_code answer_one(const struct options *options, const struct kvs_plan_instance *in,
                                 const struct kvs_planner_ops *planner,
                                 struct kvs_plan_scratch *scratch, struct answer *answer,
                                 struct kvs_err *err)
 {
+    struct kvs_plan_problem problem = in->problem;
     struct kvs_plan plan;
     struct kvs_err own = {0};
     double start = now_s();
 
     memset(answer, 0, sizeof *answer);
-    if (planner->plan(&in->problem, scratch, &plan, &answer->eval, &answer->lower_bound_ns, &own))
+    for (uint32_t k = 0; k < problem.n_route; k++)
+        problem.error.route[k] = options->error;
+    problem.error.decode = problem.error.compute = options->error;
+    if (planner->plan(&problem, scratch, &plan, &answer->eval, &answer->lower_bound_ns, &own))
         return kvs_fail(err, own.code, "%s: %s", in->name, own.msg);
     answer->seconds = now_s() - start;
     answer->wrong = find_wrong(in, planner, &plan, answer);
+    answer->regret_ns = options->error > 0 ? regret_of(&problem, &plan) : (double)NAN;
     return KVS_OK;
 }
 
@@ -114,7 +147,7 @@ static double gap(const struct answer *answer)
 
 static void print_row(const struct kvs_plan_instance *in, const struct answer *answer)
 {
-    char optimum[24] = "-", bound[24] = "-", percent[16] = "-";
+    char optimum[24] = "-", bound[24] = "-", percent[16] = "-", regret[32] = "";
 
     if (in->has_optimum)
         snprintf(optimum, sizeof optimum, "%" PRId64, in->optimum_ns);
@@ -122,8 +155,10 @@ static void print_row(const struct kvs_plan_instance *in, const struct answer *a
         snprintf(bound, sizeof bound, "%" PRId64, answer->lower_bound_ns);
         snprintf(percent, sizeof percent, "%.4f", 100 * gap(answer));
     }
-    printf("%-32s %15s %15" PRId64 " %15s %9s %12" PRId64 " %10.6f%s%s\n", in->name, optimum,
-           answer->eval.end_ns, bound, percent, answer->eval.distortion, answer->seconds,
+    if (!isnan(answer->regret_ns))
+        snprintf(regret, sizeof regret, " %15.0f", answer->regret_ns);
+    printf("%-32s %15s %15" PRId64 " %15s %9s %12" PRId64 " %10.6f%s%s%s\n", in->name, optimum,
+           answer->eval.end_ns, bound, percent, answer->eval.distortion, answer->seconds, regret,
            answer->wrong ? "  WRONG: " : "", answer->wrong ? answer->wrong : "");
 }
 
@@ -137,6 +172,8 @@ static json_t *row_json(const struct kvs_plan_instance *in, const struct answer 
                             "distortion", (json_int_t)answer->eval.distortion, "budget",
                             (json_int_t)in->problem.budget, "seconds", answer->seconds);
 
+    if (row && !isnan(answer->regret_ns))
+        json_object_set_new(row, "regret_ns", json_real(answer->regret_ns));
     if (row && answer->wrong)
         json_object_set_new(row, "wrong", json_string(answer->wrong));
     return row;
@@ -150,13 +187,14 @@ static enum kvs_code plan_all(const struct options *options, const struct kvs_pl
     const char *wrong = "", *name = "";
 
     if (!options->json)
-        printf("%-32s %15s %15s %15s %9s %12s %10s\n", "name", "optimum_ns", "value_ns",
-               "lower_bound_ns", "gap_%", "distortion", "seconds");
+        printf("%-32s %15s %15s %15s %9s %12s %10s%s\n", "name", "optimum_ns", "value_ns",
+               "lower_bound_ns", "gap_%", "distortion", "seconds",
+               options->error > 0 ? "       regret_ns" : "");
     for (size_t i = 0; i < n; i++) {
         const struct kvs_plan_instance *in = kvs_plan_set_at(set, i);
         struct answer answer;
 
-        if (answer_one(in, planner, scratch, &answer, err))
+        if (answer_one(options, in, planner, scratch, &answer, err))
             return err->code;
         if (answer.wrong && n_wrong++ == 0) {
             wrong = answer.wrong;

@@ -266,6 +266,7 @@ static bool plan(struct sim *sim, struct req *req)
     if (!to_pieces(sim, req, &n_piece))
         return false;
     kvs_tables_build(sim->tables, req->inst, sim->piece, n_piece, problem);
+    problem->error = sim->error;
     problem->gpu_start_ns = replica->backlog_ns;
     for (uint32_t t = 0; t < problem->n_route; t++)
         problem->io_start_ns[t] += sim_lane(sim, req->record.replica, t, false)->queued_ns;

@@ -1,6 +1,7 @@
 /*
  * sim.c - set-up of the cluster, the event loop, totals and invariants.
  */
+#include "plan/regret.h"
 #include "state.h"
 
 #include "store/evict.h"
@@ -135,6 +136,7 @@ static enum kvs_code make_tables(struct sim *sim)
         sim->route[t].n_hop = lane->n_hop;
         memcpy(sim->route[t].hop, lane->hop, sizeof lane->hop);
     }
+    kvs_plan_error_of(config->hw, sim->route, config->n_tier, &sim->error);
     struct kvs_tables_config tables = {
         .model = config->model,
         .cost = config->cost,

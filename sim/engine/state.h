@@ -199,6 +199,7 @@ struct sim {
     bool tier_shared[KVS_MAX_TIER]; /* the tier is cluster-wide */
     struct lane *lane;              /* [(replica * n_tier + tier) * 2 + write] */
     struct kvs_table_route route[KVS_MAX_TIER]; /* what tables borrows */
+    struct kvs_plan_error error;                /* the profile's error bars */
     struct kvs_tables *tables;
     struct kvs_plan_scratch *scratch;
     struct kvs_replica_view *view;

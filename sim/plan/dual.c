@@ -136,7 +136,7 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
 {
     struct kvs_dual *dual = mem;
     size_t n_layer = problem->n_layer;
-    int64_t least = 0, own[KVS_MAX_LAYER];
+    int64_t least = 0, own[KVS_MAX_LAYER] = {0};
 
     dual->problem = problem;
     dual->budget = budget;
@@ -164,6 +164,17 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
 void kvs_dual_plain(struct kvs_dual *dual)
 {
     dual->wide = false;
+}
+
+void kvs_prices_clear(const struct kvs_plan_problem *problem, struct kvs_prices *prices)
+{
+    size_t n = problem->n_layer * sizeof(double);
+
+    for (uint32_t k = 0; k < problem->n_route; k++)
+        memset(prices->io[k], 0, n);
+    memset(prices->decode, 0, n);
+    memset(prices->wait, 0, n);
+    prices->pre = prices->distortion = prices->start_ns = 0;
 }
 
 void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_path *path,

@@ -42,7 +42,8 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
  */
 void kvs_dual_plain(struct kvs_dual *dual);
 
-/* Adds weight times a path to the prices, which start as all 0. */
+/* All 0, for the problem's layers and routes; then weight times a path more. */
+void kvs_prices_clear(const struct kvs_plan_problem *problem, struct kvs_prices *prices);
 void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_path *path,
                     double weight, struct kvs_prices *prices);
 /* The least price of a staircase, starts and head included, less distortion's price times budget;

@@ -30,12 +30,19 @@ struct kvs_layer_cost {
     const int64_t *wfull_ns, *wkv_ns; /* [i] the same for a waiting set */
 };
 
+/* Error bars: a time lies between 1 / (1 + e) and 1 + e of what the tables say, all times of one
+ * route, of the decoder, or of the compute engine together. 0: exact. */
+struct kvs_plan_error {
+    double route[KVS_MAX_ROUTE], decode, compute;
+};
+
 struct kvs_plan_problem {
     uint32_t n_layer, n_frac, n_level, n_route;
     const double *frac;                        /* ascending, frac[0] = 0, frac[n_frac - 1] = 1 */
     const struct kvs_layer_cost *const *layer; /* [n_layer] */
     int64_t io_start_ns[KVS_MAX_ROUTE], gpu_start_ns, head_ns;
     int64_t budget; /* of the sum of distortions */
+    struct kvs_plan_error error;
 };
 
 /* Per layer l the fraction's index and the level. */

@@ -11,6 +11,7 @@
     X(layer_split)                                                                                 \
     X(best)                                                                                        \
     X(optimal)                                                                                     \
+    X(careful)                                                                                     \
     X(exact)
 
 #endif

@@ -95,7 +95,7 @@ static double walk(struct kvs_relax *relax, const struct kvs_certificate *at,
 {
     double bound;
 
-    memset(prices, 0, sizeof *prices);
+    kvs_prices_clear(relax->problem, prices);
     for (uint32_t n = 0; n < at->n_path; n++)
         if (at->weight[n] > 0)
             kvs_prices_add(relax->problem, &at->path[n], at->weight[n], prices);

@@ -1,0 +1,216 @@
+/* Never worse: truths drawn inside the box of error bars, met by scaled tables and kvs_plan_eval.
+ */
+#include "test.h"
+
+#include "plan/corner.h"
+#include "plan/regret.h"
+#include "plan_random.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { N_FACTOR = KVS_MAX_ROUTE + 2 };
+
+static int64_t *scaled(struct kvs_arena *arena, const int64_t *from, uint32_t n, double factor)
+{
+    int64_t *to = kvs_arena_alloc(arena, n, sizeof *to);
+
+    assert_non_null(to);
+    for (uint32_t i = 0; i < n; i++)
+        to[i] = (int64_t)((double)from[i] * factor + .5);
+    return to;
+}
+
+/* The problem as it is at a truth. */
+static struct kvs_plan_problem truth_of(struct kvs_arena *arena, const struct kvs_plan_problem *p,
+                                        const double factor[N_FACTOR])
+{
+    double compute = factor[KVS_MAX_ROUTE + 1];
+    uint32_t n_cell = p->n_frac * p->n_level;
+    const struct kvs_layer_cost **layer = kvs_arena_alloc(arena, p->n_layer, sizeof(void *));
+    struct kvs_plan_problem truth = *p;
+
+    assert_non_null(layer);
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        struct kvs_layer_cost *c = kvs_arena_alloc(arena, 1, sizeof *c);
+
+        assert_non_null(c);
+        *c = *p->layer[l];
+        for (uint32_t k = 0; k < p->n_route; k++)
+            c->io_ns[k] = scaled(arena, c->io_ns[k], n_cell, factor[k]);
+        c->decode_ns = scaled(arena, c->decode_ns, n_cell, factor[KVS_MAX_ROUTE]);
+        c->post_ns = scaled(arena, c->post_ns, n_cell, compute);
+        c->full_ns = scaled(arena, c->full_ns, p->n_frac, compute);
+        c->kv_ns = scaled(arena, c->kv_ns, p->n_frac, compute);
+        c->wfull_ns = scaled(arena, c->wfull_ns, p->n_frac, compute);
+        c->wkv_ns = scaled(arena, c->wkv_ns, p->n_frac, compute);
+        layer[l] = c;
+    }
+    truth.layer = layer;
+    for (uint32_t k = 0; k < p->n_route; k++)
+        truth.io_start_ns[k] = (int64_t)((double)p->io_start_ns[k] * factor[k] + .5);
+    truth.gpu_start_ns = (int64_t)((double)p->gpu_start_ns * compute + .5);
+    truth.head_ns = (int64_t)((double)p->head_ns * compute + .5);
+    return truth;
+}
+
+/* A corner, half of the time; else anywhere in the box. */
+static void draw(struct kvs_rng *rng, const struct kvs_plan_error *error, double factor[N_FACTOR])
+{
+    bool corner = kvs_rng_below(rng, 2) == 0;
+
+    for (int f = 0; f < N_FACTOR; f++) {
+        double e = f == KVS_MAX_ROUTE       ? error->decode
+                   : f == KVS_MAX_ROUTE + 1 ? error->compute
+                                            : error->route[f];
+        double at = corner ? (double)kvs_rng_below(rng, 2) : kvs_rng_unit(rng);
+
+        factor[f] = pow(1 + e, 2 * at - 1);
+    }
+}
+
+static struct kvs_plan_problem *make(struct kvs_arena *arena, uint64_t seed, struct kvs_plan *plan)
+{
+    struct kvs_rng rng = kvs_rng_stream(seed, "regret");
+    uint32_t n_layer = 1 + (uint32_t)kvs_rng_below(&rng, 32);
+    struct kvs_plan_problem *p =
+        plan_random(arena, &rng, seed % 3 ? PLAN_REALISTIC : PLAN_ADVERSARIAL, n_layer,
+                    2 + (uint32_t)kvs_rng_below(&rng, 8), 1 + (uint32_t)kvs_rng_below(&rng, 4));
+
+    for (uint32_t k = 0; k < p->n_route; k++)
+        p->error.route[k] = .4 * kvs_rng_unit(&rng);
+    p->error.decode = .3 * kvs_rng_unit(&rng);
+    p->error.compute = .3 * kvs_rng_unit(&rng);
+    plan_random_plan(&rng, p, plan);
+    return p;
+}
+
+static int64_t end_of(const struct kvs_plan_problem *p, const struct kvs_plan *plan)
+{
+    struct kvs_plan_eval e;
+
+    assert_true(kvs_plan_eval(p, plan, NULL, &e));
+    return e.end_ns;
+}
+
+static void the_plan_that_loads_all(const struct kvs_plan_problem *p, struct kvs_plan *load)
+{
+    struct kvs_corner_pick pick = {0};
+    struct kvs_plan_eval e;
+
+    kvs_corner_flat(p, 0, 0, &pick);
+    kvs_corner_plan(p, &pick, load, &e);
+}
+
+/* 10,000 truths of the optimum, where the rule takes it, and as many of plans of any kind. */
+static void no_truth_in_the_box_regrets_more_than_the_bound(void **state)
+{
+    struct kvs_plan_scratch *scratch = kvs_plan_scratch_new();
+    uint32_t n_truth = 0, n_taken = 0, n_refused = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 500; seed++) {
+        struct kvs_arena *arena = kvs_arena_new();
+        struct kvs_plan plan, load, all = {{0}, {0}};
+        struct kvs_plan_problem *p = make(arena, seed, &plan);
+        struct kvs_rng rng = kvs_rng_stream(seed, "truths");
+        struct kvs_regret regret;
+        bool rule = seed % 2, taken = false;
+        int64_t limit_ns = 0;
+
+        memset(all.frac_i, (int)p->n_frac - 1, sizeof all.frac_i);
+        the_plan_that_loads_all(p, &load);
+        if (rule) {
+            struct kvs_plan_eval e;
+            int64_t bound;
+
+            assert_int_equal(kvs_planner_find("optimal")->plan(p, scratch, &plan, &e, &bound, NULL),
+                             KVS_OK);
+            taken = kvs_never_worse(p, &plan, &e, &regret);
+            limit_ns = (int64_t)(KVS_REGRET_FRAC * (double)e.end_ns);
+            n_taken += taken;
+            n_refused += !taken;
+        } else {
+            kvs_regret(p, &plan, &load, 0, &regret);
+        }
+        for (int n = 0; n < 40 && (taken || !rule); n++) {
+            double factor[N_FACTOR], rounding = 8. * p->n_layer + 8, is;
+            struct kvs_plan_problem truth;
+            int64_t load_ns, all_ns;
+
+            draw(&rng, &p->error, factor);
+            truth = truth_of(arena, p, factor);
+            load_ns = end_of(&truth, &load);
+            all_ns = end_of(&truth, &all);
+            is = (double)(end_of(&truth, &plan) - (load_ns < all_ns ? load_ns : all_ns));
+            if (is > regret.most_ns + rounding || (taken && is > (double)limit_ns + rounding))
+                fail_msg("seed %d: %g ns worse, not %g", (int)seed, is, regret.most_ns);
+            n_truth++;
+        }
+        assert_true(regret.most_ns >= regret.corner_ns - 1);
+        kvs_arena_free(arena);
+    }
+    assert_true(n_truth >= 10000 && n_taken > 50 && n_refused > 10);
+    kvs_plan_scratch_free(scratch);
+}
+
+/* Of route time s: load-all takes max(8, 10 s), the plan 4 + 6 s. At s = 1/2 and at s = 2 the plan
+ * is faster by 1 and by 4; at s = .8 it is slower by .8. */
+static void a_regret_inside_the_box_is_found(void **state)
+{
+    static const int64_t io[2][3] = {{0, 0, 0}, {10000, 6000, 0}}, none[3] = {0};
+    static const int64_t post[2][3] = {{8000, 0, 16000}, {0, 4000, 16000}};
+    static const double frac[] = {0, .5, 1};
+    struct kvs_layer_cost cost[2] = {{{io[0]}, none, post[0], none, none, none, none, none},
+                                     {{io[1]}, none, post[1], none, none, none, none, none}};
+    const struct kvs_layer_cost *layer[] = {&cost[0], &cost[1]};
+    struct kvs_plan_problem p = {.n_layer = 2,
+                                 .n_frac = 3,
+                                 .n_level = 1,
+                                 .n_route = 1,
+                                 .frac = frac,
+                                 .layer = layer,
+                                 .error = {.route = {1}}};
+    struct kvs_plan plan = {{1, 1}, {0}}, load = {{0}, {0}};
+    struct kvs_regret regret;
+
+    (void)state;
+    kvs_regret(&p, &plan, &load, 801, &regret);
+    assert_true(fabs(regret.corner_ns + 1000) < 1e-6);
+    assert_true(regret.most_ns >= 800 && regret.most_ns < 850);
+}
+
+static void without_error_bars_the_regret_is_the_difference(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        struct kvs_arena *arena = kvs_arena_new();
+        struct kvs_plan plan, load, all = {{0}, {0}};
+        struct kvs_plan_problem *p = make(arena, seed, &plan);
+        struct kvs_regret regret;
+        int64_t load_ns, all_ns, less;
+
+        memset(all.frac_i, (int)p->n_frac - 1, sizeof all.frac_i);
+        memset(&p->error, 0, sizeof p->error);
+        for (uint32_t k = 0; k < p->n_route; k++)
+            p->io_start_ns[k] = 0; /* recompute-all waits for no route */
+        the_plan_that_loads_all(p, &load);
+        kvs_regret(p, &plan, &load, 0, &regret);
+        load_ns = end_of(p, &load);
+        all_ns = end_of(p, &all);
+        less = load_ns < all_ns ? load_ns : all_ns;
+        if (seed % 3) /* of random costs, even recompute-all waits for loads */
+            assert_true(fabs(regret.most_ns - (double)(end_of(p, &plan) - less)) < 1);
+        kvs_arena_free(arena);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_truth_in_the_box_regrets_more_than_the_bound),
+        cmocka_unit_test(a_regret_inside_the_box_is_found),
+        cmocka_unit_test(without_error_bars_the_regret_is_the_difference),
+    };
+    return cmocka_run_group_tests_name("regret", tests, NULL, NULL);
+}
