@@ -192,22 +192,26 @@ static void without_routes(struct kvs_plan_problem *problem)
 static bool choose(struct sim *sim, struct req *req, struct kvs_plan_eval *eval)
 {
     const struct kvs_planner_ops *planner = sim->config->planner;
-    struct kvs_plan_problem *problem = &req->problem;
+    struct kvs_plan_problem problem = req->problem;
     int64_t bound_ns;
-    if (planner->plan(problem, sim->scratch, &req->plan, eval, &bound_ns, sim->err) != KVS_OK)
+    if (planner->priced) {
+        sim_stretch(sim, req, &problem);
+        sim_price(sim, req, &problem);
+    }
+    if (planner->plan(&problem, sim->scratch, &req->plan, eval, &bound_ns, sim->err) != KVS_OK)
         return false;
-    bool loads = req->plan.frac_i[sim->n_layer - 1] + 1u < problem->n_frac;
+    bool loads = req->plan.frac_i[sim->n_layer - 1] + 1u < problem.n_frac;
     if (loads && !planner->may_recompute)
         return true;
-    struct kvs_plan_problem alone = *problem;
+    struct kvs_plan_problem alone = problem;
     struct kvs_plan plan;
     struct kvs_plan_eval all;
     without_routes(&alone);
-    memset(plan.frac_i, (int)problem->n_frac - 1, sim->n_layer);
+    memset(plan.frac_i, (int)problem.n_frac - 1, sim->n_layer);
     memset(plan.level, 0, sim->n_layer);
     bool fine = kvs_plan_eval(&alone, &plan, NULL, &all);
     assert(fine);
-    if (!loads || all.end_ns < eval->end_ns) {
+    if (!loads || kvs_plan_cost(&alone, &plan, &all) < kvs_plan_cost(&problem, &req->plan, eval)) {
         req->plan = plan;
         *eval = all;
     }
@@ -305,6 +309,7 @@ static bool plan(struct sim *sim, struct req *req)
     req->n_loading = 0;
     if (!start_loads(sim, req))
         return false;
+    sim_pace_planned(sim, req);
     drop_unread(sim, req);
     return true;
 }

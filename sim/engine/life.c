@@ -303,6 +303,7 @@ bool sim_arrive(struct sim *sim, struct req *req)
     *(req->prev ? &req->prev->next : &replica->wait_first) = req;
     replica->wait_last = req;
     replica->n_waiting++;
+    sim_pace_arrive(replica, sim->now_ns);
     replica->expected_ns += req->expected_ns;
     if ((replica->wait_first == req || sim->config->sched->rank) &&
         !sim_admit_waiting(sim, replica_i))

@@ -284,6 +284,8 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
     kvs_net_stop(sim->net, sim->now_ns, flow);
     for (uint32_t h = 0; h < lane->n_hop; h++)
         sim->link_bytes[lane->link[h]] += (double)transfer->n_bytes;
+    if (req)
+        sim_lane_done(lane, transfer, sim->now_ns);
     if (req && !load_done(sim, transfer))
         return false;
     if (transfer->write)

@@ -107,7 +107,7 @@ static void make_lane(struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool
     const struct kvs_hw_tier *near =
         write && tier_i ? hw_tier(config->hw, config->tier[0].name) : NULL;
     struct lane *lane = sim_lane(sim, replica_i, tier_i, write);
-    *lane = (struct lane){.replica_i = replica_i, .tier_i = tier_i, .write = write};
+    *lane = (struct lane){.replica_i = replica_i, .tier_i = tier_i, .write = write, .slow = 1};
     for (uint32_t h = 0; h < tier->n_hop; h++)
         if (!near || !has_hop(near, tier->hop[h]))
             add_hop(sim, lane, tier->hop[h]);
@@ -219,8 +219,12 @@ static enum kvs_code set_up(struct sim *sim)
     if (config->foresight && !kvs_map_init(&sim->next_use, 1024))
         return kvs_fail(sim->err, KVS_ERR_NOMEM, "the future");
     sim->scratch = kvs_plan_scratch_new();
+    sim->stretched = array(sim->n_class, sizeof *sim->stretched);
+    sim->stretched_ns = array((size_t)sim->n_class * KVS_MAX_TIER * KVS_MAX_FRAC * KVS_MAX_LEVEL,
+                              sizeof *sim->stretched_ns);
     if (!sim->net || !sim->link_bytes || !sim->replica || !sim->store || !sim->lane || !sim->view ||
-        !sim->seg || !sim->decode_fixed_s || !sim->decode_per_tok_s || !sim->scratch)
+        !sim->seg || !sim->decode_fixed_s || !sim->decode_per_tok_s || !sim->scratch ||
+        !sim->stretched || !sim->stretched_ns)
         return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", config->n_replica);
     for (uint32_t b = 1; b <= config->max_batch; b++)
         kvs_cost_decode_s(config->cost, b, &sim->decode_fixed_s[b], &sim->decode_per_tok_s[b]);
@@ -281,6 +285,8 @@ static void tear_down(struct sim *sim)
     kvs_net_free(sim->net);
     kvs_tables_free(sim->tables);
     kvs_plan_scratch_free(sim->scratch);
+    free(sim->stretched);
+    free(sim->stretched_ns);
     free(sim->flow_version);
     free(sim->flow_transfer);
     free(sim->decode_fixed_s);

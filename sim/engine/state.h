@@ -66,6 +66,7 @@ struct lane {
     bool write;
     struct transfer *first, *last;
     int64_t queued_ns; /* work of those that have not ended */
+    double slow;       /* how many times its work a load took lately */
     uint32_t n_hop;
     uint32_t link[KVS_MAX_HOP]; /* instances */
     struct kvs_table_hop hop[KVS_MAX_HOP];
@@ -151,6 +152,13 @@ struct step {
     uint64_t n_iter; /* STEP_DECODE */
 };
 
+/* Running means of a replica's requests, for prices. */
+struct pace {
+    int64_t last_ns; /* the last arrival */
+    uint64_t n_gap, n_plan;
+    double gap_ns, gpu_ns, io_ns[KVS_MAX_TIER]; /* between arrivals; work of a request */
+};
+
 struct replica {
     uint32_t host_i;
     struct kvs_tier *hbm;
@@ -171,6 +179,7 @@ struct replica {
     uint64_t iter;      /* decode iterations so far */
     double context_tok; /* sum over decoding sequences */
     int64_t busy_ns, stall_ns, prefill_ns, decode_ns;
+    struct pace pace;
 };
 
 struct turns;
@@ -202,6 +211,9 @@ struct sim {
     struct kvs_plan_error error;                /* the profile's error bars */
     struct kvs_tables *tables;
     struct kvs_plan_scratch *scratch;
+    struct kvs_layer_cost *stretched; /* [class]: costs with io as slow as it is now */
+    int64_t *stretched_ns;            /* [class][tier][fraction * level] */
+    const struct kvs_layer_cost *stretched_layer[KVS_MAX_LAYER];
     struct kvs_replica_view *view;
     struct kvs_piece *piece;
     uint32_t piece_room;
@@ -291,6 +303,15 @@ bool sim_samples_end(struct sim *sim);
 bool sim_foresee(struct sim *sim, const struct req *req);
 void sim_expect(const struct sim *sim, struct kvs_tier *tier, uint32_t slot,
                 uint64_t key); /* it was just inserted */
+
+/* price.c */
+void sim_pace_arrive(struct replica *replica, int64_t arrive_ns);
+void sim_pace_planned(struct sim *sim, const struct req *req); /* its loads have been queued */
+void sim_lane_done(struct lane *lane, const struct transfer *transfer, int64_t now_ns);
+/* Sets the prices of a problem whose queues are those before the request. */
+void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
+/* Lets the io times and starts of a problem be what they would be now, until the next call. */
+void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
 
 /* gpu.c */
 bool sim_poke(struct sim *sim, uint32_t replica_i); /* something may be able to start */

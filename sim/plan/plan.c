@@ -98,6 +98,23 @@ bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan
     return true;
 }
 
+double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
+                     const struct kvs_plan_eval *eval)
+{
+    int64_t work_ns = eval->pre_ns + eval->wait_ns + problem->head_ns;
+    double cost = (double)eval->end_ns + problem->price_gpu * (double)work_ns;
+
+    for (uint32_t k = 0; k < problem->n_route; k++) {
+        int64_t io_ns = 0;
+
+        for (uint32_t l = 0; problem->price_link[k] > 0 && l < problem->n_layer; l++)
+            io_ns +=
+                problem->layer[l]->io_ns[k][plan->frac_i[l] * problem->n_level + plan->level[l]];
+        cost += problem->price_link[k] * (double)io_ns;
+    }
+    return cost;
+}
+
 #define X(name) extern const struct kvs_planner_ops kvs_planner_##name;
 KVS_PLANNERS
 #undef X

@@ -43,6 +43,12 @@ struct kvs_plan_problem {
     int64_t io_start_ns[KVS_MAX_ROUTE], gpu_start_ns, head_ns;
     int64_t budget; /* of the sum of distortions */
     struct kvs_plan_error error;
+    /*
+     * What a nanosecond of compute, and of a route, costs others, in ns of delay: planners that
+     * heed it minimise T + price_gpu * compute + sum of price_link * io. 0: nobody waits. The
+     * evaluation knows no price.
+     */
+    double price_gpu, price_link[KVS_MAX_ROUTE];
 };
 
 /* Per layer l the fraction's index and the level. */
@@ -77,6 +83,10 @@ struct kvs_plan_eval {
 bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                    const struct kvs_plan_actual *actual, struct kvs_plan_eval *eval);
 
+/* What a plan costs in all, ns: T, and its compute and io at the problem's prices. */
+double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
+                     const struct kvs_plan_eval *eval);
+
 struct kvs_plan_scratch; /* working memory of planners; from kvs_plan_scratch_new */
 
 /* A policy: one file plan_NAME.c and one line of plan_list.h. */
@@ -87,6 +97,7 @@ struct kvs_planner_ops {
     bool may_recompute; /* recomputing all is among its choices; the simulator then also weighs it
                            without the routes' start, which a plan that loads nothing need not wait
                            for */
+    bool priced;        /* heeds price_gpu and price_link */
     bool ends_only;     /* looks at the first and the last fraction only */
     /*
      * Writes a plan within the staircase and, where it can, the budget; eval is kvs_plan_eval's of

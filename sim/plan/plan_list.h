@@ -12,6 +12,7 @@
     X(best)                                                                                        \
     X(optimal)                                                                                     \
     X(careful)                                                                                     \
+    X(online)                                                                                      \
     X(exact)
 
 #endif

@@ -1,0 +1,128 @@
+/*
+ * price.c - what a second of a GPU or of a lane costs the requests behind it, for planners that
+ * heed prices (plan.h).
+ *
+ * In a busy period a second more of service delays by a second whoever is behind: those who wait
+ * already, and those who arrive before the queue drains. With work W in the queue, arrivals at rate
+ * lambda and a load of rho = lambda * mean service, a queue drains in W / (1 - rho), so lambda * W
+ * / (1 - rho) arrive meanwhile. A request has two queues before it, a GPU's and a lane's, and the
+ * longer one decides when it starts: the price of each counts by its share of both.
+ *
+ * Loads of replicas that share a link slow each other down, so a lane's work counts as much longer
+ * as its loads took lately; the planner sees io times stretched by the same.
+ */
+#include "state.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MEMORY (1. / 64) /* weight of the newest in a running mean */
+#define MOST_RHO .95     /* an estimate at or above 1 says nothing of how long a queue lasts */
+
+static void blend(double *mean, double value, bool first)
+{
+    *mean = first ? value : *mean + MEMORY * (value - *mean);
+}
+
+void sim_pace_arrive(struct replica *replica, int64_t arrive_ns)
+{
+    struct pace *pace = &replica->pace;
+    double gap_ns = arrive_ns > pace->last_ns ? (double)(arrive_ns - pace->last_ns) : 0;
+
+    blend(&pace->gap_ns, gap_ns, pace->n_gap == 0);
+    pace->last_ns = arrive_ns > pace->last_ns ? arrive_ns : pace->last_ns;
+    pace->n_gap++;
+}
+
+void sim_pace_planned(struct sim *sim, const struct req *req)
+{
+    struct pace *pace = &sim->replica[req->record.replica].pace;
+
+    blend(&pace->gpu_ns, (double)req->work_ns, pace->n_plan == 0);
+    for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+        const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
+        const struct transfer *transfer = req->transfer[t];
+        double io_ns = transfer ? (double)transfer->work_ns * lane->slow : 0;
+
+        blend(&pace->io_ns[t], io_ns, pace->n_plan == 0);
+    }
+    pace->n_plan++;
+}
+
+void sim_lane_done(struct lane *lane, const struct transfer *transfer, int64_t now_ns)
+{
+    double took = (double)(now_ns - transfer->begin_ns) / (double)transfer->work_ns;
+
+    lane->slow += 4 * MEMORY * (fmax(took, 1) - lane->slow);
+}
+
+/* Arrivals in the rest of a busy period, from now on. */
+static double n_behind(double rate, double queue_ns, double mean_ns, double idle)
+{
+    double rho = fmin(rate * mean_ns / idle, MOST_RHO);
+
+    return rate * (queue_ns + mean_ns) / idle / (1 - rho);
+}
+
+void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
+{
+    const struct replica *replica = &sim->replica[req->record.replica];
+    const struct pace *pace = &replica->pace;
+    double rate = pace->gap_ns > 0 ? 1 / pace->gap_ns : 0;
+    double decode = sim->now_ns > 0 ? (double)replica->decode_ns / (double)sim->now_ns : 0;
+    double idle = fmax(1 - decode, .1); /* of decode iterations */
+    double gpu_ns = ((double)replica->backlog_ns + pace->gpu_ns) / idle, queue_ns[KVS_MAX_TIER];
+    double waiting = (double)(replica->n_waiting - (replica->n_admitted - replica->n_decoding));
+    double longest_ns = 0;
+
+    for (uint32_t t = 0; t < problem->n_route; t++) {
+        const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
+
+        queue_ns[t] = (double)lane->queued_ns * lane->slow;
+        longest_ns = fmax(longest_ns, queue_ns[t] + pace->io_ns[t]);
+    }
+    if (gpu_ns + longest_ns <= 0)
+        return;
+    problem->price_gpu =
+        (waiting + n_behind(rate, (double)replica->backlog_ns, pace->gpu_ns, idle)) * gpu_ns /
+        (gpu_ns + longest_ns);
+    for (uint32_t t = 0; t < problem->n_route; t++)
+        problem->price_link[t] = (waiting + n_behind(rate, queue_ns[t], pace->io_ns[t], 1)) *
+                                 (queue_ns[t] + pace->io_ns[t]) / (gpu_ns + longest_ns);
+}
+
+void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
+{
+    uint32_t n_cell = problem->n_frac * problem->n_level, n_class = 0;
+    const struct kvs_layer_cost *from[KVS_MAX_LAYER];
+
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        uint32_t c = n_class;
+
+        while (c > 0 && from[c - 1] != problem->layer[l])
+            c--;
+        if (c == 0) {
+            struct kvs_layer_cost *cost = &sim->stretched[n_class];
+
+            from[n_class] = problem->layer[l];
+            *cost = *problem->layer[l];
+            for (uint32_t t = 0; t < problem->n_route; t++) {
+                const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
+                int64_t *io_ns = sim->stretched_ns + (n_class * (size_t)KVS_MAX_TIER + t) *
+                                                         KVS_MAX_FRAC * KVS_MAX_LEVEL;
+
+                for (uint32_t i = 0; i < n_cell; i++)
+                    io_ns[i] = (int64_t)((double)problem->layer[l]->io_ns[t][i] * lane->slow);
+                cost->io_ns[t] = io_ns;
+            }
+            c = ++n_class;
+        }
+        sim->stretched_layer[l] = &sim->stretched[c - 1];
+    }
+    problem->layer = sim->stretched_layer;
+    for (uint32_t t = 0; t < problem->n_route; t++) {
+        const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
+
+        problem->io_start_ns[t] += (int64_t)((double)lane->queued_ns * (lane->slow - 1));
+    }
+}
