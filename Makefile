@@ -152,7 +152,7 @@ build-fuzz/%.o: %.c Makefile $(BUILD)/config.mk | fuzz-tools
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address -MMD -MP -c $< -o $@
 
-build-fuzz/libfuzz.a: $(call FUZZ_OBJ,$(LIB_SRC) $(PROBE_SRC))
+build-fuzz/libfuzz.a: $(call FUZZ_OBJ,$(LIB_SRC) $(PROBE_SRC) $(wildcard kernels/weights/*.c))
 	@rm -f $@
 	@$(AR) rcs $@ $^
 
@@ -189,7 +189,7 @@ $(MODEL):
 
 # One JSON line a result; quiet machine wanted.
 bench: $(BUILD)/kvsim $(BENCHES)
-	@KVSIM=$(BUILD)/kvsim sh tests/bench.sh $(BUILD) $(BENCHES)
+	@CC="$(CC)" KVSIM=$(BUILD)/kvsim sh tests/bench.sh $(BUILD) $(BENCHES)
 
 lint:
 	@sh tests/floors.sh

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { AHEAD = 8 }; /* keys asked for ahead of their look-up: main memory's time */
+
 struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i)
 {
     uint32_t host_i = sim->tier_shared[tier_i] ? 0 : sim->replica[replica_i].host_i;
@@ -266,6 +268,8 @@ static void write_done(struct sim *sim, struct transfer *transfer)
 {
     struct store *store = sim_store(sim, transfer->replica_i, transfer->tier_i);
     for (uint32_t b = transfer->n_block; b-- > 0;) {
+        if (b >= AHEAD)
+            kvs_tier_prefetch(store->tier, transfer->key[b - AHEAD]);
         kvs_map_del(&store->pending, transfer->key[b]);
         land(sim, store, transfer->key[b], &transfer->info[b]);
     }
@@ -338,6 +342,8 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
         return false;
     uint64_t n_bytes = 0;
     for (uint32_t b = 0; b < req->n_block; b++) {
+        if (b + AHEAD < req->n_block)
+            kvs_tier_prefetch(store->tier, req->key[b + AHEAD]);
         if (req->slot[b] == KVS_NO_SLOT || req->where[b] == (int8_t)tier_i ||
             kvs_tier_find(store->tier, req->key[b]) != KVS_NO_SLOT)
             continue;

@@ -60,7 +60,7 @@ enum kvs_code kvs_collect_sample(void *ctx, const struct kvs_sim_sample *sample,
                                  struct kvs_err *err);
 
 /* Orders the rows by index. Asserts that no index is missing or there twice. */
-KVS_MUST_CHECK enum kvs_code kvs_collect_sort(struct kvs_collect *collect, struct kvs_err *err);
+void kvs_collect_sort(struct kvs_collect *collect);
 /* After the sort: gives back the rows but those of the first n_timeline requests. */
 void kvs_collect_shrink(struct kvs_collect *collect);
 

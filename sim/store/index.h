@@ -1,8 +1,10 @@
 /*
  * index.h - from key to slot, for tables whose keys lie in an array of the caller's.
  *
- * Open addressing with 4-byte entries: a slot in the low bits, a tag of the key's hash in the rest,
- * so that a search reads one line of the index and, where the tag fits, the caller's key. kvs_map
+ * Open addressing with 4-byte entries: a slot in the low bits, in the top three how far the entry
+ * lies from its key's home bucket (7: that far or farther), a tag of the key's hash between them.
+ * So a search reads one line of the index and, where the tag fits, the caller's key; and a deletion
+ * knows which entries to shift back without reading their keys, each of them a cache miss. kvs_map
  * keeps keys of its own and would take three times the memory and one more cache miss. A key is
  * found at ((const char *)keys + slot * stride). Inline, so that the stride is a constant.
  */
@@ -59,6 +61,19 @@ static inline uint32_t kvs_index_slot(const struct kvs_index *index, uint32_t bu
     return index->entry[bucket] & index->slot_mask;
 }
 
+enum { KVS_INDEX_FAR = 7, KVS_INDEX_SHIFT = 29 };
+
+/* The tag of a hash, and how far from its home the entry with it lies. */
+static inline uint32_t kvs_index_tag(const struct kvs_index *index, uint64_t hash)
+{
+    return (uint32_t)hash & ~index->slot_mask & (UINT32_MAX >> 3);
+}
+
+static inline uint32_t kvs_index_far(uint32_t distance)
+{
+    return (distance < KVS_INDEX_FAR ? distance : KVS_INDEX_FAR) << KVS_INDEX_SHIFT;
+}
+
 /* The bucket's key now lies at slot. */
 static inline void kvs_index_move(struct kvs_index *index, uint32_t bucket, uint32_t slot)
 {
@@ -71,10 +86,11 @@ static inline uint32_t kvs_index_find(const struct kvs_index *index, uint64_t ke
 {
     if (index->n == 0)
         return KVS_INDEX_NONE;
-    uint32_t mask = index->slot_mask, tag = (uint32_t)hash & ~mask;
-    uint32_t bucket = kvs_index_home(index, hash);
-    for (uint32_t entry; (entry = index->entry[bucket]) != KVS_INDEX_NONE;) {
-        if ((entry & ~mask) == tag && kvs_index_key(keys, entry & mask) == key)
+    uint32_t mask = index->slot_mask, tag = kvs_index_tag(index, hash);
+    uint32_t bucket = kvs_index_home(index, hash), distance = 0;
+    for (uint32_t entry; (entry = index->entry[bucket]) != KVS_INDEX_NONE; distance++) {
+        if ((entry & ~mask) == (tag | kvs_index_far(distance)) &&
+            kvs_index_key(keys, entry & mask) == key)
             return bucket;
         if (++bucket == index->n_bucket)
             bucket = 0;
@@ -87,15 +103,15 @@ static inline void kvs_index_add(struct kvs_index *index, uint64_t hash, uint32_
                                  struct kvs_keys keys)
 {
     assert(index->n < index->n_max && slot < index->slot_mask);
-    uint32_t mask = index->slot_mask, tag = (uint32_t)hash & ~mask;
-    uint32_t bucket = kvs_index_home(index, hash);
-    for (uint32_t entry; (entry = index->entry[bucket]) != KVS_INDEX_NONE;) {
-        assert((entry & ~mask) != tag ||
+    uint32_t mask = index->slot_mask, tag = kvs_index_tag(index, hash);
+    uint32_t bucket = kvs_index_home(index, hash), distance = 0;
+    for (uint32_t entry; (entry = index->entry[bucket]) != KVS_INDEX_NONE; distance++) {
+        assert((entry & ~mask) != (tag | kvs_index_far(distance)) ||
                kvs_index_key(keys, entry & mask) != kvs_index_key(keys, slot));
         if (++bucket == index->n_bucket)
             bucket = 0;
     }
-    index->entry[bucket] = tag | slot;
+    index->entry[bucket] = kvs_index_far(distance) | tag | slot;
     index->n++;
 }
 
@@ -109,12 +125,15 @@ static inline void kvs_index_del(struct kvs_index *index, uint32_t hole, struct 
         uint32_t entry = index->entry[at];
         if (entry == KVS_INDEX_NONE)
             break;
-        uint64_t key = kvs_index_key(keys, entry & index->slot_mask);
-        uint32_t home = kvs_index_home(index, kvs_index_hash(key));
-        uint32_t from_home = at >= home ? at - home : at + n - home;
+        uint32_t from_home = entry >> KVS_INDEX_SHIFT;
+        if (from_home == KVS_INDEX_FAR) {
+            uint64_t key = kvs_index_key(keys, entry & index->slot_mask);
+            uint32_t home = kvs_index_home(index, kvs_index_hash(key));
+            from_home = at >= home ? at - home : at + n - home;
+        }
         uint32_t from_hole = at >= hole ? at - hole : at + n - hole;
         if (from_home >= from_hole) {
-            index->entry[hole] = entry;
+            index->entry[hole] = (entry & UINT32_MAX >> 3) | kvs_index_far(from_home - from_hole);
             hole = at;
         }
     }
