@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +40,8 @@ int __real_mkdir(const char *path, mode_t mode);
 int __real_rename(const char *from, const char *to);
 int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 int __real_fsync(int fd);
+void *__real_mmap(void *at, size_t n, int protect, int flags, int fd, off_t offset);
+FILE *__real_fdopen(int fd, const char *mode);
 FILE *__real_fopen(const char *path, const char *mode);
 int __real_fflush(FILE *file);
 
@@ -55,6 +58,8 @@ int __wrap_mkdir(const char *path, mode_t mode);
 int __wrap_rename(const char *from, const char *to);
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 int __wrap_fsync(int fd);
+void *__wrap_mmap(void *at, size_t n, int protect, int flags, int fd, off_t offset);
+FILE *__wrap_fdopen(int fd, const char *mode);
 FILE *__wrap_fopen(const char *path, const char *mode);
 int __wrap_fflush(FILE *file);
 
@@ -126,6 +131,16 @@ int __wrap_rename(const char *from, const char *to)
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
     return strikes(KVS_FAULT_IO) ? -1 : __real_renameat2(from_fd, from, to_fd, to, flags);
+}
+
+void *__wrap_mmap(void *at, size_t n, int protect, int flags, int fd, off_t offset)
+{
+    return strikes(KVS_FAULT_IO) ? MAP_FAILED : __real_mmap(at, n, protect, flags, fd, offset);
+}
+
+FILE *__wrap_fdopen(int fd, const char *mode)
+{
+    return strikes(KVS_FAULT_IO) ? NULL : __real_fdopen(fd, mode);
 }
 
 int __wrap_fsync(int fd)
