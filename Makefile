@@ -18,7 +18,7 @@ DEPS     := pkg-config:cmd=pkg-config libjansson-dev:pc=jansson libzstd-dev:pc=l
 # used where they are there: oneDNN's GEMM is opened at run time
 TESTDEPS := libdnnl-dev:file=/usr/include/dnnl.h
 LINTDEPS := clang:cmd=clang clang-tidy:cmd=clang-tidy clang-format:cmd=clang-format
-LIBS     := jansson libzstd libxxhash
+LIBS     := jansson libzstd libxxhash hwloc
 PROBELIBS := hwloc liburing libfabric
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -35,7 +35,7 @@ LIB_SRC   := $(sort $(wildcard sim/base/*.c sim/model/*.c sim/store/*.c sim/plan
 # the device and its kernels: an own library, so that the simulator links without it
 SIMD      := base $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),avx2 avx512)
 KERN_SRC  := $(filter-out kernels/cpu/simd.c,$(sort $(wildcard kernels/*.c \
-               $(foreach dir,host ref cpu simt cuda weights,kernels/$(dir)/*.c))))
+               $(foreach dir,host ref cpu simt cuda weights selftest,kernels/$(dir)/*.c))))
 PROBE_SRC := $(filter-out probes/main.c,$(sort $(wildcard probes/*.c)))
 CLI_SRC   := $(sort $(wildcard sim/cli/*.c))
 TEST_SRC  := $(sort $(wildcard tests/test_*.c tests/prop_*.c tests/oracle_*.c tests/fault_*.c))

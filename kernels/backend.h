@@ -56,8 +56,8 @@ struct kvs_item {
     } u;
 };
 
-/* One implementation of the operators. stream: a cudaStream_t, or NULL on the host. ctx: the back
- * end's own. Addresses come by kvs_ptr. */
+/* One implementation of the operators. stream: a cudaStream_t, or what the host back end made for
+ * the stream (host/queue.h). ctx: the back end's own. Addresses come by kvs_ptr. */
 struct kvs_kernels {
 /* NOLINTBEGIN(bugprone-macro-parentheses): name is a declarator */
 #define X(name)                                                                                    \
@@ -71,8 +71,35 @@ struct kvs_kernels {
 enum kvs_code kvs_kernels_run(const struct kvs_kernels *kernels, void *ctx,
                               const struct kvs_item *item, void *stream, struct kvs_err *err);
 
+/* One instruction of the kernel dialect, alone: what a self-test compares with the shim first. A
+ * block of KVS_INTRINSIC_THREADS, each with its words of in and out. */
+enum kvs_intrinsic_kind {
+    KVS_I_SHFL_XOR,       /* out[0..7] = in[0..7] of lane ^ imm */
+    KVS_I_LDMATRIX,       /* 8 x 8 b16 matrices; row of thread t: in[0..3]; address: row t ^ imm */
+    KVS_I_LDMATRIX_TRANS, /* likewise */
+    KVS_I_MMA,            /* f32 out[0..3] = bf16 in[0..3] x bf16 in[4..5] + f32 in[8..11] */
+    KVS_I_CP_ASYNC,       /* two groups: imm bytes of in[0..3], 16 of in[4..7] */
+    KVS_I_BARRIER,        /* f32 sums over the block through shared memory */
+    KVS_I_TO_BF16,        /* bf16 out[0..7] = f32 in[0..7] */
+    KVS_I_TO_F32,         /* f32 out[0..7] = bf16 in[0..7] */
+    KVS_I_PACK_BF16,      /* bf16 pairs out[0..3] = f32 in[0..7] */
+    KVS_I_EXP2,           /* f32, as all that follow */
+    KVS_I_EXP,
+    KVS_I_COS_SIN, /* of in[0..3] in double, to f32 */
+    KVS_I_SQRT,
+    KVS_I_DIVIDE, /* in[i] / in[8 + i] */
+    KVS_I_MAX,
+    KVS_I_N
+};
+enum { KVS_INTRINSIC_THREADS = 64, KVS_INTRINSIC_IN = 16, KVS_INTRINSIC_OUT = 8 };
+struct kvs_intrinsic {
+    struct kvs_view out, in; /* 32-bit words, _OUT and _IN a thread */
+    enum kvs_intrinsic_kind kind;
+    unsigned imm;
+};
+
 struct kvs_backend {
-    const char *name, *help;
+    const char *name, *help, *can; /* see kvs_dev_info */
     enum kvs_elem act_elem, gemm_elem;
     /* Sets dev->state and dev->info.detail. */
     enum kvs_code (*open)(struct kvs_dev *dev, int index, uint64_t seed, struct kvs_err *err);
@@ -92,6 +119,9 @@ struct kvs_backend {
     enum kvs_code (*event_sync)(struct kvs_dev *dev, void *event, struct kvs_err *err);
     enum kvs_code (*event_elapsed)(struct kvs_dev *dev, void *from, void *to, int64_t *ns,
                                    struct kvs_err *err);
+    /* Now, not on a stream. NULL: the back end runs no CUDA kernels. */
+    enum kvs_code (*intrinsic)(struct kvs_dev *dev, const struct kvs_intrinsic *op,
+                               struct kvs_err *err);
 };
 
 struct kvs_dev {

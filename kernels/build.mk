@@ -48,9 +48,23 @@ $(CUDA_OBJ): build-cuda/%.o: kernels/ops/%.cu kernels/build.mk
 	$(if $(V),,@echo "  NVCC $@")
 	$(Q)$(NVCC) -std=c++17 -O3 -Xcompiler -fno-threadsafe-statics,-fno-exceptions -D_GNU_SOURCE -Isim -I. -gencode arch=compute_80,code=sm_80 \
 	    -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_80,code=compute_80 \
-	    -Xptxas -v,-Werror,-warn-spills -MMD -MP -MF build-cuda/$*.d -c $< -o $@ 2>build-cuda/$*.ptxas \
+	    -no-compress -Xptxas -v,-Werror,-warn-spills -MMD -MP -MF build-cuda/$*.d -c $< -o $@ 2>build-cuda/$*.ptxas \
 	    || { cat build-cuda/$*.ptxas >&2; exit 1; }
-$(call obj,kernels/cuda/cuda.c kernels/cuda/lt.c tests/test_cuda.c): KVS_CPPFLAGS += $(CUDA_CPPFLAGS)
+# known instructions for tests/test_cubin.c, by the same rule
+build-cuda/cubin_probe.o: tests/cubin_probe.cu kernels/build.mk
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  NVCC $@")
+	$(Q)$(NVCC) -std=c++17 -O3 -D_GNU_SOURCE -Isim -I. -gencode arch=compute_80,code=sm_80 \
+	    -gencode arch=compute_90a,code=sm_90a -no-compress -c $< -o $@
+$(BUILD)/tests/test_cubin: | build-cuda/cubin_probe.o
+$(call obj,kernels/cuda/cuda.c kernels/cuda/lt.c tests/test_cuda.c tests/test_cubin.c): KVS_CPPFLAGS += $(CUDA_CPPFLAGS)
 KERN_OBJ  += $(CUDA_OBJ)
 $(KERN_LIB): $(CUDA_OBJ)
 endif
+
+# A driver without a device, for tests/test_cuda.c; named as the real one.
+NO_DEVICE := $(BUILD)/tests/fake/none/libcuda.so.1
+$(NO_DEVICE): tests/fake/libcuda_none.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -fPIC -shared $< -o $@
+$(BUILD)/tests/test_cuda: | $(NO_DEVICE)

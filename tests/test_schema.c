@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include "base/data.h"
+#include "kernels/selftest/selftest.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -224,6 +225,24 @@ static void schemas_and_readers_agree(void **state)
     }
 }
 
+static void selftest_report_fits_its_schema(void **state)
+{
+    struct kvs_dev *dev;
+    struct kvs_err err = {0};
+    json_t *report = NULL, *schema = load_schema("selftest");
+    unsigned n_failed;
+    char why[256] = "";
+    (void)state;
+    if (kvs_dev_open("ref", 0, 0, &dev, &err) ||
+        kvs_selftest_run(dev, .01, &report, &n_failed, &err))
+        fail_msg("%s", err.msg);
+    if (!fits(schema, schema, report, why))
+        fail_msg("%s", why);
+    json_decref(report);
+    json_decref(schema);
+    kvs_dev_close(dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +251,7 @@ int main(void)
         cmocka_unit_test(every_codec_fits_its_schema),
         cmocka_unit_test(every_quality_table_fits_its_schema),
         cmocka_unit_test(schemas_and_readers_agree),
+        cmocka_unit_test(selftest_report_fits_its_schema),
     };
     return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
 }

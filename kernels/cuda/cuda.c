@@ -36,6 +36,9 @@ static enum kvs_code check(cudaError_t status, const char *what, struct kvs_err 
 KVS_OPS(X)
 #undef X
 
+enum kvs_code kvs_cuda_intrinsic(void *ctx, const struct kvs_intrinsic *op, void *stream,
+                                 struct kvs_err *err);
+
 static enum kvs_code gemm(void *ctx, const struct kvs_gemm *op, void *stream, struct kvs_err *err)
 {
     struct cuda *cuda = ctx;
@@ -214,6 +217,14 @@ static enum kvs_code event_elapsed(struct kvs_dev *dev, void *from, void *to, in
     return check(status, "elapsed time", err);
 }
 
+static enum kvs_code intrinsic(struct kvs_dev *dev, const struct kvs_intrinsic *op,
+                               struct kvs_err *err)
+{
+    enum kvs_code code = kvs_cuda_intrinsic(dev->state, op, NULL, err);
+
+    return code ? code : check(cudaDeviceSynchronize(), "an intrinsic", err);
+}
+
 #else
 
 static enum kvs_code open_cuda(struct kvs_dev *dev, int index, uint64_t seed, struct kvs_err *err)
@@ -227,6 +238,7 @@ static enum kvs_code open_cuda(struct kvs_dev *dev, int index, uint64_t seed, st
 const struct kvs_backend kvs_backend_cuda = {
     .name = "cuda",
     .help = "an NVIDIA GPU",
+    .can = "every operator; GEMM and attention in bf16, head_dim up to 128 in steps of 8",
     .act_elem = KVS_BF16,
     .gemm_elem = KVS_BF16,
     .open = open_cuda,
@@ -243,5 +255,6 @@ const struct kvs_backend kvs_backend_cuda = {
     .event_free = event_free,
     .event_sync = event_sync,
     .event_elapsed = event_elapsed,
+    .intrinsic = intrinsic,
 #endif
 };

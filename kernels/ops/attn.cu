@@ -30,7 +30,8 @@ KVS_FN void load_tile(uint16_t *tile, const uint16_t *from, const struct kvs_att
     for (unsigned c = kvs_tid(); c < TILE * (DIM / 8); c += BLOCK) {
         unsigned row = c / (DIM / 8), col = c % (DIM / 8) * 8;
         size_t at = row0 + row;
-        bool inside = at < n_row && col < op.head_dim;
+        bool inside =
+            at < n_row + (size_t)(KVS_MUT(64) && !page) && (col < op.head_dim || KVS_MUT(65));
         if (inside && page && !KVS_MUT(57))
             at = (size_t)page[at / op.page_tok] * op.page_tok + at % op.page_tok;
         kvs_cp_async16(tile + row * (DIM + 8) + col,
@@ -45,7 +46,7 @@ KVS_FN unsigned n_seen(const int32_t *kv_pos, unsigned n_kv, int32_t pos)
     unsigned low = 0, high = n_kv;
     while (low < high) {
         unsigned mid = low + (high - low) / 2;
-        if (kv_pos[mid] <= pos)
+        if (KVS_MUT(66) ? kv_pos[mid] < pos : kv_pos[mid] <= pos)
             low = mid + 1;
         else
             high = mid;
@@ -103,7 +104,7 @@ template <unsigned DIM> KVS_KERNEL attn_kernel(struct kvs_attn op, struct attn_a
     uint16_t *q = (uint16_t *)kvs_shared_mem(), *kv = q + tile_elems; /* kv: 2 stages of K and V */
     unsigned q0 = kvs_bid_x() * TILE, head = kvs_bid_y(), group = op.n_head / op.n_kv_head;
     unsigned lane = kvs_tid() % 32, warp = kvs_tid() / 32;
-    unsigned last = q0 + TILE < op.n_q ? q0 + TILE - 1 : op.n_q - 1;
+    unsigned last = q0 + TILE < op.n_q || KVS_MUT(68) ? q0 + TILE - 1 : op.n_q - 1;
     unsigned n_kv = n_seen(at.kv_pos, op.n_kv, at.q_pos[last]);
     unsigned n_tile = (n_kv + TILE - 1) / TILE;
     unsigned row[2] = {q0 + warp * 16 + lane / 4, q0 + warp * 16 + lane / 4 + 8};
@@ -130,7 +131,8 @@ template <unsigned DIM> KVS_KERNEL attn_kernel(struct kvs_attn op, struct attn_a
         if (!KVS_MUT(51))
             kvs_barrier(); /* the stage is there, for all */
         score<DIM>(s, q, now);
-        if (kv0 + TILE > n_kv || at.kv_pos[kv0 + TILE - 1] > at.q_pos[KVS_MUT(55) ? last : q0]) {
+        if ((kv0 + TILE > n_kv && !KVS_MUT(67)) ||
+            at.kv_pos[kv0 + TILE - 1] > at.q_pos[KVS_MUT(55) ? last : q0]) {
 #pragma unroll
             for (unsigned i = 0; i < 8; i++)
 #pragma unroll
@@ -146,10 +148,13 @@ template <unsigned DIM> KVS_KERNEL attn_kernel(struct kvs_attn op, struct attn_a
 #pragma unroll
             for (unsigned i = 0; i < 8; i++)
                 most = fmaxf(most, fmaxf(s[i][2 * r], s[i][2 * r + 1]) * (op.scale * LOG2E));
-            most = fmaxf(most, kvs_shfl_xor(most, 1));
+            if (!KVS_MUT(62))
+                most = fmaxf(most, kvs_shfl_xor(most, 1));
             if (!KVS_MUT(53))
                 most = fmaxf(most, kvs_shfl_xor(most, 2));
-            float base = most == -INFINITY ? 0 : most; /* nothing seen yet: weights are exp(-inf) */
+            float base = most == -INFINITY && !KVS_MUT(70)
+                             ? 0
+                             : most; /* nothing seen yet: weights are exp(-inf) */
             float shrink = KVS_MUT(59) ? 1 : exp2f(max[r] - base);
             max[r] = most;
             total[r] *= shrink;
@@ -172,10 +177,11 @@ template <unsigned DIM> KVS_KERNEL attn_kernel(struct kvs_attn op, struct attn_a
     }
 #pragma unroll
     for (unsigned r = 0; r < 2; r++) {
-        total[r] += kvs_shfl_xor(total[r], 1);
+        if (!KVS_MUT(63))
+            total[r] += kvs_shfl_xor(total[r], 1);
         if (!KVS_MUT(60))
             total[r] += kvs_shfl_xor(total[r], 2);
-        float scale = total[r] == 0 ? 0 : 1 / total[r];
+        float scale = total[r] == 0 && !KVS_MUT(69) ? 0 : 1 / total[r];
 #pragma unroll
         for (unsigned i = 0; i < DIM / 8; i++)
 #pragma unroll

@@ -27,18 +27,21 @@ KVS_FN void load_tile(uint16_t *tile, const uint16_t *from, unsigned stride, uns
     } else {
         for (unsigned c = kvs_tid(); c < TILE * STEP; c += BLOCK) {
             unsigned row = c / STEP, col = c % STEP;
-            bool inside = row0 + row < n_row && k0 + col < k;
+            bool inside = row0 + row < n_row && (k0 + col < k || KVS_MUT(38));
             tile[row * PITCH + col] = inside ? from[(size_t)(row0 + row) * stride + k0 + col] : 0;
         }
     }
 }
 
-/* A warp's 32 x 32 part: 2 x 4 tensor-core tiles. */
-KVS_FN void multiply(float sum[2][4][4], const uint16_t *x, const uint16_t *w)
+/* A warp's 32 x 32 part: 2 x 4 tensor-core tiles. n_row: rows of the block's tile that are of x;
+ * the rest is left alone, so that a few tokens cost a few tokens. */
+KVS_FN void multiply(float sum[2][4][4], const uint16_t *x, const uint16_t *w, unsigned n_row)
 {
     unsigned lane = kvs_tid() % 32, warp = kvs_tid() / 32;
     unsigned row = warp / 2 * 32, col = warp % 2 * 32;
 
+    if (row + (KVS_MUT(36) ? 16 : 0) >= n_row)
+        return;
 #pragma unroll
     for (unsigned k = 0; k < STEP; k += 16) {
         uint32_t a[2][4], b[2][4];
@@ -50,9 +53,10 @@ KVS_FN void multiply(float sum[2][4][4], const uint16_t *x, const uint16_t *w)
         }
 #pragma unroll
         for (unsigned i = 0; i < 2; i++)
+            if (row + 16 * i + (KVS_MUT(37) ? 15 : 0) < n_row)
 #pragma unroll
-            for (unsigned j = 0; j < 4; j++)
-                kvs_mma_16816_bf16(sum[i][j], a[i], b[j / 2] + j % 2 * 2);
+                for (unsigned j = 0; j < 4; j++)
+                    kvs_mma_16816_bf16(sum[i][j], a[i], b[j / 2] + j % 2 * 2);
     }
 }
 
@@ -79,7 +83,7 @@ KVS_KERNEL gemm_kernel(struct kvs_gemm op, void *y, const uint16_t *x, const uin
             kvs_cp_wait<1>();
         if (!KVS_MUT(31))
             kvs_barrier(); /* the stage is there, for all */
-        multiply(sum, now, now + TILE * PITCH);
+        multiply(sum, now, now + TILE * PITCH, op.m - row0);
         if (!KVS_MUT(32))
             kvs_barrier(); /* all are done with it: it may be overwritten */
     }

@@ -10,7 +10,7 @@ KVS_KERNEL rmsnorm_kernel(void *y, enum kvs_elem y_elem, const float *x, const f
     size_t row = (size_t)kvs_bid_x() * n;
     float sum = 0;
 
-    for (unsigned i = kvs_tid(); i < n; i += BLOCK)
+    for (unsigned i = kvs_tid(); i < n + (unsigned)KVS_MUT(4); i += BLOCK)
         sum += x[row + i] * x[row + i];
     for (unsigned mask = KVS_MUT(2) ? 8 : 16; mask > 0; mask /= 2)
         sum += kvs_shfl_xor(sum, mask);

@@ -14,6 +14,9 @@
 KVS_OPS(X)
 #undef X
 
+enum kvs_code kvs_simt_intrinsic(void *ctx, const struct kvs_intrinsic *op, void *stream,
+                                 struct kvs_err *err);
+
 static const struct kvs_kernels kernels = {
 #define X(name) .name = kvs_simt_##name,
     KVS_OPS(X)
@@ -47,12 +50,20 @@ static void close_simt(struct kvs_dev *dev)
     simt_free(simt);
 }
 
+static enum kvs_code intrinsic(struct kvs_dev *dev, const struct kvs_intrinsic *op,
+                               struct kvs_err *err)
+{
+    return kvs_simt_intrinsic(kvs_queue_ctx(dev), op, NULL, err);
+}
+
 const struct kvs_backend kvs_backend_simt = {
     .name = "simt",
     .help = "the CUDA kernels, run on the host thread by thread",
+    .can = "what cuda can, some thousand times slower; ready work and threads in seeded order",
     .act_elem = KVS_BF16,
     .gemm_elem = KVS_BF16,
     .open = open_simt,
     .close = close_simt,
+    .intrinsic = intrinsic,
     KVS_QUEUE_FUNCTIONS,
 };

@@ -105,7 +105,8 @@ struct simt {
     unsigned n_thread, n_done, n_at_barrier, line;
     void (*body)(void *arg);
     void *arg;
-    bool failed, nomem;
+    bool failed, nomem, launched;
+    size_t shared_bytes; /* of the latest launch */
     char why[400];
 };
 
@@ -138,6 +139,16 @@ void simt_free(struct simt *simt)
         free(simt->thread[i].copy);
     munmap(simt->stacks, stack_bytes * MAX_THREAD);
     free(simt);
+}
+
+bool simt_last_launch(struct simt *simt, unsigned *block, size_t *shared_bytes)
+{
+    bool launched = simt->launched;
+
+    *block = simt->n_thread;
+    *shared_bytes = simt->shared_bytes;
+    simt->launched = false;
+    return launched;
 }
 
 /* --- failures: the launch ends, its fibers are never resumed -----------------------------------
@@ -434,6 +445,8 @@ enum kvs_code simt_run(struct simt *simt, unsigned grid_x, unsigned grid_y, unsi
     if (block == 0 || block % 32 || block > MAX_THREAD)
         return kvs_fail(err, KVS_ERR_ARG, "simt: blocks of %u threads", block);
     simt->n_thread = block;
+    simt->shared_bytes = shared_bytes;
+    simt->launched = true;
     simt->body = body;
     simt->arg = arg;
     simt->failed = simt->nomem = false;

@@ -16,6 +16,7 @@
 #ifndef KVS_SIMT_H
 #define KVS_SIMT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,6 +45,9 @@ void simt_free(struct simt *simt);
 KVS_MUST_CHECK enum kvs_code simt_run(struct simt *simt, unsigned grid_x, unsigned grid_y,
                                       unsigned block, size_t shared_bytes, void (*body)(void *arg),
                                       void *arg, struct kvs_err *err);
+
+/* What the latest launch asked for, once: false if there was none since the last call. */
+bool simt_last_launch(struct simt *simt, unsigned *block, size_t *shared_bytes);
 
 /* --- what the running thread may call: dialect.h gives these their names ---------------------- */
 

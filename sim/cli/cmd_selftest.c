@@ -1,15 +1,20 @@
 /*
- * cmd_selftest.c - kvsim selftest: does a back end compute what the reference computes, here?
+ * cmd_selftest.c - kvsim selftest: does a back end compute what the reference computes, here, and
+ * how fast? One JSON object: the evidence to keep.
  */
 #include "base/opt.h"
 #include "cmd.h"
-#include "kernels/opvec.h"
+#include "kernels/selftest/selftest.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct selftest {
-    const char *backend;
+    const char *backend, *out;
     uint64_t seed;
+    double most_s;
 };
 
 #define FIELD(name) offsetof(struct selftest, name)
@@ -19,44 +24,50 @@ static const struct kvs_opt options[] = {
      .offset = FIELD(backend),
      .required = true,
      .help = "ref, cpu, simt or cuda"},
+    {.key = "out",
+     .type = KVS_OPT_STR,
+     .offset = FIELD(out),
+     .letter = 'o',
+     .help = "file for the report; standard output if not given"},
     {.key = "seed",
      .type = KVS_OPT_U64,
      .offset = FIELD(seed),
      .def = "0",
      .help = "order of ready work on ref and simt; schedule of simt"},
+    {.key = "time",
+     .type = KVS_OPT_TIME,
+     .offset = FIELD(most_s),
+     .def = "60s",
+     .min = 0.001,
+     .max = 240,
+     .help = "what timings may take: on a slow back end their sizes end early"},
 };
 enum { N_OPTION = sizeof options / sizeof options[0] };
 
-static enum kvs_code vectors(struct kvs_dev *dev, struct kvs_err *err)
+static enum kvs_code write_report(const json_t *report, const char *path, struct kvs_err *err)
 {
-    const struct kvs_dev_info *info = kvs_dev_info(dev);
-    unsigned n_pass = 0, n_fail = 0, n_absent = 0;
-    char name[160];
+    size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(6);
+    char *text = json_dumps(report, flags);
+    enum kvs_code code = text ? KVS_OK : kvs_nomem(err);
+    FILE *file = stdout;
 
-    for (unsigned i = 0; i < kvs_opvec_n(); i++) {
-        struct kvs_err why = {0};
-        enum kvs_code code = kvs_opvec_run(dev, i, &why);
-        if (code == KVS_ERR_ABSENT)
-            n_absent++;
-        else if (code == KVS_OK)
-            n_pass++;
-        else
-            n_fail++;
-        if (code && code != KVS_ERR_ABSENT)
-            fprintf(stdout, "# %s: %s\n", kvs_opvec_name(i, name), why.msg);
-    }
-    printf("{\"backend\": \"%s\", \"device\": \"%s\", \"vectors\": {\"passed\": %u, \"failed\": "
-           "%u, \"not_offered\": %u}}\n",
-           info->name, info->detail, n_pass, n_fail, n_absent);
-    return n_fail ? kvs_fail(err, KVS_ERR_DEVICE, "%s: %u of %u operator vectors failed",
-                             info->name, n_fail, n_pass + n_fail)
-                  : KVS_OK;
+    if (!code && path && !(file = fopen(path, "wb")))
+        code = kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+    if (!code && (fprintf(file, "%s\n", text) < 0 || fflush(file)))
+        code =
+            kvs_fail(err, KVS_ERR_IO, "%s: %s", path ? path : "standard output", strerror(errno));
+    if (path && file && file != stdout && fclose(file) && !code)
+        code = kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+    free(text);
+    return code;
 }
 
 static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
 {
     struct selftest test = {0};
-    struct kvs_dev *dev;
+    struct kvs_dev *dev = NULL;
+    json_t *report = NULL;
+    unsigned n_failed = 0;
     bool help = false;
     enum kvs_code code = kvs_opt_argv(options, N_OPTION, argc, argv, &test, NULL, &help, err);
 
@@ -64,15 +75,21 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
         return code;
     if (help) {
         kvs_opt_help(stdout, "usage: kvsim selftest --backend NAME",
-                     "Runs every operator vector on a back end beside the reference. Exit status 3 "
-                     "where the back end is absent.",
+                     "Runs a back end's instructions beside the shim, its operators beside the "
+                     "reference, pipelines\nand timings; writes one JSON report. Exit status 3 "
+                     "where the back end is absent, 1 where\nsomething failed.",
                      options, N_OPTION);
         return KVS_OK;
     }
-    code = kvs_dev_open(test.backend, 0, test.seed, &dev, err);
-    if (code)
+    if ((code = kvs_dev_open(test.backend, 0, test.seed, &dev, err)))
         return code;
-    code = vectors(dev, err);
+    code = kvs_selftest_run(dev, test.most_s, &report, &n_failed, err);
+    if (!code)
+        code = write_report(report, test.out, err);
+    if (!code && n_failed)
+        code = kvs_fail(err, KVS_ERR_DEVICE, "%s: %u checks failed, see the report", test.backend,
+                        n_failed);
+    json_decref(report);
     kvs_dev_close(dev);
     return code;
 }
