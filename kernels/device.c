@@ -36,6 +36,7 @@ enum kvs_code kvs_dev_open_backend(const struct kvs_backend *backend, int index,
     dev->backend = backend;
     dev->info = (struct kvs_dev_info){.name = backend->name,
                                       .help = backend->help,
+                                      .can = backend->can,
                                       .act_elem = backend->act_elem,
                                       .gemm_elem = backend->gemm_elem};
     if (backend->open(dev, index, seed, err)) {

@@ -31,6 +31,7 @@ struct kvs_event;  /* from kvs_event_new, ended by kvs_event_free */
 struct kvs_dev_info {
     const char *name;        /* "ref", "cpu", "simt", "cuda" */
     const char *help;        /* what the back end is */
+    const char *can;         /* what it can do */
     char detail[160];        /* what was found: "oneDNN 2.6.3, avx512"; "NVIDIA H100, sm_90" */
     enum kvs_elem act_elem;  /* activations that the operators take at their best */
     enum kvs_elem gemm_elem; /* likewise weights */

@@ -2,11 +2,15 @@
  * cpu.c - the cpu back end: GEMM by oneDNN where it is installed, the rest by simd.c.
  *
  * oneDNN is opened when a device is, never linked: a simulation doesn't pay for loading it, and
- * without it the own GEMM takes over. $KVS_CPU picks a narrower instruction set (base, avx2,
- * avx512) and with ",own" leaves oneDNN aside; for tests and comparisons.
+ * without it the own GEMM takes over. A stream is a team of threads, pinned (team.h), one if not
+ * told otherwise; all operators, GEMM too, are shared out by split.h, and oneDNN is held to the
+ * thread that calls it. $KVS_CPU is a list: a narrower instruction set (base, avx2, avx512), "own"
+ * to leave oneDNN aside, "threads=4"; for tests and comparisons.
  */
 #include "kernels/host/queue.h"
 #include "simd.h"
+#include "split.h"
+#include "team.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -19,6 +23,8 @@ typedef int sgemm_fn(char transa, char transb, int64_t m, int64_t n, int64_t k, 
                      int64_t ldc);
 struct dnnl_version { /* dnnl_version_t's beginning */
     int major, minor, patch;
+    const char *hash;
+    unsigned cpu_runtime; /* 1 sequential, 2 OpenMP, 4 TBB, 8 a pool of the caller's */
 };
 
 struct cpu {
@@ -26,7 +32,11 @@ struct cpu {
     void *library;
     sgemm_fn *sgemm;
     void (*set_threads)(int n); /* of the OpenMP runtime that oneDNN brings; a thread's own value */
+    struct kvs_cores *cores;
+    unsigned n_thread;
 };
+
+enum { MAX_THREAD = 256 };
 
 static const struct simd {
     const char *name;
@@ -52,23 +62,60 @@ static bool runs_here(const char *simd)
     return strcmp(simd, "base") == 0;
 }
 
-/* NULL: err says why. */
-static const struct simd *pick(const char *wish, size_t n_wish, struct kvs_err *err)
+struct wish { /* of $KVS_CPU */
+    const struct simd *simd;
+    bool own;
+    unsigned n_thread;
+};
+
+/* One word of $KVS_CPU. */
+static enum kvs_code take_word(struct wish *wish, const char *word, struct kvs_err *err)
 {
-    for (int i = 0; i < N_SIMD; i++) {
-        if (n_wish && (strlen(simds[i].name) != n_wish || memcmp(simds[i].name, wish, n_wish) != 0))
-            continue;
-        if (runs_here(simds[i].name))
-            return &simds[i];
-        if (n_wish) {
-            kvs_fail(err, KVS_ERR_ABSENT, "KVS_CPU: this processor has no %s", simds[i].name);
-            return NULL;
-        }
+    char *end;
+
+    if (strcmp(word, "own") == 0) {
+        wish->own = true;
+        return KVS_OK;
     }
-    kvs_fail(err, KVS_ERR_ARG,
-             "KVS_CPU: found \"%.*s\", want avx512, avx2 or base, then perhaps \",own\"",
-             (int)n_wish, wish);
-    return NULL;
+    if (strncmp(word, "threads=", 8) == 0) {
+        unsigned long n = strtoul(word + 8, &end, 10);
+        if (word[8] < '0' || word[8] > '9' || *end || n < 1 || n > MAX_THREAD)
+            return kvs_fail(err, KVS_ERR_ARG, "KVS_CPU: found \"%s\", want threads=1 to %d", word,
+                            MAX_THREAD);
+        wish->n_thread = (unsigned)n;
+        return KVS_OK;
+    }
+    for (int i = 0; i < N_SIMD; i++)
+        if (strcmp(word, simds[i].name) == 0) {
+            if (!runs_here(word))
+                return kvs_fail(err, KVS_ERR_ABSENT, "KVS_CPU: this processor has no %s", word);
+            wish->simd = &simds[i];
+            return KVS_OK;
+        }
+    return kvs_fail(err, KVS_ERR_ARG,
+                    "KVS_CPU: found \"%s\", want some of avx512, avx2, base, own, threads=N", word);
+}
+
+/* Without a wish: the widest instructions there are, oneDNN, one thread. */
+static enum kvs_code read_wish(struct wish *wish, struct kvs_err *err)
+{
+    const char *text = getenv("KVS_CPU");
+    char words[128], *rest = words;
+
+    *wish = (struct wish){.simd = &simds[N_SIMD - 1], .n_thread = 1};
+    for (int i = N_SIMD - 1; i-- > 0;)
+        if (runs_here(simds[i].name))
+            wish->simd = &simds[i];
+    if (!text || !text[0])
+        return KVS_OK;
+    if ((size_t)snprintf(words, sizeof words, "%s", text) >= sizeof words)
+        return kvs_fail(err, KVS_ERR_ARG, "KVS_CPU: %zu characters", strlen(text));
+    for (char *word; (word = strsep(&rest, ","));) {
+        enum kvs_code code = take_word(wish, word, err);
+        if (code)
+            return code;
+    }
+    return KVS_OK;
 }
 
 static const char *open_dnnl(struct cpu *cpu, char text[40])
@@ -85,11 +132,15 @@ static const char *open_dnnl(struct cpu *cpu, char text[40])
     *(void **)&cpu->set_threads = dlsym(cpu->library, "omp_set_num_threads");
     if (!cpu->sgemm || !version)
         return "own GEMM: libdnnl has no dnnl_sgemm";
+    if (version()->cpu_runtime != 1 && (version()->cpu_runtime != 2 || !cpu->set_threads)) {
+        cpu->sgemm = NULL; /* its threads would be its own affair */
+        return "own GEMM: oneDNN here runs neither sequential nor by OpenMP";
+    }
     snprintf(text, 40, "oneDNN %d.%d.%d", version()->major, version()->minor, version()->patch);
     return text;
 }
 
-static enum kvs_code cpu_gemm(void *ctx, const struct kvs_gemm *op, void *stream,
+static enum kvs_code one_gemm(void *ctx, const struct kvs_gemm *op, void *stream,
                               struct kvs_err *err)
 {
     const struct cpu *cpu = ctx;
@@ -101,7 +152,7 @@ static enum kvs_code cpu_gemm(void *ctx, const struct kvs_gemm *op, void *stream
     if (op->m == 0 || op->n == 0)
         return KVS_OK;
     if (cpu->set_threads)
-        cpu->set_threads(1); /* a second thread brought nothing where it was measured */
+        cpu->set_threads(1); /* split.h shares out */
     status = cpu->sgemm('N', 'T', op->m, op->n, op->k, 1, kvs_ptr(op->x), op->x_stride,
                         kvs_ptr(op->w), op->w_stride, 0, kvs_ptr(op->y), op->y_stride);
     if (status)
@@ -111,7 +162,7 @@ static enum kvs_code cpu_gemm(void *ctx, const struct kvs_gemm *op, void *stream
 }
 
 #define FORWARD(name)                                                                              \
-    static enum kvs_code cpu_##name(void *ctx, const struct kvs_##name *op, void *stream,          \
+    static enum kvs_code one_##name(void *ctx, const struct kvs_##name *op, void *stream,          \
                                     struct kvs_err *err)                                           \
     {                                                                                              \
         const struct cpu *cpu = ctx;                                                               \
@@ -124,14 +175,75 @@ FORWARD(swiglu)
 FORWARD(add)
 FORWARD(rows)
 
+/* On the calling thread. */
+static const struct kvs_kernels ones = {
+#define X(name) .name = one_##name,
+    KVS_OPS(X)
+#undef X
+};
+
+struct shared {
+    struct cpu *cpu;
+    const struct kvs_item *item;
+    unsigned n;
+};
+
+static enum kvs_code run_part(void *arg, unsigned i, struct kvs_err *err)
+{
+    const struct shared *shared = arg;
+    struct kvs_item part = kvs_split(shared->item, shared->n, i);
+
+    return kvs_kernels_run(&ones, shared->cpu, &part, NULL, err);
+}
+
+/* On the stream's team. */
+static enum kvs_code run_shared(void *ctx, const struct kvs_item *item, struct kvs_team *team,
+                                struct kvs_err *err)
+{
+    struct shared shared = {ctx, item, kvs_split_n(item, kvs_team_n(team))};
+
+    if (shared.n == 1)
+        return kvs_kernels_run(&ones, ctx, item, NULL, err);
+    return kvs_team_run(team, run_part, &shared, shared.n, err);
+}
+
+#define SHARED(name)                                                                               \
+    static enum kvs_code cpu_##name(void *ctx, const struct kvs_##name *op, void *stream,          \
+                                    struct kvs_err *err)                                           \
+    {                                                                                              \
+        struct kvs_item item = {.kind = KVS_ITEM_##name, .u.name = *op};                           \
+        return run_shared(ctx, &item, stream, err);                                                \
+    }
+KVS_OPS(SHARED)
+
 static const struct kvs_kernels kernels = {
 #define X(name) .name = cpu_##name,
     KVS_OPS(X)
 #undef X
 };
 
+static enum kvs_code make_team(void *ctx, unsigned stream_i, void **own, struct kvs_err *err)
+{
+    const struct cpu *cpu = ctx;
+
+    return kvs_team_new(cpu->cores, cpu->n_thread, stream_i, (struct kvs_team **)own, err);
+}
+
+static void begin_team(void *own)
+{
+    kvs_team_enter(own);
+}
+
+static void end_team(void *own)
+{
+    kvs_team_free(own);
+}
+
+static const struct kvs_queue_own teams = {make_team, begin_team, end_team};
+
 static void drop(struct cpu *cpu)
 {
+    kvs_cores_free(cpu->cores);
     if (cpu->library)
         dlclose(cpu->library);
     free(cpu);
@@ -139,27 +251,31 @@ static void drop(struct cpu *cpu)
 
 static enum kvs_code cpu_open(struct kvs_dev *dev, int index, uint64_t seed, struct kvs_err *err)
 {
-    const char *wish = getenv("KVS_CPU");
-    const struct simd *simd;
+    struct wish wish;
     char version[40];
     struct cpu *cpu;
+    enum kvs_code code;
 
     if (index != 0)
         return kvs_fail(err, KVS_ERR_ABSENT, "cpu: there is no device %d, only 0", index);
-    wish = wish ? wish : "";
-    simd = pick(wish, strcspn(wish, ","), err);
-    if (!simd)
-        return err->code;
+    if ((code = read_wish(&wish, err)))
+        return code;
     cpu = calloc(1, sizeof *cpu);
     if (!cpu)
         return kvs_nomem(err);
-    cpu->simd = simd->kernels;
-    const char *gemm = strstr(wish, ",own") ? "own GEMM: KVS_CPU says so" : open_dnnl(cpu, version);
-    snprintf(dev->info.detail, sizeof dev->info.detail, "%s, %s", simd->name, gemm);
-    enum kvs_code code = kvs_queue_open(dev, KVS_QUEUE_THREADS, seed, false, &kernels, cpu, err);
-    if (code)
+    cpu->simd = wish.simd->kernels;
+    cpu->n_thread = wish.n_thread;
+    const char *gemm = wish.own ? "own GEMM: KVS_CPU says so" : open_dnnl(cpu, version);
+    if (!(code = kvs_cores_new(&cpu->cores, err)))
+        code = kvs_queue_open(dev, KVS_QUEUE_THREADS, seed, false, &kernels, cpu, err);
+    if (code) {
         drop(cpu);
-    return code;
+        return code;
+    }
+    kvs_queue_set_own(dev, &teams);
+    snprintf(dev->info.detail, sizeof dev->info.detail, "%s, %s, %u of %u threads", wish.simd->name,
+             gemm, cpu->n_thread, kvs_cores_n(cpu->cores));
+    return KVS_OK;
 }
 
 static void cpu_close(struct kvs_dev *dev)
@@ -173,6 +289,7 @@ static void cpu_close(struct kvs_dev *dev)
 const struct kvs_backend kvs_backend_cpu = {
     .name = "cpu",
     .help = "this processor: oneDNN and SIMD",
+    .can = "every operator in f32 and bf16, best in f32; a team of threads a stream",
     .act_elem = KVS_F32,
     .gemm_elem = KVS_F32,
     .open = cpu_open,

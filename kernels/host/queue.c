@@ -18,6 +18,8 @@ struct stream {
     size_t head, n, room; /* a ring of room items, a power of two */
     struct kvs_err failed;
     bool busy, leaving; /* threads: an item is running; the thread is to end */
+    unsigned i;         /* its number */
+    void *own;          /* what the back end made for it */
     pthread_t thread;
 };
 
@@ -31,6 +33,7 @@ struct queue {
     bool poison;
     const struct kvs_kernels *kernels;
     void *ctx;
+    const struct kvs_queue_own *own; /* NULL: streams have nothing */
     struct kvs_rng rng;
     struct stream *first;
     pthread_mutex_t lock; /* threads: guards every field of streams and events */
@@ -62,6 +65,13 @@ enum kvs_code kvs_queue_open(struct kvs_dev *dev, enum kvs_queue_mode mode, uint
     pthread_cond_init(&queue->changed, NULL);
     dev->state = queue;
     return KVS_OK;
+}
+
+void kvs_queue_set_own(struct kvs_dev *dev, const struct kvs_queue_own *own)
+{
+    struct queue *queue = dev->state;
+
+    queue->own = own;
 }
 
 void *kvs_queue_ctx(struct kvs_dev *dev)
@@ -132,7 +142,7 @@ static bool ready(struct stream *stream)
 }
 
 /* All but events, which are the caller's: they change what the lock guards. */
-static void run_item(struct queue *queue, const struct kvs_item *item, struct kvs_err *err)
+static void run_item(const struct stream *stream, const struct kvs_item *item, struct kvs_err *err)
 {
     switch (item->kind) {
     case KVS_ITEM_COPY:
@@ -145,7 +155,7 @@ static void run_item(struct queue *queue, const struct kvs_item *item, struct kv
     case KVS_ITEM_WAIT:
         break;
     default:
-        (void)kvs_kernels_run(queue->kernels, queue->ctx, item, NULL, err);
+        (void)kvs_kernels_run(stream->queue->kernels, stream->queue->ctx, item, stream->own, err);
     }
 }
 
@@ -164,6 +174,8 @@ static void *serve(void *arg)
     struct stream *stream = arg;
     struct queue *queue = stream->queue;
 
+    if (queue->own)
+        queue->own->begin(stream->own);
     pthread_mutex_lock(&queue->lock);
     for (;;) {
         while (!ready(stream) && !(stream->leaving && stream->n == 0))
@@ -176,7 +188,7 @@ static void *serve(void *arg)
         stream->n--;
         stream->busy = true;
         pthread_mutex_unlock(&queue->lock);
-        run_item(queue, &item, &err);
+        run_item(stream, &item, &err);
         pthread_mutex_lock(&queue->lock);
         happen(&item);
         stream->busy = false;
@@ -203,16 +215,40 @@ static void run_one(struct queue *queue)
     struct kvs_item item = *head_of(stream);
     stream->head++;
     stream->n--;
-    run_item(queue, &item, &stream->failed);
+    run_item(stream, &item, &stream->failed);
     happen(&item);
 }
 
 /* --- streams --------------------------------------------------------------------------------- */
 
+/* Streams stand in the order of their making; numbers that became free are given again. */
+static unsigned free_number(const struct queue *queue)
+{
+    unsigned i = 0;
+
+    for (const struct stream *at = queue->first; at;)
+        if (at->i == i) {
+            i++;
+            at = queue->first;
+        } else {
+            at = at->next;
+        }
+    return i;
+}
+
+static void drop(struct stream *stream)
+{
+    if (stream->own)
+        stream->queue->own->end(stream->own);
+    free(stream->item);
+    free(stream);
+}
+
 enum kvs_code kvs_queue_stream_new(struct kvs_dev *dev, void **out, struct kvs_err *err)
 {
     struct queue *queue = dev->state;
     struct stream *stream = calloc(1, sizeof *stream), **at = &queue->first;
+    enum kvs_code code = KVS_OK;
 
     *out = NULL;
     if (!stream)
@@ -220,14 +256,17 @@ enum kvs_code kvs_queue_stream_new(struct kvs_dev *dev, void **out, struct kvs_e
     stream->queue = queue;
     stream->room = 16;
     stream->item = malloc(stream->room * sizeof *stream->item);
-    if (!stream->item) {
-        free(stream);
-        return kvs_nomem(err);
-    }
-    if (queue->mode == KVS_QUEUE_THREADS && pthread_create(&stream->thread, NULL, serve, stream)) {
-        free(stream->item);
-        free(stream);
-        return kvs_fail(err, KVS_ERR_IO, "no thread for a stream");
+    stream->i = free_number(queue); /* streams come and go on one host thread */
+    if (!stream->item)
+        code = kvs_nomem(err);
+    if (!code && queue->own)
+        code = queue->own->make(queue->ctx, stream->i, &stream->own, err);
+    if (!code && queue->mode == KVS_QUEUE_THREADS &&
+        pthread_create(&stream->thread, NULL, serve, stream))
+        code = kvs_fail(err, KVS_ERR_IO, "no thread for a stream");
+    if (code) {
+        drop(stream);
+        return code;
     }
     pthread_mutex_lock(&queue->lock);
     while (*at)
@@ -271,8 +310,7 @@ void kvs_queue_stream_free(struct kvs_dev *dev, void *of)
     pthread_mutex_unlock(&queue->lock);
     if (queue->mode == KVS_QUEUE_THREADS)
         pthread_join(stream->thread, NULL);
-    free(stream->item);
-    free(stream);
+    drop(stream);
 }
 
 static bool grow(struct stream *stream)

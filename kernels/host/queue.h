@@ -18,6 +18,14 @@ KVS_MUST_CHECK enum kvs_code kvs_queue_open(struct kvs_dev *dev, enum kvs_queue_
                                             uint64_t seed, bool poison,
                                             const struct kvs_kernels *kernels, void *ctx,
                                             struct kvs_err *err);
+/* What each stream has of its own: the kernels get it as their stream. stream_i: the smallest
+ * number that no stream alive has; begin: called on the stream's thread before any work. */
+struct kvs_queue_own {
+    enum kvs_code (*make)(void *ctx, unsigned stream_i, void **own, struct kvs_err *err);
+    void (*begin)(void *own);
+    void (*end)(void *own);
+};
+void kvs_queue_set_own(struct kvs_dev *dev, const struct kvs_queue_own *own);
 void *kvs_queue_ctx(struct kvs_dev *dev);
 void kvs_queue_close(struct kvs_dev *dev);
 

@@ -204,6 +204,7 @@ static enum kvs_code ref_open(struct kvs_dev *dev, int index, uint64_t seed, str
 const struct kvs_backend kvs_backend_ref = {
     .name = "ref",
     .help = "reference: double precision, straight from the formulas",
+    .can = "every operator in f32 and bf16, slowly; ready work in seeded order",
     .act_elem = KVS_F32,
     .gemm_elem = KVS_F32,
     .open = ref_open,

@@ -18,6 +18,7 @@ static void print_backend(const char *name)
     }
     const struct kvs_dev_info *info = kvs_dev_info(dev);
     printf("%-6s present  %s%s%s\n", name, info->help, info->detail[0] ? ": " : "", info->detail);
+    printf("%-6s          can: %s\n", "", info->can);
     kvs_dev_close(dev);
 }
 
