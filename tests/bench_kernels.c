@@ -1,13 +1,18 @@
 /*
  * The cpu back end: GEMM and attention rates, and prefill of SmolLM2's shape with seeded random
- * weights in f32. Interleaved rounds, best of each; one JSON line a figure.
+ * weights in f32: its rate, where its time goes, and its GEMMs beside the same shapes given
+ * straight to oneDNN. Interleaved rounds, best of each; one JSON line a figure. Beside llama.cpp:
+ * bench_peer.c.
  */
 #include "base/rng.h"
+#include "kernels/backend.h"
 #include "kernels/forward.h"
 
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static void line(const char *what, double value, const char *unit, double goal)
 {
@@ -130,6 +135,9 @@ static void bench_attention(struct bench *b, uint32_t head_dim)
         kvs_buf_free(bufs[i]);
 }
 
+static void bench_shares(const struct kvs_weights_shape *s, const struct kvs_weights *weights,
+                         const uint32_t *tok, uint32_t n_tok);
+
 static void bench_prefill(struct bench *b, uint32_t n_tok)
 {
     struct kvs_weights_shape shape = {.n_layer = 30,
@@ -165,9 +173,130 @@ static void bench_prefill(struct bench *b, uint32_t n_tok)
     snprintf(what, sizeof what, "prefill, SmolLM2-135M's shape, f32, %u tokens", n_tok);
     line(what, n_tok / best, "tok/s", 0);
     kvs_forward_free(forward);
+    if (n_tok == 512)
+        bench_shares(&shape, weights, tok, n_tok);
     kvs_weights_close(weights);
     free(logits);
     free(tok);
+}
+
+/* --- where a prefill's time goes ----------------------------------------------------------------
+ */
+
+/* cpu, with each operator waited for and its time added up by kind. */
+static struct kvs_backend timed;
+static double spent_s[KVS_ITEM_rows + 1];
+
+static enum kvs_code timed_submit(struct kvs_dev *dev, void *stream, const struct kvs_item *item,
+                                  struct kvs_err *err)
+{
+    struct timespec from, to;
+    enum kvs_code code = kvs_backend_cpu.stream_sync(dev, stream, err);
+
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    if (code || (code = kvs_backend_cpu.submit(dev, stream, item, err)) ||
+        (code = kvs_backend_cpu.stream_sync(dev, stream, err)))
+        return code;
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    spent_s[item->kind] +=
+        (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) * 1e-9;
+    return KVS_OK;
+}
+
+typedef int sgemm_fn(char transa, char transb, int64_t m, int64_t n, int64_t k, float alpha,
+                     const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                     int64_t ldc);
+
+/* The GEMMs of one prefill, straight to the library on this thread; its weights are warm no more
+ * than a forward pass's are: each layer has its own. Negative: no oneDNN. */
+static double library_s(const struct kvs_weights_shape *s, uint32_t n_tok, const float *w,
+                        const float *x, float *y)
+{
+    void *library = dlopen("libdnnl.so.2", RTLD_NOW);
+    sgemm_fn *sgemm = NULL;
+    void (*set_threads)(int n) = NULL;
+    struct timespec from, to;
+    uint32_t q = s->n_head * s->head_dim, kv = s->n_kv_head * s->head_dim;
+    const uint32_t shapes[][2] = {
+        {q + 2 * kv, s->hidden}, {s->hidden, q}, {2 * s->ffn, s->hidden}, {s->hidden, s->ffn}};
+    const float *at = w;
+
+    if (!library)
+        return -1;
+    *(void **)&sgemm = dlsym(library, "dnnl_sgemm");
+    *(void **)&set_threads = dlsym(library, "omp_set_num_threads");
+    if (set_threads)
+        set_threads(1);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (uint32_t l = 0; l < s->n_layer && sgemm; l++)
+        for (int i = 0; i < 4; i++) {
+            sgemm('N', 'T', n_tok, shapes[i][0], shapes[i][1], 1, x, shapes[i][1], at, shapes[i][1],
+                  0, y, shapes[i][0]);
+            at += (size_t)shapes[i][0] * shapes[i][1];
+        }
+    if (sgemm)
+        sgemm('N', 'T', 1, s->n_vocab, s->hidden, 1, x, s->hidden, w, s->hidden, 0, y, s->n_vocab);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    dlclose(library);
+    return (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) * 1e-9;
+}
+
+static void bench_shares(const struct kvs_weights_shape *s, const struct kvs_weights *weights,
+                         const uint32_t *tok, uint32_t n_tok)
+{
+    static const char *const names[] = {"copy", "record", "wait", "call",
+#define X(name) #name,
+                                        KVS_OPS(X)
+#undef X
+    };
+    enum { N_KIND = sizeof names / sizeof *names };
+    struct kvs_forward_opt opt = {n_tok, n_tok, 1, KVS_F32, KVS_F32, KVS_F32};
+    struct bench t = {0};
+    struct kvs_forward *forward;
+    size_t n_w = (size_t)s->n_layer * (s->hidden * s->hidden * 3 + 3 * s->ffn * s->hidden);
+    float *logits = calloc(s->n_vocab, sizeof *logits), *w = calloc(n_w, sizeof *w);
+    float *x = calloc((size_t)n_tok * s->ffn, sizeof *x);
+    float *y = calloc((size_t)n_tok * s->ffn * 2 + s->n_vocab, sizeof *y);
+    double best_gemm = 1e9, best_library = 1e9, best[N_KIND] = {0}, total = 0;
+    char what[96];
+
+    if (!logits || !w || !x || !y)
+        exit(1);
+    for (size_t i = 0; i < n_w; i++)
+        w[i] = (float)(i % 17) * .01f;
+    for (size_t i = 0; i < (size_t)n_tok * s->ffn; i++)
+        x[i] = (float)(i % 13) * .1f;
+    timed = kvs_backend_cpu;
+    timed.submit = timed_submit;
+    must(kvs_dev_open_backend(&timed, 0, 0, &t.dev, &t.err), &t.err);
+    must(kvs_stream_new(t.dev, &t.stream, &t.err), &t.err);
+    must(kvs_forward_new(t.dev, weights, &opt, &forward, &t.err), &t.err);
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < N_KIND; i++)
+            spent_s[i] = 0;
+        must(kvs_forward_prefill(forward, t.stream, tok, 0, n_tok, logits, &t.err), &t.err);
+        best_library = fmin(best_library, library_s(s, n_tok, w, x, y));
+        if (spent_s[KVS_ITEM_gemm] >= best_gemm)
+            continue;
+        best_gemm = spent_s[KVS_ITEM_gemm];
+        total = 0;
+        for (int i = 0; i < N_KIND; i++)
+            total += best[i] = spent_s[i];
+    }
+    for (int i = KVS_ITEM_rmsnorm; i < N_KIND; i++) {
+        snprintf(what, sizeof what, "share of a prefill's time, %u tokens: %s", n_tok, names[i]);
+        line(what, best[i] / total, "1", 0);
+    }
+    snprintf(what, sizeof what, "GEMM of a prefill over oneDNN's own time, %u tokens", n_tok);
+    if (best_library > 0)
+        line(what, best_gemm / best_library, "1", 1.1);
+    kvs_stream_free(t.stream);
+    kvs_forward_free(forward);
+    kvs_dev_close(t.dev);
+    free(logits);
+    free(w);
+    free(x);
+    free(y);
 }
 
 int main(void)

@@ -455,24 +455,86 @@ static unsigned numbers(char *text, uint32_t *to, unsigned max)
     return n;
 }
 
-static void smollm2_text_equals_an_independent_implementation(void **state)
+/* NULL: it is not there. */
+static struct kvs_weights *smollm2(void)
 {
     const char *path = getenv("KVS_SMOLLM2");
     struct kvs_weights *w;
     struct kvs_err err = {0};
+    path = path ? path : "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+    if (access(path, R_OK) != 0)
+        return NULL;
+    if (kvs_weights_open(path, &w, &err))
+        fail_msg("%s", err.msg);
+    return w;
+}
+
+enum { SMOLLM2_VOCAB = 49152 };
+static const uint32_t prompt_0[] = {504, 3575, 282, 4649, 314}; /* of smollm2_greedy.txt */
+
+static void smollm2_on_cpu_agrees_with_ref(void **state)
+{
+    enum { N = 5 };
+    struct kvs_weights *w = smollm2();
+    static float ref[SMOLLM2_VOCAB], cpu[SMOLLM2_VOCAB];
+    (void)state;
+    if (!w)
+        KVS_SKIP("models/SmolLM2-135M-Instruct.Q4_1.gguf is not there: make models");
+    struct run on = run_new("ref", w, N, KVS_F32);
+    assert_int_equal(on.n_vocab, SMOLLM2_VOCAB);
+    prefill(&on, prompt_0, 0, N, ref);
+    run_free(&on);
+    assert_int_equal(best(ref, SMOLLM2_VOCAB), 7042);
+    on = run_new("cpu", w, N, KVS_F32);
+    prefill(&on, prompt_0, 0, N, cpu);
+    run_free(&on);
+    /* logits span about 50 */
+    if (!(distance(ref, cpu, SMOLLM2_VOCAB) <= 1e-3))
+        fail_msg("cpu is %g from ref", distance(ref, cpu, SMOLLM2_VOCAB));
+    kvs_weights_close(w);
+}
+
+static void smollm2_on_simt_agrees_with_ref_in_bf16(void **state)
+{
+    enum { N = 3 };
+    static float exact[SMOLLM2_VOCAB], ref[SMOLLM2_VOCAB], simt[SMOLLM2_VOCAB];
+    (void)state;
+    if (!getenv("KVS_LONG"))
+        KVS_SKIP("SmolLM2 on simt takes 15 s: KVS_LONG=1 runs it, .ci/run does");
+    struct kvs_weights *w = smollm2();
+    if (!w)
+        KVS_SKIP("models/SmolLM2-135M-Instruct.Q4_1.gguf is not there: make models");
+    struct run on = run_new("cpu", w, N, KVS_F32);
+    prefill(&on, prompt_0, 0, N, exact);
+    run_free(&on);
+    on = run_new("simt", w, N, KVS_BF16);
+    prefill(&on, prompt_0, 0, N, simt);
+    run_free(&on);
+    on = run_new("ref", w, N, KVS_BF16);
+    prefill(&on, prompt_0, 0, N, ref);
+    run_free(&on);
+    /* the same roundings but that of P; bf16 itself is further from exact */
+    double apart = distance(ref, simt, SMOLLM2_VOCAB),
+           rounding = distance(ref, exact, SMOLLM2_VOCAB);
+    print_message("# simt %.3g from ref in bf16, which is %.3g from f32\n", apart, rounding);
+    assert_true(apart <= rounding && rounding <= 1);
+    assert_int_equal(best(simt, SMOLLM2_VOCAB), best(ref, SMOLLM2_VOCAB));
+    kvs_weights_close(w);
+}
+
+static void smollm2_text_equals_an_independent_implementation(void **state)
+{
+    struct kvs_weights *w = smollm2();
     char line[1024];
     unsigned n_prompt = 0;
     (void)state;
-    path = path ? path : "models/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (access(path, R_OK) != 0)
-        KVS_SKIP("%s is not there: make models", path);
-    if (kvs_weights_open(path, &w, &err))
-        fail_msg("%s", err.msg);
+    if (!w)
+        KVS_SKIP("models/SmolLM2-135M-Instruct.Q4_1.gguf is not there: make models");
     struct run run = run_new("cpu", w, 64, KVS_F32);
     float *logits = malloc(run.n_vocab * sizeof *logits);
     FILE *file = fopen("tests/data/smollm2_greedy.txt", "r");
     assert_non_null(file);
-    while (fgets(line, sizeof line, file) && n_prompt < 6) {
+    while (fgets(line, sizeof line, file) && n_prompt < 7) {
         uint32_t tok[64], want[32];
         if (line[0] == '#')
             continue;
@@ -489,7 +551,7 @@ static void smollm2_text_equals_an_independent_implementation(void **state)
         n_prompt++;
     }
     (void)fclose(file);
-    assert_int_equal(n_prompt, 6);
+    assert_int_equal(n_prompt, 7);
     free(logits);
     run_free(&run);
     kvs_weights_close(w);
@@ -503,6 +565,8 @@ int main(void)
         cmocka_unit_test(any_staircase_gives_the_logits_of_full_recompute),
         cmocka_unit_test(positions_may_begin_anywhere),
         cmocka_unit_test(wrong_batches_are_refused),
+        cmocka_unit_test(smollm2_on_cpu_agrees_with_ref),
+        cmocka_unit_test(smollm2_on_simt_agrees_with_ref_in_bf16),
         cmocka_unit_test(smollm2_text_equals_an_independent_implementation),
     };
     return cmocka_run_group_tests_name("forward", tests, NULL, NULL);
