@@ -249,6 +249,7 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         lab.config.reuse = (enum kvs_reuse)kvs_rng_below(&rng, 2);
         lab.config.n_tier = (uint32_t)kvs_rng_below(&rng, 3);
         lab.config.tier[0].capacity_bytes = kvs_rng_below(&rng, 40) << 30;
+        lab.config.preemption = (enum kvs_preempt)kvs_rng_below(&rng, lab.config.n_tier ? 3 : 1);
         lab.config.router = pick_router(&rng);
         lab.config.sched = pick_sched(&rng);
         lab.config.repoll_ns = (int64_t)kvs_rng_below(&rng, 2) * 30000000;

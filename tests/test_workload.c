@@ -87,7 +87,7 @@ static void wrong_settings_are_named_exactly(void **state)
         {"cluster.replica=2",
          "w.json: cluster.replica: unknown key; did you mean \"replicas\"? known: replicas, tp, "
          "max_batch, chunk_tok, prefill_batch, router, scheduler, repoll, "
-         "max_pending_loads, reuse, hbm_cache, hbm_evict"},
+         "max_pending_loads, reuse, preemption, hbm_cache, hbm_evict"},
         {"cluster.tp=3",
          "w.json: cluster.tp: llama-3.1-8b: tensor parallelism of 3 does not divide 32 heads"},
         {"cluster.chunk_tok=\"8KB\"", "w.json: cluster.chunk_tok: found \"8KB\", want tokens like "
@@ -102,6 +102,8 @@ static void wrong_settings_are_named_exactly(void **state)
                                               "want a whole number in 0..65536"},
         {"cluster.reuse=\"suffix\"",
          "w.json: cluster.reuse: found \"suffix\", want one of prefix, content"},
+        {"cluster.preemption=\"drop\"",
+         "w.json: cluster.preemption: found \"drop\", want one of recompute, swap, never"},
         {"cluster.hbm_cache=\"yes\"",
          "w.json: cluster.hbm_cache: found \"yes\", want true or false"},
         {"cluster.hbm_evict=\"lruu\"",

@@ -33,11 +33,11 @@ void sim_look_up(struct sim *sim, struct req *req)
     }
 }
 
-uint64_t sim_need_bytes(const struct sim *sim, const struct req *req)
+uint64_t sim_need_bytes(const struct sim *sim, const struct req *req, uint32_t out_tok)
 {
-    uint64_t n_tok = (uint64_t)req->record.input_tok + req->record.output_tok;
+    uint64_t n_tok = (uint64_t)req->record.input_tok + out_tok;
     uint64_t n_bytes =
-        block_bytes(sim, 1) + req->n_block; /* what rounding up block by block adds */
+        block_bytes(sim, 1) + req->n_block + 1; /* what rounding up block by block adds */
     for (uint32_t b = 0; b < req->n_block; b++)
         if (req->where[b] == KVS_AT_HBM)
             n_tok -= req->tok[b];
@@ -94,8 +94,10 @@ static bool take_room(struct sim *sim, struct req *req)
     for (uint32_t b = 0; b < req->n_block; b++)
         if (req->where[b] == KVS_AT_HBM)
             kvs_tier_pin(replica->hbm, req->slot[b]);
-    uint64_t n_bytes = sim_need_bytes(sim, req);
-    if (!kvs_tier_reserve(replica->hbm, n_bytes)) {
+    req->base_tok =
+        sim->config->preemption == KVS_PREEMPT_NEVER ? req->record.output_tok : req->done_tok + 1;
+    uint64_t n_bytes = sim_need_bytes(sim, req, req->base_tok);
+    if (!sim_reserve_prompt(sim, replica, n_bytes)) {
         for (uint32_t b = 0; b < req->n_block; b++)
             if (req->where[b] == KVS_AT_HBM)
                 kvs_tier_unpin(replica->hbm, req->slot[b]);
@@ -141,8 +143,8 @@ static bool take_room(struct sim *sim, struct req *req)
     return true;
 }
 
-/* The prompt as pieces for the planner; at least its last token is computed. Sets the record's
- * tokens. */
+/* The prompt as pieces for the planner; at least its last token is computed. Sets what was
+ * found. */
 static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
 {
     if (req->n_block + 2 > sim->piece_room) {
@@ -153,8 +155,9 @@ static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
         sim->piece = piece;
         sim->piece_room = room;
     }
-    struct kvs_sim_request *record = &req->record;
-    uint32_t n = 0, left_tok = record->input_tok;
+    struct found *now = &req->now;
+    uint32_t n = 0, left_tok = req->record.input_tok + req->done_tok;
+    *now = (struct found){.prompt_tok = left_tok};
     for (uint32_t b = 0; b < req->n_block; b++) {
         uint32_t n_tok = req->tok[b];
         left_tok -= n_tok;
@@ -166,15 +169,15 @@ static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
             continue;
         sim->piece[n++] = (struct kvs_piece){n_tok, req->where[b]};
         if (req->where[b] == KVS_AT_HBM)
-            record->hbm_tok += n_tok;
+            now->hbm_tok += n_tok;
         else if (req->where[b] >= 0)
-            record->tier_tok[req->where[b]] += n_tok;
+            now->tier_tok[req->where[b]] += n_tok;
         else
-            record->new_tok += n_tok;
+            now->new_tok += n_tok;
     }
     if (left_tok) {
         sim->piece[n++] = (struct kvs_piece){left_tok, KVS_AT_NONE};
-        record->new_tok += left_tok;
+        now->new_tok += left_tok;
     }
     *n_piece = n;
     return true;
@@ -234,13 +237,10 @@ static bool start_loads(struct sim *sim, struct req *req)
             n_bytes +=
                 kvs_tables_load_bytes(req->inst, t, kvs_cost_class(sim->config->cost, l), i, q);
         }
-        req->record.load_bytes[t] = (uint64_t)n_bytes;
-        if (due_ns > 0 && n_bytes >= 1) {
-            if (!sim_load(sim, req, t))
-                return false;
-        } else {
-            req->record.load_bytes[t] = 0;
-        }
+        req->load_bytes[t] = due_ns > 0 && n_bytes >= 1 ? (uint64_t)n_bytes : 0;
+        req->record.load_bytes[t] += req->load_bytes[t];
+        if (req->load_bytes[t] && !sim_load(sim, req, t))
+            return false;
     }
     req->loads = req->n_loading > 0;
     sim->replica[req->record.replica].n_loading += req->loads;
@@ -276,7 +276,7 @@ static bool plan(struct sim *sim, struct req *req)
         problem->io_start_ns[t] += sim_lane(sim, req->record.replica, t, false)->queued_ns;
     uint32_t held_tok = 0;
     for (uint32_t t = 0; t < sim->config->n_tier; t++)
-        held_tok += req->record.tier_tok[t];
+        held_tok += req->now.tier_tok[t];
     req->has_plan = held_tok > 0;
     if (req->has_plan) {
         if (!choose(sim, req, &eval))
@@ -288,7 +288,6 @@ static bool plan(struct sim *sim, struct req *req)
         bool fine = kvs_plan_eval(problem, &req->plan, NULL, &eval);
         assert(fine);
     }
-    req->record.predicted_ttft_ns = sim->now_ns - req->record.arrive_ns + eval.end_ns;
     req->work_ns = eval.pre_ns + eval.wait_ns + problem->head_ns;
     replica->backlog_ns += req->work_ns;
 
@@ -296,13 +295,23 @@ static bool plan(struct sim *sim, struct req *req)
     assert(sim->n_layer > 0);
     for (uint32_t l = 0; req->has_plan && l < sim->n_layer; l++)
         recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]);
-    req->record.recompute_tok = (uint32_t)((recompute_tok + sim->n_layer / 2) / sim->n_layer);
+    recompute_tok = (recompute_tok + sim->n_layer / 2) / sim->n_layer;
+    if (!req->done_tok) {
+        struct kvs_sim_request *record = &req->record;
+        record->predicted_ttft_ns = sim->now_ns - record->arrive_ns + eval.end_ns;
+        record->recompute_tok = (uint32_t)recompute_tok;
+        record->hbm_tok = req->now.hbm_tok;
+        record->new_tok = req->now.new_tok;
+        memcpy(record->tier_tok, req->now.tier_tok, sizeof record->tier_tok);
+        req->told_plan = req->plan;
+        req->told = req->has_plan;
+    }
     req->pre_left_ns = eval.pre_ns;
     req->pre_tok = req->pre_left_tok =
         req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
     req->first_tok = kvs_tables_first_tok(req->inst);
-    req->work_tok = req->pre_tok + req->record.new_tok;
-    req->later_left_tok = req->record.new_tok - req->first_tok;
+    req->work_tok = req->now.work_tok = req->pre_tok + req->now.new_tok;
+    req->later_left_tok = req->now.new_tok - req->first_tok;
     req->phase = req->pre_left_tok ? PHASE_PRE : PHASE_FIRST;
     req->ready_ns = sim->now_ns;
     req->unstalled_ns = INT64_MAX;
@@ -329,11 +338,32 @@ static bool in_a_tier(const struct req *req)
     return false;
 }
 
+/* Room for all that a preempted request had, and the way back. */
+static bool swap_in(struct sim *sim, struct req *req, bool *done)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        req->slot[b] = req->tier_slot[b] = KVS_NO_SLOT;
+        req->where[b] = KVS_AT_NONE;
+    }
+    req->base_tok = req->done_tok;
+    uint64_t n_bytes = sim_need_bytes(sim, req, req->base_tok);
+    if (!sim_reserve_prompt(sim, replica, n_bytes))
+        return true;
+    req->reserved_bytes = n_bytes;
+    replica->n_admitted++;
+    *done = true;
+    leave_waiting(replica, req);
+    return sim_swap(sim, req, false);
+}
+
 /* Gives a waiting prompt its room and its plan. *done is false if it must wait on. */
 static bool admit(struct sim *sim, struct req *req, bool *done)
 {
     struct replica *replica = &sim->replica[req->record.replica];
     *done = false;
+    if (req->swap_bytes)
+        return swap_in(sim, req, done);
     req->n_wait = req->n_follow = 0;
     sim_look_up(sim, req);
     if (sim->config->max_pending_loads && replica->n_loading >= sim->config->max_pending_loads &&
@@ -341,7 +371,9 @@ static bool admit(struct sim *sim, struct req *req, bool *done)
         return true;
     if (!take_room(sim, req))
         return sim->err->code == KVS_OK;
-    req->record.admit_ns = sim->now_ns;
+    req->admit_ns = sim->now_ns;
+    if (!req->record.n_preempt)
+        req->record.admit_ns = sim->now_ns;
     replica->n_admitted++;
     *done = true;
     leave_waiting(replica, req);

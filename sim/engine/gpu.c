@@ -45,8 +45,8 @@ static int64_t seen_ns(const struct sim *sim, const struct req *req, int64_t at_
     const int64_t every_ns = sim->config->repoll_ns;
     if (!every_ns || at_ns <= req->ready_ns)
         return at_ns;
-    int64_t n = (at_ns - req->record.admit_ns + every_ns - 1) / every_ns;
-    return req->record.admit_ns + n * every_ns;
+    int64_t n = (at_ns - req->admit_ns + every_ns - 1) / every_ns;
+    return req->admit_ns + n * every_ns;
 }
 
 /* When the first chunk could start without a stall, as things stand; INT64_MAX: a load has not
@@ -80,8 +80,8 @@ static int64_t can_start_ns(struct sim *sim, struct req *req)
 static struct kvs_seg seg_of(const struct req *req, uint32_t n_tok)
 {
     uint32_t computed = req->phase == PHASE_PRE     ? req->pre_tok - req->pre_left_tok
-                        : req->phase == PHASE_FIRST ? req->record.input_tok - req->record.new_tok
-                                                    : req->record.input_tok - req->later_left_tok;
+                        : req->phase == PHASE_FIRST ? req->now.prompt_tok - req->now.new_tok
+                                                    : req->now.prompt_tok - req->later_left_tok;
     return (struct kvs_seg){1, n_tok, computed};
 }
 
@@ -98,7 +98,7 @@ static int64_t rank_of(const struct sim *sim, const struct req *req)
 {
     if (sim->now_ns - req->record.arrive_ns >= KVS_SCHED_AGE_NS)
         return INT64_MIN;
-    struct kvs_sched_view view = {.hit_tok = req->record.input_tok - req->record.new_tok,
+    struct kvs_sched_view view = {.hit_tok = req->now.prompt_tok - req->now.new_tok,
                                   .left_tok = req->work_tok};
     return sim->config->sched->rank(&view);
 }
@@ -220,7 +220,7 @@ static int64_t alone_ns(const struct sim *sim, const struct req *req, uint32_t n
 /* Embedding and logits of a prompt, which count in its last chunk. */
 static int64_t head_ns(const struct sim *sim, const struct req *req)
 {
-    return kvs_ns(kvs_cost_head_s(sim->config->cost, req->record.new_tok, 1));
+    return kvs_ns(kvs_cost_head_s(sim->config->cost, req->now.new_tok, 1));
 }
 
 /* An open step's end, now that its first part's loads are done. */
@@ -256,7 +256,7 @@ static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
     fill_step(sim, replica);
     for (uint32_t p = 0; p < step->n_part; p++) {
         struct req *other = step->part[p].req;
-        if (other->phase == PHASE_FIRST)
+        if (other->phase == PHASE_FIRST && !other->done_tok)
             other->record.load_ns += other->unstalled_ns - other->ready_ns;
     }
     if (req->phase == PHASE_FIRST) {
@@ -287,7 +287,7 @@ static bool begin_decode(struct sim *sim, uint32_t replica_i)
     step->begin_ns = sim->now_ns;
     step->stall_ns = 0;
     step->n_part = 0;
-    step->n_iter = replica->decoding[0]->due_at_decode - replica->iter;
+    step->n_iter = sim_grow_room(sim, replica, replica->decoding[0]->due_at_decode - replica->iter);
     assert(step->n_iter > 0);
     return end_at(sim, replica_i, sim->now_ns + run_ns(sim, replica, step->n_iter));
 }
@@ -317,11 +317,19 @@ bool sim_poke(struct sim *sim, uint32_t replica_i)
     int64_t soon_ns;
     if (replica->step.kind == STEP_PREFILL || replica->step.kind == STEP_ENDING)
         return true;
+    if (replica->step.kind == STEP_IDLE && !sim_join_back(sim, replica))
+        return false;
+    if (replica->step.kind == STEP_IDLE && replica->n_decoding) {
+        if (!sim_make_room(sim, replica_i))
+            return false;
+        if (replica->n_swapping)
+            return true; /* sim_swapped comes back here */
+    }
     struct req *req = next_prompt(sim, replica, &soon_ns);
     if (!req && !wake_at(sim, replica_i, soon_ns))
         return false;
     if (replica->step.kind == STEP_DECODE)
-        return !req || cut_decode(sim, replica_i);
+        return !(req || replica->back) || cut_decode(sim, replica_i);
     if (req)
         return begin_prefill(sim, replica_i, req);
     return replica->n_decoding == 0 || begin_decode(sim, replica_i);
@@ -341,48 +349,53 @@ bool sim_loads_done(struct sim *sim, struct req *req)
     return sim_poke(sim, req->record.replica);
 }
 
+/* Whether a ends before b: the heap's order. */
+static bool ends_before(const struct req *a, const struct req *b)
+{
+    return a->due_at_decode < b->due_at_decode ||
+           (a->due_at_decode == b->due_at_decode && a->record.index < b->record.index);
+}
+
 static void decode_push(struct replica *replica, struct req *req)
 {
     uint32_t i = replica->n_decoding++;
-    while (i > 0) {
-        uint32_t up = (i - 1) / 2;
-        const struct req *other = replica->decoding[up];
-        if (other->due_at_decode < req->due_at_decode ||
-            (other->due_at_decode == req->due_at_decode && other->record.index < req->record.index))
-            break;
+    for (uint32_t up; i > 0 && ends_before(req, replica->decoding[up = (i - 1) / 2]); i = up)
         replica->decoding[i] = replica->decoding[up];
-        i = up;
-    }
     replica->decoding[i] = req;
+}
+
+/* Puts the last sequence into place i, which is empty, and restores the heap's order. */
+static void decode_fill(struct replica *replica, uint32_t i)
+{
+    struct req *last = replica->decoding[--replica->n_decoding];
+    const uint32_t n = replica->n_decoding;
+    if (i == n)
+        return;
+    for (uint32_t up; i > 0 && ends_before(last, replica->decoding[up = (i - 1) / 2]); i = up)
+        replica->decoding[i] = replica->decoding[up];
+    for (uint32_t least; (least = 2 * i + 1) < n; i = least) {
+        if (least + 1 < n && ends_before(replica->decoding[least + 1], replica->decoding[least]))
+            least++;
+        if (ends_before(last, replica->decoding[least]))
+            break;
+        replica->decoding[i] = replica->decoding[least];
+    }
+    replica->decoding[i] = last;
 }
 
 static struct req *decode_pop(struct replica *replica)
 {
     struct req *first = replica->decoding[0];
-    struct req *last = replica->decoding[--replica->n_decoding];
-    uint32_t n = replica->n_decoding, i = 0;
-    for (;;) {
-        uint32_t least = 2 * i + 1;
-        if (least >= n)
-            break;
-        const struct req *a = replica->decoding[least];
-        if (least + 1 < n) {
-            const struct req *b = replica->decoding[least + 1];
-            if (b->due_at_decode < a->due_at_decode ||
-                (b->due_at_decode == a->due_at_decode && b->record.index < a->record.index)) {
-                least++;
-                a = b;
-            }
-        }
-        if (last->due_at_decode < a->due_at_decode ||
-            (last->due_at_decode == a->due_at_decode && last->record.index < a->record.index))
-            break;
-        replica->decoding[i] = replica->decoding[least];
-        i = least;
-    }
-    if (n)
-        replica->decoding[i] = last;
+    decode_fill(replica, 0);
     return first;
+}
+
+void sim_decode_leave(struct replica *replica, const struct req *req)
+{
+    uint32_t i = 0;
+    while (replica->decoding[i] != req)
+        i++;
+    decode_fill(replica, i);
 }
 
 /* n iterations are over: sequences that have all their tokens end. */
@@ -390,27 +403,36 @@ static bool advance_decode(struct sim *sim, struct replica *replica, uint64_t n)
 {
     replica->iter += n;
     replica->context_tok += (double)n * replica->n_decoding;
+    replica->grown_tok += n * replica->n_decoding;
     while (replica->n_decoding && replica->decoding[0]->due_at_decode <= replica->iter) {
         struct req *req = decode_pop(replica);
         replica->context_tok -= (double)req->record.input_tok + req->record.output_tok;
+        replica->grown_tok -= req->record.output_tok - req->base_tok;
         if (!sim_finish(sim, req))
             return false;
     }
     return true;
 }
 
-/* The prompt is computed: its first token is there. */
-static bool first_token(struct sim *sim, struct replica *replica, struct req *req)
+bool sim_resume_decode(struct sim *sim, struct req *req, uint32_t n_out)
 {
-    if (!sim_first_token(sim, req))
-        return false;
+    struct replica *replica = &sim->replica[req->record.replica];
     req->phase = PHASE_DECODE;
-    if (req->record.output_tok <= 1)
+    if (req->record.output_tok <= n_out)
         return sim_finish(sim, req);
-    req->due_at_decode = replica->iter + req->record.output_tok - 1;
-    replica->context_tok += (double)req->record.input_tok + 1;
+    req->due_at_decode = replica->iter + req->record.output_tok - n_out;
+    replica->context_tok += (double)req->record.input_tok + n_out;
+    replica->grown_tok += n_out - req->base_tok;
     decode_push(replica, req);
     return true;
+}
+
+/* The prompt is computed: its first token is there, or the next after a preemption. */
+static bool first_token(struct sim *sim, struct req *req)
+{
+    if (req->done_tok ? !sim_prefilled(sim, req) : !sim_first_token(sim, req))
+        return false;
+    return sim_resume_decode(sim, req, req->done_tok + 1);
 }
 
 /* Moves a prompt past its chunk. *done: that was its last. */
@@ -467,18 +489,21 @@ static bool prefill_end(struct sim *sim, struct replica *replica)
                 ? busy_ns
                 : (int64_t)((double)busy_ns * step->part[p].n_tok / (double)(n_tok + n_old));
         bool done;
-        req->record.compute_ns += own_ns;
-        req->record.decode_ns += busy_ns - own_ns;
-        req->record.load_ns += step->stall_ns;
+        if (!req->done_tok) {
+            req->record.compute_ns += own_ns;
+            req->record.decode_ns += busy_ns - own_ns;
+            req->record.load_ns += step->stall_ns;
+        }
         int64_t done_ns =
             (int64_t)((double)req->work_ns * step->part[p].n_tok / (double)req->work_tok);
         req->work_ns -= done_ns;
         req->work_tok -= step->part[p].n_tok;
         replica->backlog_ns -= done_ns;
         advance_part(sim, req, step->part[p].n_tok, &done);
-        if (done && !first_token(sim, replica, req))
+        if (done && !first_token(sim, req))
             return false;
     }
+    sim_trim_room(sim, replica);
     return true;
 }
 
@@ -498,6 +523,7 @@ bool sim_step_end(struct sim *sim, uint32_t replica_i)
         step->kind = STEP_ENDING;
         if (!sim_span(sim, &span) || !advance_decode(sim, replica, step->n_iter))
             return false;
+        sim_trim_room(sim, replica);
     } else {
         step->kind = STEP_ENDING;
         span.kind = KVS_SPAN_STEP;

@@ -180,6 +180,7 @@ static bool emit(struct sim *sim, struct req *req)
         record->in_slo = (sim->config->slo_ttft_s <= 0 || ttft_s <= sim->config->slo_ttft_s) &&
                          (sim->config->slo_tpot_s <= 0 || tpot_s <= sim->config->slo_tpot_s);
         result->n_in_slo += record->in_slo;
+        result->again_tok += record->again_tok;
         result->hbm_hit_tok += record->hbm_tok;
         result->recompute_tok += record->recompute_tok;
         result->new_tok += record->new_tok;
@@ -195,7 +196,7 @@ static bool emit(struct sim *sim, struct req *req)
     } else {
         result->n_refused++;
     }
-    record->plan = req->has_plan && !record->refused ? &req->plan : NULL;
+    record->plan = req->told && !record->refused ? &req->told_plan : NULL;
     return sim->sink->request(sim->sink->ctx, record, sim->err) == KVS_OK;
 }
 
@@ -282,11 +283,13 @@ bool sim_arrive(struct sim *sim, struct req *req)
         return false;
     }
     req->n_wait = req->n_follow = 0;
-    req->has_plan = false;
+    req->has_plan = req->told = false;
+    req->done_tok = 0;
+    req->swap_bytes = 0;
     kvs_tier_stats(replica->hbm, &hbm);
     for (uint32_t b = 0; b < req->n_block; b++)
         req->where[b] = KVS_AT_NONE;
-    if (sim_need_bytes(sim, req) > hbm.capacity_bytes) {
+    if (sim_need_bytes(sim, req, req->record.output_tok) > hbm.capacity_bytes) {
         req->record.refused = true;
         bool fine = emit(sim, req) && sim_answered(sim, req);
         req->next = sim->idle_req;
@@ -313,11 +316,16 @@ bool sim_arrive(struct sim *sim, struct req *req)
 
 bool sim_first_token(struct sim *sim, struct req *req)
 {
-    struct replica *replica = &sim->replica[req->record.replica];
     struct kvs_sim_request *record = &req->record;
     record->first_token_ns = sim->last_first_token_ns = sim->now_ns;
     record->queue_ns = record->first_token_ns - record->arrive_ns - record->load_ns -
                        record->decode_ns - record->compute_ns;
+    return sim_prefilled(sim, req);
+}
+
+bool sim_prefilled(struct sim *sim, struct req *req)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
     replica->n_waiting--;
     replica->backlog_ns -= req->work_ns;
     *(req->prev ? &req->prev->next : &replica->pre_first) = req->next;
@@ -337,18 +345,8 @@ bool sim_first_token(struct sim *sim, struct req *req)
 bool sim_finish(struct sim *sim, struct req *req)
 {
     uint32_t replica_i = req->record.replica;
-    struct replica *replica = &sim->replica[replica_i];
     req->record.finish_ns = sim->result->end_ns = sim->now_ns;
-    for (uint32_t b = 0; b < req->n_block; b++) {
-        uint32_t slot = req->slot[b];
-        if (slot == KVS_NO_SLOT)
-            continue;
-        kvs_tier_unpin(replica->hbm, slot);
-        if (!sim->config->hbm_cache && !kvs_tier_pinned(replica->hbm, slot))
-            kvs_tier_remove(replica->hbm, slot);
-    }
-    kvs_tier_release(replica->hbm, req->reserved_bytes);
-    replica->n_admitted--;
+    sim_release_room(sim, req);
     live_del(sim, req);
     count_in_system(sim, -1);
     sim->sojourn_s += (double)(req->record.finish_ns - req->record.arrive_ns) * 1e-9;

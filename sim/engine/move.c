@@ -45,7 +45,7 @@ static struct transfer *transfer_new(struct sim *sim)
 
 static void transfer_idle(struct sim *sim, struct transfer *transfer)
 {
-    transfer->req = NULL;
+    transfer->req = transfer->swap = NULL;
     transfer->next = sim->idle_transfer;
     sim->idle_transfer = transfer;
 }
@@ -73,9 +73,9 @@ static double descriptors(const struct sim *sim, const struct req *req, uint32_t
     uint32_t n_block = 0;
     for (uint32_t b = 0; b < req->n_block; b++)
         n_block += req->where[b] == (int8_t)tier_i;
-    double all_bytes = sim->kv_bytes_per_tok * req->record.tier_tok[tier_i];
-    return SIM_DESCRIPTORS * (double)sim->n_layer * n_block *
-           (double)req->record.load_bytes[tier_i] / all_bytes;
+    double all_bytes = sim->kv_bytes_per_tok * req->now.tier_tok[tier_i];
+    return SIM_DESCRIPTORS * (double)sim->n_layer * n_block * (double)req->load_bytes[tier_i] /
+           all_bytes;
 }
 
 bool sim_load(struct sim *sim, struct req *req, uint32_t tier_i)
@@ -89,7 +89,7 @@ bool sim_load(struct sim *sim, struct req *req, uint32_t tier_i)
     transfer->replica_i = req->record.replica;
     transfer->tier_i = tier_i;
     transfer->write = false;
-    transfer->n_bytes = req->record.load_bytes[tier_i];
+    transfer->n_bytes = req->load_bytes[tier_i];
     transfer->n_descriptor = descriptors(sim, req, tier_i);
     transfer->work_ns = req->due_ns[tier_i][sim->n_layer - 1];
     transfer->ease = 1;
@@ -130,6 +130,35 @@ void sim_ease_loads(const struct sim *sim, const struct req *req)
     for (uint32_t t = 0; most > 1 && t < sim->config->n_tier; t++)
         if (req->transfer[t])
             req->transfer[t]->ease = (1 - 1e-9) / most;
+}
+
+/* What a transfer that no plan made takes alone. */
+static void set_work(const struct lane *lane, struct transfer *transfer)
+{
+    double longest_s = 0;
+    transfer->ease = 1;
+    transfer->latency_ns = lane->latency_ns;
+    for (uint32_t h = 0; h < lane->n_hop; h++)
+        longest_s = fmax(longest_s, hop_s(lane, h, transfer));
+    transfer->work_ns = kvs_ns(longest_s) + 1;
+}
+
+bool sim_swap(struct sim *sim, struct req *req, bool out)
+{
+    struct lane *lane = sim_lane(sim, req->record.replica, 0, out);
+    struct transfer *transfer = transfer_new(sim);
+    if (!transfer)
+        return false;
+    transfer->swap = req;
+    transfer->request_i = req->record.index;
+    transfer->replica_i = req->record.replica;
+    transfer->tier_i = 0;
+    transfer->write = out;
+    transfer->n_bytes = req->swap_bytes;
+    uint32_t n_block = req->n_block ? req->n_block : 1;
+    transfer->n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * n_block;
+    set_work(lane, transfer);
+    return enqueue(sim, lane, transfer);
 }
 
 /* The changed flows end at other times now, and prompts that wait for them may start at others. */
@@ -205,7 +234,7 @@ int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t ti
 {
     switch (req->load[tier_i]) {
     case LOAD_NONE:
-        return req->record.admit_ns;
+        return req->admit_ns;
     case LOAD_QUEUED:
         return INT64_MAX;
     case LOAD_MOVING:
@@ -292,10 +321,14 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
         sim_lane_done(lane, transfer, sim->now_ns);
     if (req && !load_done(sim, transfer))
         return false;
-    if (transfer->write)
+    struct req *swap = transfer->swap;
+    const bool write = transfer->write;
+    if (write && !swap)
         write_done(sim, transfer);
     kvs_net_forget(sim->net, flow);
-    struct kvs_span span = {.kind = transfer->write ? KVS_SPAN_WRITE : KVS_SPAN_LOAD,
+    struct kvs_span span = {.kind = swap    ? (write ? KVS_SPAN_SWAP_OUT : KVS_SPAN_SWAP_IN)
+                                    : write ? KVS_SPAN_WRITE
+                                            : KVS_SPAN_LOAD,
                             .replica = transfer->replica_i,
                             .tier = transfer->tier_i,
                             .request = transfer->request_i,
@@ -310,6 +343,8 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
     if (lane->first && !sim_event(sim, sim->now_ns + lane->first->latency_ns, EV_FLOW_START,
                                   (uint32_t)(lane - sim->lane), 0))
         return false;
+    if (swap)
+        return sim_swapped(sim, swap, write);
     return !req || sim_loads_done(sim, req);
 }
 
@@ -370,12 +405,7 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
     transfer->write = true;
     transfer->n_bytes = n_bytes;
     transfer->n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * transfer->n_block;
-    transfer->ease = 1;
-    transfer->latency_ns = lane->latency_ns;
-    double longest_s = 0;
-    for (uint32_t h = 0; h < lane->n_hop; h++)
-        longest_s = fmax(longest_s, hop_s(lane, h, transfer));
-    transfer->work_ns = kvs_ns(longest_s) + 1;
+    set_work(lane, transfer);
     return enqueue(sim, lane, transfer);
 
 nomem:

@@ -120,6 +120,11 @@ static enum kvs_code check(const struct kvs_sim_config *config, struct kvs_err *
     if (config->tp > config->hw->gpus_per_host)
         return kvs_fail(err, KVS_ERR_RANGE, "cluster.tp: %u GPUs, but a host of %s has %u",
                         config->tp, config->hw->name, config->hw->gpus_per_host);
+    if (config->preemption == KVS_PREEMPT_SWAP && !config->n_tier)
+        return kvs_fail(
+            err, KVS_ERR_ARG,
+            "cluster.preemption: \"swap\" needs a tier below HBM; want one in tiers, or "
+            "\"recompute\"");
     for (uint32_t t = 0; t < config->n_tier; t++)
         if (!hw_tier(config->hw, config->tier[t].name))
             return kvs_fail(err, KVS_ERR_ARG, "tiers[%u].name: %s has no tier \"%s\"", t,
@@ -434,6 +439,8 @@ static void check_end(const struct sim *sim)
     assert(fabs(result->in_system_s - result->sojourn_s) <= 1e-6 * (1 + result->sojourn_s));
     for (uint32_t r = 0; r < sim->config->n_replica; r++) {
         assert(sim->replica[r].n_admitted == 0 && sim->replica[r].n_decoding == 0);
+        assert(sim->replica[r].n_waiting == 0 && sim->replica[r].grown_bytes == 0);
+        assert(sim->replica[r].n_swapping == 0 && sim->replica[r].n_loading == 0);
         assert(sim->replica[r].backlog_ns == 0 && !sim->replica[r].pre_first);
     }
     for (uint32_t t = 0; t < sim->config->n_tier; t++) {

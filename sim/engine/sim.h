@@ -57,6 +57,14 @@ struct kvs_arrivals { /* zeroed: as the trace says */
     double think_s; /* its mean */
 };
 
+/* What happens when answers outgrow HBM. */
+enum kvs_preempt {
+    KVS_PREEMPT_RECOMPUTE, /* the youngest request's KV is dropped and computed again (vLLM) */
+    KVS_PREEMPT_SWAP,      /* it moves to the nearest tier's memory and back */
+    KVS_PREEMPT_NEVER      /* it can't: a prompt is admitted with room for its whole answer
+                              (TensorRT-LLM's GUARANTEED_NO_EVICT) */
+};
+
 struct kvs_tier_config {
     const char *name;        /* a tier of the hardware profile: "dram", "nvme", "remote" */
     uint64_t capacity_bytes; /* of one such tier (a host's, or the cluster's, by its scope) */
@@ -87,6 +95,7 @@ struct kvs_sim_config {
     int64_t repoll_ns; /* a prompt parked for its loads is looked at this often; 0: at once */
     uint32_t max_pending_loads; /* prompts of a replica that load at once, at most; 0: no bound */
     enum kvs_reuse reuse;
+    enum kvs_preempt preemption;
 
     const struct kvs_evict_ops *hbm_evict; /* of blocks kept in HBM after their request ended */
     bool hbm_cache;                        /* false: HBM keeps nothing between requests */
@@ -114,6 +123,8 @@ struct kvs_sim_request {
     uint32_t tier_tok[KVS_MAX_TIER]; /* found in a tier */
     uint32_t recompute_tok; /* of those in tiers, computed again instead (mean over layers) */
     uint32_t new_tok;       /* absent: computed under every plan */
+    uint32_t n_preempt;     /* how often it lost its room in HBM */
+    uint64_t again_tok;     /* tokens computed that had to be computed again for it */
     uint64_t load_bytes[KVS_MAX_TIER];
     int64_t arrive_ns, admit_ns, first_token_ns, finish_ns;
     int64_t predicted_ttft_ns; /* by the plan, when it was made, from arrival */
@@ -133,7 +144,9 @@ enum kvs_span_kind {
     KVS_SPAN_DECODE,
     KVS_SPAN_STALL,
     KVS_SPAN_LOAD,
-    KVS_SPAN_WRITE
+    KVS_SPAN_WRITE,
+    KVS_SPAN_SWAP_OUT,
+    KVS_SPAN_SWAP_IN
 };
 
 struct kvs_span {
@@ -142,7 +155,7 @@ struct kvs_span {
     uint32_t tier;    /* LOAD, WRITE: index of the tier */
     uint64_t request; /* index of the request, or UINT64_MAX: several */
     int64_t begin_ns, end_ns;
-    uint64_t n_bytes; /* LOAD, WRITE */
+    uint64_t n_bytes; /* all but the first three */
     uint32_t n_tok;   /* STEP: prefill tokens; DECODE: iterations */
 };
 
@@ -203,6 +216,8 @@ struct kvs_sim_result {
     double in_system_s;         /* integral of the number of requests in the system over time */
     double sojourn_s; /* sum over requests of finish - arrive: Little's law makes the two equal */
     uint64_t max_in_system;
+    uint64_t n_preempt, again_tok; /* sums over requests */
+    uint64_t swap_bytes;           /* moved out of HBM; all of it came back */
     struct kvs_tier_stats hbm;
     struct kvs_sim_tier_total tier[KVS_MAX_TIER];
     struct kvs_sim_link_total link[2 * KVS_MAX_LINK];

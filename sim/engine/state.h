@@ -4,6 +4,7 @@
  * arrive.c when requests come: trace, drawn, closed loop
  * life.c   a request from arrival to end
  * admit.c  a waiting prompt gets its place: look-up, room in HBM, plan, loads
+ * room.c   HBM for answers: growth with decoding, preemption
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
  * foresee.c the trace's future, for Belady
@@ -46,6 +47,7 @@ enum load_state { LOAD_NONE, LOAD_QUEUED, LOAD_MOVING, LOAD_DONE };
 struct transfer {
     struct transfer *next; /* in its lane */
     struct req *req;       /* of a load; NULL for a write-back */
+    struct req *swap;      /* of a preempted request's KV, out or in; NULL otherwise */
     uint64_t request_i;
     uint32_t replica_i, tier_i;
     bool write;
@@ -86,9 +88,23 @@ enum phase {
     PHASE_DECODE,
 };
 
+/* A prompt's tokens as found when it was admitted. They are input_tok and what was generated before
+ * a preemption. */
+struct found {
+    uint32_t prompt_tok, hbm_tok, new_tok;
+    uint32_t tier_tok[KVS_MAX_TIER];
+    uint32_t work_tok; /* to be computed under its plan */
+};
+
 struct req {
     struct req *prev, *next; /* in its replica's list of waiting or of admitted prompts */
     struct kvs_sim_request record;
+    struct found now;
+    int64_t admit_ns;                  /* this time; the record has the first */
+    uint32_t done_tok;                 /* generated before it was preempted; 0: no token yet */
+    uint32_t base_tok;                 /* of its answer, those whose room is in reserved_bytes */
+    uint64_t swap_bytes;               /* its KV lies in memory below; 0: it does not */
+    uint64_t load_bytes[KVS_MAX_TIER]; /* this time */
     enum phase phase;
     uint32_t id;      /* place in the table of live requests, plus 1 */
     uint64_t trace_i; /* its place in the trace */
@@ -112,7 +128,9 @@ struct req {
     struct kvs_plan_problem problem;
     struct kvs_plan plan;
     bool has_plan;
-    bool counted;        /* its first look-up */
+    bool counted;              /* its first look-up */
+    struct kvs_plan told_plan; /* the one for its first token, for the record */
+    bool told;
     int64_t expected_ns; /* its prefill as the router saw it; 0: that one did not look */
     int64_t work_ns;     /* its share of the replica's backlog, less what is done */
     uint32_t work_tok;   /* tokens that it has still to compute */
@@ -168,9 +186,13 @@ struct replica {
     struct req *wait_first, *wait_last; /* arrived, no room yet */
     struct req *pre_first, *pre_last; /* admitted, before the first token, in order of admission */
     uint32_t n_waiting, n_admitted, n_decoding;
-    uint32_t n_loading;  /* prompts with loads under way */
-    int64_t backlog_ns;  /* prefill work of admitted prompts */
-    int64_t expected_ns; /* of those without room yet, as the router saw it */
+    struct req *back;     /* swapped in: they decode on from the next step */
+    uint32_t n_swapping;  /* requests on their way out: the GPU waits for their room */
+    uint64_t grown_tok;   /* of decoding sequences, beyond their base_tok */
+    uint64_t grown_bytes; /* reserved for these and the step in progress */
+    uint32_t n_loading;   /* prompts with loads under way */
+    int64_t backlog_ns;   /* prefill work of admitted prompts */
+    int64_t expected_ns;  /* of those without room yet, as the router saw it */
     struct step step;
     uint32_t step_version, wake_version;
     int64_t wake_ns; /* when the next wake event comes; INT64_MAX: none */
@@ -258,6 +280,7 @@ void sim_turns_free(struct turns *turns);                  /* accepts NULL */
 struct req *sim_req_new(struct sim *sim, const struct kvs_request *from); /* NULL: a failure */
 bool sim_arrive(struct sim *sim, struct req *req); /* it is there; takes it over */
 bool sim_first_token(struct sim *sim, struct req *req);
+bool sim_prefilled(struct sim *sim, struct req *req); /* again, after a preemption */
 bool sim_finish(struct sim *sim, struct req *req);
 void sim_req_free(struct req *req);
 
@@ -269,8 +292,8 @@ void sim_req_free(struct req *req);
 void sim_look_up(struct sim *sim, struct req *req);
 /* To compute n_tok tokens behind pos_tok others: affine in the position. */
 double sim_recompute_s(const struct sim *sim, uint32_t n_tok, uint32_t pos_tok);
-/* What the prompt and its answer need in HBM beyond the blocks that are there already. */
-uint64_t sim_need_bytes(const struct sim *sim, const struct req *req);
+/* What a prompt and out_tok tokens of its answer need in HBM beyond blocks that are there. */
+uint64_t sim_need_bytes(const struct sim *sim, const struct req *req, uint32_t out_tok);
 /* Admits waiting prompts in the scheduler's order, as far as there is room. */
 bool sim_admit_waiting(struct sim *sim, uint32_t replica_i);
 
@@ -303,6 +326,21 @@ bool sim_samples_end(struct sim *sim);
 bool sim_foresee(struct sim *sim, const struct req *req);
 void sim_expect(const struct sim *sim, struct kvs_tier *tier, uint32_t slot,
                 uint64_t key); /* it was just inserted */
+/* Moves a preempted request's KV to the nearest tier's memory or back; sim_swapped follows. */
+bool sim_swap(struct sim *sim, struct req *req, bool out);
+
+/* room.c */
+/* Room for a prompt, while enough stays free for answers to grow. */
+bool sim_reserve_prompt(struct sim *sim, const struct replica *replica, uint64_t n_bytes);
+/* Takes the room of n_iter more decode iterations, or of as many as fit; returns how many. */
+uint64_t sim_grow_room(struct sim *sim, struct replica *replica, uint64_t n_iter);
+/* Makes room for one iteration: whoever stands in its way leaves. */
+bool sim_make_room(struct sim *sim, uint32_t replica_i);
+void sim_trim_room(struct sim *sim, struct replica *replica); /* gives back what was not used */
+/* The request no longer holds anything in HBM; blocks that are whole may stay as cached ones. */
+void sim_release_room(struct sim *sim, struct req *req);
+bool sim_swapped(struct sim *sim, struct req *req, bool out);
+bool sim_join_back(struct sim *sim, struct replica *replica); /* between steps */
 
 /* price.c */
 void sim_pace_arrive(struct replica *replica, int64_t arrive_ns);
@@ -314,6 +352,9 @@ void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_pro
 void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
 
 /* gpu.c */
+void sim_decode_leave(struct replica *replica, const struct req *req);
+/* The request has n_out tokens and decodes on, or ends. */
+bool sim_resume_decode(struct sim *sim, struct req *req, uint32_t n_out);
 bool sim_poke(struct sim *sim, uint32_t replica_i); /* something may be able to start */
 bool sim_step_end(struct sim *sim, uint32_t replica_i);
 bool sim_loads_done(struct sim *sim, struct req *req); /* an open step may have its end now */

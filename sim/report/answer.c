@@ -127,6 +127,9 @@ static void say_caveats(struct text *text, const struct kvs_workload *workload,
     if (outcome->sim.n_refused)
         say(text, "%llu requests are larger than a replica's HBM and were refused. ",
             (unsigned long long)outcome->sim.n_refused);
+    if (outcome->sim.n_preempt)
+        say(text, "HBM ran out for answers %llu times: the youngest request left and came back. ",
+            (unsigned long long)outcome->sim.n_preempt);
     if (outcome->trace.skipped)
         say(text, "%llu bad lines of the trace were left out. ",
             (unsigned long long)outcome->trace.skipped);

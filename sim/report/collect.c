@@ -129,6 +129,8 @@ enum kvs_code kvs_collect_request(void *ctx, const struct kvs_sim_request *reque
         .hbm_tok = request->hbm_tok,
         .recompute_tok = request->recompute_tok,
         .new_tok = request->new_tok,
+        .n_preempt = request->n_preempt,
+        .again_tok = request->again_tok,
         .plan_i = KVS_NO_PLAN,
         .refused = request->refused,
         .in_slo = request->in_slo,

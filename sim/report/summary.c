@@ -229,6 +229,9 @@ static json_t *policy_json(const struct kvs_workload *workload, const struct kvs
     put_str(&m, "verdict", kvs_verdict_name(sim->verdict));
     put_int(&m, "requests", sim->n_request);
     put_int(&m, "refused", sim->n_refused);
+    put_int(&m, "preemptions", sim->n_preempt);
+    put_int(&m, "again_tok", sim->again_tok);
+    put_int(&m, "swap_bytes", sim->swap_bytes);
     put_num(&m, "span_s", outcome->span_s);
     put_num(&m, "offered_req_per_s", outcome->offered_per_s);
     put_num(&m, "throughput_req_per_s", outcome->throughput_per_s);

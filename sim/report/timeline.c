@@ -61,8 +61,10 @@ static uint32_t track_of(const struct kvs_span *span)
     case KVS_SPAN_STALL:
         return TRACK_STALL;
     case KVS_SPAN_LOAD:
+    case KVS_SPAN_SWAP_IN:
         return TRACK_LOAD + span->tier;
     case KVS_SPAN_WRITE:
+    case KVS_SPAN_SWAP_OUT:
         return TRACK_WRITE + span->tier;
     }
     return TRACK_GPU;
@@ -114,9 +116,9 @@ static void track_name(struct writer *w, const char *const *tier_name, uint32_t 
 static void span_args(FILE *to, const struct kvs_span *span)
 {
     static const char *const count_name[] = {"prefill_tok", "iterations", "tokens", "tokens",
-                                             "tokens"};
+                                             "tokens",      "tokens",     "tokens"};
     fprintf(to, "\"%s\":%" PRIu32, count_name[span->kind], span->n_tok);
-    if (span->kind == KVS_SPAN_LOAD || span->kind == KVS_SPAN_WRITE)
+    if (span->kind >= KVS_SPAN_LOAD)
         fprintf(to, ",\"bytes\":%" PRIu64, span->n_bytes);
     if (span->request != UINT64_MAX)
         fprintf(to, ",\"request\":%" PRIu64, span->request);
@@ -135,7 +137,8 @@ static enum kvs_code machine_events(struct writer *w, const char *const *tier_na
                                     const struct kvs_outcome *outcome, uint32_t first_pid,
                                     struct kvs_err *err)
 {
-    static const char *const kind_name[] = {"prefill", "decode", "stall", "load", "write"};
+    static const char *const kind_name[] = {"prefill", "decode",   "stall",  "load",
+                                            "write",   "swap out", "swap in"};
     const struct kvs_collect *collect = &outcome->collect;
     struct placed *placed = calloc(collect->n_span + 1, sizeof *placed);
     if (!placed)

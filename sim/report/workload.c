@@ -58,11 +58,13 @@ struct cluster {
     uint64_t replicas, tp, max_batch, chunk_tok, prefill_batch, max_pending_loads;
     double repoll_s;
     const char *router, *scheduler, *hbm_evict;
-    int reuse;
+    int reuse, preemption;
     bool hbm_cache;
 };
 
 static const char *const reuse_names[] = {"prefix", "content", NULL}; /* by enum kvs_reuse */
+
+static const char *const preempt_names[] = {"recompute", "swap", "never", NULL}; /* kvs_preempt */
 
 #define CLUSTER(field) offsetof(struct cluster, field)
 static const struct kvs_opt cluster_table[] = {
@@ -85,6 +87,10 @@ static const struct kvs_opt cluster_table[] = {
      "prompts of a replica that load at once, at most; 0: no bound", NULL, false, 0},
     {"reuse", KVS_OPT_ENUM, CLUSTER(reuse), "prefix", 0, 0,
      "prefix: exact; content: the same text anywhere, unrepaired", reuse_names, false, 0},
+    {"preemption", KVS_OPT_ENUM, CLUSTER(preemption), "recompute", 0, 0,
+     "when answers outgrow HBM: the youngest is computed again, or swapped; never: room for whole "
+     "answers is kept",
+     preempt_names, false, 0},
     {"hbm_cache", KVS_OPT_FLAG, CLUSTER(hbm_cache), "true", 0, 0,
      "blocks stay in HBM after their request", NULL, false, 0},
     {"hbm_evict", KVS_OPT_STR, CLUSTER(hbm_evict), "lru", 0, 0, "which of them leaves first", NULL,
@@ -338,6 +344,7 @@ static enum kvs_code read_cluster(struct kvs_workload_in *in, struct kvs_sim_con
     sim->repoll_ns = kvs_ns(c->repoll_s);
     sim->max_pending_loads = (uint32_t)c->max_pending_loads;
     sim->reuse = (enum kvs_reuse)c->reuse;
+    sim->preemption = (enum kvs_preempt)c->preemption;
     sim->hbm_cache = c->hbm_cache;
     return KVS_OK;
 }
@@ -672,6 +679,8 @@ struct kvs_sim_config kvs_workload_config(const struct kvs_workload *workload, u
     if (!workload->policy[policy_i].cached) {
         config.hbm_cache = false;
         config.n_tier = 0;
+        if (config.preemption == KVS_PREEMPT_SWAP)
+            config.preemption = KVS_PREEMPT_RECOMPUTE; /* there is nowhere to swap to */
     }
     return config;
 }
