@@ -210,6 +210,15 @@ static void larger_or_faster_tier_changes_latency(void **state)
     free(blocks);
 }
 
+static uint32_t nic_of(const struct kvs_hw *hw)
+{
+    for (uint32_t j = 0; j < hw->n_link; j++)
+        if (!strcmp(hw->link[j].name, "nic"))
+            return j;
+    fail_msg("%s has no nic", hw->name);
+    return 0;
+}
+
 static const struct kvs_router_ops *pick_router(struct kvs_rng *rng)
 {
     uint32_t n = 0;
@@ -249,6 +258,8 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         lab.config.reuse = (enum kvs_reuse)kvs_rng_below(&rng, 2);
         lab.config.n_tier = (uint32_t)kvs_rng_below(&rng, 3);
         lab.config.tier[0].capacity_bytes = kvs_rng_below(&rng, 40) << 30;
+        lab.config.n_decode_replica = (uint32_t)kvs_rng_below(&rng, 4);
+        lab.config.handover_link = nic_of(lab.hw);
         lab.config.preemption = (enum kvs_preempt)kvs_rng_below(&rng, lab.config.n_tier ? 3 : 1);
         lab.config.router = pick_router(&rng);
         lab.config.sched = pick_sched(&rng);

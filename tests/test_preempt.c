@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A lab whose HBM has room for about n_tok tokens. */
 static void open_small(struct simlab *lab, double n_tok)
@@ -128,6 +129,9 @@ static void crowded_hbm_serves_everybody(void **state)
         lab.config.planner = kvs_planner_find(seed % 3 ? "load" : "best");
         lab.config.sched = kvs_sched_list[seed % 3];
         lab.config.max_pending_loads = seed & 2;
+        lab.config.n_decode_replica = seed % 4 == 0; /* hand-overs wait for room, too */
+        while (strcmp(lab.hw->link[lab.config.handover_link].name, "nic") != 0)
+            lab.config.handover_link++;
         for (int mode = 0; mode < 3; mode++) {
             lab.config.preemption = (enum kvs_preempt)mode;
             simlab_run(&lab, request, N, true);

@@ -85,7 +85,8 @@ static void wrong_settings_are_named_exactly(void **state)
         {"cluster.replicas=\"two\"",
          "w.json: cluster.replicas: found \"two\", want a whole number in 1..4096"},
         {"cluster.replica=2",
-         "w.json: cluster.replica: unknown key; did you mean \"replicas\"? known: replicas, tp, "
+         "w.json: cluster.replica: unknown key; did you mean \"replicas\"? known: replicas, "
+         "decode_replicas, handover_link, tp, "
          "max_batch, chunk_tok, prefill_batch, router, scheduler, repoll, "
          "max_pending_loads, reuse, preemption, hbm_cache, hbm_evict"},
         {"cluster.tp=3",
@@ -102,6 +103,8 @@ static void wrong_settings_are_named_exactly(void **state)
                                               "want a whole number in 0..65536"},
         {"cluster.reuse=\"suffix\"",
          "w.json: cluster.reuse: found \"suffix\", want one of prefix, content"},
+        {"cluster={\"decode_replicas\":1,\"handover_link\":\"nick\"}",
+         "w.json: cluster.handover_link: found \"nick\", want one of *; did you mean \"nic\"?"},
         {"cluster.preemption=\"drop\"",
          "w.json: cluster.preemption: found \"drop\", want one of recompute, swap, never"},
         {"cluster.hbm_cache=\"yes\"",

@@ -299,6 +299,8 @@ static bool plan(struct sim *sim, struct req *req)
     if (!req->done_tok) {
         struct kvs_sim_request *record = &req->record;
         record->predicted_ttft_ns = sim->now_ns - record->arrive_ns + eval.end_ns;
+        if (sim_only_prefills(sim, record->replica))
+            record->predicted_ttft_ns += sim_send_ns(sim, req);
         record->recompute_tok = (uint32_t)recompute_tok;
         record->hbm_tok = req->now.hbm_tok;
         record->new_tok = req->now.new_tok;
@@ -323,7 +325,7 @@ static bool plan(struct sim *sim, struct req *req)
     return true;
 }
 
-static void leave_waiting(struct replica *replica, struct req *req)
+void sim_leave_waiting(struct replica *replica, struct req *req)
 {
     *(req->prev ? &req->prev->next : &replica->wait_first) = req->next;
     *(req->next ? &req->next->prev : &replica->wait_last) = req->prev;
@@ -353,7 +355,7 @@ static bool swap_in(struct sim *sim, struct req *req, bool *done)
     req->reserved_bytes = n_bytes;
     replica->n_admitted++;
     *done = true;
-    leave_waiting(replica, req);
+    sim_leave_waiting(replica, req);
     return sim_swap(sim, req, false);
 }
 
@@ -364,6 +366,8 @@ static bool admit(struct sim *sim, struct req *req, bool *done)
     *done = false;
     if (req->swap_bytes)
         return swap_in(sim, req, done);
+    if (req->incoming)
+        return sim_take_in(sim, req, done);
     req->n_wait = req->n_follow = 0;
     sim_look_up(sim, req);
     if (sim->config->max_pending_loads && replica->n_loading >= sim->config->max_pending_loads &&
@@ -376,7 +380,7 @@ static bool admit(struct sim *sim, struct req *req, bool *done)
         req->record.admit_ns = sim->now_ns;
     replica->n_admitted++;
     *done = true;
-    leave_waiting(replica, req);
+    sim_leave_waiting(replica, req);
     if (!sim_foresee(sim, req) || !plan(sim, req))
         return false;
     sim_tally_lookup(sim, req);
@@ -407,6 +411,8 @@ static struct req *pick_waiting(struct sim *sim, const struct replica *replica)
         return best;
     struct req *req = best;
     for (uint32_t i = 0; req && i < KVS_SCHED_WINDOW; i++, req = req->next) {
+        if (req->incoming)
+            return req; /* computed already, and its places at home are still needed */
         sim_look_up(sim, req);
         int64_t rank = rank_waiting(sim, req);
         if (rank < best_rank) {

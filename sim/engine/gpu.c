@@ -430,7 +430,11 @@ bool sim_resume_decode(struct sim *sim, struct req *req, uint32_t n_out)
 /* The prompt is computed: its first token is there, or the next after a preemption. */
 static bool first_token(struct sim *sim, struct req *req)
 {
-    if (req->done_tok ? !sim_prefilled(sim, req) : !sim_first_token(sim, req))
+    if (sim_only_prefills(sim, req->record.replica))
+        return sim_hand_over(sim, req);
+    if (!req->done_tok)
+        sim_first_token(sim, req);
+    if (!sim_prefilled(sim, req))
         return false;
     return sim_resume_decode(sim, req, req->done_tok + 1);
 }

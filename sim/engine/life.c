@@ -286,6 +286,8 @@ bool sim_arrive(struct sim *sim, struct req *req)
     req->has_plan = req->told = false;
     req->done_tok = 0;
     req->swap_bytes = 0;
+    req->incoming = false;
+    req->home_i = req->record.decode_replica = replica_i;
     kvs_tier_stats(replica->hbm, &hbm);
     for (uint32_t b = 0; b < req->n_block; b++)
         req->where[b] = KVS_AT_NONE;
@@ -314,13 +316,12 @@ bool sim_arrive(struct sim *sim, struct req *req)
     return true;
 }
 
-bool sim_first_token(struct sim *sim, struct req *req)
+void sim_first_token(struct sim *sim, struct req *req)
 {
     struct kvs_sim_request *record = &req->record;
     record->first_token_ns = sim->last_first_token_ns = sim->now_ns;
     record->queue_ns = record->first_token_ns - record->arrive_ns - record->load_ns -
                        record->decode_ns - record->compute_ns;
-    return sim_prefilled(sim, req);
 }
 
 bool sim_prefilled(struct sim *sim, struct req *req)
@@ -350,6 +351,7 @@ bool sim_finish(struct sim *sim, struct req *req)
     live_del(sim, req);
     count_in_system(sim, -1);
     sim->sojourn_s += (double)(req->record.finish_ns - req->record.arrive_ns) * 1e-9;
+    req->record.replica = req->home_i;
     bool fine = emit(sim, req) && sim_answered(sim, req);
     req->next = sim->idle_req;
     sim->idle_req = req;

@@ -18,7 +18,7 @@ struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier
 
 struct lane *sim_lane(const struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write)
 {
-    return &sim->lane[(replica_i * sim->config->n_tier + tier_i) * 2 + write];
+    return &sim->lane[(replica_i * (sim->config->n_tier + 1) + tier_i) * 2 + write];
 }
 
 void sim_transfer_free(struct transfer *transfer)
@@ -45,7 +45,7 @@ static struct transfer *transfer_new(struct sim *sim)
 
 static void transfer_idle(struct sim *sim, struct transfer *transfer)
 {
-    transfer->req = transfer->swap = NULL;
+    transfer->req = transfer->swap = transfer->handover = NULL;
     transfer->next = sim->idle_transfer;
     sim->idle_transfer = transfer;
 }
@@ -132,6 +132,14 @@ void sim_ease_loads(const struct sim *sim, const struct req *req)
             req->transfer[t]->ease = (1 - 1e-9) / most;
 }
 
+/* Seconds that a hand-over occupies the link of the replica it goes to. */
+static double arrival_s(const struct lane *lane, const struct transfer *transfer)
+{
+    const struct kvs_table_hop *hop = &lane->hop[0];
+    return kvs_link_s(hop->link, false, hop->share * (double)transfer->n_bytes,
+                      hop->share * transfer->n_descriptor);
+}
+
 /* What a transfer that no plan made takes alone. */
 static void set_work(const struct lane *lane, struct transfer *transfer)
 {
@@ -159,6 +167,40 @@ bool sim_swap(struct sim *sim, struct req *req, bool out)
     transfer->n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * n_block;
     set_work(lane, transfer);
     return enqueue(sim, lane, transfer);
+}
+
+/* KV of the whole prompt. Both ends' links are of one kind; each takes its own rate. */
+static void describe_handover(const struct sim *sim, const struct req *req,
+                              struct transfer *transfer)
+{
+    const struct lane *lane = sim_lane(sim, req->home_i, sim->config->n_tier, true);
+    uint32_t n_block = req->n_block ? req->n_block : 1;
+    transfer->replica_i = req->home_i;
+    transfer->tier_i = sim->config->n_tier;
+    transfer->write = true;
+    transfer->n_bytes = (uint64_t)ceil(sim->kv_bytes_per_tok * req->record.input_tok);
+    transfer->n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * n_block;
+    set_work(lane, transfer);
+    int64_t in_ns = kvs_ns(arrival_s(lane, transfer)) + 1;
+    transfer->work_ns = in_ns > transfer->work_ns ? in_ns : transfer->work_ns;
+}
+
+int64_t sim_send_ns(const struct sim *sim, const struct req *req)
+{
+    struct transfer transfer = {0};
+    describe_handover(sim, req, &transfer);
+    return transfer.latency_ns + transfer.work_ns;
+}
+
+bool sim_send(struct sim *sim, struct req *req)
+{
+    struct transfer *transfer = transfer_new(sim);
+    if (!transfer)
+        return false;
+    transfer->handover = req;
+    transfer->request_i = req->record.index;
+    describe_handover(sim, req, transfer);
+    return enqueue(sim, sim_lane(sim, req->home_i, sim->config->n_tier, true), transfer);
 }
 
 /* The changed flows end at other times now, and prompts that wait for them may start at others. */
@@ -207,6 +249,12 @@ static bool flow_room(struct sim *sim, uint32_t flow)
     return true;
 }
 
+static uint32_t arrival_link(const struct sim *sim, const struct transfer *transfer)
+{
+    return sim_link_instance(sim, sim->config->handover_link, false,
+                             transfer->handover->record.decode_replica);
+}
+
 bool sim_lane_start(struct sim *sim, uint32_t lane_i)
 {
     struct lane *lane = &sim->lane[lane_i];
@@ -219,6 +267,10 @@ bool sim_lane_start(struct sim *sim, uint32_t lane_i)
         double s = hop_s(lane, h, transfer);
         spec.link[h] = lane->link[h];
         spec.s_per_byte[h] = transfer->ease * (s < most_s ? s : most_s) / spec.n_bytes;
+    }
+    if (transfer->handover) {
+        spec.link[spec.n_hop] = arrival_link(sim, transfer);
+        spec.s_per_byte[spec.n_hop++] = arrival_s(lane, transfer) / spec.n_bytes;
     }
     transfer->begin_ns = sim->now_ns;
     transfer->flow = kvs_net_start(sim->net, sim->now_ns, &spec);
@@ -321,14 +373,20 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
         sim_lane_done(lane, transfer, sim->now_ns);
     if (req && !load_done(sim, transfer))
         return false;
-    struct req *swap = transfer->swap;
+    struct req *swap = transfer->swap, *handover = transfer->handover;
+    const int64_t begin_ns = transfer->begin_ns - transfer->latency_ns;
+    if (handover) {
+        sim->link_bytes[arrival_link(sim, transfer)] += (double)transfer->n_bytes;
+        sim->result->handover_bytes += transfer->n_bytes;
+    }
     const bool write = transfer->write;
-    if (write && !swap)
+    if (write && !swap && !handover)
         write_done(sim, transfer);
     kvs_net_forget(sim->net, flow);
-    struct kvs_span span = {.kind = swap    ? (write ? KVS_SPAN_SWAP_OUT : KVS_SPAN_SWAP_IN)
-                                    : write ? KVS_SPAN_WRITE
-                                            : KVS_SPAN_LOAD,
+    struct kvs_span span = {.kind = handover ? KVS_SPAN_HAND_OVER
+                                    : swap   ? (write ? KVS_SPAN_SWAP_OUT : KVS_SPAN_SWAP_IN)
+                                    : write  ? KVS_SPAN_WRITE
+                                             : KVS_SPAN_LOAD,
                             .replica = transfer->replica_i,
                             .tier = transfer->tier_i,
                             .request = transfer->request_i,
@@ -345,6 +403,8 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
         return false;
     if (swap)
         return sim_swapped(sim, swap, write);
+    if (handover)
+        return sim_handed_over(sim, handover, begin_ns);
     return !req || sim_loads_done(sim, req);
 }
 

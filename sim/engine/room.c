@@ -215,6 +215,7 @@ bool sim_swapped(struct sim *sim, struct req *req, bool out)
         return replica->n_swapping || sim_admit_waiting(sim, replica_i);
     }
     req->swap_bytes = 0;
+    req->n_out = req->done_tok;
     req->next = replica->back;
     replica->back = req;
     return sim_poke(sim, replica_i);
@@ -226,7 +227,7 @@ bool sim_join_back(struct sim *sim, struct replica *replica)
         struct req *req = replica->back;
         replica->back = req->next;
         replica->n_waiting--;
-        if (!sim_resume_decode(sim, req, req->done_tok))
+        if (!sim_resume_decode(sim, req, req->n_out))
             return false;
     }
     return true;

@@ -53,7 +53,7 @@ static uint32_t n_instance(const struct sim *sim, const struct kvs_hw_link *link
 {
     switch (link->scope) {
     case KVS_SCOPE_GPU:
-        return sim->config->n_replica;
+        return sim->n_replica;
     case KVS_SCOPE_HOST:
         return sim->n_host;
     case KVS_SCOPE_CLUSTER:
@@ -67,7 +67,7 @@ uint32_t sim_n_instance(const struct sim *sim, uint32_t link_i)
     return n_instance(sim, &sim->config->hw->link[link_i]);
 }
 
-static uint32_t instance(const struct sim *sim, uint32_t link_i, bool write, uint32_t replica_i)
+uint32_t sim_link_instance(const struct sim *sim, uint32_t link_i, bool write, uint32_t replica_i)
 {
     const struct kvs_hw *hw = sim->config->hw;
     uint32_t first = 0;
@@ -85,7 +85,7 @@ static void add_hop(struct sim *sim, struct lane *lane, uint32_t link_i)
 {
     const struct kvs_hw_link *link = &sim->config->hw->link[link_i];
     double share = link->scope == KVS_SCOPE_GPU ? 1.0 / sim->config->tp : 1;
-    lane->link[lane->n_hop] = instance(sim, link_i, lane->write, lane->replica_i);
+    lane->link[lane->n_hop] = sim_link_instance(sim, link_i, lane->write, lane->replica_i);
     lane->hop[lane->n_hop++] = (struct kvs_table_hop){link, share};
     lane->latency_ns += kvs_ns(link->latency_s.value);
 }
@@ -113,9 +113,18 @@ static void make_lane(struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool
             add_hop(sim, lane, tier->hop[h]);
 }
 
+/* From a prefill replica to any decode replica; the far end's link joins when it is known. */
+static void make_handover_lane(struct sim *sim, uint32_t replica_i)
+{
+    struct lane *lane = sim_lane(sim, replica_i, sim->config->n_tier, true);
+    *lane = (struct lane){.replica_i = replica_i, .tier_i = sim->config->n_tier, .write = true};
+    add_hop(sim, lane, sim->config->handover_link);
+}
+
 static enum kvs_code check(const struct kvs_sim_config *config, struct kvs_err *err)
 {
     assert(config->tp && config->n_replica && config->max_batch && config->chunk_tok);
+    assert(!config->n_decode_replica || config->handover_link < config->hw->n_link);
     assert(config->prefill_batch && config->n_frac >= 2 && config->n_tier <= KVS_MAX_TIER);
     if (config->tp > config->hw->gpus_per_host)
         return kvs_fail(err, KVS_ERR_RANGE, "cluster.tp: %u GPUs, but a host of %s has %u",
@@ -164,14 +173,14 @@ static enum kvs_code make_replicas(struct sim *sim)
         return kvs_fail(sim->err, KVS_ERR_RANGE,
                         "%s does not fit %u x %s: no HBM is left for KV; raise cluster.tp",
                         kvs_model_name(config->model), config->tp, config->hw->name);
-    for (uint32_t r = 0; r < config->n_replica; r++) {
+    for (uint32_t r = 0; r < sim->n_replica; r++) {
         struct replica *replica = &sim->replica[r];
         replica->host_i = r / replicas_per_host(config);
         replica->wake_ns = INT64_MAX;
         replica->decoding = calloc(config->max_batch, sizeof(struct req *));
         replica->step.part = calloc(config->prefill_batch, sizeof *replica->step.part);
         if (!replica->decoding || !replica->step.part)
-            return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", config->n_replica);
+            return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", sim->n_replica);
         if (kvs_tier_new(config->hbm_evict, (uint64_t)room, NULL, NULL, &replica->hbm, sim->err))
             return sim->err->code;
     }
@@ -202,6 +211,7 @@ static enum kvs_code set_up(struct sim *sim)
         return sim->err->code;
     kvs_queue_init(&sim->queue);
     sim->sample_every = 1;
+    sim->n_replica = config->n_replica + config->n_decode_replica;
     sim->n_layer = kvs_model_n_layer(config->model);
     sim->n_class = kvs_cost_n_class(config->cost);
     for (uint32_t l = 0; l < sim->n_layer; l++) {
@@ -209,15 +219,15 @@ static enum kvs_code set_up(struct sim *sim)
         sim->kv_bytes_per_tok += kvs_model_kv_bytes_per_tok(config->model, l);
     }
     uint32_t per_host = replicas_per_host(config);
-    sim->n_host = (config->n_replica + per_host - 1) / per_host;
+    sim->n_host = (sim->n_replica + per_host - 1) / per_host;
     for (uint32_t j = 0; j < config->hw->n_link; j++)
         sim->n_link += 2 * n_instance(sim, &config->hw->link[j]);
     sim->net = kvs_net_new(sim->n_link);
     sim->link_bytes = array(sim->n_link, sizeof *sim->link_bytes);
-    sim->replica = array(config->n_replica, sizeof *sim->replica);
+    sim->replica = array(sim->n_replica, sizeof *sim->replica);
     sim->store = array((size_t)config->n_tier * sim->n_host, sizeof *sim->store);
-    sim->lane = array((size_t)config->n_replica * config->n_tier * 2, sizeof *sim->lane);
-    sim->view = array(config->n_replica, sizeof *sim->view);
+    sim->lane = array((size_t)sim->n_replica * (config->n_tier + 1) * 2, sizeof *sim->lane);
+    sim->view = array(sim->n_replica, sizeof *sim->view);
     sim->seg = array((size_t)config->prefill_batch + 1, sizeof *sim->seg);
     sim->decode_fixed_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_fixed_s);
     sim->decode_per_tok_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_per_tok_s);
@@ -230,7 +240,7 @@ static enum kvs_code set_up(struct sim *sim)
     if (!sim->net || !sim->link_bytes || !sim->replica || !sim->store || !sim->lane || !sim->view ||
         !sim->seg || !sim->decode_fixed_s || !sim->decode_per_tok_s || !sim->scratch ||
         !sim->stretched || !sim->stretched_ns)
-        return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", config->n_replica);
+        return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", sim->n_replica);
     for (uint32_t b = 1; b <= config->max_batch; b++)
         kvs_cost_decode_s(config->cost, b, &sim->decode_fixed_s[b], &sim->decode_per_tok_s[b]);
     const struct kvs_seg near = {1, 2048, 0}, far = {1, 2048, 32768};
@@ -239,11 +249,13 @@ static enum kvs_code set_up(struct sim *sim)
     sim->tok_per_pos_s /= 32768;
     if (make_replicas(sim) != KVS_OK)
         return sim->err->code;
-    for (uint32_t r = 0; r < config->n_replica; r++)
+    for (uint32_t r = 0; r < sim->n_replica; r++)
         for (uint32_t t = 0; t < config->n_tier; t++) {
             make_lane(sim, r, t, false);
             make_lane(sim, r, t, true);
         }
+    for (uint32_t r = 0; config->n_decode_replica && r < config->n_replica; r++)
+        make_handover_lane(sim, r);
     return make_tables(sim);
 }
 
@@ -274,9 +286,9 @@ static void tear_down(struct sim *sim)
     sim_req_free(sim->next_req);
     sim_turns_free(sim->turns);
     free_transfers(sim->idle_transfer);
-    for (uint32_t i = 0; sim->lane && i < config->n_replica * config->n_tier * 2; i++)
+    for (uint32_t i = 0; sim->lane && i < sim->n_replica * (config->n_tier + 1) * 2; i++)
         free_transfers(sim->lane[i].first);
-    for (uint32_t r = 0; sim->replica && r < config->n_replica; r++) {
+    for (uint32_t r = 0; sim->replica && r < sim->n_replica; r++) {
         kvs_tier_free(sim->replica[r].hbm);
         free(sim->replica[r].owner);
         free(sim->replica[r].decoding);
@@ -401,12 +413,12 @@ static void sum_up(struct sim *sim)
     const struct kvs_sim_config *config = sim->config;
     struct kvs_sim_result *result = sim->result;
     result->n_event = sim->queue.n_run;
-    result->n_replica = config->n_replica;
+    result->n_replica = sim->n_replica;
     result->n_tier = config->n_tier;
     result->kv_bytes_per_tok = sim->kv_bytes_per_tok;
     result->in_system_s = sim->in_system_s;
     result->sojourn_s = sim->sojourn_s;
-    for (uint32_t r = 0; r < config->n_replica; r++) {
+    for (uint32_t r = 0; r < sim->n_replica; r++) {
         const struct replica *replica = &sim->replica[r];
         result->gpu_busy_s += (double)replica->busy_ns * 1e-9;
         result->gpu_stall_s += (double)replica->stall_ns * 1e-9;
@@ -420,7 +432,7 @@ static void sum_up(struct sim *sim)
                 add_stats(&result->tier[t].stats, sim->store[t * sim->n_host + h].tier);
                 result->tier[t].n++;
             }
-    for (uint32_t r = 0; r < config->n_replica; r++)
+    for (uint32_t r = 0; r < sim->n_replica; r++)
         for (uint32_t t = 0; t < config->n_tier; t++)
             for (const struct transfer *left = sim_lane(sim, r, t, true)->first; left;
                  left = left->next)
@@ -437,7 +449,7 @@ static void check_end(const struct sim *sim)
     assert(result->n_request == sim->n_arrived);
     assert(result->hbm.pinned_bytes == 0 && result->hbm.reserved_bytes == 0);
     assert(fabs(result->in_system_s - result->sojourn_s) <= 1e-6 * (1 + result->sojourn_s));
-    for (uint32_t r = 0; r < sim->config->n_replica; r++) {
+    for (uint32_t r = 0; r < sim->n_replica; r++) {
         assert(sim->replica[r].n_admitted == 0 && sim->replica[r].n_decoding == 0);
         assert(sim->replica[r].n_waiting == 0 && sim->replica[r].grown_bytes == 0);
         assert(sim->replica[r].n_swapping == 0 && sim->replica[r].n_loading == 0);

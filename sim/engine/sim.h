@@ -85,8 +85,14 @@ struct kvs_sim_config {
     const struct kvs_cost *cost; /* of model on hw at the cluster's tp */
 
     uint32_t n_replica;
-    uint32_t tp;        /* GPUs a replica; replicas fill hosts of hw->gpus_per_host in order */
-    uint32_t max_batch; /* sequences admitted to a replica at once, at most */
+    /*
+     * 0: the n_replica replicas prefill and decode. Otherwise they only prefill, so many more only
+     * decode (and compute again what they preempted), and KV goes over a link of hw between them.
+     */
+    uint32_t n_decode_replica;
+    uint32_t handover_link; /* index */
+    uint32_t tp;            /* GPUs a replica; replicas fill hosts of hw->gpus_per_host in order */
+    uint32_t max_batch;     /* sequences admitted to a replica at once, at most */
     uint32_t chunk_tok; /* token budget of one step: prefill chunks of waiting prompts and decoding
                            sequences */
     uint32_t prefill_batch; /* prompts that share one step, at most */
@@ -117,7 +123,8 @@ struct kvs_sim_request {
     uint64_t index; /* from 0, in order of arrival */
     uint64_t session;
     uint32_t replica;
-    bool refused; /* larger than a replica's HBM: never run; the times below are 0 */
+    uint32_t decode_replica; /* the same one, unless decode replicas are apart */
+    bool refused;            /* larger than a replica's HBM: never run; the times below are 0 */
     uint32_t input_tok, output_tok;
     uint32_t hbm_tok;                /* found in HBM, or on their way there for another request */
     uint32_t tier_tok[KVS_MAX_TIER]; /* found in a tier */
@@ -127,11 +134,11 @@ struct kvs_sim_request {
     uint64_t again_tok;     /* tokens computed that had to be computed again for it */
     uint64_t load_bytes[KVS_MAX_TIER];
     int64_t arrive_ns, admit_ns, first_token_ns, finish_ns;
-    int64_t predicted_ttft_ns; /* by the plan, when it was made, from arrival */
+    int64_t predicted_ttft_ns; /* by the plan, when it was made, from arrival; with the hand-over */
     /*
      * first_token_ns - arrive_ns = queue + load + decode + compute: waiting for the GPU or for room
-     * in HBM; waiting for stored KV while the GPU had nothing nearer to do; the share of its own
-     * steps spent on other sequences; its own prefill.
+     * in HBM; waiting for stored KV while the GPU had nothing nearer to do, and the hand-over; the
+     * share of its own steps spent on other sequences; its own prefill.
      */
     int64_t queue_ns, load_ns, decode_ns, compute_ns;
     bool in_slo;
@@ -146,7 +153,8 @@ enum kvs_span_kind {
     KVS_SPAN_LOAD,
     KVS_SPAN_WRITE,
     KVS_SPAN_SWAP_OUT,
-    KVS_SPAN_SWAP_IN
+    KVS_SPAN_SWAP_IN,
+    KVS_SPAN_HAND_OVER
 };
 
 struct kvs_span {
@@ -217,6 +225,7 @@ struct kvs_sim_result {
     double sojourn_s; /* sum over requests of finish - arrive: Little's law makes the two equal */
     uint64_t max_in_system;
     uint64_t n_preempt, again_tok; /* sums over requests */
+    uint64_t handover_bytes;       /* from prefill to decode replicas */
     uint64_t swap_bytes;           /* moved out of HBM; all of it came back */
     struct kvs_tier_stats hbm;
     struct kvs_sim_tier_total tier[KVS_MAX_TIER];

@@ -4,6 +4,7 @@
  * arrive.c when requests come: trace, drawn, closed loop
  * life.c   a request from arrival to end
  * admit.c  a waiting prompt gets its place: look-up, room in HBM, plan, loads
+ * handover.c prefill and decode on replicas of their own
  * room.c   HBM for answers: growth with decoding, preemption
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
@@ -47,6 +48,7 @@ enum load_state { LOAD_NONE, LOAD_QUEUED, LOAD_MOVING, LOAD_DONE };
 struct transfer {
     struct transfer *next; /* in its lane */
     struct req *req;       /* of a load; NULL for a write-back */
+    struct req *handover;  /* of a prompt on its way to its decode replica; NULL otherwise */
     struct req *swap;      /* of a preempted request's KV, out or in; NULL otherwise */
     uint64_t request_i;
     uint32_t replica_i, tier_i;
@@ -62,7 +64,10 @@ struct transfer {
     struct kvs_block_info *info;
 };
 
-/* Transfers of one direction between one replica and one tier go one after the other. */
+/*
+ * Transfers of one direction between one replica and one tier go one after the other, as do
+ * hand-overs out of one replica (tier_i is n_tier).
+ */
 struct lane {
     uint32_t replica_i, tier_i;
     bool write;
@@ -100,10 +105,14 @@ struct req {
     struct req *prev, *next; /* in its replica's list of waiting or of admitted prompts */
     struct kvs_sim_request record;
     struct found now;
-    int64_t admit_ns;                  /* this time; the record has the first */
-    uint32_t done_tok;                 /* generated before it was preempted; 0: no token yet */
-    uint32_t base_tok;                 /* of its answer, those whose room is in reserved_bytes */
-    uint64_t swap_bytes;               /* its KV lies in memory below; 0: it does not */
+    int64_t admit_ns;     /* this time; the record has the first */
+    uint32_t done_tok;    /* generated before it was preempted; 0: no token yet */
+    uint32_t base_tok;    /* of its answer, those whose room is in reserved_bytes */
+    bool incoming;        /* handed over: its blocks are still at home_i, or on their way */
+    uint32_t home_i;      /* where it was prefilled */
+    uint64_t there_bytes; /* reserved at its decode replica meanwhile */
+    uint32_t n_out;       /* tokens it has when it decodes on */
+    uint64_t swap_bytes;  /* its KV lies in memory below; 0: it does not */
     uint64_t load_bytes[KVS_MAX_TIER]; /* this time */
     enum phase phase;
     uint32_t id;      /* place in the table of live requests, plus 1 */
@@ -186,7 +195,7 @@ struct replica {
     struct req *wait_first, *wait_last; /* arrived, no room yet */
     struct req *pre_first, *pre_last; /* admitted, before the first token, in order of admission */
     uint32_t n_waiting, n_admitted, n_decoding;
-    struct req *back;     /* swapped in: they decode on from the next step */
+    struct req *back;     /* swapped in or handed over: they decode on from the next step */
     uint32_t n_swapping;  /* requests on their way out: the GPU waits for their room */
     uint64_t grown_tok;   /* of decoding sequences, beyond their base_tok */
     uint64_t grown_bytes; /* reserved for these and the step in progress */
@@ -223,6 +232,7 @@ struct sim {
     double tok_s, tok_per_pos_s;     /* prefill of one token: at position 0; for each before it */
     double *decode_fixed_s, *decode_per_tok_s; /* [sequences] */
 
+    uint32_t n_replica; /* all of them: those that only decode come last */
     uint32_t n_host, n_link;
     double *link_bytes; /* [instance] */
     struct replica *replica;
@@ -278,9 +288,9 @@ void sim_turns_free(struct turns *turns);                  /* accepts NULL */
 
 /* life.c */
 struct req *sim_req_new(struct sim *sim, const struct kvs_request *from); /* NULL: a failure */
-bool sim_arrive(struct sim *sim, struct req *req); /* it is there; takes it over */
-bool sim_first_token(struct sim *sim, struct req *req);
-bool sim_prefilled(struct sim *sim, struct req *req); /* again, after a preemption */
+bool sim_arrive(struct sim *sim, struct req *req);      /* it is there; takes it over */
+void sim_first_token(struct sim *sim, struct req *req); /* for the record */
+bool sim_prefilled(struct sim *sim, struct req *req);   /* its prompt is computed */
 bool sim_finish(struct sim *sim, struct req *req);
 void sim_req_free(struct req *req);
 
@@ -294,6 +304,7 @@ void sim_look_up(struct sim *sim, struct req *req);
 double sim_recompute_s(const struct sim *sim, uint32_t n_tok, uint32_t pos_tok);
 /* What a prompt and out_tok tokens of its answer need in HBM beyond blocks that are there. */
 uint64_t sim_need_bytes(const struct sim *sim, const struct req *req, uint32_t out_tok);
+void sim_leave_waiting(struct replica *replica, struct req *req);
 /* Admits waiting prompts in the scheduler's order, as far as there is room. */
 bool sim_admit_waiting(struct sim *sim, uint32_t replica_i);
 
@@ -326,8 +337,17 @@ bool sim_samples_end(struct sim *sim);
 bool sim_foresee(struct sim *sim, const struct req *req);
 void sim_expect(const struct sim *sim, struct kvs_tier *tier, uint32_t slot,
                 uint64_t key); /* it was just inserted */
+/* Moves an incoming request's KV to its decode replica; sim_handed_over follows. */
+bool sim_send(struct sim *sim, struct req *req);
+int64_t sim_send_ns(const struct sim *sim, const struct req *req); /* what that takes alone */
 /* Moves a preempted request's KV to the nearest tier's memory or back; sim_swapped follows. */
 bool sim_swap(struct sim *sim, struct req *req, bool out);
+
+/* handover.c */
+bool sim_only_prefills(const struct sim *sim, uint32_t replica_i);
+bool sim_hand_over(struct sim *sim, struct req *req);           /* its prompt is computed */
+bool sim_take_in(struct sim *sim, struct req *req, bool *done); /* if there is room for it */
+bool sim_handed_over(struct sim *sim, struct req *req, int64_t begin_ns);
 
 /* room.c */
 /* Room for a prompt, while enough stays free for answers to grow. */
@@ -362,6 +382,7 @@ int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
                     uint32_t n_seg); /* all layers */
 
 /* sim.c */
+uint32_t sim_link_instance(const struct sim *sim, uint32_t link_i, bool write, uint32_t replica_i);
 uint32_t sim_n_instance(const struct sim *sim, uint32_t link_i); /* of a link, in one direction */
 bool sim_event(struct sim *sim, int64_t at_ns, enum event_kind kind, uint32_t index,
                uint32_t version);

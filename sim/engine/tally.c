@@ -66,7 +66,7 @@ static void take(struct sim *sim, int64_t at_ns, struct kvs_sim_sample *sample)
     sample->at_ns = at_ns;
     sample->n_arrived = sim->n_arrived;
     sample->n_in_system = sim->n_in_system;
-    for (uint32_t r = 0; r < config->n_replica; r++) {
+    for (uint32_t r = 0; r < sim->n_replica; r++) {
         sample->gpu_busy_s += busy_s(&sim->replica[r], at_ns);
         kvs_tier_stats(sim->replica[r].hbm, &stats);
         sample->hbm_used_bytes += stats.used_bytes + stats.reserved_bytes;

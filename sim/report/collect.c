@@ -131,6 +131,7 @@ enum kvs_code kvs_collect_request(void *ctx, const struct kvs_sim_request *reque
         .new_tok = request->new_tok,
         .n_preempt = request->n_preempt,
         .again_tok = request->again_tok,
+        .decode_replica = request->decode_replica,
         .plan_i = KVS_NO_PLAN,
         .refused = request->refused,
         .in_slo = request->in_slo,

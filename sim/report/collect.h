@@ -19,7 +19,8 @@ struct kvs_row {
     int64_t queue_ns, load_ns, decode_ns, compute_ns;
     uint64_t load_bytes[KVS_MAX_TIER];
     uint32_t tier_tok[KVS_MAX_TIER];
-    uint32_t replica, input_tok, output_tok, hbm_tok, recompute_tok, new_tok, n_preempt;
+    uint32_t replica, input_tok, output_tok, hbm_tok, recompute_tok, new_tok, n_preempt,
+        decode_replica;
     uint64_t again_tok;
     uint32_t plan_i; /* KVS_NO_PLAN: nothing was held outside HBM */
     bool refused, in_slo;

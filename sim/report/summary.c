@@ -232,6 +232,7 @@ static json_t *policy_json(const struct kvs_workload *workload, const struct kvs
     put_int(&m, "preemptions", sim->n_preempt);
     put_int(&m, "again_tok", sim->again_tok);
     put_int(&m, "swap_bytes", sim->swap_bytes);
+    put_int(&m, "handover_bytes", sim->handover_bytes);
     put_num(&m, "span_s", outcome->span_s);
     put_num(&m, "offered_req_per_s", outcome->offered_per_s);
     put_num(&m, "throughput_req_per_s", outcome->throughput_per_s);

@@ -8,7 +8,8 @@
 #define TRACK_STALL 1
 #define TRACK_LOAD 2                   /* + tier */
 #define TRACK_WRITE (2 + KVS_MAX_TIER) /* + tier */
-#define MAX_LANE 1024                  /* of one track; what finds no lane shares the last one */
+#define TRACK_HAND_OVER (2 + 2 * KVS_MAX_TIER)
+#define MAX_LANE 1024 /* of one track; what finds no lane shares the last one */
 
 struct writer {
     FILE *to;
@@ -66,6 +67,8 @@ static uint32_t track_of(const struct kvs_span *span)
     case KVS_SPAN_WRITE:
     case KVS_SPAN_SWAP_OUT:
         return TRACK_WRITE + span->tier;
+    case KVS_SPAN_HAND_OVER:
+        return TRACK_HAND_OVER;
     }
     return TRACK_GPU;
 }
@@ -105,7 +108,9 @@ static uint32_t lane_for(int64_t *end_ns, uint32_t *n_lane, int64_t begin_ns, in
 static void track_name(struct writer *w, const char *const *tier_name, uint32_t pid, uint32_t tid,
                        uint32_t track, uint32_t lane)
 {
-    if (track >= TRACK_WRITE)
+    if (track == TRACK_HAND_OVER)
+        name_event(w, "thread_name", pid, tid, "hand over", "", lane);
+    else if (track >= TRACK_WRITE)
         name_event(w, "thread_name", pid, tid, "write ", tier_name[track - TRACK_WRITE], lane);
     else if (track >= TRACK_LOAD)
         name_event(w, "thread_name", pid, tid, "load ", tier_name[track - TRACK_LOAD], lane);
@@ -116,7 +121,7 @@ static void track_name(struct writer *w, const char *const *tier_name, uint32_t 
 static void span_args(FILE *to, const struct kvs_span *span)
 {
     static const char *const count_name[] = {"prefill_tok", "iterations", "tokens", "tokens",
-                                             "tokens",      "tokens",     "tokens"};
+                                             "tokens",      "tokens",     "tokens", "tokens"};
     fprintf(to, "\"%s\":%" PRIu32, count_name[span->kind], span->n_tok);
     if (span->kind >= KVS_SPAN_LOAD)
         fprintf(to, ",\"bytes\":%" PRIu64, span->n_bytes);
@@ -137,8 +142,8 @@ static enum kvs_code machine_events(struct writer *w, const char *const *tier_na
                                     const struct kvs_outcome *outcome, uint32_t first_pid,
                                     struct kvs_err *err)
 {
-    static const char *const kind_name[] = {"prefill", "decode",   "stall",  "load",
-                                            "write",   "swap out", "swap in"};
+    static const char *const kind_name[] = {"prefill", "decode",   "stall",   "load",
+                                            "write",   "swap out", "swap in", "hand over"};
     const struct kvs_collect *collect = &outcome->collect;
     struct placed *placed = calloc(collect->n_span + 1, sizeof *placed);
     if (!placed)

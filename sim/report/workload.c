@@ -55,9 +55,9 @@ static const struct kvs_opt top_table[] = {
 };
 
 struct cluster {
-    uint64_t replicas, tp, max_batch, chunk_tok, prefill_batch, max_pending_loads;
+    uint64_t replicas, decode_replicas, tp, max_batch, chunk_tok, prefill_batch, max_pending_loads;
     double repoll_s;
-    const char *router, *scheduler, *hbm_evict;
+    const char *handover_link, *router, *scheduler, *hbm_evict;
     int reuse, preemption;
     bool hbm_cache;
 };
@@ -70,6 +70,11 @@ static const char *const preempt_names[] = {"recompute", "swap", "never", NULL};
 static const struct kvs_opt cluster_table[] = {
     {"replicas", KVS_OPT_U64, CLUSTER(replicas), "1", 1, 4096, "copies of the model", NULL, false,
      0},
+    {"decode_replicas", KVS_OPT_U64, CLUSTER(decode_replicas), "0", 0, 4096,
+     "more replicas, which only decode; the others then only prefill; 0: all do both", NULL, false,
+     0},
+    {"handover_link", KVS_OPT_STR, CLUSTER(handover_link), "nic", 0, 0,
+     "the profile's link that a prompt's KV takes to its decode replica", NULL, false, 0},
     {"tp", KVS_OPT_U64, CLUSTER(tp), "1", 1, 64, "GPUs a replica", NULL, false, 0},
     {"max_batch", KVS_OPT_U64, CLUSTER(max_batch), "64", 1, 65536,
      "sequences that a replica runs at once", NULL, false, 0},
@@ -255,6 +260,18 @@ static enum kvs_code read_router(struct kvs_json node, const char *name,
     return *router ? KVS_OK : unknown_name(node, err, name, names, n);
 }
 
+static enum kvs_code read_link(struct kvs_json node, const struct kvs_hw *hw, const char *name,
+                               uint32_t *link_i, struct kvs_err *err)
+{
+    const char *names[KVS_MAX_LINK];
+    for (*link_i = 0; *link_i < hw->n_link; (*link_i)++) {
+        names[*link_i] = hw->link[*link_i].name;
+        if (strcmp(names[*link_i], name) == 0)
+            return KVS_OK;
+    }
+    return unknown_name(node, err, name, names, hw->n_link);
+}
+
 static enum kvs_code read_sched(struct kvs_json node, const char *name,
                                 const struct kvs_sched_ops **sched, struct kvs_err *err)
 {
@@ -336,7 +353,11 @@ static enum kvs_code read_cluster(struct kvs_workload_in *in, struct kvs_sim_con
                              "%s leaves no HBM for KV on %" PRIu64 " GPUs of %s with chunks of "
                              "%" PRIu64 " tokens; want more GPUs or smaller chunks (chunk_tok)",
                              kvs_model_name(in->model), c->tp, in->hw->name, c->chunk_tok);
+    if (c->decode_replicas && (code = read_link(kvs_json_get(node, "handover_link"), in->hw,
+                                                c->handover_link, &sim->handover_link, err)))
+        return code;
     sim->n_replica = (uint32_t)c->replicas;
+    sim->n_decode_replica = (uint32_t)c->decode_replicas;
     sim->tp = (uint32_t)c->tp;
     sim->max_batch = (uint32_t)c->max_batch;
     sim->chunk_tok = (uint32_t)c->chunk_tok;
