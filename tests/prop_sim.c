@@ -258,6 +258,7 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         lab.config.reuse = (enum kvs_reuse)kvs_rng_below(&rng, 2);
         lab.config.n_tier = (uint32_t)kvs_rng_below(&rng, 3);
         lab.config.tier[0].capacity_bytes = kvs_rng_below(&rng, 40) << 30;
+        lab.config.serving = kvs_rng_below(&rng, 2) ? &lab.hw->serving[0] : NULL;
         lab.config.n_decode_replica = (uint32_t)kvs_rng_below(&rng, 4);
         lab.config.handover_link = nic_of(lab.hw);
         lab.config.preemption = (enum kvs_preempt)kvs_rng_below(&rng, lab.config.n_tier ? 3 : 1);

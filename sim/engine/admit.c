@@ -261,6 +261,14 @@ static void drop_unread(struct sim *sim, struct req *req)
     }
 }
 
+/* Steps that the prompt takes alone. */
+static int64_t n_step(const struct sim *sim, const struct req *req)
+{
+    const uint32_t chunk_tok = sim->config->chunk_tok;
+    return 1 + (req->pre_tok + chunk_tok - 1) / chunk_tok +
+           (req->later_left_tok + chunk_tok - 1) / chunk_tok;
+}
+
 static bool plan(struct sim *sim, struct req *req)
 {
     struct replica *replica = &sim->replica[req->record.replica];
@@ -288,17 +296,24 @@ static bool plan(struct sim *sim, struct req *req)
         bool fine = kvs_plan_eval(problem, &req->plan, NULL, &eval);
         assert(fine);
     }
-    req->work_ns = eval.pre_ns + eval.wait_ns + problem->head_ns;
-    replica->backlog_ns += req->work_ns;
 
     uint64_t recompute_tok = 0;
     assert(sim->n_layer > 0);
     for (uint32_t l = 0; req->has_plan && l < sim->n_layer; l++)
         recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]);
     recompute_tok = (recompute_tok + sim->n_layer / 2) / sim->n_layer;
+    req->pre_left_ns = eval.pre_ns;
+    req->pre_tok = req->pre_left_tok =
+        req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
+    req->first_tok = kvs_tables_first_tok(req->inst);
+    req->work_tok = req->now.work_tok = req->pre_tok + req->now.new_tok;
+    req->later_left_tok = req->now.new_tok - req->first_tok;
+    int64_t steps_ns = sim->step_ns * n_step(sim, req);
+    req->work_ns = eval.pre_ns + eval.wait_ns + problem->head_ns + steps_ns;
+    replica->backlog_ns += req->work_ns;
     if (!req->done_tok) {
         struct kvs_sim_request *record = &req->record;
-        record->predicted_ttft_ns = sim->now_ns - record->arrive_ns + eval.end_ns;
+        record->predicted_ttft_ns = sim->now_ns - record->arrive_ns + eval.end_ns + steps_ns;
         if (sim_only_prefills(sim, record->replica))
             record->predicted_ttft_ns += sim_send_ns(sim, req);
         record->recompute_tok = (uint32_t)recompute_tok;
@@ -308,12 +323,6 @@ static bool plan(struct sim *sim, struct req *req)
         req->told_plan = req->plan;
         req->told = req->has_plan;
     }
-    req->pre_left_ns = eval.pre_ns;
-    req->pre_tok = req->pre_left_tok =
-        req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
-    req->first_tok = kvs_tables_first_tok(req->inst);
-    req->work_tok = req->now.work_tok = req->pre_tok + req->now.new_tok;
-    req->later_left_tok = req->now.new_tok - req->first_tok;
     req->phase = req->pre_left_tok ? PHASE_PRE : PHASE_FIRST;
     req->ready_ns = sim->now_ns;
     req->unstalled_ns = INT64_MAX;

@@ -194,14 +194,14 @@ static void fill_step(struct sim *sim, struct replica *replica)
         used += n_tok;
     }
     uint32_t n_seg = step->n_part;
-    step->extra_ns = 0;
+    step->extra_ns = sim->step_ns;
     if (replica->n_decoding)
         sim->seg[n_seg++] =
             (struct kvs_seg){replica->n_decoding, 1, replica->context_tok / replica->n_decoding};
     if (n_seg == 1)
         return;
     int64_t more_ns = sim_pass_ns(sim, sim->seg, n_seg) - sim_pass_ns(sim, sim->seg, 1);
-    step->extra_ns = more_ns > 0 ? more_ns : 0;
+    step->extra_ns += more_ns > 0 ? more_ns : 0;
     double n_row = replica->n_decoding + step->n_part - 1;
     step->extra_ns += kvs_ns(kvs_cost_head_s(sim->config->cost, n_row, n_row));
 }

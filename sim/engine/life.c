@@ -263,6 +263,44 @@ static uint32_t route(struct sim *sim, struct req *req)
     return chosen;
 }
 
+static bool wait_for_room(struct sim *sim, struct req *req)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
+    req->next = NULL;
+    req->prev = replica->wait_last;
+    *(req->prev ? &req->prev->next : &replica->wait_first) = req;
+    replica->wait_last = req;
+    return (replica->wait_first != req && !sim->config->sched->rank) ||
+           sim_admit_waiting(sim, req->record.replica);
+}
+
+/* The front end takes up its first prompt. */
+static bool begin_front(struct sim *sim, uint32_t replica_i)
+{
+    const struct kvs_hw_serving *serving = sim->config->serving;
+    const struct req *req = sim->replica[replica_i].front_first;
+    double s = serving->request_s.value + serving->tok_s.value * req->record.input_tok;
+    return sim_event(sim, sim->now_ns + kvs_ns(s), EV_FRONT, replica_i, 0);
+}
+
+static bool enter_front(struct sim *sim, struct req *req)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
+    const bool empty = !replica->front_first;
+    req->next = NULL;
+    *(empty ? &replica->front_first : &replica->front_last->next) = req;
+    replica->front_last = req;
+    return !empty || begin_front(sim, req->record.replica);
+}
+
+bool sim_front_end(struct sim *sim, uint32_t replica_i)
+{
+    struct replica *replica = &sim->replica[replica_i];
+    struct req *req = replica->front_first;
+    replica->front_first = req->next;
+    return (!req->next || begin_front(sim, replica_i)) && wait_for_room(sim, req);
+}
+
 bool sim_arrive(struct sim *sim, struct req *req)
 {
     req->record.index = sim->n_arrived;
@@ -303,17 +341,10 @@ bool sim_arrive(struct sim *sim, struct req *req)
         return false;
     }
     count_in_system(sim, 1);
-    req->next = NULL;
-    req->prev = replica->wait_last;
-    *(req->prev ? &req->prev->next : &replica->wait_first) = req;
-    replica->wait_last = req;
     replica->n_waiting++;
     sim_pace_arrive(replica, sim->now_ns);
     replica->expected_ns += req->expected_ns;
-    if ((replica->wait_first == req || sim->config->sched->rank) &&
-        !sim_admit_waiting(sim, replica_i))
-        return false;
-    return true;
+    return sim->config->serving ? enter_front(sim, req) : wait_for_room(sim, req);
 }
 
 void sim_first_token(struct sim *sim, struct req *req)

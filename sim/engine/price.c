@@ -72,7 +72,9 @@ void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_pro
     double decode = sim->now_ns > 0 ? (double)replica->decode_ns / (double)sim->now_ns : 0;
     double idle = fmax(1 - decode, .1); /* of decode iterations */
     double gpu_ns = ((double)replica->backlog_ns + pace->gpu_ns) / idle, queue_ns[KVS_MAX_TIER];
-    double waiting = (double)(replica->n_waiting - (replica->n_admitted - replica->n_decoding));
+    /* admitted ones that neither wait nor decode are being handed over */
+    double waiting = fmax(0, (double)replica->n_waiting -
+                                 ((double)replica->n_admitted - (double)replica->n_decoding));
     double longest_ns = 0;
 
     for (uint32_t t = 0; t < problem->n_route; t++) {

@@ -241,8 +241,11 @@ static enum kvs_code set_up(struct sim *sim)
         !sim->seg || !sim->decode_fixed_s || !sim->decode_per_tok_s || !sim->scratch ||
         !sim->stretched || !sim->stretched_ns)
         return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", sim->n_replica);
-    for (uint32_t b = 1; b <= config->max_batch; b++)
+    for (uint32_t b = 1; b <= config->max_batch; b++) {
         kvs_cost_decode_s(config->cost, b, &sim->decode_fixed_s[b], &sim->decode_per_tok_s[b]);
+        sim->decode_fixed_s[b] += config->serving ? config->serving->step_s.value : 0;
+    }
+    sim->step_ns = config->serving ? kvs_ns(config->serving->step_s.value) : 0;
     const struct kvs_seg near = {1, 2048, 0}, far = {1, 2048, 32768};
     sim->tok_s = (double)sim_pass_ns(sim, &near, 1) * 1e-9 / 2048;
     sim->tok_per_pos_s = (double)sim_pass_ns(sim, &far, 1) * 1e-9 / 2048 - sim->tok_s;
@@ -338,6 +341,8 @@ static bool handle(struct sim *sim, const struct kvs_event *event)
             return true;
         sim->replica[index].wake_ns = INT64_MAX;
         return sim_poke(sim, index);
+    case EV_FRONT:
+        return sim_front_end(sim, index);
     case EV_ARRIVE:
         break;
     }

@@ -100,6 +100,7 @@ struct kvs_sim_config {
     const struct kvs_sched_ops *sched;
     int64_t repoll_ns; /* a prompt parked for its loads is looked at this often; 0: at once */
     uint32_t max_pending_loads; /* prompts of a replica that load at once, at most; 0: no bound */
+    const struct kvs_hw_serving *serving; /* of hw: what the engine adds; NULL: nothing */
     enum kvs_reuse reuse;
     enum kvs_preempt preemption;
 

@@ -39,6 +39,7 @@ enum event_kind {
     EV_STEP_END,   /* index: replica */
     EV_FLOW_START, /* index: lane; the latency of its first transfer is over */
     EV_WAKE,       /* index: replica; a waiting prompt could start without a stall now */
+    EV_FRONT,      /* index: replica; its front end is done with a prompt */
     EV_ARRIVE,     /* index: of a turn or a user, see arrive.c */
 };
 
@@ -192,7 +193,8 @@ struct replica {
     uint32_t
         *owner; /* [slot] id of the request that brings or computes the block; 0: it is there */
     uint32_t owner_room;
-    struct req *wait_first, *wait_last; /* arrived, no room yet */
+    struct req *front_first, *front_last; /* in the serving system's front end: one at a time */
+    struct req *wait_first, *wait_last;   /* arrived, no room yet */
     struct req *pre_first, *pre_last; /* admitted, before the first token, in order of admission */
     uint32_t n_waiting, n_admitted, n_decoding;
     struct req *back;     /* swapped in or handed over: they decode on from the next step */
@@ -229,6 +231,7 @@ struct sim {
     uint32_t n_layer, n_class;
     uint32_t class_n[KVS_MAX_LAYER]; /* layers of a class */
     double kv_bytes_per_tok;         /* all layers */
+    int64_t step_ns;                 /* what the serving system adds to each step */
     double tok_s, tok_per_pos_s;     /* prefill of one token: at position 0; for each before it */
     double *decode_fixed_s, *decode_per_tok_s; /* [sequences] */
 
@@ -287,6 +290,7 @@ bool sim_more(const struct sim *sim);                      /* requests are still
 void sim_turns_free(struct turns *turns);                  /* accepts NULL */
 
 /* life.c */
+bool sim_front_end(struct sim *sim, uint32_t replica_i);                  /* EV_FRONT */
 struct req *sim_req_new(struct sim *sim, const struct kvs_request *from); /* NULL: a failure */
 bool sim_arrive(struct sim *sim, struct req *req);      /* it is there; takes it over */
 void sim_first_token(struct sim *sim, struct req *req); /* for the record */

@@ -57,7 +57,7 @@ static const struct kvs_opt top_table[] = {
 struct cluster {
     uint64_t replicas, decode_replicas, tp, max_batch, chunk_tok, prefill_batch, max_pending_loads;
     double repoll_s;
-    const char *handover_link, *router, *scheduler, *hbm_evict;
+    const char *serving, *handover_link, *router, *scheduler, *hbm_evict;
     int reuse, preemption;
     bool hbm_cache;
 };
@@ -86,6 +86,8 @@ static const struct kvs_opt cluster_table[] = {
      "which replica a request goes to", NULL, false, 0},
     {"scheduler", KVS_OPT_STR, CLUSTER(scheduler), "fcfs", 0, 0,
      "which of a replica's waiting prompts goes first", NULL, false, 0},
+    {"serving", KVS_OPT_STR, CLUSTER(serving), "none", 0, 0,
+     "what the serving system adds: one of the profile's, or none", NULL, false, 0},
     {"repoll", KVS_OPT_TIME, CLUSTER(repoll_s), "0", 0, 60,
      "a prompt that waits for its loads is looked at this often; 0: at once", NULL, false, 0},
     {"max_pending_loads", KVS_OPT_U64, CLUSTER(max_pending_loads), "0", 0, 65536,
@@ -272,6 +274,21 @@ static enum kvs_code read_link(struct kvs_json node, const struct kvs_hw *hw, co
     return unknown_name(node, err, name, names, hw->n_link);
 }
 
+static enum kvs_code read_serving(struct kvs_json node, const struct kvs_hw *hw, const char *name,
+                                  const struct kvs_hw_serving **serving, struct kvs_err *err)
+{
+    const char *names[KVS_MAX_SERVING + 1] = {"none"};
+    *serving = NULL;
+    for (uint32_t i = 0; i < hw->n_serving; i++) {
+        names[i + 1] = hw->serving[i].name;
+        if (strcmp(names[i + 1], name) == 0)
+            *serving = &hw->serving[i];
+    }
+    return *serving || strcmp(name, "none") == 0
+               ? KVS_OK
+               : unknown_name(node, err, name, names, hw->n_serving + 1);
+}
+
 static enum kvs_code read_sched(struct kvs_json node, const char *name,
                                 const struct kvs_sched_ops **sched, struct kvs_err *err)
 {
@@ -353,6 +370,9 @@ static enum kvs_code read_cluster(struct kvs_workload_in *in, struct kvs_sim_con
                              "%s leaves no HBM for KV on %" PRIu64 " GPUs of %s with chunks of "
                              "%" PRIu64 " tokens; want more GPUs or smaller chunks (chunk_tok)",
                              kvs_model_name(in->model), c->tp, in->hw->name, c->chunk_tok);
+    if ((code =
+             read_serving(kvs_json_get(node, "serving"), in->hw, c->serving, &sim->serving, err)))
+        return code;
     if (c->decode_replicas && (code = read_link(kvs_json_get(node, "handover_link"), in->hw,
                                                 c->handover_link, &sim->handover_link, err)))
         return code;
