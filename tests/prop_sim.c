@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "base/units.h"
 #include "memtrace.h"
+#include "model/layout.h"
 #include "store/evict.h"
 
 #include <stdlib.h>
@@ -77,6 +78,7 @@ static void lone_request_takes_what_the_plan_says(void **state)
             request[i].input_tok += 1 + (uint32_t)kvs_rng_below(&rng, 6000);
         }
         lab.config.hbm_cache = false;
+        lab.config.layout = &kvs_layouts[seed % 7];
         lab.config.chunk_tok = 512u << kvs_rng_below(&rng, 5);
         lab.config.tier[0].capacity_bytes =
             (uint64_t)(kvs_model_kv_bytes_per_tok(lab.model, 0) * kvs_model_n_layer(lab.model) *
@@ -163,6 +165,41 @@ static void block_in_flight_is_loaded_once(void **state)
     assert_int_equal(lab.n_load_span, 1);
     assert_true(lab.load_span_bytes == 16ull * 512 * 131072);
     assert_true(simlab_ttft_ns(&lab, 2) > simlab_ttft_ns(&lab, 1));
+    simlab_close(&lab);
+}
+
+/*
+ * A load of 16 blocks of 512 tokens over PCIe, which is what the prompt waits for: between layouts
+ * its TTFT differs by their descriptors, counted by hand.
+ */
+static void layout_says_how_many_descriptors_a_load_pays(void **state)
+{
+    static const struct {
+        const char *layout;
+        double n_piece;
+    } cases[] = {{"blocks", 16 * 2 * 32}, {"sections", 16 * 32},         {"lmcache-256", 32},
+                 {"vllm-offload", 512},   {"vllm-blocks", 512 * 2 * 32}, {"page-first", 128 * 2}};
+    struct kvs_trace_block block[16];
+    struct kvs_request request[2] = {{0}};
+    struct simlab lab;
+    (void)state;
+    simlab_open(&lab, "llama-3.1-8b", "h100-sxm", 1);
+    for (uint32_t b = 0; b < 16; b++)
+        block[b] = (struct kvs_trace_block){b, 512, KVS_PART_TEXT};
+    for (int i = 0; i < 2; i++)
+        request[i] = (struct kvs_request){i ? HOUR_NS : 0, 0, 16 * 512 + 1, 1, 16, block};
+    lab.config.hbm_cache = false;
+    lab.config.n_tier = 1;
+    const struct kvs_hw_link *pcie = kvs_hw_link(lab.hw, "pcie");
+    int64_t first_ns = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lab.config.layout = kvs_layout_find(cases[i].layout);
+        simlab_run(&lab, request, 2, true);
+        int64_t more_ns = kvs_ns((cases[i].n_piece - cases[0].n_piece) * pcie->descriptor_s.value);
+        first_ns = i ? first_ns : simlab_ttft_ns(&lab, 1);
+        assert_true(llabs(simlab_ttft_ns(&lab, 1) - first_ns - more_ns) <=
+                    64); /* rounded a layer */
+    }
     simlab_close(&lab);
 }
 
@@ -259,6 +296,7 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         lab.config.n_tier = (uint32_t)kvs_rng_below(&rng, 3);
         lab.config.tier[0].capacity_bytes = kvs_rng_below(&rng, 40) << 30;
         lab.config.serving = kvs_rng_below(&rng, 2) ? &lab.hw->serving[0] : NULL;
+        lab.config.layout = &kvs_layouts[kvs_rng_below(&rng, 7)];
         lab.config.n_decode_replica = (uint32_t)kvs_rng_below(&rng, 4);
         lab.config.handover_link = nic_of(lab.hw);
         lab.config.preemption = (enum kvs_preempt)kvs_rng_below(&rng, lab.config.n_tier ? 3 : 1);
@@ -377,6 +415,7 @@ int main(void)
         cmocka_unit_test(lone_request_takes_what_the_plan_says),
         cmocka_unit_test(more_bandwidth_never_delays_a_lone_request),
         cmocka_unit_test(block_in_flight_is_loaded_once),
+        cmocka_unit_test(layout_says_how_many_descriptors_a_load_pays),
         cmocka_unit_test(larger_or_faster_tier_changes_latency),
         cmocka_unit_test(runs_are_alike_and_bytes_are_conserved),
         cmocka_unit_test(prompt_larger_than_hbm_is_refused),

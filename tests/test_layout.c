@@ -26,6 +26,7 @@ static void pieces_of_the_common_stores_are_as_published(void **state)
         {"lmcache-256", 4, 1 << 20, 4, 32 << 20},
         {"layer-first", 32, 128 << 10, 1024, 128 << 10},
         {"page-first", 32, 128 << 10, 32, 4 << 20},
+        {"blocks", 4, 1 << 20, 128, 1 << 20},
         {"sections", 2, 2 << 20, 64, 2 << 20}, /* blocks of 512 tokens */
     };
     struct kvs_model *model = open_model("llama-3.1-8b");

@@ -87,7 +87,7 @@ static void wrong_settings_are_named_exactly(void **state)
         {"cluster.replica=2",
          "w.json: cluster.replica: unknown key; did you mean \"replicas\"? known: replicas, "
          "decode_replicas, handover_link, tp, "
-         "max_batch, chunk_tok, prefill_batch, router, scheduler, serving, repoll, "
+         "max_batch, chunk_tok, prefill_batch, router, scheduler, layout, serving, repoll, "
          "max_pending_loads, reuse, preemption, hbm_cache, hbm_evict"},
         {"cluster.tp=3",
          "w.json: cluster.tp: llama-3.1-8b: tensor parallelism of 3 does not divide 32 heads"},
@@ -107,6 +107,8 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: cluster.handover_link: found \"nick\", want one of *; did you mean \"nic\"?"},
         {"cluster.serving=\"vlm\"", "w.json: cluster.serving: found \"vlm\", want one of *; did "
                                     "you mean \"vllm\"?"},
+        {"cluster.layout=\"vllm-block\"", "w.json: cluster.layout: found \"vllm-block\", want one "
+                                          "of *; did you mean \"vllm-blocks\"?"},
         {"cluster.preemption=\"drop\"",
          "w.json: cluster.preemption: found \"drop\", want one of recompute, swap, never"},
         {"cluster.hbm_cache=\"yes\"",

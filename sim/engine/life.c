@@ -200,13 +200,14 @@ static bool emit(struct sim *sim, struct req *req)
     return sim->sink->request(sim->sink->ctx, record, sim->err) == KVS_OK;
 }
 
-/* Loading n_tok tokens in n_block blocks from a tier of the replica, behind other loads. */
+/* Loading n_tok tokens in n_unit units of the layout from a tier of the replica, behind other
+ * loads. */
 static int64_t transfer_ns(const struct sim *sim, uint32_t replica_i, uint32_t tier_i,
-                           uint32_t n_tok, uint32_t n_block)
+                           uint32_t n_tok, uint32_t n_unit)
 {
     const struct lane *lane = sim_lane(sim, replica_i, tier_i, false);
     const double n_bytes = sim->kv_bytes_per_tok * n_tok;
-    const double n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * n_block;
+    const double n_descriptor = sim->unit_descriptors * n_unit;
     double longest_s = 0;
     for (uint32_t h = 0; h < lane->n_hop; h++) {
         const struct kvs_table_hop *hop = &lane->hop[h];
@@ -220,7 +221,7 @@ static int64_t transfer_ns(const struct sim *sim, uint32_t replica_i, uint32_t t
 static void view_prompt(struct sim *sim, struct req *req, uint32_t replica_i,
                         struct kvs_replica_view *view)
 {
-    uint32_t held_tok = 0, tok[KVS_MAX_TIER] = {0}, n_block[KVS_MAX_TIER] = {0};
+    uint32_t held_tok = 0, tok[KVS_MAX_TIER] = {0}, n_unit[KVS_MAX_TIER] = {0};
     struct kvs_tier_stats hbm;
     req->record.replica = replica_i;
     sim_look_up(sim, req);
@@ -233,11 +234,11 @@ static void view_prompt(struct sim *sim, struct req *req, uint32_t replica_i,
             view->match_tok += req->tok[b];
         if (where >= 0) {
             tok[where] += req->tok[b];
-            n_block[where]++;
+            n_unit[where] += sim_units(sim, req->tok[b]);
         }
     }
     for (uint32_t t = 0; t < sim->config->n_tier; t++) {
-        int64_t ns = tok[t] ? transfer_ns(sim, replica_i, t, tok[t], n_block[t]) : 0;
+        int64_t ns = tok[t] ? transfer_ns(sim, replica_i, t, tok[t], n_unit[t]) : 0;
         view->transfer_ns = ns > view->transfer_ns ? ns : view->transfer_ns;
     }
     kvs_tier_stats(sim->replica[replica_i].hbm, &hbm);

@@ -67,15 +67,26 @@ static bool enqueue(struct sim *sim, struct lane *lane, struct transfer *transfe
                      (uint32_t)(lane - sim->lane), 0);
 }
 
+uint32_t sim_units(const struct sim *sim, uint32_t n_tok)
+{
+    return sim->unit_tok ? (n_tok + sim->unit_tok - 1) / sim->unit_tok : 1;
+}
+
+/* Pieces that all KV of a request of n_tok tokens lies in. */
+static double all_descriptors(const struct sim *sim, const struct req *req, uint32_t n_tok)
+{
+    uint32_t n_block = req->n_block ? req->n_block : 1;
+    return sim->unit_descriptors * (sim->unit_tok ? sim_units(sim, n_tok) : n_block);
+}
+
 /* Pieces that a load comes in: those of all the tier's blocks, less the share that is not read. */
 static double descriptors(const struct sim *sim, const struct req *req, uint32_t tier_i)
 {
-    uint32_t n_block = 0;
+    uint32_t n_unit = 0;
     for (uint32_t b = 0; b < req->n_block; b++)
-        n_block += req->where[b] == (int8_t)tier_i;
+        n_unit += req->where[b] == (int8_t)tier_i ? sim_units(sim, req->tok[b]) : 0;
     double all_bytes = sim->kv_bytes_per_tok * req->now.tier_tok[tier_i];
-    return SIM_DESCRIPTORS * (double)sim->n_layer * n_block * (double)req->load_bytes[tier_i] /
-           all_bytes;
+    return sim->unit_descriptors * n_unit * (double)req->load_bytes[tier_i] / all_bytes;
 }
 
 bool sim_load(struct sim *sim, struct req *req, uint32_t tier_i)
@@ -163,8 +174,7 @@ bool sim_swap(struct sim *sim, struct req *req, bool out)
     transfer->tier_i = 0;
     transfer->write = out;
     transfer->n_bytes = req->swap_bytes;
-    uint32_t n_block = req->n_block ? req->n_block : 1;
-    transfer->n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * n_block;
+    transfer->n_descriptor = all_descriptors(sim, req, req->record.input_tok + req->done_tok);
     set_work(lane, transfer);
     return enqueue(sim, lane, transfer);
 }
@@ -174,12 +184,11 @@ static void describe_handover(const struct sim *sim, const struct req *req,
                               struct transfer *transfer)
 {
     const struct lane *lane = sim_lane(sim, req->home_i, sim->config->n_tier, true);
-    uint32_t n_block = req->n_block ? req->n_block : 1;
     transfer->replica_i = req->home_i;
     transfer->tier_i = sim->config->n_tier;
     transfer->write = true;
     transfer->n_bytes = (uint64_t)ceil(sim->kv_bytes_per_tok * req->record.input_tok);
-    transfer->n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * n_block;
+    transfer->n_descriptor = all_descriptors(sim, req, req->record.input_tok);
     set_work(lane, transfer);
     int64_t in_ns = kvs_ns(arrival_s(lane, transfer)) + 1;
     transfer->work_ns = in_ns > transfer->work_ns ? in_ns : transfer->work_ns;
@@ -435,7 +444,7 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
     struct transfer *transfer = transfer_new(sim);
     if (!transfer)
         return false;
-    uint64_t n_bytes = 0;
+    uint64_t n_bytes = 0, n_unit = 0;
     for (uint32_t b = 0; b < req->n_block; b++) {
         if (b + AHEAD < req->n_block)
             kvs_tier_prefetch(store->tier, req->key[b + AHEAD]);
@@ -450,6 +459,7 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
         transfer->key[transfer->n_block] = req->key[b];
         transfer->info[transfer->n_block] = *kvs_tier_info(replica->hbm, req->slot[b]);
         n_bytes += transfer->info[transfer->n_block++].n_bytes;
+        n_unit += sim_units(sim, req->tok[b]);
     }
     if (!n_bytes || lane->queued_ns > SIM_WRITE_QUEUE_NS) {
         for (uint32_t b = 0; b < transfer->n_block; b++)
@@ -464,7 +474,7 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
     transfer->tier_i = tier_i;
     transfer->write = true;
     transfer->n_bytes = n_bytes;
-    transfer->n_descriptor = SIM_DESCRIPTORS * (double)sim->n_layer * transfer->n_block;
+    transfer->n_descriptor = sim->unit_descriptors * (double)n_unit;
     set_work(lane, transfer);
     return enqueue(sim, lane, transfer);
 

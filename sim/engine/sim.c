@@ -4,6 +4,7 @@
 #include "plan/regret.h"
 #include "state.h"
 
+#include "model/layout.h"
 #include "store/evict.h"
 
 #include <assert.h>
@@ -141,6 +142,18 @@ static enum kvs_code check(const struct kvs_sim_config *config, struct kvs_err *
     return KVS_OK;
 }
 
+/*
+ * Pieces by the layout; bytes are those of the tokens, without its padding. Where a unit's layers
+ * lie together they count evenly among the layers, which load one by one all the same.
+ */
+static void take_layout(struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    const struct kvs_layout *layout = config->layout ? config->layout : kvs_layout_find("blocks");
+    sim->unit_tok = layout->block_tok;
+    sim->unit_descriptors = kvs_layout_bulk(layout, config->model, 1, 1, 1).n_piece;
+}
+
 static enum kvs_code make_tables(struct sim *sim)
 {
     const struct kvs_sim_config *config = sim->config;
@@ -158,7 +171,8 @@ static enum kvs_code make_tables(struct sim *sim)
         .route = sim->route,
         .chunk_tok = config->chunk_tok,
         .n_frac = config->planner->ends_only ? 2 : config->n_frac,
-        .descriptors = SIM_DESCRIPTORS,
+        .descriptors = sim->unit_descriptors / sim->n_layer,
+        .unit_tok = sim->unit_tok,
         .n_level = 1,
         .level = &raw,
     };
@@ -214,6 +228,7 @@ static enum kvs_code set_up(struct sim *sim)
     sim->n_replica = config->n_replica + config->n_decode_replica;
     sim->n_layer = kvs_model_n_layer(config->model);
     sim->n_class = kvs_cost_n_class(config->cost);
+    take_layout(sim);
     for (uint32_t l = 0; l < sim->n_layer; l++) {
         sim->class_n[kvs_cost_class(config->cost, l)]++;
         sim->kv_bytes_per_tok += kvs_model_kv_bytes_per_tok(config->model, l);

@@ -65,6 +65,8 @@ enum kvs_preempt {
                               (TensorRT-LLM's GUARANTEED_NO_EVICT) */
 };
 
+struct kvs_layout;
+
 struct kvs_tier_config {
     const char *name;        /* a tier of the hardware profile: "dram", "nvme", "remote" */
     uint64_t capacity_bytes; /* of one such tier (a host's, or the cluster's, by its scope) */
@@ -101,6 +103,7 @@ struct kvs_sim_config {
     int64_t repoll_ns; /* a prompt parked for its loads is looked at this often; 0: at once */
     uint32_t max_pending_loads; /* prompts of a replica that load at once, at most; 0: no bound */
     const struct kvs_hw_serving *serving; /* of hw: what the engine adds; NULL: nothing */
+    const struct kvs_layout *layout; /* of stored KV: what one descriptor moves; NULL: "blocks" */
     enum kvs_reuse reuse;
     enum kvs_preempt preemption;
 

@@ -26,9 +26,6 @@
 #include "sim.h"
 #include "store/lookup.h"
 
-/* Pieces that a block's layer is stored in: K and V apart, as kvsim's own sections are. */
-#define SIM_DESCRIPTORS 2
-
 /* A write-back is dropped while writes of so many seconds wait before it, as stores under pressure
  * do. */
 #define SIM_WRITE_QUEUE_NS (30 * (int64_t)1000000000)
@@ -231,6 +228,8 @@ struct sim {
     uint32_t n_layer, n_class;
     uint32_t class_n[KVS_MAX_LAYER]; /* layers of a class */
     double kv_bytes_per_tok;         /* all layers */
+    uint32_t unit_tok;               /* of the layout: blocks are stored in units; 0: in one */
+    double unit_descriptors;         /* of a unit, all layers */
     int64_t step_ns;                 /* what the serving system adds to each step */
     double tok_s, tok_per_pos_s;     /* prefill of one token: at position 0; for each before it */
     double *decode_fixed_s, *decode_per_tok_s; /* [sequences] */
@@ -327,6 +326,8 @@ bool sim_flow_end(struct sim *sim, uint32_t flow);
 /* When the tier's load had or, at its present rate, will have brought layer l. */
 int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t tier_i, uint32_t l);
 void sim_transfer_free(struct transfer *transfer);
+/* Units of the layout that n_tok tokens of one block are stored in. */
+uint32_t sim_units(const struct sim *sim, uint32_t n_tok);
 struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i);
 struct lane *sim_lane(const struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 const struct kvs_layout kvs_layouts[] = {
+    {"blocks", "the caller's blocks as they are, K and V of a layer apart", 0, false, false, 1},
     {"vllm-blocks", "vLLM's paged blocks of 16 tokens, K and V of a layer apart", 16, false, false,
      1},
     {"vllm-offload",

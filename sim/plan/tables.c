@@ -344,6 +344,11 @@ static void slow_down(const struct kvs_tables *t, struct kvs_tables_inst *inst,
             class->io_ns[k][at] = (int64_t)ceil((double)class->io_ns[k][at] / speed[k]);
 }
 
+static double n_unit(const struct kvs_tables_config *config, uint32_t n_tok)
+{
+    return config->unit_tok ? (n_tok + config->unit_tok - 1) / config->unit_tok : 1;
+}
+
 /* Loads of one class on all routes: blocks from each cut on, gathered from the end backwards. */
 static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst, uint32_t c,
                        const struct kvs_piece *piece, uint32_t n_piece)
@@ -364,7 +369,7 @@ static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst,
             p--;
             if (piece[p].where >= 0 && end > seen_from) {
                 n_tok[piece[p].where] += piece[p].n_tok;
-                n_block[piece[p].where] += 1;
+                n_block[piece[p].where] += n_unit(config, piece[p].n_tok);
             }
             end -= piece[p].n_tok;
         }

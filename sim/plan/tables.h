@@ -48,7 +48,8 @@ struct kvs_tables_config {
     const struct kvs_table_route *route; /* [n_route] */
     uint32_t chunk_tok;                  /* of a prefill chunk */
     uint32_t n_frac;                     /* fractions i / (n_frac - 1); at least 2 */
-    double descriptors;                  /* per block and layer */
+    double descriptors;                  /* per unit and layer */
+    uint32_t unit_tok; /* a block is stored in units of so many tokens; 0: in one */
     uint32_t n_level;
     const struct kvs_table_level *level; /* [n_level] */
     int64_t budget;                      /* of distortion */

@@ -5,6 +5,7 @@
 #include "base/units.h"
 #include "engine/router.h"
 #include "engine/sched.h"
+#include "model/layout.h"
 #include "store/evict.h"
 #include "workloads/trace_filter.h"
 
@@ -57,7 +58,7 @@ static const struct kvs_opt top_table[] = {
 struct cluster {
     uint64_t replicas, decode_replicas, tp, max_batch, chunk_tok, prefill_batch, max_pending_loads;
     double repoll_s;
-    const char *serving, *handover_link, *router, *scheduler, *hbm_evict;
+    const char *layout, *serving, *handover_link, *router, *scheduler, *hbm_evict;
     int reuse, preemption;
     bool hbm_cache;
 };
@@ -86,6 +87,8 @@ static const struct kvs_opt cluster_table[] = {
      "which replica a request goes to", NULL, false, 0},
     {"scheduler", KVS_OPT_STR, CLUSTER(scheduler), "fcfs", 0, 0,
      "which of a replica's waiting prompts goes first", NULL, false, 0},
+    {"layout", KVS_OPT_STR, CLUSTER(layout), "blocks", 0, 0,
+     "how stored KV lies: what one descriptor moves", NULL, false, 0},
     {"serving", KVS_OPT_STR, CLUSTER(serving), "none", 0, 0,
      "what the serving system adds: one of the profile's, or none", NULL, false, 0},
     {"repoll", KVS_OPT_TIME, CLUSTER(repoll_s), "0", 0, 60,
@@ -289,6 +292,17 @@ static enum kvs_code read_serving(struct kvs_json node, const struct kvs_hw *hw,
                : unknown_name(node, err, name, names, hw->n_serving + 1);
 }
 
+static enum kvs_code read_layout(struct kvs_json node, const char *name,
+                                 const struct kvs_layout **layout, struct kvs_err *err)
+{
+    const char *names[MAX_NAME];
+    uint32_t n = 0;
+    for (; kvs_layouts[n].name && n < MAX_NAME; n++)
+        names[n] = kvs_layouts[n].name;
+    *layout = kvs_layout_find(name);
+    return *layout ? KVS_OK : unknown_name(node, err, name, names, n);
+}
+
 static enum kvs_code read_sched(struct kvs_json node, const char *name,
                                 const struct kvs_sched_ops **sched, struct kvs_err *err)
 {
@@ -370,7 +384,8 @@ static enum kvs_code read_cluster(struct kvs_workload_in *in, struct kvs_sim_con
                              "%s leaves no HBM for KV on %" PRIu64 " GPUs of %s with chunks of "
                              "%" PRIu64 " tokens; want more GPUs or smaller chunks (chunk_tok)",
                              kvs_model_name(in->model), c->tp, in->hw->name, c->chunk_tok);
-    if ((code =
+    if ((code = read_layout(kvs_json_get(node, "layout"), c->layout, &sim->layout, err)) ||
+        (code =
              read_serving(kvs_json_get(node, "serving"), in->hw, c->serving, &sim->serving, err)))
         return code;
     if (c->decode_replicas && (code = read_link(kvs_json_get(node, "handover_link"), in->hw,
