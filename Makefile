@@ -134,7 +134,7 @@ testbins: $(BUILD)/kvsim $(BUILD)/kvprobe $(TESTS) $(FUZZERS)
 test: testbins
 	@KVSIM=$(BUILD)/kvsim KVPROBE=$(BUILD)/kvprobe sh tests/run.sh $(BUILD) $(TESTS) $(FUZZERS)
 
-# Built by gcc and clang, -O0 to -O3, kvsim writes the same bytes.
+# Built by gcc and clang, -O0 to -O3 or with sanitizers, kvsim writes the same bytes.
 same:
 	@sh tests/same.sh
 

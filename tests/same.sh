@@ -1,9 +1,11 @@
 #!/bin/sh
-# usage: same.sh [COMPILER:FLAGS ...]   builds kvsim each way (default: gcc and clang, -O0 to -O3) and
-# compares what it writes, byte for byte, with what the first one does. Objects lie in build-same.
+# usage: same.sh [COMPILER:FLAGS ...]   builds kvsim each way (default: gcc and clang, -O0 to -O3, and
+# with sanitizers) and compares what it writes, byte for byte, with what the first one does. Objects
+# lie in build-same.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-[ $# -gt 0 ] || set -- gcc:-O0 "gcc:-O3 -march=native" clang:-O0 clang:-O2 "clang:-O3 -march=native"
+[ $# -gt 0 ] || set -- gcc:-O2 gcc:-O0 "gcc:-O3 -march=native" clang:-O2 \
+    "clang:-O3 -march=native" "gcc:-O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 bad=0 first= here=$PWD
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
