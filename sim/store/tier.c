@@ -169,24 +169,6 @@ static uint32_t pick_victim(struct kvs_tier *tier)
     return slot;
 }
 
-/*
- * Evictions come in rows, and each would wait for memory several times. Policies with lists link
- * the victims to come by prev: what evicting the next but one will read is asked for during this
- * one, and the node of the one after. A wrong guess costs nothing but the reads.
- */
-static void look_ahead(const struct kvs_tier *tier, uint32_t slot)
-{
-    const struct kvs_node *node = tier->evict.node;
-    uint32_t next = node[slot].prev;
-    if (next == KVS_NIL || (next = node[next].prev) == KVS_NIL)
-        return;
-    kvs_tier_prefetch(tier, node[next].key);
-    __builtin_prefetch(&tier->evict.info[next]);
-    __builtin_prefetch(&tier->pin[next]);
-    if (node[next].prev != KVS_NIL)
-        __builtin_prefetch(&node[node[next].prev]);
-}
-
 static void evict_one(struct kvs_tier *tier)
 {
     const struct kvs_evict_ops *ops = tier->evict.ops;
@@ -195,7 +177,6 @@ static void evict_one(struct kvs_tier *tier)
         ops->on_remove(&tier->evict, slot, KVS_LEAVE_ASIDE);
         tier->pin[slot] |= ASIDE;
     }
-    look_ahead(tier, slot);
     ops->on_remove(&tier->evict, slot, KVS_LEAVE_EVICTED);
     tier->n_evict++;
     tier->evict_bytes += tier->evict.info[slot].n_bytes;
