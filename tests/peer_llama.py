@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """llama.cpp beside tests/bench_kernels.c: `peer_llama.py MODEL THREADS` reads numbers of tokens from
-standard input and answers each with the seconds of one prefill. Needs PyPI's llama-cpp-python.
+standard input and answers each with the seconds of one prefill, on the clock and of CPU. Needs PyPI's
+llama-cpp-python.
 `peer_llama.py --f32 FROM TO` writes a GGUF file with all weights as F32 (needs gguf and numpy), and
 `peer_llama.py --greedy MODEL FILE` prints, for each line "prompt tokens | ..." of FILE, the greedy
 continuation: what tests/data/smollm2_greedy.txt is checked against."""
@@ -61,11 +62,11 @@ class Peer:
         api.llama_memory_clear(api.llama_get_memory(self.context), True)
         array = (api.llama_token * len(tokens))(*tokens)
         batch = api.llama_batch_get_one(array, len(tokens))
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         if api.llama_decode(self.context, batch) != 0:
             sys.exit("llama_decode failed")
         api.llama_synchronize(self.context)
-        return time.perf_counter() - begin
+        return time.perf_counter() - begin, time.process_time() - cpu
 
     def best(self):
         logits = self.api.llama_get_logits_ith(self.context, -1)
@@ -94,7 +95,7 @@ def serve(model, threads):
     print("ready", flush=True)
     for line in sys.stdin:
         n = int(line)
-        print(peer.prefill([i * 7919 % peer.n_vocab for i in range(n)]), flush=True)
+        print(*peer.prefill([i * 7919 % peer.n_vocab for i in range(n)]), flush=True)
 
 
 if __name__ == "__main__":
