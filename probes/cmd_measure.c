@@ -3,13 +3,8 @@
 
 #include "base/opt.h"
 #include "base/units.h"
-#include "copy.h"
-#include "grid.h"
-#include "memory.h"
-#include "network.h"
 #include "profile.h"
-#include "storage.h"
-#include "topology.h"
+#include "section.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,16 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-struct options {
-    bool quick, standard, full, json, buffered, destroy;
-    const char *out, *dir, *target, *peer, *name, *topology;
-    int engine;
-    uint64_t file_bytes, port, seed;
-};
-
 static const char *const engines[] = {"auto", "io_uring", "threads", NULL};
 
-#define AT(field) offsetof(struct options, field)
+#define AT(field) offsetof(struct kvs_probe_options, field)
 static const struct kvs_opt table[] = {
     {"quick", KVS_OPT_FLAG, AT(quick), NULL, 0, 0, "everything under a minute (the default)", NULL,
      false, 0},
@@ -55,24 +43,10 @@ static const struct kvs_opt table[] = {
      false, 0},
     {"topology-file", KVS_OPT_STR, AT(topology), NULL, 0, 0, "hwloc XML in place of this machine's",
      NULL, false, 0},
+    {"vendor-libs", KVS_OPT_STR, AT(libs), NULL, 0, 0,
+     "folder of the vendor's libraries; none: where the system has them", NULL, false, 0},
 };
 #define N_OPT ((unsigned)(sizeof table / sizeof *table))
-
-struct run {
-    struct options opt;
-    int argc;
-    char **argv;
-    enum kvs_grid_level level;
-    struct kvs_effort effort;
-    struct kvs_machine machine;
-    struct kvs_hooks hooks;
-    struct kvs_points points;
-    struct kvs_topology *topology;
-    json_t *topology_json, *env, *storage, *network, *devices;
-    char name[64], section[16], started[32];
-    bool complete, tty;
-    double memory_rate; /* measured, as the ceiling of what passes through memory */
-};
 
 static void utc(char *buf, size_t room)
 {
@@ -89,7 +63,9 @@ static void show_progress(void *self, const struct kvs_point *next, unsigned n_d
                           double left_s)
 {
     /* the hooks' first member is the machine, which lies in the run */
-    const struct run *r = (const struct run *)((const char *)self - offsetof(struct run, machine));
+    const struct kvs_probe_run *r =
+        (const struct kvs_probe_run *)((const char *)self -
+                                       offsetof(struct kvs_probe_run, machine));
     char title[96];
     fprintf(stderr, "\r\033[K%s %3u%%, %.0f s left: %s", r->section,
             n_run ? 100 * (n_done < n_run ? n_done : n_run) / n_run : 100, left_s,
@@ -97,7 +73,7 @@ static void show_progress(void *self, const struct kvs_point *next, unsigned n_d
     fflush(stderr);
 }
 
-static void end_progress(const struct run *r)
+void kvs_probe_end_progress(const struct kvs_probe_run *r)
 {
     if (r->tty)
         fputs("\r\033[K", stderr);
@@ -106,7 +82,7 @@ static void end_progress(const struct run *r)
 /* --- the profile --------------------------------------------------------------------------------
  */
 
-static double disk_capacity(const struct options *opt)
+static double disk_capacity(const struct kvs_probe_options *opt)
 {
     struct statvfs fs;
     if (opt->target || statvfs(opt->dir, &fs) != 0)
@@ -114,7 +90,7 @@ static double disk_capacity(const struct options *opt)
     return (double)fs.f_bavail * (double)fs.f_frsize;
 }
 
-static json_t *profile_json(struct run *r)
+static json_t *profile_json(struct kvs_probe_run *r)
 {
     char ended[32];
     json_t *args = json_array(), *run;
@@ -149,7 +125,7 @@ static json_t *profile_json(struct run *r)
     return json;
 }
 
-static enum kvs_code save(struct run *r, const char *path, struct kvs_err *err)
+static enum kvs_code save(struct kvs_probe_run *r, const char *path, struct kvs_err *err)
 {
     json_t *json = profile_json(r);
     if (!json)
@@ -159,190 +135,10 @@ static enum kvs_code save(struct run *r, const char *path, struct kvs_err *err)
     return code;
 }
 
-/* --- sections -----------------------------------------------------------------------------------
- */
-
-static enum kvs_code measure(struct run *r, struct kvs_tasks *tasks, struct kvs_err *err)
-{
-    bool complete;
-    for (unsigned i = 0; i < tasks->n && r->memory_rate > 0; i++)
-        if (strncmp(tasks->v[i].point->probe, "memory.", 7) != 0)
-            tasks->v[i].point->ceiling_bytes_per_s = r->memory_rate;
-    enum kvs_code code = kvs_measure(tasks->v, tasks->n, &r->effort, &r->hooks, &complete, err);
-    end_progress(r);
-    return code;
-}
-
-/* A section that cannot even begin is one point that says why. */
-static enum kvs_code absent(struct run *r, const char *probe, const char *target, enum kvs_code why,
-                            const struct kvs_err *reason, struct kvs_err *err)
-{
-    if (why == KVS_ERR_NOMEM)
-        return kvs_nomem(err);
-    struct kvs_point *p = kvs_points_add(&r->points, probe, target);
-    if (!p)
-        return kvs_nomem(err);
-    kvs_point_unavailable(p, why == KVS_ERR_ABSENT ? KVS_UNAVAILABLE : KVS_FAILED, reason->msg);
-    return KVS_OK;
-}
-
-static enum kvs_code probe_topology(struct run *r, struct kvs_err *err)
-{
-    enum kvs_code code = kvs_topology_read(r->opt.topology, false, &r->topology, err);
-    if (!code)
-        r->topology_json = kvs_topology_json(r->topology);
-    return code;
-}
-
-static enum kvs_code memory_pair(struct run *r, int from, int to, uint64_t n_byte,
-                                 struct kvs_err *err)
-{
-    struct kvs_tasks tasks = {0, 0, NULL, &r->points};
-    struct kvs_mem *mem = NULL;
-    struct kvs_err own = {KVS_OK, ""};
-    char target[KVS_NAME_MAX];
-    if (from < 0)
-        snprintf(target, sizeof target, "host");
-    else
-        snprintf(target, sizeof target, "node%d>node%d", from, to);
-    enum kvs_code code = kvs_mem_open(n_byte, from, to, r->opt.seed, &kvs_probe_stop, &mem, &own);
-    if (code)
-        return absent(r, "memory.copy", target, KVS_ERR_ABSENT, &own, err);
-    size_t first = r->points.n;
-    if (!kvs_grid_memory(&tasks, r->level, r->hooks.n_core, target, mem, kvs_mem_run))
-        code = kvs_nomem(err);
-    else
-        code = measure(r, &tasks, err);
-    for (size_t i = first; i < r->points.n && !code; i++) {
-        const struct kvs_point *p = r->points.v[i];
-        if (strcmp(p->probe, "memory.copy") == 0 && p->n_repeat && p->rate.median > r->memory_rate)
-            r->memory_rate = p->rate.median;
-        if (r->topology && r->topology->cache_bytes * 4 > (double)n_byte &&
-            !kvs_point_set(r->points.v[i], "in_cache", json_true()))
-            code = kvs_nomem(err);
-    }
-    kvs_mem_close(mem);
-    free(tasks.v);
-    return code;
-}
-
-static enum kvs_code probe_memory(struct run *r, struct kvs_err *err)
-{
-    uint64_t n_byte = r->level == KVS_QUICK ? 192 << 20 : 1024 << 20;
-    if (r->topology && r->topology->cache_bytes > 0 &&
-        (double)n_byte < 4 * r->topology->cache_bytes)
-        n_byte = (uint64_t)(4 * r->topology->cache_bytes);
-    unsigned n_node = r->topology ? r->topology->n_numa : 1;
-    enum kvs_code code = KVS_OK;
-    if (n_node <= 1)
-        return memory_pair(r, -1, -1, n_byte, err);
-    for (unsigned from = 0; from < n_node && !code; from++)
-        for (unsigned to = 0; to < n_node && !code && !kvs_probe_stop; to++)
-            if (r->level != KVS_QUICK || from == 0)
-                code = memory_pair(r, (int)from, (int)to, n_byte, err);
-    return code;
-}
-
-static enum kvs_code probe_storage(struct run *r, struct kvs_err *err)
-{
-    struct kvs_tasks tasks = {0, 0, NULL, &r->points};
-    struct kvs_disk_config config = {.dir = r->opt.dir,
-                                     .target = r->opt.target,
-                                     .destroy = r->opt.destroy,
-                                     .buffered = r->opt.buffered,
-                                     .file_bytes = r->opt.file_bytes,
-                                     .engine = (enum kvs_disk_engine)r->opt.engine,
-                                     .seed = r->opt.seed,
-                                     .stop = &kvs_probe_stop};
-    struct kvs_disk *disk = NULL;
-    struct kvs_err own = {KVS_OK, ""};
-    if (r->tty)
-        fputs("storage: writing the test file", stderr);
-    enum kvs_code code = kvs_disk_open(&config, &disk, &own);
-    end_progress(r);
-    if (code == KVS_ERR_ARG || code == KVS_ERR_RANGE)
-        return kvs_fail(err, code, "%s", own.msg);
-    if (code)
-        return kvs_probe_stop ? KVS_OK : absent(r, "storage.read", "disk0", code, &own, err);
-    json_t *before = kvs_disk_json(disk);
-    const char *path = json_string_value(json_object_get(before, "path"));
-    if (!kvs_grid_storage(&tasks, r->level, path ? path : "", kvs_disk_can_write(disk),
-                          kvs_disk_bytes(disk), disk, kvs_disk_run))
-        code = kvs_nomem(err);
-    else
-        code = measure(r, &tasks, err);
-    json_decref(before);
-    r->storage = kvs_disk_json(disk);
-    kvs_disk_close(disk);
-    free(tasks.v);
-    return code;
-}
-
-static enum kvs_code probe_network(struct run *r, struct kvs_err *err)
-{
-    struct kvs_net_config config = {
-        .peer = r->opt.peer, .port = (uint16_t)r->opt.port, .stop = &kvs_probe_stop};
-    static const char *const transports[] = {"tcp", "tcp;ofi_rxm", "shm"};
-    const char *target = r->opt.peer ? r->opt.peer : "127.0.0.1";
-    enum kvs_code code = KVS_OK;
-    for (size_t i = 0; i < sizeof transports / sizeof *transports && !code && !kvs_probe_stop;
-         i++) {
-        struct kvs_tasks tasks = {0, 0, NULL, &r->points};
-        struct kvs_err own = {KVS_OK, ""};
-        struct kvs_net *net = NULL;
-        if (r->opt.peer && strcmp(transports[i], "shm") == 0)
-            continue; /* one host only */
-        config.transport = transports[i];
-        enum kvs_code opened = kvs_net_open(&config, &net, &own);
-        if (opened) {
-            code = absent(r, "network.read", target, opened, &own, err);
-            if (!code && !kvs_point_set(r->points.v[r->points.n - 1], "transport",
-                                        json_string(transports[i])))
-                code = kvs_nomem(err);
-            continue;
-        }
-        if (!kvs_grid_network(&tasks, r->level, target, transports[i], kvs_net_wait(net), net,
-                              kvs_net_run))
-            code = kvs_nomem(err);
-        else
-            code = measure(r, &tasks, err);
-        kvs_net_close(net);
-        free(tasks.v);
-    }
-    return code;
-}
-
-static enum kvs_code probe_copy(struct run *r, struct kvs_err *err)
-{
-    struct kvs_tasks tasks = {0, 0, NULL, &r->points};
-    struct kvs_err own = {KVS_OK, ""};
-    struct kvs_copy *copy = NULL;
-    r->devices = kvs_copy_backends();
-    enum kvs_code code = kvs_copy_open(NULL, 0, &kvs_probe_stop, &copy, &own);
-    if (code)
-        return absent(r, "copy.h2d", "gpu0", code, &own, err);
-    if (!kvs_grid_copy(&tasks, r->level, "gpu0", copy, kvs_copy_run))
-        code = kvs_nomem(err);
-    else
-        code = measure(r, &tasks, err);
-    kvs_copy_close(copy);
-    free(tasks.v);
-    return code;
-}
-
 /* --- the command --------------------------------------------------------------------------------
  */
 
-static const struct {
-    const char *name;
-    enum kvs_code (*fn)(struct run *r, struct kvs_err *err);
-} sections[] = {
-    {"topology", probe_topology}, {"memory", probe_memory}, {"storage", probe_storage},
-    {"network", probe_network},   {"copy", probe_copy},
-};
-#define N_SECTION (sizeof sections / sizeof *sections)
-
-static void print_points(const struct run *r)
+static void print_points(const struct kvs_probe_run *r)
 {
     char title[128], rate[KVS_TEXT_MAX], p50[KVS_TEXT_MAX], p99[KVS_TEXT_MAX];
     for (size_t i = 0; i < r->points.n; i++) {
@@ -361,16 +157,16 @@ static void print_points(const struct run *r)
     }
 }
 
-static enum kvs_code run_sections(struct run *r, const char *which, struct kvs_err *err)
+static enum kvs_code run_sections(struct kvs_probe_run *r, const char *which, struct kvs_err *err)
 {
     enum kvs_code code = KVS_OK;
     bool all = strcmp(which, "all") == 0;
-    for (size_t i = 0; i < N_SECTION && !code && !kvs_probe_stop; i++) {
+    for (size_t i = 0; i < KVS_N_SECTION && !code && !kvs_probe_stop; i++) {
         /* the topology is always read: it is quick, and sizes and labels need it */
-        if (!all && i > 0 && strcmp(which, sections[i].name) != 0)
+        if (!all && i > 0 && strcmp(which, kvs_sections[i].name) != 0)
             continue;
-        snprintf(r->section, sizeof r->section, "%s", sections[i].name);
-        code = sections[i].fn(r, err);
+        snprintf(r->section, sizeof r->section, "%s", kvs_sections[i].name);
+        code = kvs_sections[i].measure(r, err);
         if (!code && r->opt.out && strcmp(r->opt.out, "-") != 0)
             code = save(r, r->opt.out, err); /* a kill from outside leaves what is done */
     }
@@ -378,9 +174,9 @@ static enum kvs_code run_sections(struct run *r, const char *which, struct kvs_e
     return code;
 }
 
-static enum kvs_code set_up(struct run *r, struct kvs_err *err)
+static enum kvs_code set_up(struct kvs_probe_run *r, struct kvs_err *err)
 {
-    const struct options *opt = &r->opt;
+    const struct kvs_probe_options *opt = &r->opt;
     if (opt->quick + opt->standard + opt->full > 1)
         return kvs_fail(err, KVS_ERR_ARG, "--quick, --standard, --full: want one of them");
     if (opt->destroy && !opt->target)
@@ -409,8 +205,8 @@ static enum kvs_code check_section(const char *which, struct kvs_err *err)
     char known[256];
     if (strcmp(which, "all") == 0)
         return KVS_OK;
-    for (size_t i = 0; i < N_SECTION; i++)
-        if (strcmp(which, sections[i].name) == 0)
+    for (size_t i = 0; i < KVS_N_SECTION; i++)
+        if (strcmp(which, kvs_sections[i].name) == 0)
             return KVS_OK;
     return kvs_fail(err, KVS_ERR_ARG, "\"%s\": no such command%s", which,
                     kvs_known(known, sizeof known, which, names, sizeof names / sizeof *names));
@@ -418,7 +214,7 @@ static enum kvs_code check_section(const char *which, struct kvs_err *err)
 
 enum kvs_code kvs_cmd_measure(int argc, char **argv, struct kvs_err *err)
 {
-    struct run *r = calloc(1, sizeof *r);
+    struct kvs_probe_run *r = calloc(1, sizeof *r);
     struct kvs_strs pos = {0, {NULL}};
     bool help = false;
     if (!r)

@@ -3,6 +3,8 @@
 #include "base/map.h"
 #include "vendor.h"
 
+#include <assert.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,13 +35,18 @@ struct cuda {
     int (*cuStreamCreate)(void **stream, unsigned flags);
     int (*cuStreamDestroy_v2)(void *stream);
     int (*cuStreamSynchronize)(void *stream);
+    int (*cuEventCreate)(void **event, unsigned flags);
+    int (*cuEventDestroy_v2)(void *event);
+    int (*cuEventRecord)(void *event, void *stream);
+    int (*cuEventElapsedTime)(float *ms, void *from, void *to);
+    int (*cuDeviceGetPCIBusId)(char *text, int room, int device);
     int (*cuGetErrorString)(int error, const char **text);
 };
 
 struct kvs_copy {
     struct cuda cuda;
     int device;
-    void *context, *stream[2];
+    void *context, *stream[2], *event[2][2]; /* of a stream: before and after */
     unsigned long long device_buf[2];
     uint8_t *pinned[2], *pageable;
     const volatile int *stop;
@@ -74,6 +81,11 @@ static enum kvs_code open_cuda(const char *lib_dir, struct cuda *c, struct kvs_e
         SYMBOL(c, cuStreamCreate),
         SYMBOL(c, cuStreamDestroy_v2),
         SYMBOL(c, cuStreamSynchronize),
+        SYMBOL(c, cuEventCreate),
+        SYMBOL(c, cuEventDestroy_v2),
+        SYMBOL(c, cuEventRecord),
+        SYMBOL(c, cuEventElapsedTime),
+        SYMBOL(c, cuDeviceGetPCIBusId),
         SYMBOL(c, cuGetErrorString),
     };
     int error, n = 0;
@@ -102,6 +114,8 @@ static enum kvs_code make_buffers(struct kvs_copy *copy, struct kvs_err *err)
         int error;
         if ((error = c->cuStreamCreate(&copy->stream[i], 1 /* not with the default stream */)) !=
                 0 ||
+            (error = c->cuEventCreate(&copy->event[i][0], 0)) != 0 ||
+            (error = c->cuEventCreate(&copy->event[i][1], 0)) != 0 ||
             (error = c->cuMemAlloc_v2(&copy->device_buf[i], MAX_BYTES)) != 0 ||
             (error = c->cuMemHostAlloc((void **)&copy->pinned[i], MAX_BYTES, 0)) != 0)
             return failed(c, "buffers of 256 MiB", error, KVS_ERR_DEVICE, err);
@@ -168,6 +182,9 @@ void kvs_copy_close(struct kvs_copy *copy)
         return;
     const struct cuda *c = &copy->cuda;
     for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 2; k++)
+            if (copy->event[i][k])
+                c->cuEventDestroy_v2(copy->event[i][k]);
         if (copy->stream[i])
             c->cuStreamDestroy_v2(copy->stream[i]);
         if (copy->device_buf[i])
@@ -182,26 +199,45 @@ void kvs_copy_close(struct kvs_copy *copy)
     free(copy);
 }
 
-/* Queues depth copies each way that is asked, and waits for them. */
-static int copy_once(struct kvs_copy *copy, uint64_t size, uint64_t depth, bool down, bool up,
-                     bool pageable)
+/* One round: depth copies of size each way that is asked. */
+struct round {
+    uint64_t size, depth;
+    bool way[2], pageable; /* way 0: to the device, 1: from it */
+};
+
+static int queue_way(struct kvs_copy *copy, const struct round *r, int way)
+{
+    const struct cuda *c = &copy->cuda;
+    uint8_t *host = r->pageable ? copy->pageable : copy->pinned[way];
+    int error = c->cuEventRecord(copy->event[way][0], copy->stream[way]);
+    for (uint64_t i = 0; i < r->depth && !error; i++) {
+        size_t at = (size_t)(i * r->size % (MAX_BYTES - r->size + 1));
+        error = way == 0 ? c->cuMemcpyHtoDAsync_v2(copy->device_buf[0] + at, host + at, r->size,
+                                                   copy->stream[0])
+                         : c->cuMemcpyDtoHAsync_v2(host + at, copy->device_buf[1] + at, r->size,
+                                                   copy->stream[1]);
+    }
+    return error ? error : c->cuEventRecord(copy->event[way][1], copy->stream[way]);
+}
+
+/* Queues the round and waits for it. *device_s: from the first copy's start to the last one's end,
+ * by the device's own clock; of both ways the longer one. */
+static int copy_once(struct kvs_copy *copy, const struct round *r, double *device_s)
 {
     const struct cuda *c = &copy->cuda;
     int error = 0;
-    for (uint64_t i = 0; i < depth && !error; i++) {
-        size_t at = (size_t)(i * size % (MAX_BYTES - size + 1));
-        uint8_t *host = pageable ? copy->pageable : copy->pinned[0];
-        if (down)
-            error =
-                c->cuMemcpyHtoDAsync_v2(copy->device_buf[0] + at, host + at, size, copy->stream[0]);
-        if (up && !error)
-            error = c->cuMemcpyDtoHAsync_v2(pageable ? host + at : copy->pinned[1] + at,
-                                            copy->device_buf[1] + at, size, copy->stream[1]);
+    *device_s = 0;
+    for (int way = 0; way < 2 && !error; way++)
+        error = r->way[way] ? queue_way(copy, r, way) : 0;
+    for (int way = 0; way < 2 && !error; way++) {
+        float ms = 0;
+        if (!r->way[way])
+            continue;
+        if ((error = c->cuStreamSynchronize(copy->stream[way])) == 0 &&
+            (error = c->cuEventElapsedTime(&ms, copy->event[way][0], copy->event[way][1])) == 0 &&
+            (double)ms / 1e3 > *device_s)
+            *device_s = (double)ms / 1e3;
     }
-    if (down && !error)
-        error = c->cuStreamSynchronize(copy->stream[0]);
-    if (up && !error)
-        error = c->cuStreamSynchronize(copy->stream[1]);
     return error;
 }
 
@@ -210,8 +246,12 @@ enum kvs_code kvs_copy_run(void *self, struct kvs_point *point, double secs,
 {
     struct kvs_copy *copy = self;
     bool both = strcmp(point->probe, "copy.both") == 0;
-    bool up = both || strcmp(point->probe, "copy.d2h") == 0, down = both || !up;
-    bool pageable = strcmp(kvs_point_param(point, "host"), "pageable") == 0;
+    bool up = both || strcmp(point->probe, "copy.d2h") == 0;
+    struct round round = {point->size_bytes,
+                          point->depth,
+                          {both || !up, up},
+                          strcmp(kvs_point_param(point, "host"), "pageable") == 0};
+    double device_s, sum_s = 0;
     if (point->size_bytes == 0 || point->size_bytes > MAX_BYTES || point->depth < 1)
         return kvs_fail(err, KVS_ERR_RANGE, "a copy of %llu bytes; want 1 to 256 MiB",
                         (unsigned long long)point->size_bytes);
@@ -220,18 +260,50 @@ enum kvs_code kvs_copy_run(void *self, struct kvs_point *point, double secs,
     double cpu_ns = kvs_cpu_ns();
     while (now_ns - begin_ns < (int64_t)(secs * 1e9) && !(copy->stop && *copy->stop)) {
         int64_t start_ns = now_ns;
-        int error = copy_once(copy, point->size_bytes, point->depth, down, up, pageable);
+        int error = copy_once(copy, &round, &device_s);
         if (error)
             return failed(&copy->cuda, point->probe, error, KVS_ERR_DEVICE, err);
         now_ns = kvs_now_ns();
+        sum_s += device_s;
         kvs_hist_add(&sample->lat_ns, (uint64_t)(now_ns - start_ns));
         sample->ops += point->depth * (both ? 2 : 1);
     }
     sample->cpu_ns = kvs_cpu_ns() - cpu_ns;
     sample->secs = (double)(now_ns - begin_ns) / 1e9;
     sample->bytes = sample->ops * point->size_bytes;
-    sample->bytes_per_s = sample->secs > 0 ? (double)sample->bytes / sample->secs : 0;
+    sample->bytes_per_s = sum_s > 0 ? (double)sample->bytes / sum_s : 0;
     return KVS_OK;
+}
+
+unsigned long long kvs_copy_device_buf(const struct kvs_copy *copy, size_t *n_byte)
+{
+    *n_byte = MAX_BYTES;
+    return copy->device_buf[0];
+}
+
+enum kvs_code kvs_copy_fetch(struct kvs_copy *copy, size_t at, void *to, size_t n_byte,
+                             struct kvs_err *err)
+{
+    const struct cuda *c = &copy->cuda;
+    assert(at <= MAX_BYTES && n_byte <= MAX_BYTES - at);
+    int error = c->cuCtxSetCurrent(copy->context);
+    if (!error)
+        error = c->cuMemcpyDtoHAsync_v2(copy->pinned[0], copy->device_buf[0] + at, n_byte,
+                                        copy->stream[0]);
+    if (!error)
+        error = c->cuStreamSynchronize(copy->stream[0]);
+    if (error)
+        return failed(c, "a copy from the device", error, KVS_ERR_DEVICE, err);
+    memcpy(to, copy->pinned[0], n_byte);
+    return KVS_OK;
+}
+
+void kvs_copy_pci(const struct kvs_copy *copy, char pci[16])
+{
+    if (copy->cuda.cuDeviceGetPCIBusId(pci, 16, copy->device) != 0)
+        pci[0] = 0;
+    for (char *c = pci; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
 }
 
 /* --- what is there
@@ -366,9 +438,4 @@ json_t *kvs_copy_backends_in(const char *lib_dir)
 {
     return json_pack("{so so so}", "cuda", find_cuda(lib_dir), "nvml", find_nvml(lib_dir), "cufile",
                      find_cufile(lib_dir));
-}
-
-json_t *kvs_copy_backends(void)
-{
-    return kvs_copy_backends_in(NULL);
 }

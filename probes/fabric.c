@@ -58,18 +58,24 @@ static enum kvs_code find_provider(struct kvs_fabric *f, const char *address, bo
     return KVS_OK;
 }
 
-static enum kvs_code set_up(struct kvs_fabric *f, bool is_server, struct kvs_err *err)
+static enum kvs_code set_up(struct kvs_fabric *f, bool is_server, bool block, struct kvs_err *err)
 {
     struct fi_av_attr av = {.type = FI_AV_TABLE};
-    struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_CONTEXT, .size = MAX_TAG};
+    struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_CONTEXT,
+                            .size = MAX_TAG,
+                            .wait_obj = block ? FI_WAIT_UNSPEC : FI_WAIT_NONE};
     long e;
     if ((e = fi_fabric(f->info->fabric_attr, &f->fabric, NULL)))
         return failed(f, "fabric", e, err);
     if ((e = fi_domain(f->fabric, f->info, &f->domain, NULL)))
         return failed(f, "domain", e, err);
-    if ((e = fi_av_open(f->domain, &av, &f->av, NULL)) ||
-        (e = fi_cq_open(f->domain, &cq, &f->cq, NULL)))
-        return failed(f, "queues", e, err);
+    if ((e = fi_av_open(f->domain, &av, &f->av, NULL)))
+        return failed(f, "addresses", e, err);
+    if ((e = fi_cq_open(f->domain, &cq, &f->cq, NULL)) && block)
+        return kvs_fail(err, KVS_ERR_ABSENT, "libfabric %s: completions cannot be slept for: %s",
+                        f->provider, fi_strerror((int)-e));
+    if (e)
+        return failed(f, "completion queue", e, err);
     if ((e = fi_endpoint(f->domain, f->info, &f->ep, NULL)) ||
         (e = fi_ep_bind(f->ep, &f->av->fid, 0)) ||
         (e = fi_ep_bind(f->ep, &f->cq->fid, FI_TRANSMIT | FI_RECV)) || (e = fi_enable(f->ep)))
@@ -81,8 +87,9 @@ static enum kvs_code set_up(struct kvs_fabric *f, bool is_server, struct kvs_err
     return KVS_OK;
 }
 
-enum kvs_code kvs_fabric_open(const char *provider, const char *address, bool is_server, void *buf,
-                              uint64_t n_byte, struct kvs_fabric **fabric, struct kvs_err *err)
+enum kvs_code kvs_fabric_open(const char *provider, const char *address, bool is_server, bool block,
+                              void *buf, uint64_t n_byte, struct kvs_fabric **fabric,
+                              struct kvs_err *err)
 {
     struct kvs_fabric *f = calloc(1, sizeof *f);
     *fabric = NULL;
@@ -93,7 +100,7 @@ enum kvs_code kvs_fabric_open(const char *provider, const char *address, bool is
     f->n_byte = n_byte;
     enum kvs_code code = find_provider(f, address, is_server, err);
     if (!code)
-        code = set_up(f, is_server, err);
+        code = set_up(f, is_server, block, err);
     if (code) {
         kvs_fabric_close(f);
         return code;
@@ -164,13 +171,15 @@ enum kvs_code kvs_fabric_read(struct kvs_fabric *f, uint64_t from, uint64_t to, 
     return KVS_OK;
 }
 
-enum kvs_code kvs_fabric_poll(struct kvs_fabric *f, uint64_t *tags, unsigned n, unsigned *got,
-                              struct kvs_err *err)
+enum kvs_code kvs_fabric_poll(struct kvs_fabric *f, int wait_ms, uint64_t *tags, unsigned n,
+                              unsigned *got, struct kvs_err *err)
 {
     struct fi_cq_entry entries[64];
+    size_t room = n < 64 ? n : 64;
     *got = 0;
-    ssize_t k = fi_cq_read(f->cq, entries, n < 64 ? n : 64);
-    if (k == -FI_EAGAIN)
+    ssize_t k = wait_ms > 0 ? fi_cq_sread(f->cq, entries, room, NULL, wait_ms)
+                            : fi_cq_read(f->cq, entries, room);
+    if (k == -FI_EAGAIN || k == -FI_EINTR)
         return KVS_OK;
     if (k == -FI_EAVAIL) {
         struct fi_cq_err_entry entry = {0};

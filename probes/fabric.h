@@ -12,10 +12,11 @@ struct kvs_fabric; /* from kvs_fabric_open, ended by kvs_fabric_close */
 
 /*
  * An endpoint of provider over buf, which peers may read (is_server) or which reads land in.
- * address: to listen on, NULL: any. KVS_ERR_ABSENT if libfabric has no such provider here.
+ * address: to listen on, NULL: any. block: completions may be slept for. KVS_ERR_ABSENT if
+ * libfabric has no such provider here, or none that can sleep.
  */
 KVS_MUST_CHECK enum kvs_code kvs_fabric_open(const char *provider, const char *address,
-                                             bool is_server, void *buf, uint64_t n_byte,
+                                             bool is_server, bool block, void *buf, uint64_t n_byte,
                                              struct kvs_fabric **fabric, struct kvs_err *err);
 void kvs_fabric_close(struct kvs_fabric *fabric); /* accepts NULL */
 /* Where it is, for the peer. */
@@ -28,8 +29,9 @@ KVS_MUST_CHECK enum kvs_code kvs_fabric_connect(struct kvs_fabric *fabric,
 KVS_MUST_CHECK enum kvs_code kvs_fabric_read(struct kvs_fabric *fabric, uint64_t from, uint64_t to,
                                              uint64_t n_byte, uint64_t tag, bool *full,
                                              struct kvs_err *err);
-/* Drives progress; tags of what completed, at most n. *got: how many. */
-KVS_MUST_CHECK enum kvs_code kvs_fabric_poll(struct kvs_fabric *fabric, uint64_t *tags, unsigned n,
-                                             unsigned *got, struct kvs_err *err);
+/* Drives progress; tags of what completed, at most n. *got: how many. wait_ms > 0, of a fabric
+ * opened with block: sleeps for the first so long at most. */
+KVS_MUST_CHECK enum kvs_code kvs_fabric_poll(struct kvs_fabric *fabric, int wait_ms, uint64_t *tags,
+                                             unsigned n, unsigned *got, struct kvs_err *err);
 
 #endif

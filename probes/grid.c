@@ -140,6 +140,25 @@ static bool add_disk(struct kvs_tasks *tasks, const struct disk_grid *g, const c
     return true;
 }
 
+/* What a loader might choose in place of the usual set-up of the ring: small random reads. */
+static bool add_rings(struct kvs_tasks *tasks, enum kvs_grid_level level, const char *path,
+                      void *disk, kvs_run_fn *run)
+{
+    static const char *const rings[] = {"iopoll", "sqpoll"};
+    static const uint64_t depths[][3] = {{0}, {1, 64}, {1, 64}};
+    for (size_t i = 0; i < 2; i++)
+        for (list depth = depths[level]; *depth; depth++) {
+            struct kvs_point *p = add(tasks, "storage.read", "disk0", disk, run);
+            if (!p || !kvs_point_set(p, "pattern", json_string("rand")) ||
+                !kvs_point_set(p, "path", json_string(path)) ||
+                !kvs_point_set(p, "ring", json_string(rings[i])))
+                return false;
+            p->size_bytes = 4 * KIB;
+            p->depth = *depth;
+        }
+    return true;
+}
+
 bool kvs_grid_storage(struct kvs_tasks *tasks, enum kvs_grid_level level, const char *path,
                       bool can_write, uint64_t file_bytes, void *disk, kvs_run_fn *run)
 {
@@ -156,14 +175,25 @@ bool kvs_grid_storage(struct kvs_tasks *tasks, enum kvs_grid_level level, const 
         if ((can_write || !writes) && !add_disk(tasks, g, path, disk, run, file_bytes))
             return false;
     }
-    return true;
+    return add_rings(tasks, level, path, disk, run);
 }
 
 /* --- network and device copies
  * -------------------------------------------------------------------- */
 
+static struct kvs_point *add_net(struct kvs_tasks *tasks, const char *probe, const char *peer,
+                                 const char *transport, enum kvs_net_wait wait, void *net,
+                                 kvs_run_fn *run)
+{
+    struct kvs_point *p = add(tasks, probe, peer, net, run);
+    bool good = p && kvs_point_set(p, "transport", json_string(transport)) &&
+                kvs_point_set(p, "wait", json_string(wait == KVS_WAIT_POLL ? "poll" : "block"));
+    return good ? p : NULL;
+}
+
 bool kvs_grid_network(struct kvs_tasks *tasks, enum kvs_grid_level level, const char *peer,
-                      const char *transport, const char *wait, void *net, kvs_run_fn *run)
+                      const char *transport, enum kvs_net_wait wait, bool is_usual, void *net,
+                      kvs_run_fn *run)
 {
     static const uint64_t sizes[][12] = {
         {8, 64 * KIB, MIB},
@@ -174,13 +204,24 @@ bool kvs_grid_network(struct kvs_tasks *tasks, enum kvs_grid_level level, const 
         for (list depth = depths; *depth; depth++) {
             if (*size * *depth > MAX_IN_FLIGHT || (level == KVS_QUICK && *depth > 16))
                 continue;
-            struct kvs_point *p = add(tasks, "network.read", peer, net, run);
-            if (!p || !kvs_point_set(p, "transport", json_string(transport)) ||
-                !kvs_point_set(p, "wait", json_string(wait)))
+            if (level == KVS_QUICK && !is_usual && (*size > 8 || *depth > 1))
+                continue; /* the other way of waiting: its latency */
+            struct kvs_point *p = add_net(tasks, "network.read", peer, transport, wait, net, run);
+            if (!p)
                 return false;
             p->size_bytes = *size;
             p->depth = *depth;
         }
+    return true;
+}
+
+bool kvs_grid_loaded(struct kvs_tasks *tasks, const char *peer, const char *transport,
+                     enum kvs_net_wait wait, const char *beside, void *busy, kvs_run_fn *run)
+{
+    struct kvs_point *p = add_net(tasks, "network.loaded", peer, transport, wait, busy, run);
+    if (!p || !kvs_point_set(p, "beside", json_string(beside)))
+        return false;
+    p->size_bytes = 8;
     return true;
 }
 
@@ -205,5 +246,37 @@ bool kvs_grid_copy(struct kvs_tasks *tasks, enum kvs_grid_level level, const cha
                     p->size_bytes = *size;
                     p->depth = depth;
                 }
+    return true;
+}
+
+bool kvs_grid_copy_busy(struct kvs_tasks *tasks, const char *gpu, const char *beside, void *busy,
+                        kvs_run_fn *run)
+{
+    static const char *const probes[] = {"copy.h2d", "copy.d2h", "copy.both"};
+    for (size_t i = 0; i < 3; i++) {
+        struct kvs_point *p = add(tasks, probes[i], gpu, busy, run);
+        if (!p || !kvs_point_set(p, "host", json_string("pinned")) ||
+            !kvs_point_set(p, "beside", json_string(beside)))
+            return false;
+        p->size_bytes = 16 * MIB;
+    }
+    return true;
+}
+
+bool kvs_grid_gds(struct kvs_tasks *tasks, enum kvs_grid_level level, const char *gpu,
+                  uint64_t file_bytes, void *gds, kvs_run_fn *run)
+{
+    static const uint64_t sizes[][8] = {
+        {64 * KIB, MIB},
+        {4 * KIB, 64 * KIB, MIB, 16 * MIB},
+        {4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB}};
+    for (list size = sizes[level]; *size; size++) {
+        if (*size > file_bytes / 4)
+            continue;
+        struct kvs_point *p = add(tasks, "copy.gds", gpu, gds, run);
+        if (!p)
+            return false;
+        p->size_bytes = *size;
+    }
     return true;
 }

@@ -312,6 +312,38 @@ static enum kvs_code nvbandwidth_row(const char *probe, const char *at, const ch
     return KVS_OK;
 }
 
+/* With --json: {"nvbandwidth": {"testcases": [{"name", "bandwidth_matrix": [["24.9", "N/A"]]}]}}.
+ */
+static enum kvs_code import_nvbandwidth(const json_t *root, struct kvs_points *points,
+                                        struct kvs_err *err)
+{
+    size_t i, k, m;
+    json_t *test, *row, *cell;
+    json_array_foreach(json_object_get(root, "testcases"), i, test)
+    {
+        const char *name = json_string_value(json_object_get(test, "name"));
+        const char *probe = name ? nvbandwidth_probe(name, name + strlen(name)) : NULL;
+        json_array_foreach(probe ? json_object_get(test, "bandwidth_matrix") : NULL, k, row)
+        {
+            json_array_foreach(row, m, cell)
+            {
+                const char *text = json_string_value(cell);
+                char target[KVS_NAME_MAX], *stop;
+                double rate = text ? strtod(text, &stop) : json_number_value(cell);
+                struct kvs_point *p;
+                if ((text && (stop == text || *stop)) || !is_good(rate, 1e6))
+                    continue; /* N/A */
+                snprintf(target, sizeof target, "%zu>gpu%zu", k, m);
+                enum kvs_code code = add_point(points, probe, target, "nvbandwidth", 0, 0,
+                                               rate * 1e9, (double)NAN, (double)NAN, &p, err);
+                if (code)
+                    return code;
+            }
+        }
+    }
+    return KVS_OK;
+}
+
 /* --- telling them apart
  * ----------------------------------------------------------------------------- */
 
@@ -355,7 +387,9 @@ enum kvs_code kvs_import(const char *name, const char *text, size_t n_byte,
         struct kvs_doc *doc;
         if ((code = kvs_doc_parse(name, text, n_byte, &doc, err)))
             return code;
-        code = import_fio(kvs_doc_root(doc), points, err);
+        const json_t *nvbandwidth = json_object_get(kvs_doc_root(doc).v, "nvbandwidth");
+        code = nvbandwidth ? import_nvbandwidth(nvbandwidth, points, err)
+                           : import_fio(kvs_doc_root(doc), points, err);
         kvs_doc_free(doc);
     } else {
         code = import_lines(text, n_byte, points, err);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define MAX_DEPTH 256
+#define TICK_MS 100     /* how soon a stop is seen */
 #define CHECK_BYTES 64u /* at each end of what arrives */
 #define POOL_BYTES (256ull << 20)
 
@@ -23,6 +24,7 @@ struct kvs_net {
     struct kvs_server *server; /* our own, on loopback; NULL: somebody else's */
     struct kvs_sock sock;
     struct kvs_fabric *fabric; /* NULL: plain TCP */
+    bool block;
     struct kvs_net_fabric peer;
     uint8_t *pool;
     uint64_t n_run;
@@ -75,7 +77,8 @@ static enum kvs_code open_fabric(struct kvs_net *net, const char *provider, stru
     struct kvs_net_msg msg;
     uint8_t text[KVS_NET_TEXT_MAX];
     enum kvs_code code;
-    if ((code = kvs_fabric_open(provider, NULL, false, net->pool, POOL_BYTES, &net->fabric, err)) ||
+    if ((code = kvs_fabric_open(provider, NULL, false, net->block, net->pool, POOL_BYTES,
+                                &net->fabric, err)) ||
         (code = kvs_sock_send_msg(&net->sock, KVS_NET_FABRIC, 0, 0, strlen(provider), provider,
                                   err)) ||
         (code = kvs_sock_recv_msg(&net->sock, &msg, err)))
@@ -99,7 +102,9 @@ enum kvs_code kvs_net_open(const struct kvs_net_config *config, struct kvs_net *
     *net = NULL;
     if (!n)
         return kvs_nomem(err);
-    n->sock = (struct kvs_sock){-1, "", config->peer_s > 0 ? config->peer_s : 10, config->stop};
+    n->block = config->wait == KVS_WAIT_BLOCK;
+    n->sock = (struct kvs_sock){-1, "", config->peer_s > 0 ? config->peer_s : 10, !n->block,
+                                config->stop};
     n->pool = aligned_alloc(4096, POOL_BYTES);
     if (!n->pool)
         code = kvs_nomem(err);
@@ -133,18 +138,13 @@ void kvs_net_close(struct kvs_net *net)
     free(net);
 }
 
-const char *kvs_net_wait(const struct kvs_net *net)
-{
-    return net->fabric ? "poll" : "block";
-}
-
 /* --- a run --------------------------------------------------------------------------------------
  */
 
 /* Reads in flight. TCP answers in order, so that they form a ring; RMA completes by tag. */
 struct flight {
     struct kvs_net *net;
-    uint64_t size, depth;
+    uint64_t size, depth, span_bytes;
     struct kvs_rng rng;
     uint64_t n_sent, n_done;
     uint64_t at[MAX_DEPTH];
@@ -169,7 +169,7 @@ static enum kvs_code check(const struct flight *f, uint64_t tag, struct kvs_err 
 
 static enum kvs_code start_read(struct flight *f, uint64_t tag, bool *full, struct kvs_err *err)
 {
-    uint64_t n_place = KVS_NET_BUFFER / f->size;
+    uint64_t n_place = f->span_bytes / f->size;
     *full = false;
     f->at[tag] = kvs_rng_below(&f->rng, n_place) * f->size;
     f->start_ns[tag] = kvs_now_ns();
@@ -201,7 +201,7 @@ static enum kvs_code finish_tcp(struct flight *f, uint64_t *tag, struct kvs_err 
 }
 
 /*
- * Polls until something completes, or once if nothing is under way: a full queue, as before the
+ * Waits until something completes, or once if nothing is under way: a full queue, as before the
  * connection stands, empties by polling. sched_yield, since a peer on this host needs the core too.
  * A tag that is not busy belongs to a run that failed, and is passed over.
  */
@@ -211,7 +211,8 @@ static enum kvs_code finish_rma(struct flight *f, uint64_t *tags, unsigned *got,
     do {
         uint64_t all[64];
         unsigned n;
-        enum kvs_code code = kvs_fabric_poll(f->net->fabric, all, 64, &n, err);
+        int wait_ms = f->net->block && f->n_done < f->n_sent ? TICK_MS : 0;
+        enum kvs_code code = kvs_fabric_poll(f->net->fabric, wait_ms, all, 64, &n, err);
         if (code)
             return code;
         for (unsigned i = 0; i < n; i++)
@@ -221,7 +222,8 @@ static enum kvs_code finish_rma(struct flight *f, uint64_t *tags, unsigned *got,
             f->heard_ns = kvs_now_ns();
             return KVS_OK;
         }
-        sched_yield();
+        if (!wait_ms)
+            sched_yield();
         if ((double)(kvs_now_ns() - f->heard_ns) > f->net->sock.silence_s * 1e9)
             return kvs_fail(err, KVS_ERR_IO, "%s: no RMA completion in %.3g s", f->net->sock.name,
                             f->net->sock.silence_s);
@@ -332,6 +334,9 @@ enum kvs_code kvs_net_run(void *self, struct kvs_point *point, double secs,
     f->net = net;
     f->size = size;
     f->depth = depth;
+    f->span_bytes = (uint64_t)json_integer_value(json_object_get(point->params, "span_bytes"));
+    if (f->span_bytes < size || f->span_bytes > KVS_NET_BUFFER)
+        f->span_bytes = KVS_NET_BUFFER;
     f->rng = kvs_rng_stream(net->n_run++, "network");
     f->heard_ns = kvs_now_ns();
     enum kvs_code code = stream(f, secs, sample, err);

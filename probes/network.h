@@ -29,11 +29,16 @@ void kvs_server_stop(struct kvs_server *server); /* accepts NULL */
 /* --- the client ---------------------------------------------------------------------------------
  */
 
+/* How a client waits for what it reads: asleep until the kernel wakes it, or asking all the time
+ * (lowest latency on a core of its own, ruin on a shared one). The server always asks for RMA. */
+enum kvs_net_wait { KVS_WAIT_BLOCK, KVS_WAIT_POLL };
+
 struct kvs_net_config {
     const char *peer; /* NULL: loopback, with a server of our own in this process */
     uint16_t port;
     const char *transport; /* "tcp" or a libfabric provider */
-    double peer_s;         /* how long the peer may be silent; 0: 10 */
+    enum kvs_net_wait wait;
+    double peer_s; /* how long the peer may be silent; 0: 10 */
     const volatile int *stop;
 };
 
@@ -43,9 +48,9 @@ struct kvs_net; /* from kvs_net_open, ended by kvs_net_close */
  * protocol and version. */
 KVS_MUST_CHECK enum kvs_code kvs_net_open(const struct kvs_net_config *config, struct kvs_net **net,
                                           struct kvs_err *err);
-void kvs_net_close(struct kvs_net *net);             /* accepts NULL */
-const char *kvs_net_wait(const struct kvs_net *net); /* "block" or "poll": how completions come */
-/* A kvs_run_fn: reads of size_bytes, depth of them outstanding. */
+void kvs_net_close(struct kvs_net *net); /* accepts NULL */
+/* A kvs_run_fn: reads of size_bytes, depth of them outstanding, at random places of the server's
+ * buffer: colder than its caches; params.span_bytes keeps them within its first so many. */
 enum kvs_code kvs_net_run(void *net, struct kvs_point *point, double secs,
                           struct kvs_sample *sample, struct kvs_err *err);
 

@@ -14,14 +14,16 @@
 /* --- fits ---------------------------------------------------------------------------------------
  */
 
-/* Streams of mixed directions or several jobs follow another law; buffered and sequential reads
- * meet the read-ahead of somebody's cache. */
+/* Streams of mixed directions, several jobs or beside others follow another law; buffered and
+ * sequential reads meet the read-ahead of somebody's cache. */
 static bool fits_model(const struct kvs_point *p)
 {
     const char *pattern = kvs_point_param(p, "pattern");
     return p->status == KVS_MEASURED_OK && p->n_repeat > 0 && p->size_bytes > 0 &&
            (strncmp(p->probe, "memory.", 7) != 0 || strcmp(p->probe, "memory.gather") == 0) &&
-           strcmp(p->probe, "storage.mix") != 0 && strcmp(pattern, "seq") != 0 && p->jobs <= 1;
+           strcmp(p->probe, "storage.mix") != 0 && strcmp(pattern, "seq") != 0 && p->jobs <= 1 &&
+           !kvs_point_param(p, "ring")[0] && !kvs_point_param(p, "beside")[0] &&
+           strcmp(p->probe, "copy.gds") != 0;
 }
 
 static struct kvs_obs to_obs(const struct kvs_point *p)
@@ -77,8 +79,9 @@ enum kvs_code kvs_profile_fits(const struct kvs_points *points, uint64_t seed,
             continue;
         snprintf(fit->probe, sizeof fit->probe, "%s", points->v[i]->probe);
         const char *transport = kvs_point_param(points->v[i], "transport");
-        snprintf(fit->target, sizeof fit->target, "%.24s%s%.20s", points->v[i]->target,
-                 transport[0] ? " " : "", transport);
+        const char *wait = kvs_point_param(points->v[i], "wait");
+        snprintf(fit->target, sizeof fit->target, "%.24s%s%.12s%s%.6s", points->v[i]->target,
+                 transport[0] ? " " : "", transport, wait[0] ? " " : "", wait);
         code = kvs_fit_link(obs, n_obs, seed, &fit->fit, err);
         ++*n;
     }

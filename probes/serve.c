@@ -61,8 +61,8 @@ static enum kvs_code serve_fabric(struct conn *c, const struct kvs_net_msg *msg,
         return code;
     kvs_fabric_close(c->fabric);
     c->fabric = NULL;
-    if ((code = kvs_fabric_open(provider, c->server->address, true, c->server->data, KVS_NET_BUFFER,
-                                &c->fabric, err)) ||
+    if ((code = kvs_fabric_open(provider, c->server->address, true, false, c->server->data,
+                                KVS_NET_BUFFER, &c->fabric, err)) ||
         (code = kvs_fabric_where(c->fabric, &where, err)))
         return code;
     return kvs_sock_send_msg(&c->sock, KVS_NET_FABRIC, msg->id, 0,
@@ -99,7 +99,7 @@ static bool has_msg(struct conn *c)
         uint64_t tags[8];
         unsigned got;
         if (c->fabric) {
-            if (kvs_fabric_poll(c->fabric, tags, 8, &got, NULL) != KVS_OK)
+            if (kvs_fabric_poll(c->fabric, 0, tags, 8, &got, NULL) != KVS_OK)
                 return false;
             sched_yield();
             if (kvs_now_ns() < look_ns)
@@ -149,7 +149,7 @@ static void take(struct kvs_server *s, int fd)
     struct conn *c = free_conn(s);
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    struct kvs_sock sock = {fd, "client", 10, &s->stop};
+    struct kvs_sock sock = {fd, "client", 10, false, &s->stop};
     if (c) {
         c->server = s;
         c->sock = sock;

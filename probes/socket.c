@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -15,7 +16,9 @@ static enum kvs_code wait_ready(const struct kvs_sock *sock, short events, int64
                                 struct kvs_err *err)
 {
     struct pollfd p = {sock->fd, events, 0};
-    while (poll(&p, 1, TICK_MS) <= 0) {
+    while (poll(&p, 1, sock->spin ? 0 : TICK_MS) <= 0) {
+        if (sock->spin)
+            sched_yield(); /* a peer on this host needs the core too */
         if (sock->stop && *sock->stop)
             return kvs_fail(err, KVS_ERR_IO, "%s: stopped", sock->name);
         if (kvs_now_ns() > deadline_ns)
@@ -29,12 +32,14 @@ static int64_t deadline(const struct kvs_sock *sock)
     return kvs_now_ns() + (int64_t)(sock->silence_s * 1e9);
 }
 
-enum kvs_code kvs_sock_send(const struct kvs_sock *sock, const void *data, uint64_t n_byte,
-                            struct kvs_err *err)
+/* flags: MSG_MORE if more follows at once, so that a header does not leave in a packet of its own.
+ */
+static enum kvs_code send_some(const struct kvs_sock *sock, const void *data, uint64_t n_byte,
+                               int flags, struct kvs_err *err)
 {
     const char *at = data;
     while (n_byte > 0) {
-        ssize_t n = send(sock->fd, at, n_byte, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(sock->fd, at, n_byte, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -49,6 +54,12 @@ enum kvs_code kvs_sock_send(const struct kvs_sock *sock, const void *data, uint6
         n_byte -= (uint64_t)n;
     }
     return KVS_OK;
+}
+
+enum kvs_code kvs_sock_send(const struct kvs_sock *sock, const void *data, uint64_t n_byte,
+                            struct kvs_err *err)
+{
+    return send_some(sock, data, n_byte, 0, err);
 }
 
 enum kvs_code kvs_sock_recv(const struct kvs_sock *sock, void *data, uint64_t n_byte,
@@ -81,7 +92,8 @@ enum kvs_code kvs_sock_send_msg(const struct kvs_sock *sock, enum kvs_net_op op,
     uint8_t header[KVS_NET_HEADER];
     struct kvs_net_msg msg = {op, id, offset, n_byte};
     kvs_net_pack(&msg, header);
-    enum kvs_code code = kvs_sock_send(sock, header, sizeof header, err);
+    enum kvs_code code =
+        send_some(sock, header, sizeof header, payload && n_byte ? MSG_MORE : 0, err);
     return !code && payload ? kvs_sock_send(sock, payload, n_byte, err) : code;
 }
 

@@ -13,6 +13,7 @@ struct kvs_sock {
     int fd;
     char name[64];
     double silence_s; /* longest wait for the peer's next bytes */
+    bool spin;        /* waits without sleeping */
     const volatile int *stop;
 };
 

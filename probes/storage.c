@@ -294,6 +294,21 @@ uint64_t kvs_disk_bytes(const struct kvs_disk *disk)
     return disk->read_bytes + (disk->is_ours ? disk->write_bytes : 0);
 }
 
+int kvs_disk_fd(const struct kvs_disk *disk)
+{
+    return disk->fd;
+}
+
+uint64_t kvs_disk_read_bytes(const struct kvs_disk *disk)
+{
+    return disk->read_bytes;
+}
+
+bool kvs_disk_is_data(const struct kvs_disk *disk, const void *bytes, uint64_t at, size_t n_byte)
+{
+    return !disk->is_ours || is_data(disk, bytes, at, n_byte);
+}
+
 /* --- what to read next --------------------------------------------------------------------------
  */
 
@@ -335,28 +350,36 @@ struct slot {
 
 struct ring {
     struct io_uring uring;
-    bool fixed_file, fixed_buf;
+    bool fixed_file, fixed_buf, polls;
     struct slot *slot;
     unsigned *free_slot, n_free;
 };
 
-/* The best set-up that this kernel takes. 0, or a negative errno. */
-static int set_up(struct io_uring *uring, unsigned depth, const char **flags)
+/*
+ * The best set-up that this kernel takes; or with kind "iopoll" completions polled from the device,
+ * with "sqpoll" submissions by a kernel thread: what a loader might choose instead, measured to
+ * tell whether it should. 0, or a negative errno.
+ */
+static int set_up(struct io_uring *uring, unsigned depth, const char *kind, const char **flags)
 {
     static const struct {
+        const char *kind;
         unsigned flags;
         const char *name;
     } ways[] = {
-        {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, "single-issuer,defer-taskrun"},
-        {IORING_SETUP_COOP_TASKRUN, "coop-taskrun"},
-        {0, "none"},
+        {"", IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+         "single-issuer,defer-taskrun"},
+        {"", IORING_SETUP_COOP_TASKRUN, "coop-taskrun"},
+        {"", 0, "none"},
+        {"iopoll", IORING_SETUP_IOPOLL, "iopoll"},
+        {"sqpoll", IORING_SETUP_SQPOLL, "sqpoll"},
     };
-    int error = 0;
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    int error = -EINVAL;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways && error == -EINVAL; i++) {
+        if (strcmp(ways[i].kind, kind) != 0)
+            continue;
         error = io_uring_queue_init(depth, uring, ways[i].flags);
         *flags = ways[i].name;
-        if (error != -EINVAL)
-            break;
     }
     return error;
 }
@@ -374,17 +397,20 @@ static enum kvs_code ring_open(struct job *job, struct ring *ring)
         free(ring->free_slot);
         return kvs_nomem(&job->err);
     }
-    int error = set_up(&ring->uring, job->depth, &flags);
+    const char *kind = kvs_point_param(job->point, "ring");
+    int error = set_up(&ring->uring, job->depth, kind, &flags);
     if (error) {
         free(ring->slot);
         free(ring->free_slot);
         memset(ring, 0, sizeof *ring);
-        return kvs_fail(&job->err, KVS_ERR_ABSENT, "io_uring: %s", strerror(-error));
+        return kvs_fail(&job->err, KVS_ERR_ABSENT, "io_uring%s%s: %s", kind[0] ? " " : "", kind,
+                        strerror(-error));
     }
+    ring->polls = strcmp(kind, "iopoll") == 0;
     ring->fixed_file = io_uring_register_files(&ring->uring, &disk->fd, 1) == 0;
     ring->fixed_buf =
         io_uring_register_buffers(&ring->uring, &all, 1) == 0; /* or memlock is short */
-    if (job->index == 0)
+    if (job->index == 0 && !kind[0])
         snprintf(disk->flags, sizeof disk->flags, "%s%s%s", flags,
                  ring->fixed_file ? ",fixed-file" : "", ring->fixed_buf ? ",fixed-buffers" : "");
     for (unsigned i = 0; i < job->depth; i++)
@@ -424,10 +450,33 @@ static enum kvs_code io_failed(struct job *job, const struct slot *slot, int64_t
     char what[96];
     snprintf(what, sizeof what, "%s of %llu bytes at %llu", slot->write ? "write" : "read",
              (unsigned long long)job->point->size_bytes, (unsigned long long)slot->at);
+    if (result == -EOPNOTSUPP && strcmp(kvs_point_param(job->point, "ring"), "iopoll") == 0)
+        return kvs_fail(&job->err, KVS_ERR_ABSENT, "%s: the device has no polled queues",
+                        job->disk->name);
     if (result < 0)
         return io_error(job->disk->name, what, (int)-result, &job->err);
     return kvs_fail(&job->err, KVS_ERR_IO, "%s: %s came short: %lld bytes (did the file shrink?)",
                     job->disk->name, what, (long long)result);
+}
+
+static int wait_asleep(struct io_uring *uring)
+{
+    struct io_uring_cqe *cqe;
+    struct __kernel_timespec limit = {.tv_sec = STALL_S};
+    return io_uring_submit_and_wait_timeout(uring, &cqe, 1, &limit, NULL);
+}
+
+/* The device is asked until it has something: nothing wakes who sleeps for polled completions. */
+static int wait_polling(struct io_uring *uring)
+{
+    int64_t deadline_ns = kvs_now_ns() + (int64_t)STALL_S * 1000000000;
+    int error = io_uring_submit(uring);
+    while (error >= 0 && io_uring_cq_ready(uring) == 0) {
+        error = io_uring_get_events(uring);
+        if (kvs_now_ns() > deadline_ns)
+            return -ETIME;
+    }
+    return error;
 }
 
 /* Submits what is prepared, waits for one completion at least, and takes all there are. With count
@@ -436,10 +485,9 @@ static enum kvs_code reap(struct job *job, struct ring *ring, bool count, int64_
                           unsigned *n)
 {
     struct io_uring_cqe *cqe;
-    struct __kernel_timespec limit = {.tv_sec = STALL_S};
     unsigned head;
     enum kvs_code code = KVS_OK;
-    int got = io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1, &limit, NULL);
+    int got = ring->polls ? wait_polling(&ring->uring) : wait_asleep(&ring->uring);
     *n = 0;
     *now_ns = kvs_now_ns();
     if (got == -ETIME)
@@ -828,11 +876,15 @@ enum kvs_code kvs_disk_run(void *self, struct kvs_point *point, double secs,
     if (!disk->no_uring) {
         struct kvs_err own = {KVS_OK, ""};
         code = run_jobs(disk, point, secs, true, sample, &own);
-        if (code != KVS_ERR_ABSENT || disk->config.engine == KVS_ENGINE_URING)
+        if (code != KVS_ERR_ABSENT || disk->config.engine == KVS_ENGINE_URING ||
+            kvs_point_param(point, "ring")[0])
             return code ? kvs_fail(err, code, "%s", own.msg) : KVS_OK;
         disk->no_uring = true; /* refused or absent: threads from here on */
         snprintf(disk->why_no_uring, sizeof disk->why_no_uring, "%s", own.msg);
     }
+    if (kvs_point_param(point, "ring")[0])
+        return kvs_fail(err, KVS_ERR_ABSENT, "io_uring is not used here: %s",
+                        disk->why_no_uring[0] ? disk->why_no_uring : "--engine threads");
     return run_jobs(disk, point, secs, false, sample, err);
 }
 

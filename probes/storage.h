@@ -34,12 +34,19 @@ KVS_MUST_CHECK enum kvs_code kvs_disk_open(const struct kvs_disk_config *config,
 void kvs_disk_close(struct kvs_disk *disk); /* accepts NULL */
 bool kvs_disk_can_write(const struct kvs_disk *disk);
 uint64_t kvs_disk_bytes(const struct kvs_disk *disk);
+/* The file itself, for those who read it in another way; [0, kvs_disk_read_bytes) is for reading.
+ */
+int kvs_disk_fd(const struct kvs_disk *disk);
+uint64_t kvs_disk_read_bytes(const struct kvs_disk *disk);
+/* Are these the file's bytes at that place (a multiple of 8)? True of files that are not ours. */
+bool kvs_disk_is_data(const struct kvs_disk *disk, const void *bytes, uint64_t at, size_t n_byte);
 
 /*
  * A kvs_run_fn. The point's probe is storage.read, storage.write, storage.mix (70 % reads) or
- * storage.kv; size_bytes, depth and jobs say how, params.pattern "rand" or "seq". With n_descriptor
- * the unit is a load: that many sections of size_bytes, one layer of as many blocks, depth of them
- * in flight, timed from before the first submit to the last reap.
+ * storage.kv; size_bytes, depth and jobs say how, params.pattern "rand" or "seq",
+ * params.ring "iopoll" or "sqpoll" asks for that set-up (KVS_ERR_ABSENT where there is none). With
+ * n_descriptor the unit is a load: that many sections of size_bytes, one layer of as many blocks,
+ * depth of them in flight, timed from before the first submit to the last reap.
  */
 enum kvs_code kvs_disk_run(void *disk, struct kvs_point *point, double secs,
                            struct kvs_sample *sample, struct kvs_err *err);

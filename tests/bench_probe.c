@@ -1,12 +1,15 @@
 /*
- * The storage probe beside fio and the TCP probe beside iperf3: interleaved pairs on the same
- * settings, the median of the ratios with its bootstrap interval, and CPU for each I/O. KVS_PAIRS
- * pairs (20) of KVS_PAIR_S seconds (5). What is not installed is named and left out.
+ * The storage probe beside fio, the TCP probe beside iperf3 and the RMA probe beside fi_pingpong:
+ * interleaved pairs on the same settings, the median of the ratios with its bootstrap interval, and
+ * CPU for each I/O. KVS_PAIRS pairs (20) of KVS_PAIR_S seconds (5); KVS_ANCHOR names the only one
+ * to run (fio, throttle, iperf3, fi_pingpong). What is not installed is named and left out.
+ * fi_pingpong spins at both ends: on fewer than two idle cores its figures say nothing.
  */
 #include "base/hist.h"
 #include "base/json.h"
 #include "probes/network.h"
 #include "probes/storage.h"
+#include "throttle.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,7 +90,7 @@ static bool run(kvs_run_fn *fn, void *self, struct kvs_point *p, double secs)
  * ------------------------------------------------------------------------------------------ */
 
 struct fio {
-    double bytes_per_s, cpu_ns_per_io;
+    double bytes_per_s, cpu_ns_per_io, p50_ns;
 };
 
 static bool run_fio(uint64_t size, uint64_t depth, double secs, struct fio *out)
@@ -114,21 +117,25 @@ static bool run_fio(uint64_t size, uint64_t depth, double secs, struct fio *out)
     double cpu = json_number_value(kvs_json_get(job, "usr_cpu").v) +
                  json_number_value(kvs_json_get(job, "sys_cpu").v);
     out->bytes_per_s = json_number_value(kvs_json_get(read, "bw_bytes").v);
+    out->p50_ns = json_number_value(
+        kvs_json_get(kvs_json_get(kvs_json_get(read, "lat_ns"), "percentile"), "50.000000").v);
     out->cpu_ns_per_io = ios > 0 ? cpu / 100 * ms * 1e6 / ios : 0;
     kvs_doc_free(doc);
     free(text);
     return out->bytes_per_s > 0;
 }
 
-static void bench_fio(uint64_t size, uint64_t depth, unsigned n_pair, double secs)
+static void bench_fio(const char *what_disk, uint64_t size, uint64_t depth, unsigned n_pair,
+                      double secs)
 {
     /* the same file, which fio lays out: two files may differ in what some cache below holds */
     struct kvs_disk_config config = {.target = FIO_FILE, .seed = 1};
     struct kvs_disk *disk;
     struct fio fio;
     struct kvs_points points = {0, 0, NULL};
-    double ratio[KVS_MAX_REPEAT], cpu[KVS_MAX_REPEAT];
-    char what[96];
+    double ratio[KVS_MAX_REPEAT], cpu[KVS_MAX_REPEAT], p50[KVS_MAX_REPEAT];
+    bool throttled = what_disk[0] != 0;
+    char what[128];
     unsigned n = 0;
     if (!run_fio(size, depth, 1, &fio) || kvs_disk_open(&config, &disk, NULL)) {
         fprintf(stderr, "bench_probe: fio made no " FIO_FILE "\n");
@@ -141,18 +148,50 @@ static void bench_fio(uint64_t size, uint64_t depth, unsigned n_pair, double sec
             (!first && !run_fio(size, depth, secs, &fio)))
             break;
         ratio[n] = sample.bytes_per_s / fio.bytes_per_s;
+        p50[n] = (double)kvs_hist_percentile(&sample.lat_ns, 50) / fio.p50_ns;
         cpu[n++] = sample.cpu_ns / (double)sample.ops / fio.cpu_ns_per_io;
     }
     if (n) {
-        snprintf(what, sizeof what, "storage.read %llu x %llu over fio, bytes per second",
-                 (unsigned long long)size, (unsigned long long)depth);
-        report(what, ratio, n, "interval reaches 0.98");
-        snprintf(what, sizeof what, "storage.read %llu x %llu over fio, CPU an I/O",
-                 (unsigned long long)size, (unsigned long long)depth);
-        report(what, cpu, n, "at most 1");
+        const struct {
+            const char *says, *goal;
+            const double *ratio;
+        } lines[] = {
+            {"bytes per second", throttled ? "0.98 to 1.02" : "interval reaches 0.98", ratio},
+            {"median latency", throttled ? "0.9 to 1.1" : "told", p50},
+            {"CPU an I/O", size == 4096 && !throttled ? "at most 1" : "told", cpu}};
+        for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+            snprintf(what, sizeof what, "storage.read %llu x %llu%s over fio, %s",
+                     (unsigned long long)size, (unsigned long long)depth, what_disk, lines[i].says);
+            report(what, lines[i].ratio, n, lines[i].goal);
+        }
     }
     kvs_points_free(&points);
     kvs_disk_close(disk);
+}
+
+/* Both under a throttle of 5000 reads a second, in a child, since nobody leaves the throttle alive.
+ */
+static void bench_throttled(unsigned n_pair, double secs)
+{
+    char group[KVS_THROTTLE_MAX];
+    int status = 1;
+    if (!kvs_throttle_make(group)) {
+        line("no block-I/O throttle (cgroup v1 blkio, root) here", 0, "pairs", "20");
+        return;
+    }
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        if (!kvs_throttle_enter(group, "blkio.throttle.read_iops_device", 5000))
+            _exit(1);
+        bench_fio(" under 5000 IOPS", 4096, 32, n_pair, secs);
+        fflush(stdout);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        line("this disk cannot be throttled", 0, "pairs", "20");
+    kvs_throttle_remove(group);
 }
 
 /* --- iperf3
@@ -178,29 +217,59 @@ static double run_iperf(double secs)
     return rate;
 }
 
-static void bench_iperf(unsigned n_pair, double secs)
+/* Our rate over another tool's, on one transport: reads of size, depth of them in flight, out of
+ * the server's first span bytes. */
+static void bench_net(const char *what, const struct kvs_net_config *config, uint64_t size,
+                      uint64_t depth, uint64_t span, double (*other)(double secs), unsigned n_pair,
+                      double secs)
 {
-    struct kvs_net_config config = {.transport = "tcp"};
     struct kvs_points points = {0, 0, NULL};
     double ratio[KVS_MAX_REPEAT];
     unsigned n = 0;
     struct kvs_net *net;
-    if (kvs_net_open(&config, &net, NULL))
+    struct kvs_err err = {KVS_OK, ""};
+    if (kvs_net_open(config, &net, &err)) {
+        fprintf(stderr, "bench_probe: %s\n", err.msg);
         return;
-    struct kvs_point *p = point(&points, "network.read", 128 << 10, 16);
+    }
+    struct kvs_point *p = point(&points, "network.read", size, depth);
+    if (!kvs_point_set(p, "span_bytes", json_integer((json_int_t)span)))
+        exit(1);
     for (unsigned i = 0; i < n_pair; i++) {
-        double iperf = i % 2 ? run_iperf(secs) : 0;
+        double rate = i % 2 ? other(secs) : 0;
         if (!run(kvs_net_run, net, p, secs))
             break;
-        iperf = i % 2 ? iperf : run_iperf(secs);
-        if (iperf <= 0)
+        rate = i % 2 ? rate : other(secs);
+        if (rate <= 0)
             break;
-        ratio[n++] = sample.bytes_per_s / iperf;
+        ratio[n++] = sample.bytes_per_s / rate;
     }
     if (n)
-        report("network.read tcp 128 KiB x 16 over iperf3, loopback", ratio, n, "0.95 or more");
+        report(what, ratio, n, "0.95 or more");
     kvs_points_free(&points);
     kvs_net_close(net);
+}
+
+/* --- fi_pingpong
+ * ---------------------------------------------------------------------------------- */
+
+/* Bytes per second of 1 MiB messages that go to and fro. It takes a number of rounds: 2000 a second
+ * are about what they need. */
+static double run_pingpong(double secs)
+{
+    char command[320];
+    double rate = 0;
+    snprintf(command, sizeof command,
+             "timeout 120 fi_pingpong -p 'tcp;ofi_rxm' -e rdm -S 1048576 -I %.0f >/dev/null 2>&1 & "
+             "sleep 0.5; timeout 120 fi_pingpong -p 'tcp;ofi_rxm' -e rdm -S 1048576 -I %.0f "
+             "127.0.0.1 2>/dev/null; wait",
+             secs * 1000, secs * 1000);
+    char *text = output_of(command);
+    const char *row = text ? strstr(text, "\n1m") : NULL;
+    if (row && sscanf(row, "%*s %*s %*s %*s %*s %lf", &rate) == 1)
+        rate *= 1e6;
+    free(text);
+    return rate;
 }
 
 static bool is_there(const char *command)
@@ -211,21 +280,39 @@ static bool is_there(const char *command)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+static bool is_wanted(const char *anchor, const char *command)
+{
+    const char *only = getenv("KVS_ANCHOR");
+    if (only && strcmp(only, anchor) != 0)
+        return false;
+    if (is_there(command))
+        return true;
+    char text[96];
+    snprintf(text, sizeof text, "%s is not here (Debian has it)", command);
+    line(text, 0, "pairs", "20");
+    return false;
+}
+
 int main(void)
 {
     unsigned n_pair = (unsigned)env_or("KVS_PAIRS", 20);
     double secs = env_or("KVS_PAIR_S", 5);
+    struct kvs_net_config tcp = {.transport = "tcp"};
+    struct kvs_net_config rma = {.transport = "tcp;ofi_rxm", .wait = KVS_WAIT_POLL};
     n_pair = n_pair < KVS_MAX_REPEAT ? n_pair : KVS_MAX_REPEAT;
-    if (is_there("fio")) {
-        bench_fio(4096, 64, n_pair, secs);
-        bench_fio(1 << 20, 16, n_pair, secs);
-        unlink(FIO_FILE);
-    } else {
-        line("fio is not here (apt-get install fio)", 0, "pairs", "20");
+    if (is_wanted("fio", "fio")) {
+        bench_fio("", 4096, 64, n_pair, secs);
+        bench_fio("", 1 << 20, 16, n_pair, secs);
     }
-    if (is_there("iperf3"))
-        bench_iperf(n_pair, secs);
-    else
-        line("iperf3 is not here (apt-get install iperf3)", 0, "pairs", "20");
+    if (is_wanted("throttle", "fio"))
+        bench_throttled(n_pair, secs);
+    unlink(FIO_FILE);
+    /* iperf3 sends one buffer of 128 KiB again and again: what lies in a cache, as here */
+    if (is_wanted("iperf3", "iperf3"))
+        bench_net("network.read tcp 128 KiB x 4 over iperf3, loopback, source in cache", &tcp,
+                  128 << 10, 4, 128 << 10, run_iperf, n_pair, secs);
+    if (is_wanted("fi_pingpong", "fi_pingpong"))
+        bench_net("network.read tcp;ofi_rxm 1 MiB x 1 over fi_pingpong, loopback", &rma, 1 << 20, 1,
+                  1 << 20, run_pingpong, n_pair, secs);
     return 0;
 }

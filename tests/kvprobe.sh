@@ -47,6 +47,15 @@ memory_profile() {
         "$kvprobe" compare "$dir/mem.json" "$dir/mem.json" | grep -q 'x 1.000'
 }
 
+# On the fake driver that the tests build: what runs on a device, without one.
+device_section() {
+    KVS_FAKE_CUFILE=on "$kvprobe" copy --vendor-libs "$(dirname "$kvprobe")/tests/fake" --dir "$dir" --size 64MiB \
+        >"$dir/copies" || return 1
+    cat "$dir/copies"
+    grep -q '^copy.both gpu0 16.0 MiB x 1 pinned storage.read 1 MiB x 16, network.read 1 MiB x 16 ' "$dir/copies" &&
+        grep -q '^copy.gds gpu0 1.00 MiB x 1 ' "$dir/copies" && ! grep -q 'not measured\|error' "$dir/copies"
+}
+
 check "an unknown command is refused with the nearest name" refused 2 'did you mean "storage"' storge
 check "two levels at once are refused" refused 2 'want one of them' --quick --full
 check "destroying nothing is refused" refused 2 'wants a --target' storage --destroy
@@ -59,5 +68,10 @@ check "a measured profile lies over a published one" \
     "$kvprobe" merge configs/hardware/h100-sxm.json "$dir/mem.json" -o "$dir/both.json"
 check "the merged profile keeps the GPU and takes the memory" \
     sh -c "grep -q 'NVIDIA H100 data sheet' '$dir/both.json' && grep -q 'kvprobe memory.copy' '$dir/both.json'"
+if [ -e "$(dirname "$kvprobe")/tests/fake/libcuda.so.1" ]; then
+    check "copies run both ways, beside disk and network, and from a file to the device" device_section
+else
+    echo "ok $((n = n + 1)) - copies on a fake device # skip: no fake driver beside $kvprobe"
+fi
 check "an interrupt leaves a partial profile and no file" interrupted
 echo "1..$n"

@@ -9,47 +9,20 @@
 
 #include "probes/network.h"
 #include "probes/storage.h"
+#include "throttle.h"
 
-#include <errno.h>
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SKIP_STATUS 77
-#define GROUP "/sys/fs/cgroup/blkio/kvprobe-test"
 #define N_RUN 5
 #define WINDOW_S 10
-
-/* Writes a line to a file of the group. */
-static bool put(const char *group, const char *file, const char *text)
-{
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", group, file);
-    FILE *f = fopen(path, "w");
-    if (!f)
-        return false;
-    bool good = fputs(text, f) >= 0;
-    return fclose(f) == 0 && good;
-}
-
-/* The whole disk under /tmp, "254:0"; false: none that could be throttled. */
-static bool find_disk(char text[32])
-{
-    struct stat st;
-    char path[64];
-    if (stat("/tmp", &st) != 0 || major(st.st_dev) == 0)
-        return false;
-    snprintf(text, 32, "%u:%u", major(st.st_dev), minor(st.st_dev));
-    snprintf(path, sizeof path, "/sys/dev/block/%s/partition", text);
-    return access(path, F_OK) != 0;
-}
 
 static double one_rate(kvs_run_fn *run, void *self, struct kvs_point *p, double secs)
 {
@@ -72,8 +45,7 @@ static int throttled_child(const char *group, const char *file, double cap, uint
     struct kvs_disk *disk;
     struct kvs_points points = {0, 0, NULL};
     struct kvs_err err = {KVS_OK, ""};
-    char dev[32], line[64];
-    if (!find_disk(dev) || kvs_disk_open(&config, &disk, &err))
+    if (kvs_disk_open(&config, &disk, &err))
         return SKIP_STATUS;
     struct kvs_point *p = kvs_points_add(&points, "storage.read", "disk0");
     p->size_bytes = size;
@@ -82,8 +54,7 @@ static int throttled_child(const char *group, const char *file, double cap, uint
     double bytes_per_s = cap * (strstr(file, "iops") ? (double)size : 1);
     if (one_rate(kvs_disk_run, disk, p, 0.3) < 1.5 * bytes_per_s)
         return SKIP_STATUS; /* too slow for this cap to be what counts */
-    snprintf(line, sizeof line, "%s %.0f", dev, cap);
-    if (!put(group, file, line) || !put(group, "cgroup.procs", "0"))
+    if (!kvs_throttle_enter(group, file, cap))
         return SKIP_STATUS;
     int n_good = 0;
     one_rate(kvs_disk_run, disk, p, 1); /* what the throttle had saved up is spent */
@@ -99,19 +70,17 @@ static int throttled_child(const char *group, const char *file, double cap, uint
 
 static void check_throttle(const char *file, double cap, uint64_t size, uint64_t depth)
 {
-    char group[96];
+    char group[KVS_THROTTLE_MAX];
     int status;
-    snprintf(group, sizeof group, GROUP "-%ld", (long)getpid());
     if (!getenv("KVS_KNOWN"))
         KVS_SKIP("known answers take two quiet minutes: make known");
-    if (geteuid() != 0 || mkdir(group, 0755) != 0)
+    if (!kvs_throttle_make(group))
         KVS_SKIP("no block-I/O throttle (cgroup v1 blkio) that we may use");
     pid_t child = fork();
     if (child == 0)
         _exit(throttled_child(group, file, cap, size, depth));
     assert_int_equal(waitpid(child, &status, 0), child);
-    for (int i = 0; i < 50 && rmdir(group) != 0 && errno == EBUSY; i++)
-        usleep(20000);
+    kvs_throttle_remove(group);
     if (WIFEXITED(status) && WEXITSTATUS(status) == SKIP_STATUS)
         KVS_SKIP("this disk cannot be throttled, or is slower than %.0f", cap);
     assert_true(WIFEXITED(status));

@@ -305,6 +305,29 @@ static void nvbandwidth_matrices_become_points(void **state)
     kvs_points_free(&points);
 }
 
+static void nvbandwidth_json_becomes_points(void **state)
+{
+    struct kvs_points points;
+    struct kvs_err err;
+    (void)state;
+    if (import("{\"nvbandwidth\": {\"version\": \"v0.8\", \"testcases\": ["
+               "{\"name\": \"host_to_device_memcpy_ce\", \"status\": \"Passed\","
+               " \"bandwidth_matrix\": [[\"55.63\", \"55.64\"]], \"sum\": 111.27},"
+               "{\"name\": \"some_new_test\", \"bandwidth_matrix\": [[\"1\"]]},"
+               "{\"name\": \"device_to_host_memcpy_ce\", \"status\": \"Waived\"},"
+               "{\"name\": \"device_to_device_memcpy_read_ce\","
+               " \"bandwidth_matrix\": [[\"N/A\", \"276.07\"], [275.82, \"N/A\"]]}]}}",
+               &points, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(points.n, 4);
+    assert_string_equal(points.v[1]->probe, "copy.h2d");
+    assert_string_equal(points.v[1]->target, "0>gpu1");
+    assert_true(points.v[1]->rate.median == 55.64e9);
+    assert_string_equal(points.v[3]->target, "1>gpu0");
+    assert_true(points.v[3]->rate.median == 275.82e9);
+    kvs_points_free(&points);
+}
+
 static void what_is_no_report_is_an_error(void **state)
 {
     static const char *const texts[] = {
@@ -387,6 +410,7 @@ int main(void)
         cmocka_unit_test(fio_reports_become_points),
         cmocka_unit_test(perftest_and_nixlbench_tables_become_points),
         cmocka_unit_test(nvbandwidth_matrices_become_points),
+        cmocka_unit_test(nvbandwidth_json_becomes_points),
         cmocka_unit_test(what_is_no_report_is_an_error),
         cmocka_unit_test(memory_kernels_count_what_they_touch),
         cmocka_unit_test(plots_have_one_block_a_depth),

@@ -100,6 +100,51 @@ static void both_engines_run_every_kind_of_point(void **state)
     }
 }
 
+/* A ring that polls runs, or the point says that there is none; the usual one goes on either way.
+ */
+static void other_rings_run_or_are_unavailable(void **state)
+{
+    static const char *const rings[] = {"iopoll", "sqpoll"};
+    struct kvs_disk *disk = open_disk(KVS_ENGINE_AUTO, 4 << 20);
+    struct kvs_disk *threads = open_disk(KVS_ENGINE_THREADS, 4 << 20);
+    static struct kvs_sample sample;
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct kvs_points points = {0, 0, NULL};
+        struct kvs_point *p = kvs_points_add(&points, "storage.read", "disk0");
+        struct kvs_err err = {KVS_OK, ""};
+        memset(&sample, 0, sizeof sample);
+        kvs_hist_init(&sample.lat_ns);
+        p->size_bytes = 4096;
+        p->depth = 4;
+        p->jobs = 1;
+        assert_true(kvs_point_set(p, "ring", json_string(rings[i])));
+        enum kvs_code code = kvs_disk_run(disk, p, 0.01, &sample, &err);
+        if (code == KVS_ERR_ABSENT)
+            assert_true(strstr(err.msg, "polled queues") || strstr(err.msg, rings[i]));
+        else if (code)
+            fail_msg("%s: %s", rings[i], err.msg);
+        else
+            assert_true(sample.ops > 0);
+        err = (struct kvs_err){KVS_OK, ""};
+        assert_int_equal(kvs_disk_run(threads, p, 0.01, &sample, &err), KVS_ERR_ABSENT);
+        assert_non_null(strstr(err.msg, "io_uring is not used here"));
+        kvs_points_free(&points);
+        err.code = KVS_OK;
+        if (run(disk, "storage.read", 4096, 4, 1, 0, "rand", &err))
+            fail_msg("%s", err.msg);
+    }
+    json_t *json = kvs_disk_json(disk);
+    const char *why = json_string_value(json_object_get(json, "why_not_io_uring"));
+    if (why) /* the kernel has none at all */
+        print_message("# %s\n", why);
+    else
+        assert_string_equal(json_string_value(json_object_get(json, "engine")), "io_uring");
+    json_decref(json);
+    kvs_disk_close(disk);
+    kvs_disk_close(threads);
+}
+
 static void nothing_is_left_in_the_folder_even_while_it_runs(void **state)
 {
     struct kvs_disk *disk = open_disk(KVS_ENGINE_AUTO, 4 << 20);
@@ -266,6 +311,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_engines_run_every_kind_of_point),
+        cmocka_unit_test(other_rings_run_or_are_unavailable),
         cmocka_unit_test(nothing_is_left_in_the_folder_even_while_it_runs),
         cmocka_unit_test(wrong_requests_say_what_would_do),
         cmocka_unit_test(a_folder_that_cannot_be_written_is_named),
