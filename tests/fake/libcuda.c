@@ -146,7 +146,8 @@ int cuGetErrorString(int error, const char **text)
     return 0;
 }
 
-/* The device's clock: what was copied since, at 1 GB/s. Events hold the bytes copied before them. */
+/* The device's clock: what was copied since, at 1 GB/s. Events hold the bytes copied before them.
+ */
 int cuEventCreate(void **event, unsigned flags)
 {
     (void)flags;

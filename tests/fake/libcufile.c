@@ -1,5 +1,5 @@
-/* A cuFile that reads with pread; KVS_FAKE_CUFILE names the call that fails. Unless it says "on", the
- * driver does not open. */
+/* A cuFile that reads with pread; KVS_FAKE_CUFILE names the call that fails. Unless it says "on",
+ * the driver does not open. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -73,7 +73,8 @@ ssize_t cuFileRead(void *handle, void *base, size_t n_byte, off_t at, off_t base
 {
     if (is("read"))
         return -5022;
-    void *aligned = aligned_alloc(4096, n_byte); /* the file may want it, device memory need not be */
+    void *aligned =
+        aligned_alloc(4096, n_byte); /* the file may want it, device memory need not be */
     ssize_t n = pread(*(int *)handle, aligned, n_byte, at);
     memcpy((char *)base + base_at, aligned, n_byte);
     free(aligned);
