@@ -320,8 +320,6 @@ static bool plan(struct sim *sim, struct req *req)
         record->hbm_tok = req->now.hbm_tok;
         record->new_tok = req->now.new_tok;
         memcpy(record->tier_tok, req->now.tier_tok, sizeof record->tier_tok);
-        req->told_plan = req->plan;
-        req->told = req->has_plan;
     }
     req->phase = req->pre_left_tok ? PHASE_PRE : PHASE_FIRST;
     req->ready_ns = sim->now_ns;

@@ -196,7 +196,10 @@ static bool emit(struct sim *sim, struct req *req)
     } else {
         result->n_refused++;
     }
-    record->plan = req->told && !record->refused ? &req->told_plan : NULL;
+    const bool has_plan = req->done_tok ? req->had_plan : req->has_plan;
+    record->plan = !has_plan || record->refused ? NULL
+                   : req->done_tok              ? &req->first_plan
+                                                : &req->plan;
     return sim->sink->request(sim->sink->ctx, record, sim->err) == KVS_OK;
 }
 
@@ -322,7 +325,7 @@ bool sim_arrive(struct sim *sim, struct req *req)
         return false;
     }
     req->n_wait = req->n_follow = 0;
-    req->has_plan = req->told = false;
+    req->has_plan = false;
     req->done_tok = 0;
     req->swap_bytes = 0;
     req->incoming = false;

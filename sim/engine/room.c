@@ -34,7 +34,7 @@ bool sim_reserve_prompt(struct sim *sim, const struct replica *replica, uint64_t
         struct kvs_tier_stats hbm;
         kvs_tier_stats(replica->hbm, &hbm);
         uint64_t spare = (uint64_t)(WATERMARK_FRAC * (double)hbm.capacity_bytes);
-        if (n_bytes + spare > free_bytes(replica))
+        if (n_bytes + spare > hbm.capacity_bytes - hbm.pinned_bytes - hbm.reserved_bytes)
             return false;
     }
     return kvs_tier_reserve(replica->hbm, n_bytes);
@@ -180,6 +180,10 @@ static bool preempt(struct sim *sim, struct req *req)
     replica->context_tok -= (double)req->record.input_tok + n_out;
     replica->grown_tok -= n_out - req->base_tok;
     sim_trim_room(sim, replica);
+    if (!req->done_tok) {
+        req->first_plan = req->plan;
+        req->had_plan = req->has_plan;
+    }
     req->done_tok = n_out;
     replica->n_waiting++;
     if (sim->config->preemption == KVS_PREEMPT_SWAP) {

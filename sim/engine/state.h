@@ -135,9 +135,9 @@ struct req {
     struct kvs_plan_problem problem;
     struct kvs_plan plan;
     bool has_plan;
-    bool counted;              /* its first look-up */
-    struct kvs_plan told_plan; /* the one for its first token, for the record */
-    bool told;
+    bool counted;               /* its first look-up */
+    struct kvs_plan first_plan; /* once it was preempted: the one for its first token */
+    bool had_plan;
     int64_t expected_ns; /* its prefill as the router saw it; 0: that one did not look */
     int64_t work_ns;     /* its share of the replica's backlog, less what is done */
     uint32_t work_tok;   /* tokens that it has still to compute */
