@@ -79,6 +79,7 @@ static enum kvs_code count(void *ctx, const struct kvs_span *span, struct kvs_er
     (void)err;
     assert_true(span->begin_ns <= span->end_ns && span->end_ns >= lab->last_span_ns);
     lab->last_span_ns = span->end_ns; /* spans end in order of time */
+    assert_true(span->kind != KVS_SPAN_STEP || span->n_tok <= lab->config.chunk_tok);
     lab->n_load_span += span->kind == KVS_SPAN_LOAD;
     lab->load_span_bytes += span->kind == KVS_SPAN_LOAD ? span->n_bytes : 0;
     lab->write_span_bytes += span->kind == KVS_SPAN_WRITE ? span->n_bytes : 0;
