@@ -95,8 +95,7 @@ struct kvs_sim_config {
     uint32_t handover_link; /* index */
     uint32_t tp;            /* GPUs a replica; replicas fill hosts of hw->gpus_per_host in order */
     uint32_t max_batch;     /* sequences admitted to a replica at once, at most */
-    uint32_t chunk_tok; /* token budget of one step: prefill chunks of waiting prompts and decoding
-                           sequences */
+    uint32_t chunk_tok; /* prompt tokens of one step, at most; each decoding sequence adds one */
     uint32_t prefill_batch; /* prompts that share one step, at most */
     const struct kvs_router_ops *router;
     const struct kvs_sched_ops *sched;

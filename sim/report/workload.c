@@ -80,7 +80,7 @@ static const struct kvs_opt cluster_table[] = {
     {"max_batch", KVS_OPT_U64, CLUSTER(max_batch), "64", 1, 65536,
      "sequences that a replica runs at once", NULL, false, 0},
     {"chunk_tok", KVS_OPT_TOK, CLUSTER(chunk_tok), "8Ki", 16, 1e6,
-     "tokens of one step: prefill chunks and decoding sequences", NULL, false, 0},
+     "prompt tokens of one step, at most; each decoding sequence adds one", NULL, false, 0},
     {"prefill_batch", KVS_OPT_U64, CLUSTER(prefill_batch), "4", 1, 1024,
      "prompts that share one step", NULL, false, 0},
     {"router", KVS_OPT_STR, CLUSTER(router), "least-loaded", 0, 0,
