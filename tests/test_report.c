@@ -523,6 +523,8 @@ static void requests_add_up(void **state)
         assert_int_equal(column(text, row, "hbm_tok") + column(text, row, "dram_tok") +
                              column(text, row, "nvme_tok") + column(text, row, "new_tok"),
                          column(text, row, "input_tok"));
+        assert_int_equal(column(text, row, "decode_replica"), column(text, row, "replica"));
+        assert_int_equal(column(text, row, "preemptions") + column(text, row, "again_tok"), 0);
         assert_int_equal(column(text, row, "first_token_ns") - column(text, row, "arrive_ns"),
                          column(text, row, "ttft_ns"));
         if (strncmp(row, "no-cache,", 9) == 0 || strncmp(row, "recompute,", 10) == 0)

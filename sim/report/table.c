@@ -141,12 +141,15 @@ static void print_title(FILE *to, const struct kvs_workload *workload,
     char how[KVS_ARRIVALS_TEXT_MAX];
     char requests[KVS_TEXT_MAX], span[KVS_TEXT_MAX], ttft[KVS_TEXT_MAX], tpot[KVS_TEXT_MAX];
     double arrivals_s = (double)(outcome->sim.last_arrive_ns - outcome->sim.first_arrive_ns) * 1e-9;
+    char apart[32] = "";
+    if (config->n_decode_replica)
+        snprintf(apart, sizeof apart, " + %u to decode", config->n_decode_replica);
     fprintf(to,
-            "%s: %s requests arriving over %s%s; %s on %u x %u GPU (%s); SLO: TTFT %s, TPOT %s; "
+            "%s: %s requests arriving over %s%s; %s on %u x %u GPU%s (%s); SLO: TTFT %s, TPOT %s; "
             "simulated\n\n",
             workload->name, kvs_text_count(requests, outcome->sim.n_request),
             kvs_text_time(span, arrivals_s), kvs_arrivals_text(how, &config->arrivals),
-            kvs_model_name(config->model), config->n_replica, config->tp, config->hw->name,
+            kvs_model_name(config->model), config->n_replica, config->tp, apart, config->hw->name,
             config->slo_ttft_s > 0 ? kvs_text_time(ttft, config->slo_ttft_s) : "any",
             config->slo_tpot_s > 0 ? kvs_text_time(tpot, config->slo_tpot_s) : "any");
 }

@@ -5,13 +5,13 @@
 #include <string.h>
 
 static const char *const first_columns[] = {
-    "policy",         "request",     "session",    "replica",
-    "refused",        "input_tok",   "output_tok", "hbm_tok",
-    "recompute_tok",  "new_tok",     "arrive_ns",  "admit_ns",
-    "first_token_ns", "finish_ns",   "ttft_ns",    "predicted_ttft_ns",
-    "queue_ns",       "load_ns",     "decode_ns",  "compute_ns",
-    "in_slo",         "preemptions", "again_tok",  "decode_replica",
-    "plan",
+    "policy",         "request",   "session",     "replica",
+    "refused",        "input_tok", "output_tok",  "hbm_tok",
+    "recompute_tok",  "new_tok",   "arrive_ns",   "admit_ns",
+    "first_token_ns", "finish_ns", "ttft_ns",     "predicted_ttft_ns",
+    "queue_ns",       "load_ns",   "decode_ns",   "compute_ns",
+    "in_slo",         "plan",      "preemptions", "again_tok",
+    "decode_replica",
 };
 
 void kvs_requests_csv_header(struct kvs_csv *csv, const struct kvs_sim_config *config)
