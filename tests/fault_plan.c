@@ -67,7 +67,7 @@ static void planners_answer_or_say_why_not(void **state)
 
 static void tables_are_made_or_refused(void **state)
 {
-    const struct kvs_table_level level = {"raw16", 1, 1, 0, 0};
+    const struct kvs_table_level level = {.name = "raw16", .k_ratio = 1, .v_ratio = 1};
     struct kvs_tables_config config = {.chunk_tok = 512, .n_frac = 17, .n_level = 1};
     struct kvs_model *model;
     struct kvs_cost *cost;

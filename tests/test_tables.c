@@ -16,9 +16,13 @@ static const struct kvs_hw_link other_bus = {.read_bytes_per_s.value = 4e10,
 static const struct kvs_table_route routes[] = {
     {1, {{&bus, 1}}}, {2, {{&disk, 1}, {&other_bus, 1}}}, /* shares no hop */
 };
+/* 1000 in every layer of 32 when nothing is exact, for menus of 3 fractions */
+#define THREE 1000, 500, 0
+#define TWELVE THREE, THREE, THREE, THREE
+static const int64_t half[96] = {TWELVE, TWELVE, TWELVE, TWELVE, TWELVE, TWELVE, TWELVE, TWELVE};
 static const struct kvs_table_level levels[] = {
-    {"raw16", 1, 1, 0, 0},
-    {"half", .6, .4, 1e11, 1000},
+    {.name = "raw16", .k_ratio = 1, .v_ratio = 1},
+    {.name = "half", .k_ratio = .6, .v_ratio = .4, .decode_bytes_per_s = 1e11, .distortion = half},
 };
 
 struct setup {
@@ -80,8 +84,11 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
 {
     struct setup s = setup(3, 1, 512);
     /* 100 resident, then three blocks on disk, then 600 new tokens: two chunks */
-    const struct kvs_piece piece[] = {
-        {100, KVS_AT_HBM}, {200, 1}, {200, 1}, {200, 1}, {600, KVS_AT_NONE}};
+    const struct kvs_piece piece[] = {{100, KVS_AT_HBM, false, 0},
+                                      {200, 1, false, 0},
+                                      {200, 1, false, 0},
+                                      {200, 1, false, 0},
+                                      {600, KVS_AT_NONE, false, 0}};
     struct kvs_plan_problem p;
     const struct kvs_layer_cost *c;
     double bytes = 4096 * 200.; /* K and V, 8 heads of 128, 2 bytes */
@@ -124,7 +131,10 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
 static void residents_between_blocks_count_as_context(void **state)
 {
     struct setup s = setup(2, 1, 512);
-    const struct kvs_piece piece[] = {{100, 0}, {300, KVS_AT_HBM}, {100, 0}, {10, KVS_AT_NONE}};
+    const struct kvs_piece piece[] = {{100, 0, false, 0},
+                                      {300, KVS_AT_HBM, false, 0},
+                                      {100, 0, false, 0},
+                                      {10, KVS_AT_NONE, false, 0}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -139,8 +149,11 @@ static void residents_between_blocks_count_as_context(void **state)
 static void holes_and_new_tokens_share_chunks(void **state)
 {
     struct setup s = setup(2, 1, 64);
-    const struct kvs_piece piece[] = {
-        {40, KVS_AT_NONE}, {100, 0}, {60, KVS_AT_NONE}, {50, 1}, {20, KVS_AT_NONE}};
+    const struct kvs_piece piece[] = {{40, KVS_AT_NONE, false, 0},
+                                      {100, 0, false, 0},
+                                      {60, KVS_AT_NONE, false, 0},
+                                      {50, 1, false, 0},
+                                      {20, KVS_AT_NONE, false, 0}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -157,7 +170,7 @@ static void holes_and_new_tokens_share_chunks(void **state)
 static void nothing_on_a_route_leaves_one_choice(void **state)
 {
     struct setup s = setup(5, 2, 512);
-    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM}, {30, KVS_AT_NONE}};
+    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM, false, 0}, {30, KVS_AT_NONE, false, 0}};
     struct kvs_plan_problem p;
     struct kvs_plan a = {{0}, {0}}, b = {{0}, {0}};
     struct kvs_plan_eval x, y;
@@ -177,7 +190,8 @@ static void nothing_on_a_route_leaves_one_choice(void **state)
 static void levels_shrink_loads_and_cost_decoding_and_quality(void **state)
 {
     struct setup s = setup(3, 2, 512);
-    const struct kvs_piece piece[] = {{256, 0}, {256, 0}, {1, KVS_AT_NONE}};
+    const struct kvs_piece piece[] = {
+        {256, 0, false, 0}, {256, 0, false, 0}, {1, KVS_AT_NONE, false, 0}};
     struct kvs_plan_problem p;
     const struct kvs_layer_cost *c;
     double bytes = 4096 * 512.;
@@ -205,7 +219,7 @@ static void tables_equal_their_definition(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 200; seed++) {
         struct kvs_rng rng = kvs_rng_stream(seed, "tables");
-        struct kvs_piece piece[40];
+        struct kvs_piece piece[40] = {{0}};
         uint32_t n = 1 + (uint32_t)kvs_rng_below(&rng, 39);
         struct kvs_plan_problem p;
         uint64_t total = 0;
@@ -215,7 +229,8 @@ static void tables_equal_their_definition(void **state)
             piece[b].where = (int32_t)kvs_rng_below(&rng, 4) - 2;
             total += piece[b].where >= 0 ? piece[b].n_tok : 0;
         }
-        piece[n] = (struct kvs_piece){1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE};
+        piece[n] =
+            (struct kvs_piece){1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE, false, 0};
         kvs_tables_build(s.tables, s.inst, piece, n + 1, &p);
         assert_int_equal(kvs_tables_route_tok(s.inst), total);
         for (uint32_t i = 0; i < 17; i++) {
@@ -267,16 +282,158 @@ static void small_load_does_not_slow_a_large_one(void **state)
 
     (void)state;
     for (uint32_t b = 0; b < 20; b++)
-        piece[b] = (struct kvs_piece){512, 0};
-    piece[20] = (struct kvs_piece){100, KVS_AT_NONE};
+        piece[b] = (struct kvs_piece){512, 0, false, 0};
+    piece[20] = (struct kvs_piece){100, KVS_AT_NONE, false, 0};
     kvs_tables_build(s.tables, s.inst, piece, 21, &p);
     int64_t alone_ns = p.layer[0]->io_ns[0][0];
     piece[21] = piece[20];
-    piece[20] = (struct kvs_piece){1, 1};
+    piece[20] = (struct kvs_piece){1, 1, false, 0};
     kvs_tables_build(s.tables, s.inst, piece, 22, &p);
     int64_t small_ns = kvs_ns(kvs_link_s(&shared, false, 4096, 2));
     assert_true(p.layer[0]->io_ns[0][0] >= alone_ns);
     assert_true(p.layer[0]->io_ns[0][0] <= alone_ns + small_ns + 1);
+    end(&s);
+}
+
+static void blocks_held_at_other_levels_sum_up(void **state)
+{
+    struct setup s = setup(3, 2, 512);
+    /* the first is held raw only, the second at half only, the third at both */
+    const struct kvs_piece piece[] = {
+        {200, 0, false, 1}, {200, 0, false, 2}, {200, 0, false, 3}, {1, KVS_AT_NONE, false, 0}};
+    struct kvs_plan_problem p;
+    double bytes = 4096 * 200.;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 4, &p);
+    const struct kvs_layer_cost *c = p.layer[0];
+    assert_int_equal(c->io_ns[0][0], kvs_ns(2.5 * bytes / 4e10)); /* raw wanted: raw, half, raw */
+    assert_int_equal(c->io_ns[0][1], kvs_ns(2 * bytes / 4e10));   /* half wanted: raw, half, half */
+    assert_int_equal(c->decode_ns[0], kvs_ns(bytes / 1e11));
+    assert_int_equal(c->decode_ns[1], kvs_ns(2 * bytes / 1e11));
+    /* of 1000 when nothing is exact: a third, two thirds */
+    assert_int_equal(c->distortion[0], 333);
+    assert_int_equal(c->distortion[1], 667);
+    assert_true(kvs_tables_load_bytes(s.inst, 0, 0, 0, 0) == 2.5 * bytes);
+    end(&s);
+}
+
+static void residents_are_exact(void **state)
+{
+    struct setup s = setup(3, 2, 512);
+    const struct kvs_piece piece[] = {
+        {300, KVS_AT_HBM, false, 0}, {100, 0, false, 0}, {1, KVS_AT_NONE, false, 0}};
+    struct kvs_plan_problem p;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 3, &p);
+    assert_int_equal(p.layer[31]->distortion[1], 250);
+    assert_int_equal(p.layer[31]->distortion[0], 0);
+    end(&s);
+}
+
+static struct setup setup_levels(uint32_t n_frac, const struct kvs_table_level *level,
+                                 const struct kvs_table_repair *repair)
+{
+    struct setup s = setup(n_frac, 1, 512);
+    struct kvs_err err = {0};
+    struct kvs_tables_config config = {.model = s.model,
+                                       .cost = s.cost,
+                                       .n_route = 2,
+                                       .route = routes,
+                                       .chunk_tok = 512,
+                                       .n_frac = n_frac,
+                                       .descriptors = 2,
+                                       .n_level = 2,
+                                       .level = level,
+                                       .repair = *repair,
+                                       .budget = 5000};
+
+    kvs_tables_inst_free(s.inst);
+    kvs_tables_free(s.tables);
+    if (kvs_tables_new(&config, &s.tables, &err))
+        fail_msg("%s", err.msg);
+    s.inst = kvs_tables_inst_new(s.tables);
+    assert_non_null(s.inst);
+    return s;
+}
+
+static void what_the_gpu_does_to_loads_delays_the_new_tokens(void **state)
+{
+    static const struct kvs_table_level gpu[] = {
+        {.name = "raw16", .k_ratio = 1, .v_ratio = 1},
+        {.name = "x", .k_ratio = .5, .v_ratio = .5, .decode_bytes_per_s = 1e11, .on_gpu = true}};
+    static const struct kvs_table_level hidden[] = {
+        {.name = "raw16", .k_ratio = 1, .v_ratio = 1},
+        {.name = "hidden", .k_ratio = 2, .v_ratio = 2, .projected = true}};
+    const struct kvs_table_repair none = {0};
+    const struct kvs_piece piece[] = {{256, 0, false, 0}, {1, KVS_AT_NONE, false, 0}};
+    struct setup s = setup_levels(2, gpu, &none);
+    struct kvs_plan_problem p;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 2, &p);
+    assert_int_equal(p.layer[0]->decode_ns[1], 0);
+    assert_int_equal(p.layer[0]->post_ns[1], layer_ns(&s, 1, 256) + kvs_ns(4096 * 256. / 1e11));
+    assert_int_equal(p.layer[0]->post_ns[0], layer_ns(&s, 1, 256));
+    end(&s);
+    s = setup_levels(2, hidden, &none);
+    kvs_tables_build(s.tables, s.inst, piece, 2, &p);
+    /* a hidden state of Llama 3.1 8B is twice its K and V; they are projected when it is there */
+    assert_int_equal(p.layer[0]->io_ns[0][1], kvs_ns(2 * 4096 * 256. / 4e10));
+    assert_int_equal(p.layer[0]->post_ns[1],
+                     layer_ns(&s, 1, 256) + kvs_ns(kvs_cost_kv_s(s.cost, 0, 256)));
+    end(&s);
+}
+
+/* Exact prefix of 100 on a route, then two moved passages, one of them resident: a menu that
+ * repairs none, a tenth, a fifth, then computes from the front too. */
+static void moved_text_is_rotated_and_repaired(void **state)
+{
+    static const double frac[] = {0, .1, .2};
+    static const int64_t distortion[] = {32000, 16000, 3200};
+    const struct kvs_table_repair repair = {3, frac, distortion};
+    struct setup s = setup_levels(5, levels, &repair);
+    const struct kvs_piece piece[] = {{100, 0, false, 0},
+                                      {200, 0, true, 0},
+                                      {100, KVS_AT_HBM, true, 0},
+                                      {50, KVS_AT_NONE, false, 0}};
+    struct kvs_plan_problem p;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 4, &p);
+    const struct kvs_layer_cost *c = p.layer[0];
+    /* 20 tokens from 100 on, 10 from 300 on: positions sum up to 2190 + 3045; as one sequence */
+    double context = (2190 + 3045 - 30 * 29 / 2.) / 30;
+    struct kvs_seg both[2] = {{1, 30, context}, {1, 50, 400}};
+    const uint32_t repaired[] = {0, 30, 60, 20, 0}, cut[] = {0, 0, 0, 300, 400};
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(kvs_tables_repair_tok(s.inst, i), repaired[i]);
+        assert_int_equal(kvs_tables_recompute_tok(s.inst, i), cut[i]);
+        assert_true(p.frac[i] == (repaired[i] + cut[i]) / 400.);
+    }
+    assert_int_equal(c->wfull_ns[1],
+                     kvs_ns(kvs_cost_layer_s(s.cost, 0, both, 2)) - layer_ns(&s, 50, 400));
+    assert_int_equal(c->wkv_ns[1],
+                     kvs_ns(kvs_cost_kv_s(s.cost, 0, 80)) - kvs_ns(kvs_cost_kv_s(s.cost, 0, 50)));
+    assert_int_equal(c->wfull_ns[0], 0);
+    assert_int_equal(c->wfull_ns[4], 0);
+    assert_int_equal(c->full_ns[2], 0);
+    assert_int_equal(c->full_ns[3], layer_ns(&s, 300, 0));
+    /* all blocks on routes are read, whatever is repaired in them */
+    assert_int_equal(c->io_ns[0][1 * 2], kvs_ns(300 * 4096. / 4e10));
+    assert_int_equal(c->io_ns[0][3 * 2], 0);
+    /* the keys of 300 tokens are rotated, or of what is left of them */
+    assert_int_equal(c->post_ns[0],
+                     layer_ns(&s, 50, 400) + kvs_ns(kvs_cost_shift_s(s.cost, 0, 300)));
+    assert_int_equal(c->post_ns[2 * 2],
+                     layer_ns(&s, 50, 400) + kvs_ns(kvs_cost_shift_s(s.cost, 0, 240)));
+    /* three quarters of the cached text is moved: 1000 a layer if it all were */
+    assert_int_equal(p.layer[5]->distortion[0], 750);
+    assert_int_equal(p.layer[5]->distortion[1 * 2], 375);
+    assert_int_equal(p.layer[5]->distortion[2 * 2], 75);
+    assert_int_equal(p.layer[5]->distortion[3 * 2], 25);
+    assert_int_equal(p.layer[5]->distortion[4 * 2], 0);
     end(&s);
 }
 
@@ -322,6 +479,10 @@ int main(void)
         cmocka_unit_test(levels_shrink_loads_and_cost_decoding_and_quality),
         cmocka_unit_test(tables_equal_their_definition),
         cmocka_unit_test(small_load_does_not_slow_a_large_one),
+        cmocka_unit_test(blocks_held_at_other_levels_sum_up),
+        cmocka_unit_test(residents_are_exact),
+        cmocka_unit_test(what_the_gpu_does_to_loads_delays_the_new_tokens),
+        cmocka_unit_test(moved_text_is_rotated_and_repaired),
         cmocka_unit_test(wrong_sizes_are_refused),
     };
     return cmocka_run_group_tests_name("tables", tests, NULL, NULL);

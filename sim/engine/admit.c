@@ -167,7 +167,7 @@ static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
         }
         if (n_tok == 0)
             continue;
-        sim->piece[n++] = (struct kvs_piece){n_tok, req->where[b]};
+        sim->piece[n++] = (struct kvs_piece){.n_tok = n_tok, .where = req->where[b]};
         if (req->where[b] == KVS_AT_HBM)
             now->hbm_tok += n_tok;
         else if (req->where[b] >= 0)
@@ -176,7 +176,7 @@ static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
             now->new_tok += n_tok;
     }
     if (left_tok) {
-        sim->piece[n++] = (struct kvs_piece){left_tok, KVS_AT_NONE};
+        sim->piece[n++] = (struct kvs_piece){.n_tok = left_tok, .where = KVS_AT_NONE};
         now->new_tok += left_tok;
     }
     *n_piece = n;

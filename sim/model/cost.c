@@ -52,7 +52,7 @@ struct kvs_cost {
     uint8_t class_of[256];
     struct layer layer[MAX_CLASS];
     struct gemm kv_gemm, head_gemm;
-    double kv_stream_s, embed_s;
+    double kv_stream_s, shift_stream_s, embed_s;
     double launch_s, reduce_s0, reduce_s, hand_s0, hand_s;
     double n_of_class[MAX_CLASS];
 };
@@ -143,6 +143,12 @@ double kvs_cost_kv_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok
         return 0;
     /* three launches: norm, GEMM, RoPE */
     return 3 * cost->launch_s + gemm_s(&cost->kv_gemm, n_tok) + cost->kv_stream_s * n_tok;
+}
+
+double kvs_cost_shift_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok)
+{
+    assert(class_i < cost->n_class);
+    return n_tok > 0 ? cost->launch_s + cost->shift_stream_s * n_tok : 0;
 }
 
 double kvs_cost_head_s(const struct kvs_cost *cost, double n_tok, double n_row)
@@ -405,6 +411,7 @@ static void set_tables(struct kvs_cost *cost)
     double kv = m->mla.kv_lora ? (double)m->mla.kv_lora + m->mla.rope_dim : 2 * w.kv;
     cost->kv_gemm = gemm_of(&r, w.hidden, kv);
     cost->kv_stream_s = ACT_BYTES * (2 * w.hidden + kv) / r.mem;
+    cost->shift_stream_s = 2 * ACT_BYTES * (m->mla.kv_lora ? m->mla.rope_dim : w.kv) / r.mem;
     r.weight_bytes = ACT_BYTES; /* embeddings stay 16-bit */
     cost->head_gemm = gemm_of(&r, w.hidden, (double)m->vocab / cost->tp);
     cost->embed_s = 2 * ACT_BYTES * w.hidden / r.mem;

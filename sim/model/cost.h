@@ -62,6 +62,8 @@ double kvs_cost_allreduce_s(const struct kvs_cost *cost, double n_tok);
 
 /* Only the norm and the K and V projections (with RoPE) of n_tok tokens. 0 if no token. */
 double kvs_cost_kv_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok);
+/* Keys of n_tok tokens rotated to another position (RoPE), in place: read and written once. */
+double kvs_cost_shift_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok);
 /* Embedding of n_tok tokens, final norm and logits of n_row of them. */
 double kvs_cost_head_s(const struct kvs_cost *cost, double n_tok, double n_row);
 /*

@@ -19,6 +19,9 @@
 struct kvs_piece {
     uint32_t n_tok;
     int32_t where; /* KVS_AT_HBM, KVS_AT_NONE, or the index of a route */
+    bool moved;    /* cached behind other text, or at another position: its keys are rotated, and
+                      what it did not attend to is repaired */
+    uint16_t held; /* the levels that the block is held at, a bit each; 0: at all of them */
 };
 
 /* One hop of a route. */
@@ -33,12 +36,26 @@ struct kvs_table_route {
     struct kvs_table_hop hop[KVS_MAX_HOP]; /* storage side first */
 };
 
-/* A compression level; level 0 is raw: ratios 1, no decoding, no distortion. */
+/* A form that KV is loaded in; level 0 is raw: ratios 1, no decoding, no distortion. */
 struct kvs_table_level {
     const char *name;
     double k_ratio, v_ratio;   /* bytes, relative to raw */
     double decode_bytes_per_s; /* of raw bytes produced; 0: nothing to decode */
-    int64_t distortion;        /* of a layer loaded whole; a part counts its share of tokens */
+    bool on_gpu;               /* decoded on the compute engine: counts in post, not in decode */
+    bool projected; /* hidden states: K and V are projected from them, which counts in post */
+    /* [layer * n_frac + j] of a layer, when share j / (n_frac - 1) of the cached tokens is exact
+     * and the rest at this level; NULL: none */
+    const int64_t *distortion;
+};
+
+/*
+ * Repair of moved text (CacheBlend, EPIC): of each moved piece the first share of its tokens is
+ * computed again, once what stands before it is there.
+ */
+struct kvs_table_repair {
+    uint32_t n;                /* shares to choose from; 0: moved text needs no repair */
+    const double *frac;        /* [n] ascending from 0, below 1 */
+    const int64_t *distortion; /* [n] all layers, of a prompt whose cached text is all moved */
 };
 
 struct kvs_tables_config {
@@ -52,6 +69,7 @@ struct kvs_tables_config {
     uint32_t unit_tok; /* a block is stored in units of so many tokens; 0: in one */
     uint32_t n_level;
     const struct kvs_table_level *level; /* [n_level] */
+    struct kvs_table_repair repair;      /* n < n_frac */
     int64_t budget;                      /* of distortion */
 };
 
@@ -68,13 +86,17 @@ void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /*
 /*
  * The problem of one prompt; it borrows from inst until the next build. Fraction i recomputes the
  * shortest row of blocks on routes, from the first on, with at least frac[i] of their tokens N.
+ * With moved pieces the menu first repairs the shares of config.repair, then adds such rows to the
+ * greatest share; moved pieces count whether on a route or resident.
  *
  *     io       slowest hop's time for the blocks of the route that are left (kvs_link_s); where
  *              routes share hops and load at once, slowed to shares of them that end together
  *     io_start sum of the hops' latencies; 0 if the route holds nothing of this prompt
  *     full, kv the recomputed set as one sequence in one pass; each token sees all before it
+ *     wfull, wkv  repaired tokens, in one pass with the first chunk: what they add to it
  *     post     the first chunk of the absent tokens; at fraction 1, its marginal cost in one pass
- *              with the recomputed set
+ *              with the recomputed set; besides it, what the compute engine does to what is loaded:
+ *              keys of moved tokens rotated, levels decoded on the GPU, hidden states projected
  *     head     the later chunks, each its own pass, embedding and logits of one row
  *
  * A layer with a sliding window loads only blocks that the first absent token's window reaches. A
@@ -88,7 +110,9 @@ void kvs_tables_build(const struct kvs_tables *tables, struct kvs_tables_inst *i
 
 /* Of the prompt built last. */
 uint32_t kvs_tables_route_tok(const struct kvs_tables_inst *inst); /* N: tokens on routes */
+/* Recomputed from the front, waiting for no load; and repaired in moved text, after loads. */
 uint32_t kvs_tables_recompute_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
+uint32_t kvs_tables_repair_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
 uint32_t kvs_tables_first_tok(const struct kvs_tables_inst *inst); /* absent, in the first chunk */
 /* Bytes of one layer of a class that a route brings at fraction i and level q, all ranks together.
  */

@@ -101,9 +101,9 @@ static uint32_t make_prompt(struct kvs_piece *piece, uint32_t context_tok, uint3
     uint32_t n = 0;
     for (uint32_t at = 0; at < context_tok; at += piece[n++].n_tok) {
         uint32_t left = context_tok - at;
-        piece[n] = (struct kvs_piece){left < block_tok ? left : block_tok, 0};
+        piece[n] = (struct kvs_piece){.n_tok = left < block_tok ? left : block_tok};
     }
-    piece[n++] = (struct kvs_piece){new_tok, KVS_AT_NONE};
+    piece[n++] = (struct kvs_piece){.n_tok = new_tok, .where = KVS_AT_NONE};
     return n;
 }
 

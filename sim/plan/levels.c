@@ -1,0 +1,286 @@
+#include "levels.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_PAIR (KVS_MAX_CODEC_LEVEL * KVS_MAX_CODEC_LEVEL)
+
+/* A level for K and one for V. */
+struct pair {
+    uint32_t k, v;
+    double time_s; /* of a raw byte, at the slower of link and decoder */
+    double nats;   /* all layers, all loaded */
+};
+
+static bool can_decode(const struct kvs_codec_level *level)
+{
+    return level->decode_bytes_per_s.known || strcmp(level->name, KVS_CODEC_RAW) == 0;
+}
+
+static bool is_known(const struct kvs_quality *quality, const struct kvs_codec_level *level)
+{
+    return level->lossless || (quality && kvs_quality_knows(quality, level->name));
+}
+
+static double nats_at(const struct kvs_levels_config *config, uint32_t layer, bool value,
+                      const struct kvs_codec_level *level, double exact_frac)
+{
+    return level->lossless
+               ? 0
+               : kvs_quality_nats(config->quality, layer, value, level->name, exact_frac);
+}
+
+/* Seconds to decode a raw byte of K and V, half of each. */
+static double decode_s(const struct kvs_levels_config *config, const struct pair *pair)
+{
+    const struct kvs_figure *k = &config->codec->level[pair->k].decode_bytes_per_s;
+    const struct kvs_figure *v = &config->codec->level[pair->v].decode_bytes_per_s;
+    double s = (k->known ? .5 / k->value : 0) + (v->known ? .5 / v->value : 0);
+
+    return s * KVS_CODEC_RAW_BITS / config->model->kv_bits / config->n_decoder;
+}
+
+static double pair_bits(const struct kvs_levels_config *config, const struct pair *pair)
+{
+    return (config->codec->level[pair->k].k_bits.value +
+            config->codec->level[pair->v].v_bits.value) /
+           2;
+}
+
+static void weigh(const struct kvs_levels_config *config, struct pair *pair)
+{
+    double load = pair_bits(config, pair) / config->model->kv_bits * config->load_s_per_byte;
+
+    pair->time_s = config->codec->decoder == KVS_DECODER_GPU ? load + decode_s(config, pair)
+                                                             : fmax(load, decode_s(config, pair));
+    pair->nats = 0;
+    for (uint32_t l = 0; l < kvs_model_n_layer(config->model); l++)
+        pair->nats += nats_at(config, l, false, &config->codec->level[pair->k], 0) +
+                      nats_at(config, l, true, &config->codec->level[pair->v], 0);
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct pair *x = a, *y = b;
+
+    if (x->time_s != y->time_s)
+        return x->time_s < y->time_s ? 1 : -1;
+    if (x->nats != y->nats)
+        return x->nats < y->nats ? 1 : -1;
+    return x->k != y->k ? (x->k < y->k ? -1 : 1) : (x->v > y->v) - (x->v < y->v);
+}
+
+/* Drops pairs that another is as quick as and as good as; slowest first. */
+static uint32_t keep_front(struct pair *pair, uint32_t n)
+{
+    uint32_t kept = 0;
+
+    qsort(pair, n, sizeof *pair, by_time);
+    for (uint32_t i = 0; i < n; i++) {
+        while (kept > 0 && pair[kept - 1].nats >= pair[i].nats)
+            kept--;
+        pair[kept++] = pair[i];
+    }
+    return kept;
+}
+
+/* Drops, one after the other, those whose neighbours lie closest together in time. */
+static uint32_t thin_out(struct pair *pair, uint32_t n, uint32_t n_most)
+{
+    while (n > n_most) {
+        uint32_t drop = 1;
+        double least = HUGE_VAL;
+
+        for (uint32_t i = 1; i + 1 < n; i++) {
+            double gap = log(pair[i - 1].time_s / pair[i + 1].time_s);
+
+            if (gap < least) {
+                least = gap;
+                drop = i;
+            }
+        }
+        memmove(pair + drop, pair + drop + 1, (n - drop - 1) * sizeof *pair);
+        n--;
+    }
+    return n;
+}
+
+/* The pairs that trade time for quality best, without raw16, which stands first anyway. */
+static uint32_t choose_pairs(const struct kvs_levels_config *config, struct pair *pair,
+                             uint32_t n_most)
+{
+    const struct kvs_codec *codec = config->codec;
+    uint32_t n = 0;
+
+    for (uint32_t k = 0; k < codec->n_level; k++)
+        for (uint32_t v = 0; v < codec->n_level; v++) {
+            const struct kvs_codec_level *a = &codec->level[k], *b = &codec->level[v];
+
+            if (!can_decode(a) || !can_decode(b) || !is_known(config->quality, a) ||
+                !is_known(config->quality, b))
+                continue;
+            pair[n] = (struct pair){.k = k, .v = v};
+            weigh(config, &pair[n++]);
+        }
+    n = keep_front(pair, n);
+    if (n && pair[0].k == 0 && pair[0].v == 0)
+        memmove(pair, pair + 1, --n * sizeof *pair);
+    return thin_out(pair, n, n_most);
+}
+
+static enum kvs_code find_level(const struct kvs_levels_config *config, const char *name, size_t n,
+                                uint32_t *index, struct kvs_err *err)
+{
+    const char *names[KVS_MAX_CODEC_LEVEL];
+    char text[64], known[400];
+
+    snprintf(text, sizeof text, "%.*s", (int)(n < 63 ? n : 63), name);
+    int found = kvs_codec_level(config->codec, text);
+    if (found < 0) {
+        for (uint32_t i = 0; i < config->codec->n_level; i++)
+            names[i] = config->codec->level[i].name;
+        return kvs_fail(err, KVS_ERR_ARG, "--levels: codec %s has no level \"%s\"%s",
+                        config->codec->name, text,
+                        kvs_known(known, sizeof known, text, names, config->codec->n_level));
+    }
+    const struct kvs_codec_level *level = &config->codec->level[found];
+    if (!can_decode(level))
+        return kvs_fail(err, KVS_ERR_ARG, "--levels: no one measured how fast codec %s decodes %s",
+                        config->codec->name, text);
+    if (!is_known(config->quality, level))
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--levels: no quality table says what %s costs; see "
+                        "--quality",
+                        text);
+    *index = (uint32_t)found;
+    return KVS_OK;
+}
+
+static enum kvs_code name_pairs(const struct kvs_levels_config *config, struct pair *pair,
+                                uint32_t *n, uint32_t n_most, struct kvs_err *err)
+{
+    for (unsigned i = 0; i < config->names->n; i++) {
+        const char *name = config->names->v[i], *slash = strchr(name, '/');
+        size_t n_k = slash ? (size_t)(slash - name) : strlen(name);
+        struct pair one = {0};
+        enum kvs_code code = find_level(config, name, n_k, &one.k, err);
+
+        if (!code && slash)
+            code = find_level(config, slash + 1, strlen(slash + 1), &one.v, err);
+        else
+            one.v = one.k;
+        if (code)
+            return code;
+        if (one.k == 0 && one.v == 0)
+            continue;
+        if (*n == n_most)
+            return kvs_fail(err, KVS_ERR_RANGE, "--levels: more than %u", n_most);
+        weigh(config, &one);
+        pair[(*n)++] = one;
+    }
+    qsort(pair, *n, sizeof *pair, by_time);
+    return KVS_OK;
+}
+
+/* The entry of a pair: sizes, decoding, and what is lost in each layer. */
+static void add_pair(const struct kvs_levels_config *config, const struct pair *pair,
+                     struct kvs_levels *levels)
+{
+    const struct kvs_codec_level *k = &config->codec->level[pair->k];
+    const struct kvs_codec_level *v = &config->codec->level[pair->v];
+    uint32_t n_layer = kvs_model_n_layer(config->model), n = levels->n++;
+    int64_t *cell = levels->distortion + (size_t)n * n_layer * config->n_frac;
+    double s = decode_s(config, pair);
+
+    snprintf(levels->name[n], sizeof levels->name[n], pair->k == pair->v ? "%.30s" : "%.30s/%.30s",
+             k->name, v->name);
+    levels->bits[n] = pair_bits(config, pair);
+    levels->level[n] = (struct kvs_table_level){
+        .name = levels->name[n],
+        .k_ratio = k->k_bits.value / config->model->kv_bits,
+        .v_ratio = v->v_bits.value / config->model->kv_bits,
+        .decode_bytes_per_s = s > 0 ? 1 / s : 0,
+        .on_gpu = config->codec->decoder == KVS_DECODER_GPU,
+        .distortion = k->lossless && v->lossless ? NULL : cell,
+    };
+    for (uint32_t l = 0; l < n_layer; l++)
+        for (uint32_t j = 0; j < config->n_frac; j++) {
+            double frac = j / (double)(config->n_frac - 1);
+
+            *cell++ = llround(
+                KVS_NAT * (nats_at(config, l, false, k, frac) + nats_at(config, l, true, v, frac)));
+        }
+}
+
+/* Bytes of a hidden state relative to those of K and V, as HCache stores them: 16 bits each. */
+static double hidden_ratio(const struct kvs_model *model)
+{
+    return 2.0 * model->hidden / kvs_model_kv_bytes_per_tok(model, 0);
+}
+
+static void add_hidden(const struct kvs_levels_config *config, struct kvs_levels *levels)
+{
+    double ratio = hidden_ratio(config->model);
+    uint32_t n = levels->n++;
+
+    snprintf(levels->name[n], sizeof levels->name[n], "%s", KVS_HIDDEN);
+    levels->bits[n] = ratio * config->model->kv_bits;
+    levels->level[n] = (struct kvs_table_level){
+        .name = levels->name[n], .k_ratio = ratio, .v_ratio = ratio, .projected = true};
+}
+
+static enum kvs_code fill(const struct kvs_levels_config *config, struct pair *pair,
+                          struct kvs_levels *levels, struct kvs_err *err)
+{
+    bool hidden = config->hidden && !config->model->mla.kv_lora && hidden_ratio(config->model) < 1;
+    uint32_t n = 0, n_most = KVS_MAX_LEVEL - 1 - hidden;
+    enum kvs_code code = KVS_OK;
+
+    levels->level[0] = (struct kvs_table_level){.name = KVS_CODEC_RAW, .k_ratio = 1, .v_ratio = 1};
+    levels->bits[0] = config->model->kv_bits;
+    levels->n = 1;
+    if (hidden)
+        add_hidden(config, levels);
+    if (!config->codec)
+        return KVS_OK;
+    if (config->names && config->names->n)
+        code = name_pairs(config, pair, &n, n_most, err);
+    else
+        n = choose_pairs(config, pair, n_most);
+    for (uint32_t i = 0; i < n && !code; i++)
+        add_pair(config, &pair[i], levels);
+    return code;
+}
+
+enum kvs_code kvs_levels_new(const struct kvs_levels_config *config, struct kvs_levels **out,
+                             struct kvs_err *err)
+{
+    size_t n_cell = (size_t)KVS_MAX_LEVEL * kvs_model_n_layer(config->model) * config->n_frac;
+    struct kvs_levels *levels = calloc(1, sizeof *levels);
+    struct pair *pair = calloc(MAX_PAIR, sizeof *pair);
+
+    assert(config->n_decoder > 0 && config->n_frac >= 2);
+    *out = NULL;
+    if (levels)
+        levels->distortion = calloc(n_cell, sizeof *levels->distortion);
+    enum kvs_code code =
+        levels && levels->distortion && pair ? fill(config, pair, levels, err) : kvs_nomem(err);
+    free(pair);
+    if (code) {
+        kvs_levels_free(levels);
+        return code;
+    }
+    *out = levels;
+    return KVS_OK;
+}
+
+void kvs_levels_free(struct kvs_levels *levels)
+{
+    if (!levels)
+        return;
+    free(levels->distortion);
+    free(levels);
+}

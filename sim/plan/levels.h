@@ -1,0 +1,42 @@
+/*
+ * levels.h - the menu of levels that a plan may load at, from a codec and a quality table.
+ *
+ * An entry is a level for K and one for V ("p8/p4"; "p4": both), or the hidden states that K and V
+ * are projected from (HCache). Distortions are integers, in units of 1e-9 nats.
+ */
+#ifndef KVS_LEVELS_H
+#define KVS_LEVELS_H
+
+#include "model/codec.h"
+#include "model/quality.h"
+#include "tables.h"
+
+#define KVS_NAT 1000000000 /* distortion of one nat */
+#define KVS_HIDDEN "hidden"
+
+struct kvs_levels_config {
+    const struct kvs_model *model;
+    const struct kvs_codec *codec;     /* NULL: raw16 only */
+    const struct kvs_quality *quality; /* NULL: exact levels only */
+    uint32_t n_decoder;                /* threads of the host, or GPUs, that decode at once */
+    uint32_t n_frac;                   /* as in kvs_tables_config */
+    bool hidden;                  /* hidden states too, where they are fewer bytes than K and V */
+    double load_s_per_byte;       /* of the slowest route: for choosing where no names are given */
+    const struct kvs_strs *names; /* entries wanted besides raw16; NULL or none: up to KVS_MAX_LEVEL
+                                     that trade time for quality best, by load time and loss */
+};
+
+struct kvs_levels {
+    uint32_t n;
+    struct kvs_table_level level[KVS_MAX_LEVEL]; /* [0] is raw16; then by falling size */
+    double bits[KVS_MAX_LEVEL];                  /* an element, K and V in the mean */
+    char name[KVS_MAX_LEVEL][64];
+    int64_t *distortion; /* what the levels' tables lie in */
+};
+
+/* KVS_ERR_ARG names a level that the codec lacks, or that has no decoding rate or no loss. */
+KVS_MUST_CHECK enum kvs_code kvs_levels_new(const struct kvs_levels_config *config,
+                                            struct kvs_levels **levels, struct kvs_err *err);
+void kvs_levels_free(struct kvs_levels *levels); /* accepts NULL */
+
+#endif

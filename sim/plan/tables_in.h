@@ -1,0 +1,70 @@
+/*
+ * tables_in.h - the inside of tables.h: what tables.c makes and fill.c fills.
+ */
+#ifndef KVS_TABLES_IN_H
+#define KVS_TABLES_IN_H
+
+#include "tables.h"
+
+struct kvs_tables {
+    struct kvs_tables_config config;
+    uint32_t n_layer, n_class;
+    bool by_layer; /* distortion differs from layer to layer */
+    uint32_t class_of[KVS_MAX_LAYER];
+    uint32_t *class_n;         /* [class] layers of it */
+    double *raw_bytes_per_tok; /* [class] K and V, one layer, all ranks */
+    uint32_t *window_tok;      /* [class] 0: sees all */
+    double frac[KVS_MAX_FRAC];
+    double latency_s[KVS_MAX_ROUTE];
+    double ratio[KVS_MAX_LEVEL];
+};
+
+/* What is computed again at one fraction. */
+struct kvs_cut {
+    uint32_t piece_i; /* pieces before it that are not kept as they are: all of them */
+    uint32_t n_tok;
+    double context_tok;  /* as one sequence: what its tokens see besides one another, in the mean */
+    uint32_t repair_tok; /* in moved pieces from piece_i on */
+    double repair_context_tok;
+    uint32_t moved_tok; /* tokens of moved pieces that stay as they are */
+};
+
+/* One class of layers. */
+struct kvs_tables_class {
+    struct kvs_layer_cost cost;
+    int64_t *io_ns[KVS_MAX_ROUTE], *decode_ns, *post_ns, *distortion; /* [i * n_level + q] */
+    int64_t *full_ns, *kv_ns, *wfull_ns, *wkv_ns;                     /* [i] */
+    double *load_bytes[KVS_MAX_ROUTE];                                /* [i * n_level + q] stored */
+    double *lossy_frac; /* [(i * n_level + q) * n_level + held q]: of all cached tokens */
+};
+
+struct kvs_tables_inst {
+    const struct kvs_tables *tables;
+    uint32_t route_tok, absent_tok, first_tok, first_absent_pos;
+    uint32_t cached_tok; /* on routes and resident */
+    uint32_t menu_tok;   /* on routes, and of moved residents: what may be computed again */
+    bool used[KVS_MAX_ROUTE];
+    bool moved, mixed; /* any piece is moved; any is not held at all levels */
+    struct kvs_cut cut[KVS_MAX_FRAC];
+    double frac[KVS_MAX_FRAC];
+    const struct kvs_layer_cost *layer[KVS_MAX_LAYER];
+    int64_t *zero;                     /* [n_frac * n_level] */
+    int64_t *cells;                    /* memory of all classes' integer tables */
+    double *bytes;                     /* and of their byte counts and shares */
+    struct kvs_layer_cost *layer_cost; /* [n_layer] if by_layer */
+    int64_t *layer_distortion;         /* [n_layer * n_frac * n_level] if by_layer */
+    struct kvs_tables_class class[];
+};
+
+/* true if the piece may be computed again. */
+static inline bool kvs_on_menu(const struct kvs_piece *piece)
+{
+    return piece->where >= 0 || (piece->where == KVS_AT_HBM && piece->moved);
+}
+
+/* fill.c: loads, decoding and compute of one class; and the distortion of all layers. */
+void kvs_fill_class(const struct kvs_tables *t, struct kvs_tables_inst *inst, uint32_t class_i,
+                    const struct kvs_piece *piece, uint32_t n_piece, const struct kvs_seg *first);
+void kvs_fill_distortion(const struct kvs_tables *t, struct kvs_tables_inst *inst);
+
+#endif

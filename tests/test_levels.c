@@ -1,0 +1,181 @@
+#include "test.h"
+
+#include "plan/levels.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Two layers of one KV head of 64; hidden states of 32 are a quarter of K and V. */
+static const char shape[] =
+    "{\"name\": \"m\", \"source\": \"-\", \"layers\": 2, \"hidden\": 32, \"heads\": 1, "
+    "\"kv_heads\": 1, \"head_dim\": 64, \"ffn\": 64, \"vocab\": 10}";
+#define FIG(v) "{\"value\": " v ", \"source\": \"assumed\"}"
+#define LEVEL(name, bits, rate)                                                                    \
+    "{\"name\": \"" name "\", \"k_bits\": " FIG(bits) ", \"v_bits\": " FIG(                        \
+        bits) ", \"encode_bytes_per_s\": null, \"decode_bytes_per_s\": " rate "}"
+static const char codec_text[] = "{\"name\": \"c\", \"decoder\": \"host\", \"levels\": [" LEVEL(
+    "p8", "8", FIG("2e9")) ", " LEVEL("p4", "4",
+                                      FIG("1e9")) ", " LEVEL("p2", "2",
+                                                             "null") ", "
+                                                                     "" LEVEL("p1", "1",
+                                                                              FIG("1e9")) "]}";
+static const char quality_text[] =
+    "{\"model\": \"m\", \"levels\": ["
+    "{\"level\": \"p8\", \"k_nats\": [0.002, 0.001], \"v_nats\": [0.001, 0.001], \"source\": "
+    "\"measured\", \"ref\": \"r\"}, "
+    "{\"level\": \"p4\", \"k_nats\": [0.2, 0.1], \"v_nats\": [0.05, 0.05], \"source\": "
+    "\"measured\", \"ref\": \"r\"}, "
+    "{\"level\": \"p2\", \"k_nats\": [1, 1], \"v_nats\": [1, 1], \"source\": \"measured\", "
+    "\"ref\": \"r\"}]}";
+
+struct setup {
+    struct kvs_model *model;
+    struct kvs_codec *codec;
+    struct kvs_quality *quality;
+    struct kvs_levels_config config;
+};
+
+static struct kvs_doc *parse(const char *text)
+{
+    struct kvs_doc *doc;
+    struct kvs_err err = {0};
+
+    if (kvs_doc_parse("made.json", text, strlen(text), &doc, &err))
+        fail_msg("%s", err.msg);
+    return doc;
+}
+
+static struct setup setup(void)
+{
+    struct setup s;
+    struct kvs_err err = {0};
+
+    if (kvs_model_from(parse(shape), &s.model, &err) ||
+        kvs_codec_from(parse(codec_text), &s.codec, &err) ||
+        kvs_quality_from(parse(quality_text), 2, &s.quality, &err))
+        fail_msg("%s", err.msg);
+    s.config = (struct kvs_levels_config){.model = s.model,
+                                          .codec = s.codec,
+                                          .quality = s.quality,
+                                          .n_decoder = 2,
+                                          .n_frac = 3,
+                                          .load_s_per_byte = 1e-8};
+    return s;
+}
+
+static void end(struct setup *s)
+{
+    kvs_quality_free(s->quality);
+    kvs_codec_free(s->codec);
+    kvs_model_free(s->model);
+}
+
+static void a_pair_has_the_sizes_rates_and_losses_of_its_halves(void **state)
+{
+    struct setup s = setup();
+    const struct kvs_strs names = {1, {"p8/p4"}};
+    struct kvs_levels *levels;
+    struct kvs_err err = {0};
+
+    (void)state;
+    s.config.names = &names;
+    if (kvs_levels_new(&s.config, &levels, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(levels->n, 2);
+    const struct kvs_table_level *level = &levels->level[1];
+    assert_string_equal(level->name, "p8/p4");
+    assert_true(levels->bits[1] == 6 && level->k_ratio == .5 && level->v_ratio == .25);
+    /* a raw byte: half at 2 GB/s, half at 1 GB/s, by two threads: 0.375 ns */
+    assert_true(fabs(level->decode_bytes_per_s - 1 / .375e-9) < 1);
+    assert_false(level->on_gpu);
+    /* layer 0: 0.002 + 0.05 nats with nothing exact, half of that with half */
+    assert_int_equal(level->distortion[0], 52000000);
+    assert_int_equal(level->distortion[1], 26000000);
+    assert_int_equal(level->distortion[2], 0);
+    assert_int_equal(level->distortion[3], 51000000);
+    kvs_levels_free(levels);
+    end(&s);
+}
+
+/* p2 has no rate, p1 no loss: left are the four pairs of p8 and p4 and those with raw16. */
+static void without_names_the_menu_is_what_trades_best(void **state)
+{
+    struct setup s = setup();
+    struct kvs_levels *levels;
+    struct kvs_err err = {0};
+
+    (void)state;
+    if (kvs_levels_new(&s.config, &levels, &err))
+        fail_msg("%s", err.msg);
+    assert_true(levels->n > 3);
+    assert_string_equal(levels->level[0].name, "raw16");
+    assert_string_equal(levels->level[levels->n - 1].name, "p4");
+    for (uint32_t i = 1; i < levels->n; i++) {
+        assert_true(levels->bits[i] < levels->bits[i - 1]);
+        assert_null(strstr(levels->level[i].name, "p2"));
+        assert_null(strstr(levels->level[i].name, "p1"));
+        /* K loses 3 times what V does: p4/p8 saves as much as p8/p4 and loses more */
+        assert_string_not_equal(levels->level[i].name, "p4/p8");
+    }
+    kvs_levels_free(levels);
+    end(&s);
+}
+
+static void hidden_states_are_offered_where_they_are_smaller(void **state)
+{
+    struct setup s = setup();
+    struct kvs_levels *levels;
+    struct kvs_err err = {0};
+
+    (void)state;
+    s.config.codec = NULL;
+    s.config.hidden = true;
+    if (kvs_levels_new(&s.config, &levels, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(levels->n, 2);
+    assert_string_equal(levels->level[1].name, "hidden");
+    assert_true(levels->level[1].k_ratio == .25 && levels->level[1].projected);
+    kvs_levels_free(levels);
+    s.model->hidden = 128; /* as many bytes as K and V */
+    if (kvs_levels_new(&s.config, &levels, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(levels->n, 1);
+    kvs_levels_free(levels);
+    end(&s);
+}
+
+static void levels_that_cannot_be_planned_with_are_named(void **state)
+{
+    static const struct {
+        const char *name, *what;
+    } cases[] = {{"p5", "has no level \"p5\"; did you mean \"p"},
+                 {"p4/p9", "has no level \"p9\""},
+                 {"p2", "no one measured how fast codec c decodes p2"},
+                 {"p8/p1", "no quality table says what p1 costs"}};
+    struct setup s = setup();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct kvs_strs names = {1, {cases[i].name}};
+        struct kvs_levels *levels;
+        struct kvs_err err = {0};
+
+        s.config.names = &names;
+        assert_int_equal(kvs_levels_new(&s.config, &levels, &err), KVS_ERR_ARG);
+        assert_null(levels);
+        if (!strstr(err.msg, cases[i].what))
+            fail_msg("%s", err.msg);
+    }
+    end(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_pair_has_the_sizes_rates_and_losses_of_its_halves),
+        cmocka_unit_test(without_names_the_menu_is_what_trades_best),
+        cmocka_unit_test(hidden_states_are_offered_where_they_are_smaller),
+        cmocka_unit_test(levels_that_cannot_be_planned_with_are_named),
+    };
+    return cmocka_run_group_tests_name("levels", tests, NULL, NULL);
+}
