@@ -31,6 +31,16 @@ json_t *kvs_cli_json(const char *args)
     return root;
 }
 
+const char *kvs_cli_text(const char *args)
+{
+    static char text[16384];
+    FILE *pipe = start(args, "");
+    size_t n = fread(text, 1, sizeof text - 1, pipe);
+    text[n] = '\0';
+    assert_int_equal(pclose(pipe), 0);
+    return text;
+}
+
 const char *kvs_cli_error(const char *args, int *status)
 {
     static char text[4096];

@@ -1,5 +1,7 @@
 #include "test.h"
 
+#include "cli_json.h"
+
 #include "base/data.h"
 #include "kernels/selftest/selftest.h"
 
@@ -243,6 +245,24 @@ static void selftest_report_fits_its_schema(void **state)
     kvs_dev_close(dev);
 }
 
+static void plans_fit_their_schema(void **state)
+{
+    static const char *const args[] = {
+        "plan --model llama-3.1-8b --hardware h100-2gpu --budget 0.01 --json",
+        "plan --model llama-3.1-8b --hardware h100-2gpu --reuse content --tier dram,nvme --json",
+        "plan --model llama-2-7b --hardware a100-80g --hidden --bandwidth 1GB/s --json"};
+    json_t *schema = load_schema("plan");
+    (void)state;
+    for (size_t i = 0; i < sizeof args / sizeof *args; i++) {
+        char why[256] = "";
+        json_t *answer = kvs_cli_json(args[i]);
+        if (!fits(schema, schema, answer, why))
+            fail_msg("kvsim %s: %s", args[i], why);
+        json_decref(answer);
+    }
+    json_decref(schema);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +272,7 @@ int main(void)
         cmocka_unit_test(every_quality_table_fits_its_schema),
         cmocka_unit_test(schemas_and_readers_agree),
         cmocka_unit_test(selftest_report_fits_its_schema),
+        cmocka_unit_test(plans_fit_their_schema),
     };
     return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
 }

@@ -1,58 +1,78 @@
 /*
- * kvsim plan --instances FILE: plans every problem of a file, and checks each plan.
+ * kvsim plan: explains one prompt on one machine; or plans the problems of a file.
  */
-#include "base/opt.h"
-#include "cmd.h"
-#include "plan/corner.h"
-#include "plan/instance.h"
-#include "plan/regret.h"
+#include "cmd_plan.h"
 
-#include <inttypes.h>
-#include <math.h>
+#include "cmd.h"
+#include "plan_answer.h"
+
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-struct options {
-    bool json;
-    const char *instances, *planner;
-    double error;
-};
+static const char *const reuse_names[] = {"prefix", "content", NULL};
 
+#define AT(field) offsetof(struct kvs_plan_options, field)
 static const struct kvs_opt table[] = {
-    {.key = "instances",
-     .type = KVS_OPT_STR,
-     .offset = offsetof(struct options, instances),
-     .required = true,
-     .help = "file of plan problems: {\"instances\": [...]}, times in ns (sim/plan/instance.h)"},
-    {.key = "planner",
-     .type = KVS_OPT_STR,
-     .offset = offsetof(struct options, planner),
-     .def = "optimal",
-     .help = "who plans; a wrong name tells the right ones"},
-    {.key = "error",
-     .type = KVS_OPT_DOUBLE,
-     .offset = offsetof(struct options, error),
-     .def = "0",
-     .min = 0,
-     .max = 10,
-     .help = "relative error of each route, the decoder and the compute engine; above 0, each "
-             "plan's\nlargest regret against the better of load-all and recompute-all is told"},
-    {.key = "json",
-     .type = KVS_OPT_FLAG,
-     .offset = offsetof(struct options, json),
-     .help = "print JSON: an object per problem, and how many failed"},
+    {"model", KVS_OPT_STR, AT(model), NULL, 0, 0, "shape of configs/models, or a file", NULL, false,
+     'm'},
+    {"hardware", KVS_OPT_STR, AT(hw), NULL, 0, 0, "profile of configs/hardware, or a file", NULL,
+     false, 'H'},
+    {"context", KVS_OPT_TOK, AT(context_tok), "16Ki", 1, 16777216, "cached tokens", NULL, false,
+     'c'},
+    {"new", KVS_OPT_TOK, AT(new_tok), "256", 1, 1048576, "new tokens behind them", NULL, false,
+     'n'},
+    {"tier", KVS_OPT_LIST, AT(tiers), "nvme", 0, 0,
+     "where the cached tokens lie: a tier of the profile; several share them equally", NULL, false,
+     't'},
+    {"reuse", KVS_OPT_ENUM, AT(reuse), "prefix", 0, 0,
+     "prefix: cached behind the same text; content: passages cached elsewhere, to be repaired",
+     reuse_names, false, 0},
+    {"budget", KVS_OPT_STR, AT(budget), NULL, 0, 0,
+     "nats that may be lost (0; 0.05 with --reuse content or when levels are named)", NULL, false,
+     'b'},
+    {"codec", KVS_OPT_STR, AT(codec), NULL, 0, 0,
+     "codec of configs/codec, or a file (gpu-published where the budget is not 0)", NULL, false, 0},
+    {"levels", KVS_OPT_LIST, AT(levels), NULL, 0, 0,
+     "levels that the tier holds besides raw16, \"p8\" or K/V \"p8/p4\" (those that trade best)",
+     NULL, false, 0},
+    {"quality", KVS_OPT_STR, AT(quality), NULL, 0, 0,
+     "quality table of configs/quality, or a file (the model's)", NULL, false, 0},
+    {"repair", KVS_OPT_STR, AT(repair), "deviation", 0, 0,
+     "which tokens of moved text are repaired: a method of the quality table", NULL, false, 0},
+    {"hidden", KVS_OPT_FLAG, AT(hidden), NULL, 0, 0,
+     "the tier holds hidden states too (HCache); used where they are fewer bytes", NULL, false, 0},
+    {"load", KVS_OPT_DOUBLE, AT(load), "0", 0, .99,
+     "share of the GPU's time that other requests take", NULL, false, 0},
+    {"bandwidth", KVS_OPT_RATE, AT(bandwidth), "0", 0, 1e15,
+     "rate of every hop of the tier's route instead of the profile's; 0: the profile's", NULL,
+     false, 0},
+    {"tp", KVS_OPT_U64, AT(tp), "0", 0, 1024,
+     "GPUs that share a layer; 0: as few as hold the model", NULL, false, 0},
+    {"block", KVS_OPT_TOK, AT(block_tok), "256", 1, 1048576, "tokens of a block, or of a passage",
+     NULL, false, 0},
+    {"chunk", KVS_OPT_TOK, AT(chunk_tok), "8Ki", 1, 1048576, "tokens of a prefill chunk", NULL,
+     false, 0},
+    {"decoders", KVS_OPT_U64, AT(decoders), "8", 1, 1024, "host threads that decode levels", NULL,
+     false, 0},
+    {"fractions", KVS_OPT_U64, AT(fractions), "17", 2, KVS_MAX_FRAC,
+     "recompute fractions to begin with; doubled while that gains 0.1 %", NULL, false, 0},
+    {"planner", KVS_OPT_STR, AT(planner), "optimal", 0, 0,
+     "who plans; a wrong name tells the right ones", NULL, false, 'p'},
+    {"json", KVS_OPT_FLAG, AT(json), NULL, 0, 0, "print JSON (configs/schema/plan.schema.json)",
+     NULL, false, 0},
+    {"plot", KVS_OPT_STR, AT(plot), NULL, 0, 0,
+     "draw staircase, stages and crossover into this folder", NULL, false, 0},
+    {"overwrite", KVS_OPT_FLAG, AT(overwrite), NULL, 0, 0, "replace the folder of --plot", NULL,
+     false, 0},
+    {"error", KVS_OPT_DOUBLE, AT(error), "0", 0, 10,
+     "with --instances: relative error of each route, the decoder and the compute engine; above 0, "
+     "each\nplan's largest regret against the better of load-all and recompute-all is told",
+     NULL, false, 0},
+    {"instances", KVS_OPT_STR, AT(instances), NULL, 0, 0,
+     "plan and check a file of problems instead: {\"instances\": [...]} (sim/plan/instance.h)",
+     NULL, false, 0},
 };
 #define N_OPT (unsigned)(sizeof table / sizeof *table)
-
-/* One problem, planned. */
-struct answer {
-    struct kvs_plan_eval eval; /* the planner's */
-    int64_t lower_bound_ns;
-    double seconds;
-    double regret_ns;  /* the largest, by the options' error; NAN: not asked for */
-    const char *wrong; /* what does not hold; NULL: all does */
-};
 
 static const struct kvs_planner_ops *find_planner(const char *name, struct kvs_err *err)
 {
@@ -69,204 +89,64 @@ static const struct kvs_planner_ops *find_planner(const char *name, struct kvs_e
     return planner;
 }
 
-static double now_s(void)
+static enum kvs_code explain(const struct kvs_plan_options *options,
+                             const struct kvs_planner_ops *planner, struct kvs_err *err)
 {
-    struct timespec t;
+    struct kvs_plan_case *c = NULL;
+    struct kvs_plan_answer *answer = NULL;
+    enum kvs_code code = kvs_plan_case_open(options, &c, err);
 
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); /* one thread; others may be busy */
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* What does not hold of the answer, by the evaluation and the known optimum. */
-static const char *find_wrong(const struct kvs_plan_instance *in,
-                              const struct kvs_planner_ops *planner, const struct kvs_plan *plan,
-                              const struct answer *answer)
-{
-    struct kvs_plan_eval eval;
-
-    if (!kvs_plan_eval(&in->problem, plan, NULL, &eval))
-        return "the plan is no staircase";
-    if (eval.end_ns != answer->eval.end_ns || eval.distortion != answer->eval.distortion)
-        return "the value differs from the evaluation";
-    if (eval.distortion > in->problem.budget)
-        return "the plan is over the budget";
-    if (answer->lower_bound_ns > eval.end_ns)
-        return "the lower bound is above the value";
-    if (!in->has_optimum)
-        return NULL;
-    if (strcmp(planner->name, "exact") == 0 && eval.end_ns != in->optimum_ns)
-        return "the value differs from the optimum";
-    if (eval.end_ns < in->optimum_ns)
-        return "the value is below the optimum";
-    if (answer->lower_bound_ns > in->optimum_ns)
-        return "the lower bound is above the optimum";
-    return NULL;
-}
-
-/* What the plan may lose to load-all or recompute-all: a bound, sharp where halving makes it so. */
-static double regret_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
-{
-    struct kvs_corner_pick pick = {0};
-    struct kvs_plan load;
-    struct kvs_plan_eval eval;
-    struct kvs_regret regret;
-
-    kvs_corner_flat(problem, 0, 0, &pick);
-    kvs_corner_plan(problem, &pick, &load, &eval);
-    kvs_regret(problem, plan, &load, HUGE_VAL, &regret);
-    kvs_regret(problem, plan, &load, regret.corner_ns + fabs(regret.corner_ns) / 1000, &regret);
-    return regret.most_ns;
-}
-
-static enum kvs_code answer_one(const struct options *options, const struct kvs_plan_instance *in,
-                                const struct kvs_planner_ops *planner,
-                                struct kvs_plan_scratch *scratch, struct answer *answer,
-                                struct kvs_err *err)
-{
-    struct kvs_plan_problem problem = in->problem;
-    struct kvs_plan plan;
-    struct kvs_err own = {0};
-    double start = now_s();
-
-    memset(answer, 0, sizeof *answer);
-    for (uint32_t k = 0; k < problem.n_route; k++)
-        problem.error.route[k] = options->error;
-    problem.error.decode = problem.error.compute = options->error;
-    if (planner->plan(&problem, scratch, &plan, &answer->eval, &answer->lower_bound_ns, &own))
-        return kvs_fail(err, own.code, "%s: %s", in->name, own.msg);
-    answer->seconds = now_s() - start;
-    answer->wrong = find_wrong(in, planner, &plan, answer);
-    answer->regret_ns = options->error > 0 ? regret_of(&problem, &plan) : (double)NAN;
-    return KVS_OK;
-}
-
-static double gap(const struct answer *answer)
-{
-    return (double)(answer->eval.end_ns - answer->lower_bound_ns) / (double)answer->eval.end_ns;
-}
-
-static void print_row(const struct kvs_plan_instance *in, const struct answer *answer)
-{
-    char optimum[24] = "-", bound[24] = "-", percent[16] = "-", regret[32] = "";
-
-    if (in->has_optimum)
-        snprintf(optimum, sizeof optimum, "%" PRId64, in->optimum_ns);
-    if (answer->lower_bound_ns != INT64_MIN) {
-        snprintf(bound, sizeof bound, "%" PRId64, answer->lower_bound_ns);
-        snprintf(percent, sizeof percent, "%.4f", 100 * gap(answer));
-    }
-    if (!isnan(answer->regret_ns))
-        snprintf(regret, sizeof regret, " %15.0f", answer->regret_ns);
-    printf("%-32s %15s %15" PRId64 " %15s %9s %12" PRId64 " %10.6f%s%s%s\n", in->name, optimum,
-           answer->eval.end_ns, bound, percent, answer->eval.distortion, answer->seconds, regret,
-           answer->wrong ? "  WRONG: " : "", answer->wrong ? answer->wrong : "");
-}
-
-static json_t *row_json(const struct kvs_plan_instance *in, const struct answer *answer)
-{
-    bool bounded = answer->lower_bound_ns != INT64_MIN;
-    json_t *row = json_pack("{ss so sI so sI sI sf}", "name", in->name, "optimum_ns",
-                            in->has_optimum ? json_integer(in->optimum_ns) : json_null(),
-                            "value_ns", (json_int_t)answer->eval.end_ns, "lower_bound_ns",
-                            bounded ? json_integer(answer->lower_bound_ns) : json_null(),
-                            "distortion", (json_int_t)answer->eval.distortion, "budget",
-                            (json_int_t)in->problem.budget, "seconds", answer->seconds);
-
-    if (row && !isnan(answer->regret_ns))
-        json_object_set_new(row, "regret_ns", json_real(answer->regret_ns));
-    if (row && answer->wrong)
-        json_object_set_new(row, "wrong", json_string(answer->wrong));
-    return row;
-}
-
-static enum kvs_code plan_all(const struct options *options, const struct kvs_plan_set *set,
-                              const struct kvs_planner_ops *planner,
-                              struct kvs_plan_scratch *scratch, json_t *rows, struct kvs_err *err)
-{
-    size_t n_wrong = 0, n = kvs_plan_set_n(set);
-    const char *wrong = "", *name = "";
-
-    if (!options->json)
-        printf("%-32s %15s %15s %15s %9s %12s %10s%s\n", "name", "optimum_ns", "value_ns",
-               "lower_bound_ns", "gap_%", "distortion", "seconds",
-               options->error > 0 ? "       regret_ns" : "");
-    for (size_t i = 0; i < n; i++) {
-        const struct kvs_plan_instance *in = kvs_plan_set_at(set, i);
-        struct answer answer;
-
-        if (answer_one(options, in, planner, scratch, &answer, err))
-            return err->code;
-        if (answer.wrong && n_wrong++ == 0) {
-            wrong = answer.wrong;
-            name = in->name;
-        }
-        if (!options->json)
-            print_row(in, &answer);
-        else if (json_array_append_new(rows, row_json(in, &answer)))
-            return kvs_nomem(err);
-    }
-    if (n_wrong > 0)
-        return kvs_fail(err, KVS_ERR_CHECK, "%s: %zu of %zu plans of %s failed; %s: %s",
-                        options->instances, n_wrong, n, planner->name, name, wrong);
-    return KVS_OK;
-}
-
-static enum kvs_code print_json(const struct kvs_planner_ops *planner, json_t *rows,
-                                struct kvs_err *err)
-{
-    json_t *all = json_pack("{ss sO}", "planner", planner->name, "instances", rows);
-
-    if (!all)
-        return kvs_nomem(err);
-    (void)json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)); /* main checks stdout */
-    putchar('\n');
-    json_decref(all);
-    return KVS_OK;
+    if (!code)
+        code = kvs_plan_answer_new(c, planner, &answer, err);
+    if (!code && options->json)
+        code = kvs_plan_json(c, answer, err);
+    else if (!code)
+        kvs_plan_show(c, answer);
+    if (!code && options->plot)
+        code = kvs_plan_draw(c, answer, err);
+    kvs_plan_answer_free(answer);
+    kvs_plan_case_free(c);
+    return code;
 }
 
 static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
 {
     const struct kvs_planner_ops *planner;
-    struct kvs_plan_scratch *scratch = NULL;
-    struct kvs_plan_set *set = NULL;
-    struct options options;
+    struct kvs_plan_options options;
     struct kvs_strs pos;
-    json_t *rows = NULL;
     bool help;
 
     if (kvs_opt_argv(table, N_OPT, argc, argv, &options, &pos, &help, err))
         return err->code;
     if (help) {
-        kvs_opt_help(stdout, "kvsim plan --instances FILE [options]",
-                     "Plans every problem of FILE and checks the plans: within staircase and "
-                     "budget, valued\nas the evaluation does, the lower bound not above value or "
-                     "optimum. Ends 1 if one fails.",
-                     table, N_OPT);
+        kvs_opt_help(
+            stdout, "kvsim plan --model M --hardware H --context N --new M --tier T [options]",
+            "Plans one prompt: which layers of its cached tokens to load, which to compute "
+            "again, at which\nlevel; beside all policies, with a certificate, and from "
+            "where on loading pays. With --instances\nevery problem of a file is planned "
+            "and checked: within staircase and budget, valued as the\nevaluation does, the "
+            "lower bound not above value or optimum; ends 1 if one fails.",
+            table, N_OPT);
         return KVS_OK;
     }
     if (pos.n > 0)
         return kvs_fail(err, KVS_ERR_ARG, "\"%s\": want options only; see kvsim plan --help",
                         pos.v[0]);
     planner = find_planner(options.planner, err);
-    if (!planner || kvs_plan_set_open(options.instances, &set, err))
+    if (!planner)
         return err->code;
-    scratch = kvs_plan_scratch_new();
-    rows = json_array();
-    if (!scratch || !rows)
-        kvs_nomem(err);
-    else if (plan_all(&options, set, planner, scratch, rows, err) == KVS_OK ||
-             err->code == KVS_ERR_CHECK) {
-        if (options.json) /* a failed check is shown, and still ends 1 */
-            print_json(planner, rows, err);
-    }
-    json_decref(rows);
-    kvs_plan_scratch_free(scratch);
-    kvs_plan_set_free(set);
-    return err->code;
+    if (options.instances)
+        return kvs_plan_instances(&options, planner, err);
+    if (!options.model || !options.hw)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "%s: missing; want --model and --hardware, or --instances FILE; see kvsim "
+                        "plan --help",
+                        options.model ? "--hardware" : "--model");
+    return explain(&options, planner, err);
 }
 
 const struct kvs_cmd kvs_cmd_plan = {
     .name = "plan",
-    .help = "plan the problems of a file and check the plans",
+    .help = "explain one prompt: load or recompute, layer by layer, and from where on it pays",
     .run = run,
 };

@@ -7,16 +7,14 @@
 #include "base/outdir.h"
 #include "base/units.h"
 #include "cmd.h"
+#include "gnuplot.h"
 #include "model/published.h"
 #include "signals.h"
 
-#include <errno.h>
 #include <math.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define DEFAULT_PLOT "results/published"
@@ -138,29 +136,6 @@ static enum kvs_code write_csv(struct kvs_outdir *out, const struct kvs_pub *pub
     return kvs_outdir_close(out, file, err);
 }
 
-/* Runs gnuplot on a script of ours in folder dir, where it finds and leaves its files. */
-static enum kvs_code gnuplot(const char *script, const char *dir, struct kvs_err *err)
-{
-    extern char **environ;
-    char name[] = "gnuplot", flag[] = "-e", set_dir[4200], file[4200];
-    char *const argv[] = {name, flag, set_dir, file, NULL};
-    pid_t pid;
-    int status;
-    snprintf(file, sizeof file, "%s", script);
-    if (strchr(dir, '\'') ||
-        (size_t)snprintf(set_dir, sizeof set_dir, "dir='%s'", dir) >= sizeof set_dir)
-        return kvs_fail(err, KVS_ERR_ARG, "--plot: %.80s: gnuplot can't take this folder's name",
-                        dir);
-    int failed = posix_spawnp(&pid, name, NULL, NULL, argv, environ);
-    if (failed == ENOENT)
-        return kvs_fail(err, KVS_ERR_ABSENT, "gnuplot is not there (package gnuplot-nox)");
-    if (failed)
-        return kvs_fail(err, KVS_ERR_IO, "gnuplot: %s", strerror(failed));
-    if (waitpid(pid, &status, 0) != pid || status != 0)
-        return kvs_fail(err, KVS_ERR_IO, "gnuplot failed on %.200s", script);
-    return KVS_OK;
-}
-
 static enum kvs_code write_plot(const struct kvs_pub *pub, const struct options *options,
                                 struct kvs_err *err)
 {
@@ -173,7 +148,7 @@ static enum kvs_code write_plot(const struct kvs_pub *pub, const struct options 
     if (!code)
         code = write_csv(out, pub, err);
     if (!code)
-        code = gnuplot(script, kvs_outdir_tmp(out), err);
+        code = kvs_gnuplot(script, kvs_outdir_tmp(out), err);
     if (!code && kvs_interrupted())
         code = kvs_fail(err, KVS_ERR_IO, "interrupted");
     free(script);

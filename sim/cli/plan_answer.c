@@ -1,0 +1,332 @@
+#include "plan_answer.h"
+
+#include "plan/chain.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_CONTEXT_TOK 1048576
+#define LEAST_CONTEXT_TOK 128
+#define ENOUGH_GAIN 1e-3 /* a finer list of fractions that gains less is not worth it */
+
+static bool loads_nothing(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
+{
+    for (uint32_t l = 0; l < problem->n_layer; l++)
+        if (plan->frac_i[l] + 1u < problem->n_frac)
+            return false;
+    return true;
+}
+
+/* A plan that loads nothing does not wait for its routes to begin. */
+static void without_start(const struct kvs_plan_problem *problem, struct kvs_policy_row *row)
+{
+    struct kvs_plan_problem alone = *problem;
+
+    alone.n_route = 0;
+    (void)kvs_plan_eval(&alone, &row->plan, NULL, &row->eval);
+}
+
+static enum kvs_code plan_row(const struct kvs_plan_case *c, const struct kvs_variant *v,
+                              const struct kvs_planner_ops *planner, struct kvs_policy_row *row,
+                              struct kvs_err *err)
+{
+    const struct kvs_plan_problem *problem = &v->problem;
+    struct kvs_policy_row all = {0};
+
+    memset(row, 0, sizeof *row);
+    row->planner = planner;
+    if (planner->plan(problem, c->scratch, &row->plan, &row->eval, &row->lower_bound_ns, err))
+        return err->code;
+    memset(all.plan.frac_i, (int)problem->n_frac - 1, problem->n_layer);
+    without_start(problem, &all);
+    if (loads_nothing(problem, &row->plan) ||
+        (planner->may_recompute && all.eval.end_ns < row->eval.end_ns)) {
+        row->plan = all.plan;
+        row->eval = all.eval;
+    }
+    if (row->lower_bound_ns > all.eval.end_ns)
+        row->lower_bound_ns = all.eval.end_ns; /* the bound was of plans that wait for a start */
+    row->over_budget = row->eval.distortion > problem->budget;
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        uint32_t i = row->plan.frac_i[l];
+
+        row->recompute_frac += problem->frac[i] / problem->n_layer;
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            row->load_bytes += kvs_tables_load_bytes(v->inst, k, kvs_cost_class(v->cost, l), i,
+                                                     row->plan.level[l]);
+    }
+    return KVS_OK;
+}
+
+enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,
+                            const struct kvs_knobs *knobs, uint32_t n_frac, int64_t *ttft_ns,
+                            struct kvs_err *err)
+{
+    struct kvs_variant *v = malloc(sizeof *v);
+    struct kvs_policy_row row;
+
+    *ttft_ns = 0;
+    if (!v)
+        return kvs_nomem(err);
+    enum kvs_code code = kvs_variant_begin(c, knobs, n_frac, v, err);
+    if (!code)
+        code = plan_row(c, v, kvs_planner_find(policy), &row, err);
+    if (!code)
+        *ttft_ns = row.over_budget ? INT64_MAX : row.eval.end_ns;
+    kvs_variant_end(v);
+    free(v);
+    return code;
+}
+
+/* --- where loading begins to beat recomputing --------------------------------------------------
+ */
+
+/* *wins: loading is at least as fast as recomputing. */
+static enum kvs_code load_wins(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
+                               bool *wins, struct kvs_err *err)
+{
+    int64_t load_ns, recompute_ns;
+    /* moved text is loaded with the repair that the budget asks for: a flat token split */
+    const char *load = c->options.reuse == 1 ? "token-split" : "load";
+    uint32_t n_frac = c->options.reuse == 1 ? 9 : 2;
+    enum kvs_code code = kvs_plan_ttft(c, load, knobs, n_frac, &load_ns, err);
+
+    *wins = false;
+    if (!code)
+        code = kvs_plan_ttft(c, "recompute", knobs, 2, &recompute_ns, err);
+    if (!code)
+        *wins = load_ns < recompute_ns;
+    return code;
+}
+
+/* Bisects a knob on a logarithmic scale between one where loading loses and one where it wins. */
+static enum kvs_code bisect(const struct kvs_plan_case *c, struct kvs_knobs *knobs, double *knob,
+                            double loses, double wins, struct kvs_err *err)
+{
+    enum kvs_code code = KVS_OK;
+
+    while (!code && fabs(log(wins / loses)) > .002) {
+        bool win;
+
+        *knob = sqrt(loses * wins);
+        code = load_wins(c, knobs, &win, err);
+        *(win ? &wins : &loses) = *knob;
+    }
+    *knob = wins;
+    return code;
+}
+
+static enum kvs_code cross(const struct kvs_plan_case *c, struct kvs_knobs *knobs, double *knob,
+                           double low, double high, struct kvs_crossing *crossing,
+                           struct kvs_err *err)
+{
+    bool wins_low, wins_high;
+    enum kvs_code code;
+
+    *crossing = (struct kvs_crossing){0};
+    *knob = low;
+    if ((code = load_wins(c, knobs, &wins_low, err)))
+        return code;
+    *knob = high;
+    if ((code = load_wins(c, knobs, &wins_high, err)))
+        return code;
+    crossing->always = wins_low && wins_high;
+    crossing->never = !wins_high;
+    if (crossing->always || crossing->never)
+        return KVS_OK;
+    code = bisect(c, knobs, knob, low, high, err);
+    crossing->at = *knob;
+    return code;
+}
+
+static double clamp(double x, double low, double high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* The crossing as the profile has it, and its range over the corners of the error bars. */
+static enum kvs_code cross_box(const struct kvs_plan_case *c, bool bandwidth,
+                               struct kvs_crossing *crossing, struct kvs_err *err)
+{
+    double context = (double)c->options.context_tok;
+    double low = bandwidth ? 1e-3 : LEAST_CONTEXT_TOK / context;
+    double high = bandwidth ? 1e3 : MOST_CONTEXT_TOK / context;
+    enum kvs_code code = KVS_OK;
+
+    for (int corner = 0; corner < 3 && !code; corner++) {
+        struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
+        struct kvs_crossing at;
+        double sign = corner == 0 ? 0 : corner == 1 ? 1 : -1;
+        double link = 1 + sign * clamp(c->link_error, 0, .9);
+
+        /* favourable to loading, then unfavourable; a bandwidth is asked for, not given */
+        knobs.gpu = 1 - sign * clamp(c->gpu_error, 0, .9);
+        if (!bandwidth)
+            knobs.link = link;
+        code = cross(c, &knobs, bandwidth ? &knobs.link : &knobs.context_tok, low, high, &at, err);
+        if (corner == 0) {
+            *crossing = at;
+            crossing->low = crossing->high = at.at;
+        } else if (!crossing->always && !crossing->never) {
+            double end = at.always ? low : at.never ? high : at.at;
+
+            *(corner == 1 ? &crossing->low : &crossing->high) = end;
+        }
+    }
+    if (!bandwidth) {
+        crossing->at *= context;
+        crossing->low *= context;
+        crossing->high *= context;
+    }
+    return code;
+}
+
+/* --- the plan itself -----------------------------------------------------------------------------
+ */
+
+/* Finer lists of fractions until a step gains too little; leaves the last one's variant in place.
+ */
+static enum kvs_code refine(const struct kvs_plan_case *c, const struct kvs_planner_ops *planner,
+                            struct kvs_plan_answer *answer, struct kvs_err *err)
+{
+    uint32_t n_frac = (uint32_t)c->options.fractions;
+    const struct kvs_knobs as_is = KVS_KNOBS_AS_IS;
+    int64_t before_ns = INT64_MAX;
+
+    for (;;) {
+        enum kvs_code code = kvs_variant_begin(c, &as_is, n_frac, &answer->v, err);
+
+        if (!code)
+            code = plan_row(c, &answer->v, planner, &answer->best, err);
+        if (code)
+            return code;
+        int64_t now_ns = answer->best.eval.end_ns;
+        answer->refine_gain = before_ns == INT64_MAX ? 1 : 1 - (double)now_ns / (double)before_ns;
+        if (n_frac >= KVS_MAX_FRAC || answer->refine_gain < ENOUGH_GAIN)
+            return KVS_OK;
+        before_ns = now_ns;
+        n_frac = 2 * n_frac - 1 > KVS_MAX_FRAC ? KVS_MAX_FRAC : 2 * n_frac - 1;
+        kvs_variant_end(&answer->v);
+    }
+}
+
+static enum kvs_code plan_all(const struct kvs_plan_case *c, struct kvs_plan_answer *answer,
+                              struct kvs_err *err)
+{
+    for (uint32_t i = 0; kvs_planner_list[i]; i++) {
+        const struct kvs_planner_ops *planner = kvs_planner_list[i];
+
+        if (planner == answer->best.planner || strcmp(planner->name, "exact") == 0 ||
+            strcmp(planner->name, "best") == 0 || answer->n_policy == KVS_MAX_POLICY_ROW)
+            continue;
+        enum kvs_code code =
+            plan_row(c, &answer->v, planner, &answer->policy[answer->n_policy++], err);
+        if (code)
+            return code;
+    }
+    return KVS_OK;
+}
+
+static void trace_stages(struct kvs_plan_answer *answer)
+{
+    const struct kvs_plan_problem *problem = &answer->v.problem;
+    const struct kvs_plan *plan = &answer->best.plan;
+    struct kvs_plan_problem none = *problem;
+    struct kvs_chain_head head;
+    int64_t gpu_ns = problem->gpu_start_ns + answer->best.eval.pre_ns;
+
+    if (loads_nothing(problem, plan))
+        none.n_route = 0;
+    kvs_chain_head_init(&none, &head);
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        uint32_t next = l + 1 < problem->n_layer ? plan->frac_i[l + 1] : 0;
+        struct kvs_chain_step step;
+
+        kvs_chain_step_at(&none, l, plan->frac_i[l], next, plan->level[l], &step);
+        kvs_chain_append(none.n_route, &head, &step);
+        for (uint32_t k = 0; k < none.n_route; k++) {
+            answer->io_work_ns[k] += step.io_ns[k];
+            answer->io_end_ns[k][l] = head.in_ns[k];
+        }
+        answer->decode_work_ns += step.decode_ns;
+        answer->decode_end_ns[l] = head.x_ns;
+        gpu_ns += step.wait_ns;
+        answer->gpu_end_ns[l] = gpu_ns > head.after_ns ? gpu_ns : head.after_ns;
+    }
+    answer->gpu_work_ns = answer->best.eval.pre_ns + answer->best.eval.wait_ns + problem->head_ns;
+}
+
+static enum kvs_code turn_knobs(const struct kvs_plan_case *c, struct kvs_plan_answer *answer,
+                                struct kvs_err *err)
+{
+    struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
+    const struct {
+        const char *name;
+        double *knob;
+        bool used;
+    } rows[] = {
+        {"load rate", &knobs.link, true},
+        {"GPU speed", &knobs.gpu, true},
+        {"decoding rate", &knobs.decoder, answer->v.levels->n > 1},
+        {"fixed cost of a piece", &knobs.descriptor, true},
+        {"new tokens", &knobs.new_tok, true},
+        {"cached tokens", &knobs.context_tok, true},
+    };
+    const char *policy = answer->best.planner->name;
+    enum kvs_code code = KVS_OK;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && !code; i++) {
+        struct kvs_knob_row *row = &answer->knob[answer->n_knob];
+
+        if (!rows[i].used)
+            continue;
+        row->name = rows[i].name;
+        *rows[i].knob = .5;
+        code = kvs_plan_ttft(c, policy, &knobs, answer->v.n_frac, &row->half_ns, err);
+        *rows[i].knob = 2;
+        if (!code)
+            code = kvs_plan_ttft(c, policy, &knobs, answer->v.n_frac, &row->twice_ns, err);
+        *rows[i].knob = 1;
+        answer->n_knob++;
+    }
+    return code;
+}
+
+enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
+                                  const struct kvs_planner_ops *planner,
+                                  struct kvs_plan_answer **out, struct kvs_err *err)
+{
+    struct kvs_plan_answer *answer = calloc(1, sizeof *answer);
+    enum kvs_code code = answer ? refine(c, planner, answer, err) : kvs_nomem(err);
+
+    *out = NULL;
+    if (!code)
+        code = plan_all(c, answer, err);
+    if (!code) {
+        trace_stages(answer);
+        answer->load_rate = kvs_variant_load_rate(&answer->v);
+        code = turn_knobs(c, answer, err);
+    }
+    if (!code)
+        code = cross_box(c, false, &answer->context, err);
+    if (!code)
+        code = cross_box(c, true, &answer->bandwidth, err);
+    if (code) {
+        kvs_plan_answer_free(answer);
+        return code;
+    }
+    answer->bandwidth.at *= answer->load_rate;
+    answer->bandwidth.low *= answer->load_rate;
+    answer->bandwidth.high *= answer->load_rate;
+    *out = answer;
+    return KVS_OK;
+}
+
+void kvs_plan_answer_free(struct kvs_plan_answer *answer)
+{
+    if (!answer)
+        return;
+    kvs_variant_end(&answer->v);
+    free(answer);
+}

@@ -1,0 +1,80 @@
+/*
+ * plan_answer.h - `kvsim plan`: what there is to say about one prompt on one machine.
+ *
+ * Everything is computed by planning again: with other policies, other contexts, other speeds.
+ */
+#ifndef KVS_PLAN_ANSWER_H
+#define KVS_PLAN_ANSWER_H
+
+#include "plan_case.h"
+
+#define KVS_MAX_POLICY_ROW 32
+#define KVS_MAX_KNOB 8
+
+/* One policy's plan of the prompt. */
+struct kvs_policy_row {
+    const struct kvs_planner_ops *planner;
+    struct kvs_plan plan;
+    struct kvs_plan_eval eval;
+    int64_t lower_bound_ns; /* INT64_MIN: none */
+    bool over_budget;
+    double load_bytes, recompute_frac;
+};
+
+/* TTFT with one knob at half and at twice what it is, everything else as it is, planned anew. */
+struct kvs_knob_row {
+    const char *name; /* "load rate" */
+    int64_t half_ns, twice_ns;
+};
+
+/* Where loading begins to beat recomputing: a value with the range that the error bars span. */
+struct kvs_crossing {
+    bool always, never; /* at all values looked at */
+    double at, low, high;
+};
+
+struct kvs_plan_answer {
+    struct kvs_variant v; /* as is */
+    uint32_t n_policy;
+    struct kvs_policy_row policy[KVS_MAX_POLICY_ROW]; /* without the asked planner's own row */
+    struct kvs_policy_row best;                       /* the asked planner's */
+    double refine_gain; /* relative: what the last, finer list of fractions gained */
+    double load_rate;   /* of the routes, raw bytes per second, fixed costs included */
+    struct kvs_crossing context, bandwidth; /* tokens; bytes per second */
+    uint32_t n_knob;
+    struct kvs_knob_row knob[KVS_MAX_KNOB];
+    /* of the asked planner's plan: work of each stage, and when layers pass it */
+    int64_t io_work_ns[KVS_MAX_ROUTE], decode_work_ns, gpu_work_ns;
+    int64_t io_end_ns[KVS_MAX_ROUTE][KVS_MAX_LAYER], decode_end_ns[KVS_MAX_LAYER];
+    int64_t gpu_end_ns[KVS_MAX_LAYER];
+};
+
+KVS_MUST_CHECK enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
+                                                 const struct kvs_planner_ops *planner,
+                                                 struct kvs_plan_answer **answer,
+                                                 struct kvs_err *err);
+void kvs_plan_answer_free(struct kvs_plan_answer *answer); /* accepts NULL */
+
+/* T of one policy with knobs turned and a menu of n_frac fractions. */
+KVS_MUST_CHECK enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,
+                                           const struct kvs_knobs *knobs, uint32_t n_frac,
+                                           int64_t *ttft_ns, struct kvs_err *err);
+
+/* How the terminal, a program and a figure are told. */
+void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer);
+KVS_MUST_CHECK enum kvs_code kvs_plan_json(const struct kvs_plan_case *c,
+                                           const struct kvs_plan_answer *answer,
+                                           struct kvs_err *err);
+KVS_MUST_CHECK enum kvs_code kvs_plan_draw(const struct kvs_plan_case *c,
+                                           const struct kvs_plan_answer *answer,
+                                           struct kvs_err *err);
+
+/* What the answer says in words, one sentence a call from 0 on; NULL: no more. buf is returned. */
+#define KVS_PLAN_WORDS 400
+const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                           unsigned n, char buf[KVS_PLAN_WORDS]);
+/* The stage that would shorten TTFT most if it were twice as fast: "load rate", ...; NULL: none by
+ * 1 %. */
+const char *kvs_plan_binds(const struct kvs_plan_answer *answer);
+
+#endif

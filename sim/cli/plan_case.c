@@ -1,0 +1,341 @@
+#include "plan_case.h"
+
+#include "base/units.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DESCRIPTORS 2 /* a block's layer: K and V apart */
+#define DEFAULT_BUDGET .05
+#define REPAIR_SHARES 8
+
+static const struct kvs_hw_tier *find_tier(const struct kvs_hw *hw, const char *name,
+                                           struct kvs_err *err)
+{
+    const struct kvs_hw_tier *tier = kvs_hw_tier(hw, name);
+    const char *names[KVS_MAX_LINK];
+    char known[400];
+
+    for (uint32_t i = 0; i < hw->n_tier; i++)
+        names[i] = hw->tier[i].name;
+    if (!tier)
+        kvs_fail(err, KVS_ERR_ARG, "--tier: %s has no tier \"%s\"%s", hw->name, name,
+                 kvs_known(known, sizeof known, name, names, hw->n_tier));
+    return tier;
+}
+
+static enum kvs_code find_tiers(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    const struct kvs_strs *names = &c->options.tiers;
+    double slowest = HUGE_VAL;
+
+    if (names->n > KVS_MAX_ROUTE)
+        return kvs_fail(err, KVS_ERR_RANGE, "--tier: %u tiers, want at most %d", names->n,
+                        KVS_MAX_ROUTE);
+    for (unsigned i = 0; i < names->n; i++) {
+        const struct kvs_hw_tier *tier = find_tier(c->hw, names->v[i], err);
+
+        if (!tier)
+            return err->code;
+        c->tier[c->n_route++] = tier;
+        for (uint32_t h = 0; h < tier->n_hop; h++) {
+            const struct kvs_figure *rate = &c->hw->link[tier->hop[h]].read_bytes_per_s;
+
+            if (rate->value < slowest) {
+                slowest = rate->value;
+                c->link_error = rate->rel_error;
+            }
+        }
+    }
+    return KVS_OK;
+}
+
+/* The fewest GPUs, a power of two, that hold the weights. */
+static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    uint32_t most = c->hw->gpus_per_host;
+
+    if (!c->hw->gpu)
+        return kvs_fail(err, KVS_ERR_ARG, "--hardware: %s has no GPU figures", c->hw->name);
+    c->tp = (uint32_t)c->options.tp;
+    if (c->tp > most)
+        return kvs_fail(err, KVS_ERR_RANGE, "--tp: found %u, a host of %s has %u GPUs", c->tp,
+                        c->hw->name, most);
+    for (uint32_t tp = 1; !c->tp && tp <= most; tp *= 2) {
+        struct kvs_cost *cost;
+        struct kvs_err own = {0};
+        enum kvs_code code = kvs_cost_new(c->model, c->hw, tp, &cost, &own);
+
+        if (!code)
+            c->tp = tp;
+        kvs_cost_free(cost);
+        if (code && code != KVS_ERR_RANGE)
+            return kvs_fail(err, own.code, "%s", own.msg);
+    }
+    if (!c->tp)
+        return kvs_fail(err, KVS_ERR_RANGE, "%s does not fit the %u GPUs of a host of %s",
+                        c->model->name, most, c->hw->name);
+    return KVS_OK;
+}
+
+/* The budget; and whether the plan needs a quality table at all. */
+static enum kvs_code find_quality(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    const struct kvs_plan_options *o = &c->options;
+    bool content = o->reuse == 1, asked = content || o->levels.n || o->codec || o->quality;
+    const char *table = o->quality ? o->quality : c->model->name;
+    struct kvs_err own = {0};
+
+    c->budget_nats = asked ? DEFAULT_BUDGET : 0;
+    if (o->budget && kvs_parse_double(o->budget, &c->budget_nats, &own))
+        return kvs_fail(err, KVS_ERR_ARG, "--budget: %s", own.msg);
+    if (!(c->budget_nats >= 0 && c->budget_nats <= 1000))
+        return kvs_fail(err, KVS_ERR_ARG, "--budget: found %s, want 0 to 1000 nats", o->budget);
+    if (!asked && c->budget_nats == 0)
+        return KVS_OK;
+    if (kvs_codec_open(o->codec ? o->codec : "gpu-published", &c->codec, err))
+        return err->code;
+    if (kvs_quality_open(table, kvs_model_n_layer(c->model), &c->quality, &own))
+        return kvs_fail(err, own.code, "%s%s", own.msg,
+                        o->quality ? "" : "; --quality FILE names a table, --budget 0 needs none");
+    if (content && isinf(kvs_quality_repair_nats(c->quality, o->repair, 0))) {
+        const char *names[KVS_MAX_QUALITY_ROW];
+        char known[400];
+        unsigned n = 0;
+
+        for (uint32_t i = 0; i < c->quality->n_repair; i++)
+            if (i == 0 || strcmp(c->quality->repair[i].method, names[n - 1]) != 0)
+                names[n++] = c->quality->repair[i].method;
+        return kvs_fail(
+            err, KVS_ERR_ARG, "--repair: the quality table of %s has no method \"%s\"%s",
+            c->quality->model, o->repair, kvs_known(known, sizeof known, o->repair, names, n));
+    }
+    return KVS_OK;
+}
+
+enum kvs_code kvs_plan_case_open(const struct kvs_plan_options *options, struct kvs_plan_case **out,
+                                 struct kvs_err *err)
+{
+    struct kvs_plan_case *c = calloc(1, sizeof *c);
+    enum kvs_code code = KVS_OK;
+
+    *out = NULL;
+    if (!c)
+        return kvs_nomem(err);
+    c->options = *options;
+    c->scratch = kvs_plan_scratch_new();
+    if (!c->scratch)
+        code = kvs_nomem(err);
+    if (!code && options->context_tok > (uint64_t)options->block_tok * 65536)
+        code = kvs_fail(err, KVS_ERR_RANGE, "--block: %llu tokens make more than 65,536 blocks",
+                        (unsigned long long)options->block_tok);
+    if (!code)
+        code = kvs_model_open(options->model, &c->model, err);
+    if (!code)
+        code = kvs_hw_open(options->hw, &c->hw, err);
+    if (!code)
+        code = find_tiers(c, err);
+    if (!code)
+        code = find_tp(c, err);
+    if (!code)
+        code = find_quality(c, err);
+    if (code) {
+        kvs_plan_case_free(c);
+        return code;
+    }
+    c->gpu_error = c->hw->gpu->gemm_eff.rel_error;
+    c->n_decoder =
+        c->codec && c->codec->decoder == KVS_DECODER_GPU ? c->tp : (uint32_t)options->decoders;
+    *out = c;
+    return KVS_OK;
+}
+
+void kvs_plan_case_free(struct kvs_plan_case *c)
+{
+    if (!c)
+        return;
+    kvs_plan_scratch_free(c->scratch);
+    kvs_quality_free(c->quality);
+    kvs_codec_free(c->codec);
+    kvs_hw_free(c->hw);
+    kvs_model_free(c->model);
+    free(c);
+}
+
+/* Rates of everything the GPU does. */
+static void turn_gpu(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
+                     struct kvs_variant *v)
+{
+    double speed = knobs->gpu * (1 - c->options.load);
+
+    v->hw = *c->hw;
+    v->gpu = *c->hw->gpu;
+    v->hw.gpu = &v->gpu;
+    v->gpu.peak_flop_per_s.value *= speed;
+    v->gpu.peak_fp8_flop_per_s.value *= speed;
+    v->gpu.mem_bytes_per_s.value *= speed;
+    v->gpu.launch_s.value /= speed;
+    v->gpu.allreduce_bytes_per_s.value *= speed;
+    v->gpu.allreduce_latency_s.value /= speed;
+}
+
+static void turn_links(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
+                       struct kvs_variant *v)
+{
+    for (uint32_t k = 0; k < c->n_route; k++) {
+        v->route[k].n_hop = c->tier[k]->n_hop;
+        for (uint32_t h = 0; h < c->tier[k]->n_hop; h++) {
+            struct kvs_hw_link *link = &v->link[k][h];
+            const struct kvs_hw_link *same = link;
+
+            *link = c->hw->link[c->tier[k]->hop[h]];
+            if (c->options.bandwidth > 0) /* the route's: no hop is slower, one is as slow */
+                link->read_bytes_per_s.value = c->options.bandwidth;
+            link->read_bytes_per_s.value *= knobs->link;
+            link->descriptor_s.value *= knobs->descriptor;
+            /* a hop that an earlier route has too is one link, and shared */
+            for (uint32_t j = 0; j < k; j++)
+                for (uint32_t i = 0; i < c->tier[j]->n_hop; i++)
+                    if (c->tier[j]->hop[i] == c->tier[k]->hop[h])
+                        same = v->route[j].hop[i].link;
+            v->route[k].hop[h] =
+                (struct kvs_table_hop){same, link->scope == KVS_SCOPE_GPU ? 1.0 / c->tp : 1.0};
+        }
+    }
+}
+
+static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
+                                 struct kvs_variant *v, struct kvs_err *err)
+{
+    double s_per_byte = 0;
+
+    for (uint32_t h = 0; h < v->route[0].n_hop; h++)
+        s_per_byte = fmax(s_per_byte, v->route[0].hop[h].share /
+                                          v->route[0].hop[h].link->read_bytes_per_s.value);
+    const struct kvs_levels_config config = {
+        .model = c->model,
+        .codec = c->budget_nats > 0 || c->options.levels.n ? c->codec : NULL,
+        .quality = c->quality,
+        .n_decoder = c->n_decoder,
+        .n_frac = v->n_frac,
+        .hidden = c->options.hidden,
+        .load_s_per_byte = s_per_byte,
+        .names = &c->options.levels,
+    };
+    if (kvs_levels_new(&config, &v->levels, err))
+        return err->code;
+    for (uint32_t q = 0; q < v->levels->n; q++)
+        v->levels->level[q].decode_bytes_per_s *= knobs->decoder;
+    return KVS_OK;
+}
+
+/* Shares of repair to choose from, dense where curves of published methods are steep. */
+static struct kvs_table_repair make_repair(const struct kvs_plan_case *c, struct kvs_variant *v)
+{
+    static const double share[REPAIR_SHARES] = {0, .03, .05, .08, .12, .15, .2, .3};
+    struct kvs_table_repair repair = {0, v->repair_frac, v->repair_distortion};
+
+    if (c->options.reuse != 1)
+        return repair;
+    for (uint32_t i = 0; i < REPAIR_SHARES; i++) {
+        v->repair_frac[i] = share[i];
+        v->repair_distortion[i] =
+            llround(KVS_NAT * kvs_quality_repair_nats(c->quality, c->options.repair, share[i]));
+    }
+    repair.n = REPAIR_SHARES < v->n_frac ? REPAIR_SHARES : v->n_frac - 1;
+    return repair;
+}
+
+/* The context in blocks, in equal parts on the routes, the first part on the first; then the new
+ * tokens. */
+static enum kvs_code make_pieces(const struct kvs_plan_case *c, struct kvs_variant *v,
+                                 uint32_t *n_piece, struct kvs_err *err)
+{
+    uint32_t block_tok = (uint32_t)c->options.block_tok, n = 0;
+
+    v->piece = calloc((size_t)v->context_tok / block_tok + 2, sizeof *v->piece);
+    if (!v->piece)
+        return kvs_nomem(err);
+    for (uint32_t at = 0; at < v->context_tok; at += v->piece[n++].n_tok) {
+        uint32_t left = v->context_tok - at;
+
+        v->piece[n] = (struct kvs_piece){
+            .n_tok = left < block_tok ? left : block_tok,
+            .where = (int32_t)((uint64_t)at * c->n_route / v->context_tok),
+            .moved = c->options.reuse == 1 && at > 0, /* the first passage stands where it stood */
+        };
+    }
+    v->piece[n++] = (struct kvs_piece){.n_tok = v->new_tok, .where = KVS_AT_NONE};
+    *n_piece = n;
+    return KVS_OK;
+}
+
+static uint32_t turned_tok(uint64_t n_tok, double knob)
+{
+    double turned = round((double)n_tok * knob);
+
+    return turned < 1 ? 1 : (uint32_t)turned;
+}
+
+enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
+                                uint32_t n_frac, struct kvs_variant *v, struct kvs_err *err)
+{
+    uint32_t n_piece = 0;
+
+    memset(v, 0, sizeof *v);
+    v->n_frac = n_frac;
+    v->context_tok = turned_tok(c->options.context_tok, knobs->context_tok);
+    v->new_tok = turned_tok(c->options.new_tok, knobs->new_tok);
+    turn_gpu(c, knobs, v);
+    turn_links(c, knobs, v);
+    if (kvs_cost_new(c->model, &v->hw, c->tp, &v->cost, err) || make_levels(c, knobs, v, err))
+        return err->code;
+    const struct kvs_tables_config config = {
+        .model = c->model,
+        .cost = v->cost,
+        .n_route = c->n_route,
+        .route = v->route,
+        .chunk_tok = (uint32_t)c->options.chunk_tok,
+        .n_frac = n_frac,
+        .descriptors = DESCRIPTORS,
+        .n_level = v->levels->n,
+        .level = v->levels->level,
+        .repair = make_repair(c, v),
+        .budget = llround(c->budget_nats * KVS_NAT),
+    };
+    if (kvs_tables_new(&config, &v->tables, err) || make_pieces(c, v, &n_piece, err))
+        return err->code;
+    v->inst = kvs_tables_inst_new(v->tables);
+    if (!v->inst)
+        return kvs_nomem(err);
+    kvs_tables_build(v->tables, v->inst, v->piece, n_piece, &v->problem);
+    return KVS_OK;
+}
+
+void kvs_variant_end(struct kvs_variant *v)
+{
+    kvs_tables_inst_free(v->inst);
+    kvs_tables_free(v->tables);
+    kvs_levels_free(v->levels);
+    kvs_cost_free(v->cost);
+    free(v->piece);
+    memset(v, 0, sizeof *v);
+}
+
+double kvs_variant_load_rate(const struct kvs_variant *v)
+{
+    double bytes = 0, s = 0;
+
+    for (uint32_t l = 0; l < v->problem.n_layer; l++) {
+        int64_t slowest_ns = 0;
+
+        for (uint32_t k = 0; k < v->problem.n_route; k++) {
+            bytes += kvs_tables_load_bytes(v->inst, k, kvs_cost_class(v->cost, l), 0, 0);
+            if (v->problem.layer[l]->io_ns[k][0] > slowest_ns)
+                slowest_ns = v->problem.layer[l]->io_ns[k][0];
+        }
+        s += (double)slowest_ns * 1e-9;
+    }
+    return s > 0 ? bytes / s : HUGE_VAL;
+}

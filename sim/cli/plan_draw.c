@@ -1,0 +1,165 @@
+/*
+ * plan_draw.c - `kvsim plan --plot DIR`: the staircase, the stages and the crossover, each a CSV
+ * and a figure.
+ */
+#include "gnuplot.h"
+#include "plan_answer.h"
+
+#include "base/data.h"
+#include "base/outdir.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CURVE_STEPS 25 /* contexts, from 512 tokens to 128 Ki: three an octave */
+
+static double ms_of(int64_t ns)
+{
+    return ns == INT64_MAX ? -1 : (double)ns * 1e-6;
+}
+
+static enum kvs_code write_staircase(struct kvs_outdir *out, const struct kvs_plan_answer *answer,
+                                     struct kvs_err *err)
+{
+    const struct kvs_plan_problem *p = &answer->v.problem;
+    FILE *file = kvs_outdir_file(out, "plan_staircase.csv", err);
+
+    if (!file)
+        return err->code;
+    fprintf(file, "layer,recompute_tok,repair_tok,context_tok,level,bits_per_element\n");
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        uint32_t i = answer->best.plan.frac_i[l], q = answer->best.plan.level[l];
+
+        fprintf(file, "%u,%u,%u,%u,%s,%.4g\n", l, kvs_tables_recompute_tok(answer->v.inst, i),
+                kvs_tables_repair_tok(answer->v.inst, i), answer->v.context_tok,
+                answer->v.levels->level[q].name, answer->v.levels->bits[q]);
+    }
+    return kvs_outdir_close(out, file, err);
+}
+
+static void stage(FILE *file, const char *name, int row, uint32_t layer, int64_t from_ns,
+                  int64_t to_ns)
+{
+    if (to_ns > from_ns)
+        fprintf(file, "%s,%d,%u,%.6f,%.6f\n", name, row, layer, ms_of(from_ns), ms_of(to_ns));
+}
+
+static enum kvs_code write_stages(struct kvs_outdir *out, const struct kvs_plan_case *c,
+                                  const struct kvs_plan_answer *answer, struct kvs_err *err)
+{
+    const struct kvs_plan_problem *p = &answer->v.problem;
+    const struct kvs_plan *plan = &answer->best.plan;
+    FILE *file = kvs_outdir_file(out, "plan_stages.csv", err);
+    int64_t end_ns = answer->best.eval.end_ns;
+    int n = (int)c->n_route;
+
+    if (!file)
+        return err->code;
+    fprintf(file, "stage,row,layer,from_ms,to_ms\n");
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        uint32_t i = plan->frac_i[l], at = i * p->n_level + plan->level[l];
+        uint32_t next = l + 1 < p->n_layer ? plan->frac_i[l + 1] : 0;
+        int64_t wait_ns = p->layer[l]->post_ns[at] + p->layer[l]->wfull_ns[next] +
+                          p->layer[l]->wkv_ns[i] - p->layer[l]->wkv_ns[next];
+
+        for (int k = 0; k < n; k++)
+            stage(file, c->tier[k]->name, k, l, answer->io_end_ns[k][l] - p->layer[l]->io_ns[k][at],
+                  answer->io_end_ns[k][l]);
+        stage(file, "decoder", n, l, answer->decode_end_ns[l] - p->layer[l]->decode_ns[at],
+              answer->decode_end_ns[l]);
+        stage(file, "GPU", n + 1, l, answer->gpu_end_ns[l] - wait_ns, answer->gpu_end_ns[l]);
+    }
+    stage(file, "GPU", n + 1, p->n_layer, p->gpu_start_ns,
+          p->gpu_start_ns + answer->best.eval.pre_ns);
+    stage(file, "GPU", n + 1, p->n_layer, end_ns - p->head_ns, end_ns);
+    return kvs_outdir_close(out, file, err);
+}
+
+/* One policy at one context: as the profile has it, and at both ends of the error bars. */
+static enum kvs_code curve_point(const struct kvs_plan_case *c, const char *policy, double context,
+                                 FILE *file, struct kvs_err *err)
+{
+    enum kvs_code code = KVS_OK;
+
+    for (int sign = 0; sign <= 2 && !code; sign++) {
+        struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
+        double by = sign == 0 ? 0 : sign == 1 ? 1 : -1;
+        int64_t ttft_ns;
+
+        knobs.context_tok = context / (double)c->options.context_tok;
+        knobs.link = 1 + by * (c->link_error < .9 ? c->link_error : .9);
+        knobs.gpu = 1 + by * (c->gpu_error < .9 ? c->gpu_error : .9);
+        code = kvs_plan_ttft(c, policy, &knobs, c->options.reuse == 1 ? 17 : 9, &ttft_ns, err);
+        if (!code && ttft_ns == INT64_MAX)
+            fprintf(file, ",");
+        else
+            fprintf(file, ",%.6f", ms_of(ttft_ns));
+    }
+    return code;
+}
+
+static enum kvs_code write_curve(struct kvs_outdir *out, const struct kvs_plan_case *c,
+                                 const struct kvs_plan_answer *answer, struct kvs_err *err)
+{
+    const char *const policy[] = {"recompute", c->options.reuse == 1 ? "token-split" : "load",
+                                  answer->best.planner->name};
+    FILE *file = kvs_outdir_file(out, "plan_crossover.csv", err);
+    enum kvs_code code = KVS_OK;
+    double context = 512;
+
+    if (!file)
+        return err->code;
+    fprintf(file, "context_tok");
+    for (size_t p = 0; p < 3; p++)
+        fprintf(file, ",%s_ms,%s_low_ms,%s_high_ms", policy[p], policy[p], policy[p]);
+    fprintf(file, "\n");
+    for (int step = 0; step < CURVE_STEPS && !code; step++) {
+        fprintf(file, "%.0f", context);
+        for (size_t p = 0; p < 3 && !code; p++)
+            code = curve_point(c, policy[p], context, file, err);
+        fprintf(file, "\n");
+        context *= 1.2599210498948732; /* the cube root of 2 */
+    }
+    if (!code)
+        return kvs_outdir_close(out, file, err);
+    struct kvs_err ignored = {0};
+    (void)!kvs_outdir_close(out, file, &ignored);
+    return code;
+}
+
+static enum kvs_code draw(const char *name, struct kvs_outdir *out, struct kvs_err *err)
+{
+    char file[64], *script = NULL;
+
+    snprintf(file, sizeof file, "plots/%s.gp", name);
+    enum kvs_code code = kvs_data_file(file, &script, err);
+    if (!code)
+        code = kvs_gnuplot(script, kvs_outdir_tmp(out), err);
+    free(script);
+    return code;
+}
+
+enum kvs_code kvs_plan_draw(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                            struct kvs_err *err)
+{
+    struct kvs_outdir *out = NULL;
+    enum kvs_code code = kvs_outdir_begin(c->options.plot, c->options.overwrite, &out, err);
+
+    if (!code)
+        code = write_staircase(out, answer, err);
+    if (!code)
+        code = write_stages(out, c, answer, err);
+    if (!code)
+        code = write_curve(out, c, answer, err);
+    if (!code)
+        code = draw("plan_staircase", out, err);
+    if (!code)
+        code = draw("plan_stages", out, err);
+    if (!code)
+        code = draw("plan_crossover", out, err);
+    if (code) {
+        kvs_outdir_abort(out);
+        return code;
+    }
+    return kvs_outdir_commit(out, err);
+}

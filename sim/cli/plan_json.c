@@ -1,0 +1,119 @@
+/*
+ * plan_json.c - the answer of `kvsim plan` for programs: configs/schema/plan.schema.json.
+ */
+#include "plan_answer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *seconds(int64_t ns)
+{
+    return json_real((double)ns * 1e-9);
+}
+
+static json_t *row_json(const struct kvs_policy_row *row)
+{
+    return json_pack("{ss so sf sf sf sb so}", "policy", row->planner->name, "ttft_s",
+                     seconds(row->eval.end_ns), "recompute_frac", row->recompute_frac, "load_bytes",
+                     row->load_bytes, "loss_nats", (double)row->eval.distortion / KVS_NAT,
+                     "over_budget", (int)row->over_budget, "lower_bound_s",
+                     row->lower_bound_ns == INT64_MIN ? json_null() : seconds(row->lower_bound_ns));
+}
+
+static json_t *layers_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    const struct kvs_plan_problem *p = &answer->v.problem;
+    json_t *layers = json_array();
+
+    for (uint32_t l = 0; layers && l < p->n_layer; l++) {
+        uint32_t i = answer->best.plan.frac_i[l], q = answer->best.plan.level[l];
+        json_t *arrive = json_object(), *layer = NULL;
+
+        for (uint32_t k = 0; k < c->n_route; k++)
+            json_object_set_new(arrive, c->tier[k]->name, seconds(answer->io_end_ns[k][l]));
+        layer = json_pack("{sf si si ss sf so so so}", "recompute_frac", p->frac[i],
+                          "recompute_tok", (int)kvs_tables_recompute_tok(answer->v.inst, i),
+                          "repair_tok", (int)kvs_tables_repair_tok(answer->v.inst, i), "level",
+                          answer->v.levels->level[q].name, "loss_nats",
+                          (double)p->layer[l]->distortion[i * p->n_level + q] / KVS_NAT, "arrive_s",
+                          arrive, "decoded_s", seconds(answer->decode_end_ns[l]), "computed_s",
+                          seconds(answer->gpu_end_ns[l]));
+        if (!layer || json_array_append_new(layers, layer)) {
+            json_decref(layers);
+            return NULL;
+        }
+    }
+    return layers;
+}
+
+static json_t *crossing_json(const struct kvs_crossing *x)
+{
+    bool none = x->always || x->never;
+
+    return json_pack("{ss so so so}", "loading_wins",
+                     x->always  ? "always"
+                     : x->never ? "never"
+                                : "from",
+                     "from", none ? json_null() : json_real(x->at), "low",
+                     none ? json_null() : json_real(x->low), "high",
+                     none ? json_null() : json_real(x->high));
+}
+
+static json_t *work_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    json_t *work = json_object();
+
+    for (uint32_t k = 0; work && k < c->n_route; k++)
+        json_object_set_new(work, c->tier[k]->name, seconds(answer->io_work_ns[k]));
+    json_object_set_new(work, "decoder", seconds(answer->decode_work_ns));
+    json_object_set_new(work, "gpu", seconds(answer->gpu_work_ns));
+    return work;
+}
+
+static json_t *lists_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    json_t *policies = json_array(), *knobs = json_array(), *words = json_array();
+    char text[KVS_PLAN_WORDS];
+
+    for (uint32_t i = 0; i < answer->n_policy; i++)
+        json_array_append_new(policies, row_json(&answer->policy[i]));
+    for (uint32_t i = 0; i < answer->n_knob; i++)
+        json_array_append_new(knobs, json_pack("{ss so so}", "knob", answer->knob[i].name,
+                                               "half_ttft_s", seconds(answer->knob[i].half_ns),
+                                               "twice_ttft_s", seconds(answer->knob[i].twice_ns)));
+    for (unsigned n = 0; kvs_plan_words(c, answer, n, text); n++)
+        json_array_append_new(words, json_string(text));
+    return json_pack("{so so so}", "policies", policies, "sensitivity", knobs, "words", words);
+}
+
+enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                            struct kvs_err *err)
+{
+    const char *binds = kvs_plan_binds(answer);
+    json_t *tiers = json_array(), *all, *lists = lists_json(c, answer);
+
+    for (uint32_t k = 0; k < c->n_route; k++)
+        json_array_append_new(tiers, json_string(c->tier[k]->name));
+    all = json_pack("{ss ss ss si so si si ss sf sf so}", "source", "simulated", "model",
+                    c->model->name, "hardware", c->hw->name, "gpus", (int)c->tp, "tiers", tiers,
+                    "context_tok", (int)answer->v.context_tok, "new_tok", (int)answer->v.new_tok,
+                    "reuse", c->options.reuse == 1 ? "content" : "prefix", "budget_nats",
+                    c->budget_nats, "load_bytes_per_s", answer->load_rate, "plan",
+                    row_json(&answer->best));
+    if (!all || !lists || json_object_update(all, lists) ||
+        json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
+        json_object_set_new(all, "layers", layers_json(c, answer)) ||
+        json_object_set_new(all, "work_s", work_json(c, answer)) ||
+        json_object_set_new(all, "binds", binds ? json_string(binds) : json_null()) ||
+        json_object_set_new(all, "context_crossing_tok", crossing_json(&answer->context)) ||
+        json_object_set_new(all, "bandwidth_crossing_bytes_per_s",
+                            crossing_json(&answer->bandwidth)))
+        kvs_nomem(err);
+    else {
+        (void)json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)); /* main checks */
+        putchar('\n');
+    }
+    json_decref(lists);
+    json_decref(all);
+    return err->code;
+}

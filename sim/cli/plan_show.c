@@ -1,0 +1,252 @@
+/*
+ * plan_show.c - what `kvsim plan` prints: at most 100 columns, ASCII.
+ */
+#include "plan_answer.h"
+
+#include "base/units.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define STRIP 48 /* columns of the context */
+#define TIME 60  /* columns of the timeline */
+
+static double s_of(int64_t ns)
+{
+    return (double)ns * 1e-9;
+}
+
+static double nats_of(int64_t distortion)
+{
+    return (double)distortion / KVS_NAT;
+}
+
+static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    char n[KVS_TEXT_MAX], more[KVS_TEXT_MAX], rate[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX];
+    double kv = 0;
+
+    for (uint32_t l = 0; l < answer->v.problem.n_layer; l++)
+        kv += kvs_model_kv_bytes_per_tok(c->model, l) * answer->v.context_tok;
+    printf("%s on %s, %u GPU%s: %s %s (%s of KV) on ", c->model->name, c->hw->name, c->tp,
+           c->tp > 1 ? "s" : "", kvs_text_count(n, answer->v.context_tok),
+           c->options.reuse == 1 ? "tokens of passages cached elsewhere" : "cached tokens",
+           kvs_text_bytes(bytes, kv));
+    for (uint32_t k = 0; k < c->n_route; k++)
+        printf("%s%s", k ? " and " : "", c->tier[k]->name);
+    printf(" (%s), %s new\n", kvs_text_rate(rate, answer->load_rate),
+           kvs_text_count(more, answer->v.new_tok));
+    printf("simulated");
+    if (c->options.load > 0)
+        printf("; others take %.0f %% of the GPU's time", 100 * c->options.load);
+    if (c->codec && answer->v.levels->n > 1)
+        printf("; levels of codec %s, losses of quality table %s", c->codec->name,
+               c->quality->model);
+    printf("\n\n");
+}
+
+/* Layers that do the same, in one row: '#' computed, 'r' repaired, '=' loaded. */
+static void show_run(const struct kvs_plan_answer *answer, uint32_t first, uint32_t last)
+{
+    const struct kvs_variant *v = &answer->v;
+    uint32_t i = answer->best.plan.frac_i[first], q = answer->best.plan.level[first];
+    double cut = kvs_tables_recompute_tok(v->inst, i) / (double)v->context_tok;
+    double repair = kvs_tables_repair_tok(v->inst, i) / (double)v->context_tok;
+    int n_cut = (int)lround(cut * STRIP);
+    char name[32];
+
+    if (first == last)
+        snprintf(name, sizeof name, "layer  %u", first);
+    else
+        snprintf(name, sizeof name, "layers %u-%u", first, last);
+    printf("  %-15s |", name);
+    for (int x = 0; x < STRIP; x++) {
+        /* repaired tokens lie spread over the passages: every so many columns one */
+        bool is_repair = repair > 0 && x >= n_cut &&
+                         floor((x + 1) * repair / (1 - cut)) > floor(x * repair / (1 - cut));
+        putchar(x < n_cut ? '#' : is_repair ? 'r' : '=');
+    }
+    printf("| ");
+    if (cut + repair < 1)
+        printf("%3.0f %% computed, %s", 100 * (cut + repair), v->levels->level[q].name);
+    else
+        printf("all computed");
+    putchar('\n');
+}
+
+static void show_staircase(const struct kvs_plan_answer *answer)
+{
+    const struct kvs_plan *plan = &answer->best.plan;
+    uint32_t n_layer = answer->v.problem.n_layer, last_frac = answer->v.n_frac - 1;
+
+    printf("%s plan: TTFT %.2f ms     # computed again  = loaded%s\n", answer->best.planner->name,
+           1e3 * s_of(answer->best.eval.end_ns),
+           answer->v.inst && kvs_tables_repair_tok(answer->v.inst, 1) ? "  r repaired" : "");
+    printf("  %-15s  first token%*slast cached token\n", "", STRIP - 27, "");
+    for (uint32_t first = 0; first < n_layer;) {
+        uint32_t last = first;
+
+        while (last + 1 < n_layer && plan->frac_i[last + 1] == plan->frac_i[first] &&
+               (plan->level[last + 1] == plan->level[first] || plan->frac_i[first] == last_frac))
+            last++;
+        show_run(answer, first, last);
+        first = last + 1;
+    }
+    putchar('\n');
+}
+
+static void bar(char row[TIME + 1], int64_t from_ns, int64_t to_ns, int64_t end_ns, char with)
+{
+    int from = (int)floor((double)from_ns * TIME / (double)end_ns);
+    int to = (int)ceil((double)to_ns * TIME / (double)end_ns);
+
+    for (int x = from < 0 ? 0 : from; x < to && x < TIME; x++)
+        row[x] = with;
+}
+
+static void show_bar(const char *name, const char row[TIME + 1], int64_t work_ns, int64_t end_ns)
+{
+    char busy[KVS_TEXT_MAX];
+
+    if (work_ns > 0)
+        printf("  %-10s |%s| busy %s, %3.0f %%\n", name, row, kvs_text_time(busy, s_of(work_ns)),
+               100 * (double)work_ns / (double)end_ns);
+}
+
+static void blank(char row[TIME + 1])
+{
+    memset(row, ' ', TIME);
+    row[TIME] = '\0';
+}
+
+static void show_timeline(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    const struct kvs_plan_problem *p = &answer->v.problem;
+    int64_t end_ns = answer->best.eval.end_ns, start_ns = p->gpu_start_ns;
+    char row[TIME + 1], ttft[KVS_TEXT_MAX];
+
+    printf("timeline  0%*s%s\n", TIME + 1, "", kvs_text_time(ttft, s_of(end_ns)));
+    for (uint32_t k = 0; k < c->n_route; k++) {
+        blank(row);
+        bar(row, p->io_start_ns[k], answer->io_end_ns[k][p->n_layer - 1], end_ns, '=');
+        show_bar(c->tier[k]->name, row, answer->io_work_ns[k], end_ns);
+    }
+    blank(row);
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        uint32_t at = answer->best.plan.frac_i[l] * p->n_level + answer->best.plan.level[l];
+
+        bar(row, answer->decode_end_ns[l] - p->layer[l]->decode_ns[at], answer->decode_end_ns[l],
+            end_ns, 'd');
+    }
+    show_bar("decoder", row, answer->decode_work_ns, end_ns);
+    blank(row);
+    bar(row, start_ns, start_ns + answer->best.eval.pre_ns, end_ns, '#');
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        const struct kvs_plan *plan = &answer->best.plan;
+        uint32_t i = plan->frac_i[l], next = l + 1 < p->n_layer ? plan->frac_i[l + 1] : 0;
+        int64_t wait_ns = p->layer[l]->post_ns[i * p->n_level + plan->level[l]] +
+                          p->layer[l]->wfull_ns[next] + p->layer[l]->wkv_ns[i] -
+                          p->layer[l]->wkv_ns[next];
+
+        bar(row, answer->gpu_end_ns[l] - wait_ns, answer->gpu_end_ns[l], end_ns, 'n');
+    }
+    bar(row, end_ns - p->head_ns, end_ns, end_ns, 'h');
+    show_bar("GPU", row, answer->gpu_work_ns, end_ns);
+    printf("            # computed again  n new tokens, layer by layer behind the loads  h later "
+           "chunks, logits\n\n");
+}
+
+static void show_policy(const struct kvs_plan_answer *answer, const struct kvs_policy_row *row,
+                        int64_t recompute_ns)
+{
+    char ttft[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX];
+    bool alone = row == &answer->best;
+
+    printf("  %-16s %10s   %5.2fx   %9.0f %%   %10s   %8.4f%s%s\n", row->planner->name,
+           kvs_text_time(ttft, s_of(row->eval.end_ns)),
+           (double)recompute_ns / (double)row->eval.end_ns, 100 * row->recompute_frac,
+           kvs_text_bytes(bytes, row->load_bytes), nats_of(row->eval.distortion),
+           row->over_budget ? "  over the budget" : "", alone ? "  <- this plan" : "");
+}
+
+static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    int64_t recompute_ns = answer->best.eval.end_ns, bound_ns = answer->best.lower_bound_ns;
+    char bound[KVS_TEXT_MAX];
+
+    for (uint32_t i = 0; i < answer->n_policy; i++)
+        if (strcmp(answer->policy[i].planner->name, "recompute") == 0)
+            recompute_ns = answer->policy[i].eval.end_ns;
+    printf("  %-16s %10s   %6s   %11s   %10s   %8s\n", "policy", "TTFT", "speed", "computed",
+           "loaded", "nats");
+    for (uint32_t i = 0; i < answer->n_policy; i++)
+        show_policy(answer, &answer->policy[i], recompute_ns);
+    show_policy(answer, &answer->best, recompute_ns);
+    if (bound_ns != INT64_MIN)
+        printf("  certificate: no plan over these %u fractions and %u level%s is below %s; gap "
+               "%.2f %%\n",
+               answer->v.n_frac, answer->v.levels->n, answer->v.levels->n > 1 ? "s" : "",
+               kvs_text_time(bound, s_of(bound_ns)),
+               100 * (1 - (double)bound_ns / (double)answer->best.eval.end_ns));
+    if (c->budget_nats > 0 || answer->best.eval.distortion > 0)
+        printf("  quality: %.4f of %.4f nats predicted", nats_of(answer->best.eval.distortion),
+               c->budget_nats);
+    else
+        printf("  quality: exact");
+}
+
+/* Where the predicted loss went: by what is loaded, in the order of the levels. */
+static void show_loss(const struct kvs_plan_answer *answer)
+{
+    const struct kvs_plan_problem *p = &answer->v.problem;
+    bool any = false;
+
+    for (uint32_t q = 0; q < p->n_level; q++) {
+        double nats = 0;
+        uint32_t n = 0;
+
+        for (uint32_t l = 0; l < p->n_layer; l++) {
+            if (answer->best.plan.level[l] != q)
+                continue;
+            nats += nats_of(p->layer[l]->distortion[answer->best.plan.frac_i[l] * p->n_level + q]);
+            n++;
+        }
+        if (nats <= 0)
+            continue;
+        printf("%s%.4f in %u layer%s at %s", any ? ", " : ": ", nats, n, n > 1 ? "s" : "",
+               answer->v.levels->level[q].name);
+        any = true;
+    }
+    printf("\n\n");
+}
+
+static void show_knobs(const struct kvs_plan_answer *answer)
+{
+    const char *binds = kvs_plan_binds(answer);
+    double now = (double)answer->best.eval.end_ns;
+
+    printf("  %-22s %12s %12s\n", "TTFT, planned anew, at", "half", "twice");
+    for (uint32_t i = 0; i < answer->n_knob; i++) {
+        const struct kvs_knob_row *row = &answer->knob[i];
+
+        printf("  %-22s %+10.1f %% %+10.1f %%%s\n", row->name,
+               100 * ((double)row->half_ns / now - 1), 100 * ((double)row->twice_ns / now - 1),
+               binds && strcmp(binds, row->name) == 0 ? "  <- binds" : "");
+    }
+    putchar('\n');
+}
+
+void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    char words[KVS_PLAN_WORDS];
+
+    show_case(c, answer);
+    show_staircase(answer);
+    show_timeline(c, answer);
+    show_policies(c, answer);
+    show_loss(answer);
+    show_knobs(answer);
+    for (unsigned n = 0; kvs_plan_words(c, answer, n, words); n++)
+        printf("%s\n", words);
+}

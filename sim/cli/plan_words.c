@@ -1,0 +1,186 @@
+/*
+ * plan_words.c - the answer of `kvsim plan` in sentences.
+ */
+#include "plan_answer.h"
+
+#include "base/units.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static double s_of(int64_t ns)
+{
+    return (double)ns * 1e-9;
+}
+
+static const char *count(char buf[KVS_TEXT_MAX], double n)
+{
+    return kvs_text_count(buf, (uint64_t)llround(n));
+}
+
+static const struct kvs_policy_row *find_row(const struct kvs_plan_answer *answer, const char *name)
+{
+    if (strcmp(answer->best.planner->name, name) == 0)
+        return &answer->best;
+    for (uint32_t i = 0; i < answer->n_policy; i++)
+        if (strcmp(answer->policy[i].planner->name, name) == 0)
+            return &answer->policy[i];
+    return NULL;
+}
+
+/* What loading whole is called: text that moved is loaded with its repair. */
+static const char *loading(const struct kvs_plan_case *c)
+{
+    return c->options.reuse == 1 ? "loading with repair" : "loading";
+}
+
+const char *kvs_plan_binds(const struct kvs_plan_answer *answer)
+{
+    int64_t least_ns = llround((double)answer->best.eval.end_ns * .99);
+    const char *name = NULL;
+
+    for (uint32_t i = 0; i < answer->n_knob; i++) {
+        const struct kvs_knob_row *row = &answer->knob[i];
+        bool is_stage = strcmp(row->name, "load rate") == 0 ||
+                        strcmp(row->name, "GPU speed") == 0 ||
+                        strcmp(row->name, "decoding rate") == 0;
+
+        if (is_stage && row->twice_ns < least_ns) {
+            least_ns = row->twice_ns;
+            name = row->name;
+        }
+    }
+    return name;
+}
+
+static void say_context(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                        char buf[KVS_PLAN_WORDS])
+{
+    const struct kvs_crossing *x = &answer->context;
+    char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], n[KVS_TEXT_MAX];
+
+    count(n, answer->v.new_tok);
+    if (x->always)
+        snprintf(
+            buf, KVS_PLAN_WORDS,
+            "Loading beats recomputing here at every length from 128 cached tokens on (%s new).",
+            n);
+    else if (x->never)
+        snprintf(
+            buf, KVS_PLAN_WORDS,
+            "Recomputing beats %s here at every length up to 1,048,576 cached tokens (%s new).",
+            loading(c), n);
+    else
+        snprintf(
+            buf, KVS_PLAN_WORDS,
+            "Loading beats recomputing from %s cached tokens on (%s new); within the profile's "
+            "error bars from %s to %s.",
+            count(at, x->at), n, count(low, x->low), count(high, x->high));
+}
+
+static void say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                          char buf[KVS_PLAN_WORDS])
+{
+    const struct kvs_crossing *x = &answer->bandwidth;
+    char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], now[KVS_TEXT_MAX];
+    char n[KVS_TEXT_MAX];
+
+    count(n, answer->v.context_tok);
+    kvs_text_rate(now, answer->load_rate);
+    if (x->always || x->never)
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "At %s tokens %s at any bandwidth from a thousandth to a thousand times this one "
+                 "(%s).",
+                 n, x->always ? "loading wins" : "recomputing wins", now);
+    else
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "At %s tokens %s pays from %s on (%s to %s within the GPU's error bar); here it "
+                 "arrives at %s.",
+                 n, loading(c), kvs_text_rate(at, x->at), kvs_text_rate(low, x->low),
+                 kvs_text_rate(high, x->high), now);
+}
+
+static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                     char buf[KVS_PLAN_WORDS])
+{
+    const struct kvs_policy_row *load = find_row(answer, "load");
+    const struct kvs_policy_row *recompute = find_row(answer, "recompute");
+    const struct kvs_policy_row *end = recompute;
+    char ttft[KVS_TEXT_MAX], other[KVS_TEXT_MAX];
+
+    if (load && !load->over_budget && (!end || load->eval.end_ns < end->eval.end_ns))
+        end = load;
+    kvs_text_time(ttft, s_of(answer->best.eval.end_ns));
+    if (!end || end == &answer->best) {
+        snprintf(buf, KVS_PLAN_WORDS, "%s takes %s to the first token.", answer->best.planner->name,
+                 ttft);
+        return;
+    }
+    double ratio = (double)end->eval.end_ns / (double)answer->best.eval.end_ns;
+    kvs_text_time(other, s_of(end->eval.end_ns));
+    if (ratio < 1)
+        snprintf(buf, KVS_PLAN_WORDS, "%s takes %s; better here: %s, %s.",
+                 answer->best.planner->name, ttft, end->planner->name, other);
+    else if (ratio < 1.01)
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "Mixing gains nothing here: %s is within 1 %% of the best plan (%s).",
+                 end->planner->name, ttft);
+    else
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "Best here: %s, %.2f times as fast as the better of load and recompute (%s, %s).",
+                 ttft, ratio, end->planner->name, other);
+    (void)c;
+}
+
+static void say_knob(const struct kvs_plan_answer *answer, char buf[KVS_PLAN_WORDS])
+{
+    const struct kvs_knob_row *most = NULL;
+    const char *stage = kvs_plan_binds(answer);
+    char now[KVS_TEXT_MAX], better[KVS_TEXT_MAX];
+    int64_t best_ns = INT64_MAX;
+
+    for (uint32_t i = 0; i < answer->n_knob; i++) {
+        const struct kvs_knob_row *row = &answer->knob[i];
+        bool fewer_is_better = strcmp(row->name, "fixed cost of a piece") == 0;
+        int64_t ns = fewer_is_better ? row->half_ns : row->twice_ns;
+
+        if (strstr(row->name, "tokens") || ns >= best_ns)
+            continue;
+        best_ns = ns;
+        most = row;
+    }
+    kvs_text_time(now, s_of(answer->best.eval.end_ns));
+    if (!most || (double)best_ns > .99 * (double)answer->best.eval.end_ns) {
+        snprintf(buf, KVS_PLAN_WORDS, "No single knob of the machine gains 1 %%.");
+        return;
+    }
+    kvs_text_time(better, s_of(best_ns));
+    snprintf(buf, KVS_PLAN_WORDS,
+             "The knob that matters most is the %s: twice as good makes %s of %s.%s%s%s",
+             most->name, better, now,
+             stage && strcmp(stage, most->name) != 0 ? " The stage that binds: " : "",
+             stage && strcmp(stage, most->name) != 0 ? stage : "",
+             stage && strcmp(stage, most->name) != 0 ? "." : "");
+}
+
+const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                           unsigned n, char buf[KVS_PLAN_WORDS])
+{
+    switch (n) {
+    case 0:
+        say_gain(c, answer, buf);
+        return buf;
+    case 1:
+        say_context(c, answer, buf);
+        return buf;
+    case 2:
+        say_bandwidth(c, answer, buf);
+        return buf;
+    case 3:
+        say_knob(answer, buf);
+        return buf;
+    default:
+        return NULL;
+    }
+}

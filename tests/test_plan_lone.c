@@ -1,0 +1,161 @@
+/* kvsim plan --model ...: one prompt, explained. */
+#include "test.h"
+
+#include "cli_json.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HERE "plan --model llama-3.1-8b --hardware h100-2gpu --context 8Ki --new 128 "
+
+static double number(const json_t *object, const char *key)
+{
+    const json_t *v = json_object_get(object, key);
+
+    assert_true(json_is_number(v));
+    return json_number_value(v);
+}
+
+static const json_t *row_of(const json_t *answer, const char *policy)
+{
+    const json_t *rows = json_object_get(answer, "policies");
+    size_t i;
+    json_t *row;
+
+    json_array_foreach((json_t *)rows, i,
+                       row) if (strcmp(json_string_value(json_object_get(row, "policy")), policy) ==
+                                0) return row;
+    fail_msg("no row of %s", policy);
+    return NULL;
+}
+
+static void the_plan_is_bounded_and_beats_every_corner(void **state)
+{
+    static const char *const more[] = {"", "--budget 0.02", "--reuse content", "--tier dram,nvme",
+                                       "--load 0.5 --bandwidth 2GB/s"};
+    (void)state;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        char args[300];
+
+        snprintf(args, sizeof args, HERE "--json %s", more[i]);
+        json_t *answer = kvs_cli_json(args);
+        const json_t *plan = json_object_get(answer, "plan");
+        const json_t *layers = json_object_get(answer, "layers");
+        double ttft = number(plan, "ttft_s"), loss = 0;
+        size_t k;
+        json_t *row;
+
+        assert_true(number(plan, "lower_bound_s") <= ttft);
+        assert_true(number(plan, "loss_nats") <= number(answer, "budget_nats") + 1e-12);
+        json_array_foreach(json_object_get(answer, "policies"), k, row)
+        {
+            /* those that are no corners of the staircase included */
+            if (!json_is_true(json_object_get(row, "over_budget")))
+                assert_true(number(row, "ttft_s") >= number(plan, "lower_bound_s") - 1e-12);
+        }
+        assert_int_equal(json_array_size(layers), 32);
+        json_array_foreach(layers, k, row) loss += number(row, "loss_nats");
+        assert_true(fabs(loss - number(plan, "loss_nats")) < 1e-6);
+        json_decref(answer);
+    }
+}
+
+/* Loading alone over a slow link takes bytes over the rate, and recomputing nothing of it. */
+static void slow_links_are_priced_by_their_bytes(void **state)
+{
+    json_t *answer = kvs_cli_json(HERE "--json --bandwidth 1GB/s");
+    double load = number(row_of(answer, "load"), "ttft_s");
+    double bytes = 8192 * 131072., pieces = 32 * 32 * 2;
+
+    (void)state;
+    assert_true(fabs(number(row_of(answer, "load"), "load_bytes") - bytes) < 10);
+    assert_true(load > bytes / 1e9 && load < bytes / 1e9 + pieces * 1e-5 + .02);
+    assert_true(number(answer, "load_bytes_per_s") < 1e9);
+    /* 1 GB/s is too slow for 8 Ki tokens here, so the answer names a rate above it */
+    const json_t *x = json_object_get(answer, "bandwidth_crossing_bytes_per_s");
+    assert_string_equal(json_string_value(json_object_get(x, "loading_wins")), "from");
+    assert_true(number(x, "from") > 1e9 && number(x, "low") <= number(x, "from"));
+    assert_true(number(x, "from") <= number(x, "high"));
+    json_decref(answer);
+}
+
+/* At the bandwidth that the answer names, loading and recomputing take as long. */
+static void the_crossing_is_where_both_take_as_long(void **state)
+{
+    char args[300];
+    json_t *answer = kvs_cli_json(HERE "--json --bandwidth 1GB/s");
+    double at = number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
+    double ratio = at / number(answer, "load_bytes_per_s");
+
+    (void)state;
+    json_decref(answer);
+    snprintf(args, sizeof args, HERE "--json --bandwidth %.0f", 1e9 * ratio);
+    answer = kvs_cli_json(args);
+    double load = number(row_of(answer, "load"), "ttft_s");
+    double recompute = number(row_of(answer, "recompute"), "ttft_s");
+    assert_true(fabs(load / recompute - 1) < .02);
+    json_decref(answer);
+}
+
+static void the_terminal_is_told_everything(void **state)
+{
+    static const char *const parts[] = {"optimal plan: TTFT", "layers",         "timeline",
+                                        "certificate:",       "quality:",       "nats",
+                                        "load rate",          "Loading beats",  "The knob that",
+                                        "simulated",          "at 8,192 tokens"};
+    const char *text = kvs_cli_text(HERE "--budget 0.02");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strcasestr(text, parts[i]))
+            fail_msg("\"%s\" is not in:\n%s", parts[i], text);
+    for (const char *line = text; line; line = strchr(line + 1, '\n')) {
+        const char *end = strchr(line + 1, '\n');
+
+        assert_true(!end || end - line < 260);
+    }
+}
+
+static void wrong_options_are_named(void **state)
+{
+    static const struct {
+        const char *args, *what;
+    } cases[] = {
+        {"plan --model llama-3.1-8b", "--hardware: missing"},
+        {"plan --hardware h100-sxm", "--model: missing"},
+        {"plan --model lama-3.1-8b --hardware h100-sxm", "llama-3.1-8b"},
+        {HERE "--tier nvem", "did you mean \"nvme\"?"},
+        {HERE "--budget much", "--budget"},
+        {HERE "--budget -1", "--budget"},
+        {HERE "--reuse half", "--reuse"},
+        {HERE "--levels p5", "no level \"p5\""},
+        {HERE "--reuse content --repair luck", "no method \"luck\""},
+        {HERE "--tp 16", "--tp: found 16"},
+        {HERE "--block 1 --context 1Mi", "--block"},
+        {HERE "--load 1", "--load"},
+        {"plan --model qwen3-8b --hardware h100-sxm --budget 0.1", "--quality FILE"},
+        {"plan --model llama-3.1-405b --hardware h100-2gpu", "does not fit"},
+        {HERE "--planner cacke", "--planner"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int status;
+        const char *text = kvs_cli_error(cases[i].args, &status);
+
+        if (status != 2 || !strstr(text, cases[i].what))
+            fail_msg("%s: %d, %s", cases[i].args, status, text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_plan_is_bounded_and_beats_every_corner),
+        cmocka_unit_test(slow_links_are_priced_by_their_bytes),
+        cmocka_unit_test(the_crossing_is_where_both_take_as_long),
+        cmocka_unit_test(the_terminal_is_told_everything),
+        cmocka_unit_test(wrong_options_are_named),
+    };
+    return cmocka_run_group_tests_name("kvsim plan, one prompt", tests, NULL, NULL);
+}
