@@ -46,6 +46,8 @@ static const struct kvs_opt table[] = {
     {"bandwidth", KVS_OPT_RATE, AT(bandwidth), "0", 0, 1e15,
      "rate of every hop of the tier's route instead of the profile's; 0: the profile's", NULL,
      false, 0},
+    {"slo", KVS_OPT_TIME, AT(slo), "1s", 0, 3600, "CacheGen's deadline for the context", NULL,
+     false, 0},
     {"tp", KVS_OPT_U64, AT(tp), "0", 0, 1024,
      "GPUs that share a layer; 0: as few as hold the model", NULL, false, 0},
     {"block", KVS_OPT_TOK, AT(block_tok), "256", 1, 1048576, "tokens of a block, or of a passage",

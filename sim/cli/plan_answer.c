@@ -228,6 +228,17 @@ static enum kvs_code plan_all(const struct kvs_plan_case *c, struct kvs_plan_ans
     return KVS_OK;
 }
 
+static void run_own(const struct kvs_plan_case *c, struct kvs_plan_answer *answer)
+{
+    const struct kvs_own_config config = {.slo_ns = (int64_t)(c->options.slo * 1e9)};
+
+    for (uint32_t i = 0; kvs_own_list[i] && c->options.reuse == 0 && i < KVS_MAX_OWN; i++) {
+        answer->own_ops[i] = kvs_own_list[i];
+        kvs_own_list[i]->run(&answer->v.problem, &config, &answer->own[i]);
+        answer->n_own++;
+    }
+}
+
 static void trace_stages(struct kvs_plan_answer *answer)
 {
     const struct kvs_plan_problem *problem = &answer->v.problem;
@@ -304,6 +315,7 @@ enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
     if (!code)
         code = plan_all(c, answer, err);
     if (!code) {
+        run_own(c, answer);
         trace_stages(answer);
         answer->load_rate = kvs_variant_load_rate(&answer->v);
         code = turn_knobs(c, answer, err);

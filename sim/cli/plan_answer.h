@@ -6,10 +6,12 @@
 #ifndef KVS_PLAN_ANSWER_H
 #define KVS_PLAN_ANSWER_H
 
+#include "plan/own.h"
 #include "plan_case.h"
 
 #define KVS_MAX_POLICY_ROW 32
 #define KVS_MAX_KNOB 8
+#define KVS_MAX_OWN 8
 
 /* One policy's plan of the prompt. */
 struct kvs_policy_row {
@@ -38,6 +40,9 @@ struct kvs_plan_answer {
     uint32_t n_policy;
     struct kvs_policy_row policy[KVS_MAX_POLICY_ROW]; /* without the asked planner's own row */
     struct kvs_policy_row best;                       /* the asked planner's */
+    uint32_t n_own; /* those replayed by their own rule; none for moved text */
+    const struct kvs_own_ops *own_ops[KVS_MAX_OWN];
+    struct kvs_own_result own[KVS_MAX_OWN];
     double refine_gain; /* relative: what the last, finer list of fractions gained */
     double load_rate;   /* of the routes, raw bytes per second, fixed costs included */
     struct kvs_crossing context, bandwidth; /* tokens; bytes per second */

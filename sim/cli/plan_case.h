@@ -14,8 +14,8 @@ struct kvs_plan_options {
     const char *model, *hw, *codec, *quality, *repair, *budget;
     struct kvs_strs tiers, levels;
     uint64_t context_tok, new_tok, block_tok, chunk_tok, fractions, tp, decoders;
-    double error, bandwidth, load; /* bandwidth 0: the profile's */
-    int reuse;              /* 0 prefix, 1 content */
+    double error, bandwidth, load, slo; /* bandwidth 0: the profile's */
+    int reuse;                          /* 0 prefix, 1 content */
     bool hidden;
 };
 

@@ -73,17 +73,28 @@ static json_t *work_json(const struct kvs_plan_case *c, const struct kvs_plan_an
 static json_t *lists_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     json_t *policies = json_array(), *knobs = json_array(), *words = json_array();
+    json_t *owns = json_array();
     char text[KVS_PLAN_WORDS];
 
     for (uint32_t i = 0; i < answer->n_policy; i++)
         json_array_append_new(policies, row_json(&answer->policy[i]));
+    for (uint32_t i = 0; i < answer->n_own; i++) {
+        const struct kvs_own_result *own = &answer->own[i];
+
+        json_array_append_new(
+            owns, json_pack("{ss so sf sf sb}", "policy", answer->own_ops[i]->name, "ttft_s",
+                            seconds(own->end_ns), "recompute_frac", own->recompute_frac,
+                            "loss_nats", (double)own->distortion / KVS_NAT, "over_budget",
+                            own->distortion > answer->v.problem.budget));
+    }
     for (uint32_t i = 0; i < answer->n_knob; i++)
         json_array_append_new(knobs, json_pack("{ss so so}", "knob", answer->knob[i].name,
                                                "half_ttft_s", seconds(answer->knob[i].half_ns),
                                                "twice_ttft_s", seconds(answer->knob[i].twice_ns)));
     for (unsigned n = 0; kvs_plan_words(c, answer, n, text); n++)
         json_array_append_new(words, json_string(text));
-    return json_pack("{so so so}", "policies", policies, "sensitivity", knobs, "words", words);
+    return json_pack("{so so so so}", "policies", policies, "own_rule", owns, "sensitivity", knobs,
+                     "words", words);
 }
 
 enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,

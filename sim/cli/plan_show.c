@@ -173,7 +173,7 @@ static void show_policy(const struct kvs_plan_answer *answer, const struct kvs_p
 static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     int64_t recompute_ns = answer->best.eval.end_ns, bound_ns = answer->best.lower_bound_ns;
-    char bound[KVS_TEXT_MAX];
+    char bound[KVS_TEXT_MAX], ttft[KVS_TEXT_MAX], name[24];
 
     for (uint32_t i = 0; i < answer->n_policy; i++)
         if (strcmp(answer->policy[i].planner->name, "recompute") == 0)
@@ -182,7 +182,18 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
            "loaded", "nats");
     for (uint32_t i = 0; i < answer->n_policy; i++)
         show_policy(answer, &answer->policy[i], recompute_ns);
+    for (uint32_t i = 0; i < answer->n_own; i++) {
+        const struct kvs_own_result *own = &answer->own[i];
+
+        snprintf(name, sizeof name, "%s*", answer->own_ops[i]->name);
+        printf("  %-16s %10s   %5.2fx   %9.0f %%   %10s   %8.4f%s\n", name,
+               kvs_text_time(ttft, s_of(own->end_ns)), (double)recompute_ns / (double)own->end_ns,
+               100 * own->recompute_frac, "", nats_of(own->distortion),
+               own->distortion > answer->v.problem.budget ? "  over the budget" : "");
+    }
     show_policy(answer, &answer->best, recompute_ns);
+    if (answer->n_own)
+        printf("  * no staircase: replayed by its own rule, token group by token group\n");
     if (bound_ns != INT64_MIN)
         printf("  certificate: no plan over these %u fractions and %u level%s is below %s; gap "
                "%.2f %%\n",

@@ -41,7 +41,8 @@ struct kvs_plan_problem {
     const double *frac;                        /* ascending, frac[0] = 0, frac[n_frac - 1] = 1 */
     const struct kvs_layer_cost *const *layer; /* [n_layer] */
     int64_t io_start_ns[KVS_MAX_ROUTE], gpu_start_ns, head_ns;
-    int64_t budget; /* of the sum of distortions */
+    int64_t budget;       /* of the sum of distortions */
+    uint8_t hidden_level; /* the level that stands for hidden states; 0: none does */
     struct kvs_plan_error error;
     /*
      * What a nanosecond of compute, and of a route, costs others, in ns of delay: planners that

@@ -13,6 +13,11 @@
     X(optimal)                                                                                     \
     X(careful)                                                                                     \
     X(online)                                                                                      \
-    X(exact)
+    X(exact)                                                                                       \
+    X(cacheflow)                                                                                   \
+    X(cacheflow2)                                                                                  \
+    X(cacheblend)                                                                                  \
+    X(epic)                                                                                        \
+    X(hcache)
 
 #endif

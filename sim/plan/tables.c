@@ -305,6 +305,9 @@ void kvs_tables_build(const struct kvs_tables *t, struct kvs_tables_inst *inst,
                                          .frac = inst->frac,
                                          .layer = inst->layer,
                                          .budget = t->config.budget};
+    for (uint32_t q = 1; q < t->config.n_level; q++)
+        if (t->config.level[q].projected)
+            problem->hidden_level = (uint8_t)q;
     for (uint32_t k = 0; k < t->config.n_route; k++) {
         if (!inst->used[k])
             continue;
