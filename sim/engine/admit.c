@@ -143,10 +143,30 @@ static bool take_room(struct sim *sim, struct req *req)
     return true;
 }
 
+/* Under repair: whether the block that is held was computed behind other text. One that is held
+ * nowhere is computed here. */
+static bool find_moved(struct sim *sim, struct req *req, uint32_t b, bool *any)
+{
+    bool found;
+    req->moved[b] = false;
+    if (!sim->config->repair.n)
+        return true;
+    uint32_t *made = kvs_map_put(&sim->made, req->key[b], req->chain[b], &found);
+    if (!made)
+        return sim_nomem(sim);
+    if (req->where[b] == KVS_AT_NONE)
+        *made = req->chain[b];
+    else
+        req->moved[b] = *made != req->chain[b];
+    *any |= req->moved[b];
+    return true;
+}
+
 /* The prompt as pieces for the planner; at least its last token is computed. Sets what was
  * found. */
-static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
+static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece, bool *moved)
 {
+    *moved = false;
     if (req->n_block + 2 > sim->piece_room) {
         uint32_t room = 2 * (req->n_block + 2);
         struct kvs_piece *piece = realloc(sim->piece, room * sizeof *piece);
@@ -160,6 +180,8 @@ static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
     *now = (struct found){.prompt_tok = left_tok};
     for (uint32_t b = 0; b < req->n_block; b++) {
         uint32_t n_tok = req->tok[b];
+        if (!find_moved(sim, req, b, moved))
+            return false;
         left_tok -= n_tok;
         if (left_tok == 0 && req->where[b] != KVS_AT_NONE) {
             n_tok--; /* wholly held: the last token is computed all the same */
@@ -167,7 +189,8 @@ static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece)
         }
         if (n_tok == 0)
             continue;
-        sim->piece[n++] = (struct kvs_piece){.n_tok = n_tok, .where = req->where[b]};
+        sim->piece[n++] =
+            (struct kvs_piece){.n_tok = n_tok, .where = req->where[b], .moved = req->moved[b]};
         if (req->where[b] == KVS_AT_HBM)
             now->hbm_tok += n_tok;
         else if (req->where[b] >= 0)
@@ -191,7 +214,7 @@ static void without_routes(struct kvs_plan_problem *problem)
 }
 
 /* The policy's plan, or recomputing all where the policy may and the links' backlog makes it
- * better. */
+ * better, or where the policy knows no plan within the budget. */
 static bool choose(struct sim *sim, struct req *req, struct kvs_plan_eval *eval)
 {
     const struct kvs_planner_ops *planner = sim->config->planner;
@@ -204,7 +227,8 @@ static bool choose(struct sim *sim, struct req *req, struct kvs_plan_eval *eval)
     if (planner->plan(&problem, sim->scratch, &req->plan, eval, &bound_ns, sim->err) != KVS_OK)
         return false;
     bool loads = req->plan.frac_i[sim->n_layer - 1] + 1u < problem.n_frac;
-    if (loads && !planner->may_recompute)
+    bool over = sim->config->repair.n && eval->distortion > problem.budget;
+    if (loads && !planner->may_recompute && !over)
         return true;
     struct kvs_plan_problem alone = problem;
     struct kvs_plan plan;
@@ -214,7 +238,8 @@ static bool choose(struct sim *sim, struct req *req, struct kvs_plan_eval *eval)
     memset(plan.level, 0, sim->n_layer);
     bool fine = kvs_plan_eval(&alone, &plan, NULL, &all);
     assert(fine);
-    if (!loads || kvs_plan_cost(&alone, &plan, &all) < kvs_plan_cost(&problem, &req->plan, eval)) {
+    if (!loads || over ||
+        kvs_plan_cost(&alone, &plan, &all) < kvs_plan_cost(&problem, &req->plan, eval)) {
         req->plan = plan;
         *eval = all;
     }
@@ -275,7 +300,8 @@ static bool plan(struct sim *sim, struct req *req)
     struct kvs_plan_problem *problem = &req->problem;
     struct kvs_plan_eval eval;
     uint32_t n_piece = 0;
-    if (!to_pieces(sim, req, &n_piece))
+    bool moved;
+    if (!to_pieces(sim, req, &n_piece, &moved))
         return false;
     kvs_tables_build(sim->tables, req->inst, sim->piece, n_piece, problem);
     problem->error = sim->error;
@@ -285,7 +311,7 @@ static bool plan(struct sim *sim, struct req *req)
     uint32_t held_tok = 0;
     for (uint32_t t = 0; t < sim->config->n_tier; t++)
         held_tok += req->now.tier_tok[t];
-    req->has_plan = held_tok > 0;
+    req->has_plan = held_tok > 0 || moved;
     if (req->has_plan) {
         if (!choose(sim, req, &eval))
             return false;
@@ -300,7 +326,8 @@ static bool plan(struct sim *sim, struct req *req)
     uint64_t recompute_tok = 0;
     assert(sim->n_layer > 0);
     for (uint32_t l = 0; req->has_plan && l < sim->n_layer; l++)
-        recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]);
+        recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]) +
+                         kvs_tables_repair_tok(req->inst, req->plan.frac_i[l]);
     recompute_tok = (recompute_tok + sim->n_layer / 2) / sim->n_layer;
     req->pre_left_ns = eval.pre_ns;
     req->pre_tok = req->pre_left_tok =

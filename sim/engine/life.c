@@ -17,6 +17,8 @@ void sim_req_free(struct req *req)
     free(req->tier_slot);
     free(req->place);
     free(req->where);
+    free(req->chain);
+    free(req->moved);
     free(req->follow);
     for (uint32_t t = 0; t < KVS_MAX_TIER; t++) {
         free(req->due_ns[t]);
@@ -66,7 +68,11 @@ static bool blocks_room(struct req *req, uint32_t n)
     req->place = place ? place : req->place;
     void *where = realloc(req->where, room * sizeof *req->where);
     req->where = where ? where : req->where;
-    if (!key || !tok || !slot || !tier_slot || !place || !where)
+    void *chain = realloc(req->chain, room * sizeof *req->chain);
+    req->chain = chain ? chain : req->chain;
+    void *moved = realloc(req->moved, room * sizeof *req->moved);
+    req->moved = moved ? moved : req->moved;
+    if (!key || !tok || !slot || !tier_slot || !place || !where || !chain || !moved)
         return false;
     req->block_room = room;
     return true;
@@ -78,7 +84,7 @@ static bool take_in(struct sim *sim, struct req *req, const struct kvs_request *
     if (!blocks_room(req, from->n_block))
         return sim_nomem(sim);
     bool chain = sim->config->reuse == KVS_REUSE_PREFIX && !kvs_trace_chained(sim->trace);
-    uint64_t prefix = 0;
+    uint64_t prefix = 0, before = 0;
     memset(&req->record, 0, sizeof req->record);
     req->record.session = from->session;
     req->record.input_tok = from->input_tok;
@@ -89,6 +95,8 @@ static bool take_in(struct sim *sim, struct req *req, const struct kvs_request *
         prefix = chain ? kvs_chain(prefix, from->block[b].id) : from->block[b].id;
         req->key[b] = prefix;
         req->tok[b] = from->block[b].n_tok;
+        before = kvs_chain(before, from->block[b].id);
+        req->chain[b] = (uint32_t)(before >> 33);
         req->slot[b] = req->tier_slot[b] = KVS_NO_SLOT;
     }
     return true;

@@ -324,7 +324,7 @@ static uint32_t first_whole(const struct req *req)
     uint64_t recompute_tok = kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]), n_tok = 0;
     uint32_t b = 0;
     while (b < req->n_block && n_tok < recompute_tok) {
-        n_tok += req->where[b] >= 0 ? req->tok[b] : 0;
+        n_tok += req->where[b] >= 0 || req->moved[b] ? req->tok[b] : 0;
         b++;
     }
     return b;

@@ -175,7 +175,12 @@ static enum kvs_code make_tables(struct sim *sim)
         .unit_tok = sim->unit_tok,
         .n_level = 1,
         .level = &raw,
+        .repair = config->repair,
+        .budget = config->budget,
     };
+    /* who looks at the ends only repairs nothing or computes all */
+    if (tables.repair.n >= tables.n_frac)
+        tables.repair.n = tables.n_frac - 1;
     return kvs_tables_new(&tables, &sim->tables, sim->err);
 }
 
@@ -246,6 +251,8 @@ static enum kvs_code set_up(struct sim *sim)
     sim->seg = array((size_t)config->prefill_batch + 1, sizeof *sim->seg);
     sim->decode_fixed_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_fixed_s);
     sim->decode_per_tok_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_per_tok_s);
+    if (config->repair.n && !kvs_map_init(&sim->made, 1024))
+        return kvs_fail(sim->err, KVS_ERR_NOMEM, "no memory for what blocks were computed behind");
     if (config->foresight && !kvs_map_init(&sim->next_use, 1024))
         return kvs_fail(sim->err, KVS_ERR_NOMEM, "the future");
     sim->scratch = kvs_plan_scratch_new();
@@ -335,6 +342,7 @@ static void tear_down(struct sim *sim)
     free(sim->seg);
     free(sim->live);
     free(sim->bin);
+    kvs_map_free(&sim->made);
     kvs_map_free(&sim->next_use);
 }
 

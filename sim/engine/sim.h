@@ -12,7 +12,7 @@
 
 #include "base/err.h"
 #include "model/cost.h"
-#include "plan/plan.h"
+#include "plan/tables.h"
 #include "store/future.h"
 #include "store/tier.h"
 #include "workloads/trace.h"
@@ -26,7 +26,7 @@ struct kvs_sched_ops;
 /* Which stored blocks a prompt may use. */
 enum kvs_reuse {
     KVS_REUSE_PREFIX, /* those of its own beginning: exact */
-    KVS_REUSE_CONTENT /* the same text anywhere, without repair of cross-attention: changes the
+    KVS_REUSE_CONTENT /* the same text anywhere: without repair of cross-attention that changes the
                          answer */
 };
 
@@ -112,6 +112,10 @@ struct kvs_sim_config {
     struct kvs_tier_config tier[KVS_MAX_TIER];
 
     const struct kvs_planner_ops *planner;
+    /* what moved text needs under content reuse, and what a plan may lose, both in 1e-9 nats; n 0:
+     * none, which changes answers */
+    struct kvs_table_repair repair;
+    int64_t budget;
     uint32_t n_frac;               /* recompute fractions i / (n_frac - 1) */
     double slo_ttft_s, slo_tpot_s; /* a request within both counts for goodput; 0: no such bound */
     uint64_t n_request;            /* stop after so many arrivals; 0: the whole trace */

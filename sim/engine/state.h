@@ -124,6 +124,8 @@ struct req {
     uint32_t *tier_slot;     /* in the tier it is loaded from, pinned until read */
     struct kvs_place *place; /* as looked up: 0 is HBM, tiers follow */
     int8_t *where;           /* the same as kvs_piece.where */
+    uint32_t *chain; /* under repair: what stands before the block and in it, hashed to 31 bits */
+    bool *moved;     /* it was computed behind other text */
     uint64_t reserved_bytes; /* in HBM, beyond its blocks */
 
     /* blocks that an earlier request of this replica is still bringing or computing */
@@ -274,7 +276,8 @@ struct sim {
     int64_t last_first_token_ns;
     struct kvs_sim_sample tally, *bin; /* sums of tokens so far; what was sampled */
     uint32_t n_bin, bin_room;
-    struct kvs_map next_use;     /* by key: rank in the foresight; empty without one */
+    struct kvs_map made;     /* under repair: a block's key to the chain that it was computed in */
+    struct kvs_map next_use; /* by key: rank in the foresight; empty without one */
     int64_t bin_ns, next_bin_ns; /* INT64_MAX: no more */
     struct kvs_sim_result *result;
 };

@@ -3,6 +3,7 @@
 
 #include "base/units.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -238,6 +239,7 @@ void kvs_fill_distortion(const struct kvs_tables *t, struct kvs_tables_inst *ins
 {
     uint32_t n_level = t->config.n_level, n_cell = t->config.n_frac * n_level;
 
+    assert(n_level > 0);
     for (uint32_t c = 0; c < t->n_class; c++)
         for (uint32_t at = 0; at < n_cell; at++)
             inst->class[c].distortion[at] = llround(repair_loss(t, inst, at / n_level));

@@ -135,7 +135,7 @@ static void say_caveats(struct text *text, const struct kvs_workload *workload,
             (unsigned long long)outcome->trace.skipped);
     if (*outcome->trace.invents)
         say(text, "Made up where the trace has nothing: %s. ", outcome->trace.invents);
-    if (workload->sim.reuse == KVS_REUSE_CONTENT)
+    if (workload->sim.reuse == KVS_REUSE_CONTENT && !workload->sim.repair.n)
         say(text, "Content reuse without repair of cross-attention changes answers. ");
     say(text, "Simulated: %u of the hardware profile's %u figures are assumed, %u measured.",
         from.n[KVS_ASSUMED], from.n_all, from.n[KVS_MEASURED]);

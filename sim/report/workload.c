@@ -6,11 +6,13 @@
 #include "engine/router.h"
 #include "engine/sched.h"
 #include "model/layout.h"
+#include "plan/levels.h"
 #include "store/evict.h"
 #include "workloads/trace_filter.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -96,7 +98,7 @@ static const struct kvs_opt cluster_table[] = {
     {"max_pending_loads", KVS_OPT_U64, CLUSTER(max_pending_loads), "0", 0, 65536,
      "prompts of a replica that load at once, at most; 0: no bound", NULL, false, 0},
     {"reuse", KVS_OPT_ENUM, CLUSTER(reuse), "prefix", 0, 0,
-     "prefix: exact; content: the same text anywhere, unrepaired", reuse_names, false, 0},
+     "prefix: exact; content: the same text anywhere; see planner.repair", reuse_names, false, 0},
     {"preemption", KVS_OPT_ENUM, CLUSTER(preemption), "recompute", 0, 0,
      "when answers outgrow HBM: the youngest is computed again, or swapped; never: room for whole "
      "answers is kept",
@@ -120,13 +122,25 @@ static const struct kvs_opt tier_table[] = {
     {"evict", KVS_OPT_STR, TIER(evict), "lru", 0, 0, "which block leaves first", NULL, false, 0},
 };
 
+#define NO_REPAIR "none"
+#define N_REPAIR 8
+
 struct planner {
     uint64_t fractions;
+    const char *repair, *quality;
+    double budget;
 };
 
 static const struct kvs_opt planner_table[] = {
     {"fractions", KVS_OPT_U64, offsetof(struct planner, fractions), "17", 2, KVS_MAX_FRAC,
      "recompute fractions that plans choose from: i / (n - 1)", NULL, false, 0},
+    {"repair", KVS_OPT_STR, offsetof(struct planner, repair), NO_REPAIR, 0, 0,
+     "how text reused behind other text is repaired: a method of the quality table", NULL, false,
+     0},
+    {"quality", KVS_OPT_STR, offsetof(struct planner, quality), "", 0, 0,
+     "a name of configs/quality, or a file; \"\": the model's", NULL, false, 0},
+    {"budget", KVS_OPT_DOUBLE, offsetof(struct planner, budget), "0.05", 0, 1000,
+     "nats that a repaired prompt may lose", NULL, false, 0},
 };
 
 struct slo {
@@ -214,6 +228,8 @@ struct kvs_workload_in {
     struct cluster cluster;
     struct tier tier[KVS_MAX_TIER];
     struct planner planner;
+    double repair_frac[N_REPAIR];
+    int64_t repair_distortion[N_REPAIR];
     struct slo slo;
     struct warmup warmup;
     struct output output;
@@ -586,6 +602,47 @@ static enum kvs_code read_warmup(struct kvs_workload *w, struct kvs_workload_in 
     return KVS_OK;
 }
 
+/* Shares of repair to choose from, as the quality table of the model has their cost. */
+static enum kvs_code read_repair(struct kvs_workload *w, struct kvs_workload_in *in,
+                                 struct kvs_err *err)
+{
+    static const double share[N_REPAIR] = {0, .03, .05, .08, .12, .15, .2, .3};
+    const struct kvs_json node = in->top.planner;
+    const struct planner *p = &in->planner;
+    struct kvs_quality *quality = NULL;
+    struct kvs_err inner = {0};
+    if (strcmp(p->repair, NO_REPAIR) == 0)
+        return KVS_OK;
+    if (w->sim.reuse != KVS_REUSE_CONTENT)
+        return kvs_json_fail(kvs_json_get(node, "repair"), err, KVS_ERR_ARG,
+                             "found \"%s\" with cluster.reuse prefix, want cluster.reuse content",
+                             p->repair);
+    if (p->fractions <= N_REPAIR)
+        return kvs_json_fail(kvs_json_get(node, "fractions"), err, KVS_ERR_RANGE,
+                             "found %" PRIu64 ", want at least %d with repair", p->fractions,
+                             N_REPAIR + 1);
+    enum kvs_code code = kvs_quality_open(*p->quality ? p->quality : kvs_model_name(in->model),
+                                          kvs_model_n_layer(in->model), &quality, &inner);
+    if (code)
+        return fail_at(kvs_json_get(node, "quality"), err, code, &inner);
+    for (int i = 0; i < N_REPAIR && !code; i++) {
+        double nats = kvs_quality_repair_nats(quality, p->repair, share[i]);
+        if (isinf(nats))
+            code = kvs_json_fail(kvs_json_get(node, "repair"), err, KVS_ERR_ARG,
+                                 "found \"%s\", want none or a method of quality table %s",
+                                 p->repair, quality->model);
+        else
+            in->repair_distortion[i] = llround(nats * KVS_NAT);
+    }
+    kvs_quality_free(quality);
+    if (code)
+        return code;
+    memcpy(in->repair_frac, share, sizeof share);
+    w->sim.repair = (struct kvs_table_repair){N_REPAIR, in->repair_frac, in->repair_distortion};
+    w->sim.budget = llround(p->budget * KVS_NAT);
+    return KVS_OK;
+}
+
 static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *in,
                                struct kvs_err *err)
 {
@@ -593,6 +650,7 @@ static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *i
     if ((code = kvs_arrivals_json(in->top.arrivals, &in->arrivals, &w->sim.arrivals, err)) ||
         (code =
              kvs_opt_json(planner_table, N(planner_table), in->top.planner, &in->planner, err)) ||
+        (code = read_repair(w, in, err)) ||
         (code = kvs_opt_json(slo_table, N(slo_table), in->top.slo, &in->slo, err)) ||
         (code = read_warmup(w, in, err)) ||
         (code = kvs_opt_json(output_table, N(output_table), in->top.output, &in->output, err)))
