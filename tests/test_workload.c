@@ -150,8 +150,8 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: compare[1]: found \"best\" a second time, want a policy once"},
         {"compare=[3]", "w.json: compare[0]: found 3, want a string"},
         {"planner.fractions=1", "w.json: planner.fractions: found 1, want a whole number in 2..64"},
-        {"planner.fraction=9",
-         "w.json: planner.fraction: unknown key; did you mean \"fractions\"? known: fractions, repair, quality, budget"},
+        {"planner.fraction=9", "w.json: planner.fraction: unknown key; did you mean \"fractions\"? "
+                               "known: fractions, repair, quality, budget"},
         {"slo.ttft=\"2 parsecs\"", "w.json: slo.ttft: found \"2 parsecs\", want a time like "
                                    "\"150ms\", \"2s\" or a number of seconds in 0..1000000"},
         {"slo.ttft=-1", "w.json: slo.ttft: found -1, want a time like \"150ms\", \"2s\" or a "

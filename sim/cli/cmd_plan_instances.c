@@ -71,7 +71,8 @@ static double regret_of(const struct kvs_plan_problem *problem, const struct kvs
     return regret.most_ns;
 }
 
-static enum kvs_code answer_one(const struct kvs_plan_options *options, const struct kvs_plan_instance *in,
+static enum kvs_code answer_one(const struct kvs_plan_options *options,
+                                const struct kvs_plan_instance *in,
                                 const struct kvs_planner_ops *planner,
                                 struct kvs_plan_scratch *scratch, struct answer *answer,
                                 struct kvs_err *err)

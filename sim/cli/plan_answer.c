@@ -309,9 +309,12 @@ enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
                                   struct kvs_plan_answer **out, struct kvs_err *err)
 {
     struct kvs_plan_answer *answer = calloc(1, sizeof *answer);
-    enum kvs_code code = answer ? refine(c, planner, answer, err) : kvs_nomem(err);
+    enum kvs_code code;
 
     *out = NULL;
+    if (!answer)
+        return kvs_nomem(err);
+    code = refine(c, planner, answer, err);
     if (!code)
         code = plan_all(c, answer, err);
     if (!code) {

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Headline comparisons of published systems, planned for a lone prompt: published beside simulated ratio.
+# A row of papers.txt: name | published ratio, low and high | its source | slower policy | faster policy |
+# kvsim plan's options for both (or slower's ; faster's) | why, where it is off. Within 20 % of the
+# published range passes; a row that is off must say why, else this ends 1.
+set -eu
+here=$(dirname "$0")
+KVSIM=${KVSIM:-build/kvsim}
+ttft() { # policy, options
+    policy=$1
+    shift
+    # shellcheck disable=SC2086
+    $KVSIM plan $* --json | awk -v want="\"$policy\"" '
+        /"policy":/ { hit = index($0, want ",") > 0 }
+        /"ttft_s":/ && hit && !n++ { gsub(/[^0-9.e+-]/, "", $2); print $2 }'
+}
+printf '%-36s %13s %10s  %s\n' "system: what over what" published simulated verdict
+bad=0
+while IFS='|' read -r name low high source slow fast options why; do
+    case $name in '' | '#'*) continue ;; esac
+    slow=$(echo $slow) fast=$(echo $fast)
+    a=$(ttft "$slow" "${options%%;*}")
+    b=$(ttft "$fast" "${options#*;}")
+    printf '%s|%s|%s|%s|%s|%s|%s\n' "$name" "$low" "$high" "$a" "$b" "$source" "$why" | awk -F'|' '{
+        ratio = $4 / $5; low = $2 + 0; high = $3 + 0
+        span = low == high ? sprintf("%.2f", low) : sprintf("%.2f to %.2f", low, high)
+        within = ratio >= low / 1.2 && ratio <= high * 1.2
+        gsub(/^ +| +$/, "", $6); gsub(/^ +| +$/, "", $7)
+        printf "%-36s %13s %10.2f  %s\n", $1, span, ratio, \
+            within ? "within 20 %" : $7 == "" ? "OFF, and nothing says why" : "off: " $7
+        exit !within && $7 == ""
+    }' || bad=1
+done <"$here/papers.txt"
+# RAGCache's is a replay: documents in host memory under PGDSF against prefix caching in HBM.
+out=$(mktemp -d)
+$KVSIM run "$here/ragcache.json" -o "$out/ragcache" | awk '$1 == "load" {
+    for (i = 2; i <= NF; i++) if ($i ~ /^[0-9.]+x/) { ratio = $i + 0; break }
+    printf "%-36s %13s %10.2f  %s\n", "RAGCache 7B A10: mean TTFT over vLLM", "1.20 to 4.00", ratio, \
+        (ratio >= 1 && ratio <= 4.8) ? "within 20 %" : "OFF, and nothing says why" }'
+rm -rf "$out"
+exit $bad
