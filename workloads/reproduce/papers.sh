@@ -33,7 +33,7 @@ while IFS='|' read -r name low high source slow fast options why; do
 done <"$here/papers.txt"
 # RAGCache's is a replay: documents in host memory under PGDSF against prefix caching in HBM.
 out=$(mktemp -d)
-$KVSIM run "$here/ragcache.json" -o "$out/ragcache" | awk '$1 == "load" {
+$KVSIM run "$here/ragcache.json" -o "$out/ragcache" | awk '$1 == "load" && !n++ {
     for (i = 2; i <= NF; i++) if ($i ~ /^[0-9.]+x/) { ratio = $i + 0; break }
     printf "%-36s %13s %10.2f  %s\n", "RAGCache 7B A10: mean TTFT over vLLM", "1.20 to 4.00", ratio, \
         (ratio >= 1 && ratio <= 4.8) ? "within 20 %" : "OFF, and nothing says why" }'
