@@ -99,7 +99,8 @@ int main(int argc, char **argv)
             .hbm_evict = lru,
             .hbm_cache = true,
             .n_tier = 2,
-            .tier = {{"dram", (uint64_t)1 << 39, lru}, {"nvme", (uint64_t)4 << 40, lru}},
+            .tier = {{.name = "dram", .capacity_bytes = (uint64_t)1 << 39, .evict = lru},
+                     {.name = "nvme", .capacity_bytes = (uint64_t)4 << 40, .evict = lru}},
             .n_frac = 17,
         };
         static const struct {

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "memtrace.h"
 #include "model/layout.h"
+#include "store/admit.h"
 #include "store/evict.h"
 
 #include <stdlib.h>
@@ -294,6 +295,12 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         lab.config.hbm_cache = kvs_rng_below(&rng, 2);
         lab.config.reuse = (enum kvs_reuse)kvs_rng_below(&rng, 2);
         lab.config.n_tier = (uint32_t)kvs_rng_below(&rng, 3);
+        for (int t = 0; t < 2; t++) {
+            struct kvs_tier_config *tier = &lab.config.tier[t];
+            tier->write = (enum kvs_write)kvs_rng_below(&rng, 3);
+            tier->admit = kvs_admit_all[kvs_rng_below(&rng, 3)];
+            tier->admit_config = (struct kvs_admit_config){2, 0.5, seed};
+        }
         lab.config.tier[0].capacity_bytes = kvs_rng_below(&rng, 40) << 30;
         lab.config.serving = kvs_rng_below(&rng, 2) ? &lab.hw->serving[0] : NULL;
         lab.config.layout = &kvs_layouts[kvs_rng_below(&rng, 7)];

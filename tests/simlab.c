@@ -31,7 +31,8 @@ void simlab_open(struct simlab *lab, const char *model, const char *hardware, ui
         .hbm_evict = lru,
         .hbm_cache = true,
         .n_tier = 2,
-        .tier = {{"dram", (uint64_t)1 << 38, lru}, {"nvme", (uint64_t)1 << 42, lru}},
+        .tier = {{.name = "dram", .capacity_bytes = (uint64_t)1 << 38, .evict = lru},
+                 {.name = "nvme", .capacity_bytes = (uint64_t)1 << 42, .evict = lru}},
         .planner = kvs_planner_find("load"),
         .n_frac = 17,
     };

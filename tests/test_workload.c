@@ -134,7 +134,13 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: tiers[0].capacity: found -5, want bytes like \"4TiB\", \"512GB\" or a number"},
         {"tiers[0].evict=\"mru\"",
          "w.json: tiers[0].evict: found \"mru\", want one of *; did you mean \"lru\"?"},
-        {"tiers[0].size=1", "w.json: tiers[0].size: unknown key; known: name, capacity, evict"},
+        {"tiers[0].size=1", "w.json: tiers[0].size: unknown key; known: name, capacity, evict, "
+                            "write, admit, admit_n, admit_share"},
+        {"tiers[0].write=\"around\"",
+         "w.json: tiers[0].write: found \"around\", want one of through, back, exclusive"},
+        {"tiers[0].admit=\"touch\"", "w.json: tiers[0].admit: found \"touch\", want one of *; did "
+                                     "you mean \"touched\"?"},
+        {"tiers[0].admit_n=0", "w.json: tiers[0].admit_n: found 0, want a whole number in 1..1000"},
         {"tiers[1]={\"name\":\"dram\"}",
          "w.json: tiers[1].name: found \"dram\" a second time, want a tier once"},
         {"tiers[1]={\"name\":\"remote\"}", "w.json: tiers[1].capacity: missing; want bytes like "

@@ -35,6 +35,7 @@ static struct transfer *transfer_new(struct sim *sim)
         sim->idle_transfer = transfer->next;
         transfer->next = NULL;
         transfer->n_block = 0;
+        transfer->open = false;
         return transfer;
     }
     transfer = calloc(1, sizeof *transfer);
@@ -317,6 +318,16 @@ static void land(struct sim *sim, struct store *store, uint64_t key,
         sim_expect(sim, store->tier, slot, key);
 }
 
+static bool wanted(struct sim *sim, struct store *store, uint32_t tier_i, uint64_t key,
+                   uint64_t n_bytes)
+{
+    const struct kvs_admit_ops *admit = sim->config->tier[tier_i].admit;
+    if (!admit || admit->wants(store->admit, key))
+        return true;
+    sim->result->tier[tier_i].write_declined_bytes += n_bytes;
+    return false;
+}
+
 /* The first block that was read in every layer: those before it are recomputed, at least in some.
  */
 static uint32_t first_whole(const struct req *req)
@@ -328,6 +339,98 @@ static uint32_t first_whole(const struct req *req)
         b++;
     }
     return b;
+}
+
+static bool block_room(struct transfer *transfer)
+{
+    if (transfer->n_block < transfer->block_room)
+        return true;
+    uint32_t room = transfer->block_room ? 2 * transfer->block_room : 32;
+    uint64_t *key = realloc(transfer->key, room * sizeof *key);
+    if (key)
+        transfer->key = key;
+    struct kvs_block_info *info = realloc(transfer->info, room * sizeof *info);
+    if (info)
+        transfer->info = info;
+    if (!key || !info)
+        return false;
+    transfer->block_room = room;
+    return true;
+}
+
+/* The lane's last write, if blocks can still join it, or a new one. */
+static struct transfer *open_write(struct sim *sim, struct lane *lane)
+{
+    struct transfer *transfer = lane->first ? lane->last : NULL;
+    if (transfer && transfer->open && transfer->flow == KVS_NO_FLOW)
+        return transfer;
+    transfer = transfer_new(sim);
+    if (!transfer)
+        return NULL;
+    transfer->req = NULL;
+    transfer->request_i = UINT64_MAX;
+    transfer->replica_i = lane->replica_i;
+    transfer->tier_i = lane->tier_i;
+    transfer->write = transfer->open = true;
+    transfer->n_bytes = 0;
+    transfer->n_descriptor = 0;
+    set_work(lane, transfer);
+    if (enqueue(sim, lane, transfer))
+        return transfer;
+    return NULL; /* it is the lane's */
+}
+
+/* One block for a tier, from a nearer one or HBM: it joins those that wait to be written. */
+static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, uint64_t key,
+                  const struct kvs_block_info *info)
+{
+    struct store *store = sim_store(sim, replica_i, tier_i);
+    struct lane *lane = sim_lane(sim, replica_i, tier_i, true);
+    bool found;
+    if (kvs_tier_find(store->tier, key) != KVS_NO_SLOT || kvs_map_find(&store->pending, key) ||
+        !wanted(sim, store, tier_i, key, info->n_bytes))
+        return true;
+    if (lane->queued_ns > SIM_WRITE_QUEUE_NS) {
+        sim->result->tier[tier_i].write_dropped_bytes += info->n_bytes;
+        return true;
+    }
+    struct transfer *transfer = open_write(sim, lane);
+    if (!transfer)
+        return false;
+    if (!block_room(transfer) || !kvs_map_put(&store->pending, key, 1, &found))
+        return sim_nomem(sim);
+    transfer->key[transfer->n_block] = key;
+    transfer->info[transfer->n_block++] = *info;
+    transfer->n_bytes += info->n_bytes;
+    const double n_tok =
+        (double)info->n_bytes / sim->kv_bytes_per_tok; /* rounded up: a byte more */
+    transfer->n_descriptor += sim->unit_descriptors * sim_units(sim, (uint32_t)n_tok);
+    lane->queued_ns -= transfer->work_ns;
+    set_work(lane, transfer);
+    lane->queued_ns += transfer->work_ns;
+    return true;
+}
+
+void sim_let_go(void *ctx, uint64_t key, const struct kvs_block_info *info)
+{
+    const struct let_go *go = ctx;
+    if (!offer(go->sim, go->replica_i, go->tier_i, key, info))
+        go->sim->broken = true;
+}
+
+/* A block loaded whole from tier t stays in a nearer one: for nothing where it passed it anyway. */
+static bool promote(struct sim *sim, uint32_t replica_i, uint32_t t, uint32_t near, uint64_t key,
+                    const struct kvs_block_info *info)
+{
+    struct store *store = sim_store(sim, replica_i, near);
+    if (sim->config->tier[near].write == KVS_WRITE_EXCLUSIVE)
+        return true; /* HBM has it */
+    if (!sim->passes[t][near])
+        return offer(sim, replica_i, near, key, info);
+    if (kvs_tier_find(store->tier, key) == KVS_NO_SLOT &&
+        wanted(sim, store, near, key, info->n_bytes))
+        land(sim, store, key, info);
+    return true;
 }
 
 /* What was read leaves its pins; what was read whole stays in the nearer tiers that it passed. */
@@ -344,11 +447,17 @@ static bool load_done(struct sim *sim, struct transfer *transfer)
     for (uint32_t b = req->n_block; b-- > 0;) { /* from the end, as life.c says */
         if (req->where[b] != (int8_t)t)
             continue;
-        struct kvs_block_info info = *kvs_tier_info(from->tier, req->tier_slot[b]);
-        kvs_tier_unpin(from->tier, req->tier_slot[b]);
+        const uint32_t slot = req->tier_slot[b];
+        struct kvs_block_info info = *kvs_tier_info(from->tier, slot);
+        kvs_tier_unpin(from->tier, slot);
         req->tier_slot[b] = KVS_NO_SLOT;
-        for (uint32_t near = 0; near < t && b >= whole_from; near++)
-            land(sim, sim_store(sim, transfer->replica_i, near), req->key[b], &info);
+        if (b < whole_from)
+            continue;
+        if (sim->config->tier[t].write == KVS_WRITE_EXCLUSIVE && !kvs_tier_pinned(from->tier, slot))
+            kvs_tier_remove(from->tier, slot);
+        for (uint32_t near = 0; near < t; near++)
+            if (!promote(sim, transfer->replica_i, t, near, req->key[b], &info))
+                return false;
     }
     sim->result->tier[t].load_bytes += transfer->n_bytes;
     return true;
@@ -417,23 +526,6 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
     return !req || sim_loads_done(sim, req);
 }
 
-static bool block_room(struct transfer *transfer)
-{
-    if (transfer->n_block < transfer->block_room)
-        return true;
-    uint32_t room = transfer->block_room ? 2 * transfer->block_room : 32;
-    uint64_t *key = realloc(transfer->key, room * sizeof *key);
-    if (key)
-        transfer->key = key;
-    struct kvs_block_info *info = realloc(transfer->info, room * sizeof *info);
-    if (info)
-        transfer->info = info;
-    if (!key || !info)
-        return false;
-    transfer->block_room = room;
-    return true;
-}
-
 /* One tier: the prompt's blocks that it neither has nor is getting. */
 static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
 {
@@ -441,6 +533,7 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
     struct store *store = sim_store(sim, replica_i, tier_i);
     struct lane *lane = sim_lane(sim, replica_i, tier_i, true);
     const struct replica *replica = &sim->replica[replica_i];
+    const bool admit = sim->config->tier[tier_i].admit;
     struct transfer *transfer = transfer_new(sim);
     if (!transfer)
         return false;
@@ -451,13 +544,17 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
         if (req->slot[b] == KVS_NO_SLOT || req->where[b] == (int8_t)tier_i ||
             kvs_tier_find(store->tier, req->key[b]) != KVS_NO_SLOT)
             continue;
+        const struct kvs_block_info *info = kvs_tier_info(replica->hbm, req->slot[b]);
         bool found;
+        if (admit && (kvs_map_find(&store->pending, req->key[b]) ||
+                      !wanted(sim, store, tier_i, req->key[b], info->n_bytes)))
+            continue;
         if (!kvs_map_put(&store->pending, req->key[b], 1, &found) || !block_room(transfer))
             goto nomem;
         if (found)
             continue;
         transfer->key[transfer->n_block] = req->key[b];
-        transfer->info[transfer->n_block] = *kvs_tier_info(replica->hbm, req->slot[b]);
+        transfer->info[transfer->n_block] = *info;
         n_bytes += transfer->info[transfer->n_block++].n_bytes;
         n_unit += sim_units(sim, req->tok[b]);
     }
@@ -486,7 +583,7 @@ nomem:
 bool sim_write_back(struct sim *sim, const struct req *req)
 {
     for (uint32_t t = 0; t < sim->config->n_tier; t++)
-        if (!write_to(sim, req, t))
+        if (sim->config->tier[t].write == KVS_WRITE_THROUGH && !write_to(sim, req, t))
             return false;
     return true;
 }

@@ -128,8 +128,12 @@ void sim_release_room(struct sim *sim, struct req *req)
             continue;
         bool unmade = slot < replica->owner_room && replica->owner[slot] == req->id;
         kvs_tier_unpin(replica->hbm, slot);
-        if ((unmade || !sim->config->hbm_cache) && !kvs_tier_pinned(replica->hbm, slot))
+        if ((unmade || !sim->config->hbm_cache) && !kvs_tier_pinned(replica->hbm, slot)) {
+            if (!unmade && sim->config->n_tier && !sim->config->planner->never_loads &&
+                sim->config->tier[0].write != KVS_WRITE_THROUGH)
+                sim_let_go(&replica->let_go, req->key[b], kvs_tier_info(replica->hbm, slot));
             kvs_tier_remove(replica->hbm, slot);
+        }
         if (unmade)
             replica->owner[slot] = 0;
         req->slot[b] = KVS_NO_SLOT;

@@ -184,6 +184,30 @@ static enum kvs_code make_tables(struct sim *sim)
     return kvs_tables_new(&tables, &sim->tables, sim->err);
 }
 
+/* What the place before tier t evicts is written to it. */
+static bool goes_on(const struct kvs_sim_config *config, uint32_t t)
+{
+    return t < config->n_tier && config->tier[t].write != KVS_WRITE_THROUGH &&
+           !config->planner->never_loads;
+}
+
+static bool make_admit(struct store *store, const struct kvs_tier_config *config)
+{
+    if (!config->admit)
+        return true;
+    store->admit = calloc(1, config->admit->state_bytes + 1);
+    return store->admit && config->admit->init(store->admit, &config->admit_config);
+}
+
+/* Loads from tier t pass the nearer one if they cross all of its links. */
+static bool passes(const struct kvs_hw_tier *tier, const struct kvs_hw_tier *near)
+{
+    for (uint32_t h = 0; h < near->n_hop; h++)
+        if (!has_hop(tier, near->hop[h]))
+            return false;
+    return true;
+}
+
 static enum kvs_code make_replicas(struct sim *sim)
 {
     const struct kvs_sim_config *config = sim->config;
@@ -200,16 +224,25 @@ static enum kvs_code make_replicas(struct sim *sim)
         replica->step.part = calloc(config->prefill_batch, sizeof *replica->step.part);
         if (!replica->decoding || !replica->step.part)
             return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", sim->n_replica);
-        if (kvs_tier_new(config->hbm_evict, (uint64_t)room, NULL, NULL, &replica->hbm, sim->err))
+        replica->let_go = (struct let_go){sim, r, 0};
+        if (kvs_tier_new(config->hbm_evict, (uint64_t)room, goes_on(config, 0) ? sim_let_go : NULL,
+                         &replica->let_go, &replica->hbm, sim->err))
             return sim->err->code;
     }
     for (uint32_t t = 0; t < config->n_tier; t++) {
+        for (uint32_t near = 0; near < t; near++)
+            sim->passes[t][near] = passes(hw_tier(config->hw, config->tier[t].name),
+                                          hw_tier(config->hw, config->tier[near].name));
         sim->tier_shared[t] = hw_tier(config->hw, config->tier[t].name)->scope == KVS_SCOPE_CLUSTER;
         for (uint32_t h = 0; h < (sim->tier_shared[t] ? 1 : sim->n_host); h++) {
             struct store *store = &sim->store[t * sim->n_host + h];
-            if (kvs_tier_new(config->tier[t].evict, config->tier[t].capacity_bytes, NULL, NULL,
+            store->let_go = (struct let_go){sim, h * replicas_per_host(config), t + 1};
+            if (kvs_tier_new(config->tier[t].evict, config->tier[t].capacity_bytes,
+                             goes_on(config, t + 1) ? sim_let_go : NULL, &store->let_go,
                              &store->tier, sim->err))
                 return sim->err->code;
+            if (!make_admit(store, &config->tier[t]))
+                return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u tiers", config->n_tier);
             if (!kvs_map_init(&store->pending, 64))
                 return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u tiers", config->n_tier);
         }
@@ -320,6 +353,10 @@ static void tear_down(struct sim *sim)
         free(sim->replica[r].step.part);
     }
     for (uint32_t i = 0; sim->store && i < config->n_tier * sim->n_host; i++) {
+        const struct kvs_admit_ops *admit = config->tier[i / sim->n_host].admit;
+        if (sim->store[i].admit && admit->end)
+            admit->end(sim->store[i].admit);
+        free(sim->store[i].admit);
         kvs_tier_free(sim->store[i].tier);
         kvs_map_free(&sim->store[i].pending);
     }
@@ -510,7 +547,7 @@ enum kvs_code kvs_sim_run(const struct kvs_sim_config *config, struct kvs_trace 
         assert(event.at_ns >= sim->now_ns);
         fine = event.at_ns < sim->next_bin_ns || sim_sample_until(sim, event.at_ns);
         sim->now_ns = event.at_ns;
-        fine = fine && handle(sim, &event);
+        fine = fine && handle(sim, &event) && !sim->broken;
     }
     fine = fine && sim_samples_end(sim);
     if (fine) {

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "model/cost.h"
 #include "plan/tables.h"
+#include "store/admit.h"
 #include "store/future.h"
 #include "store/tier.h"
 #include "workloads/trace.h"
@@ -67,10 +68,21 @@ enum kvs_preempt {
 
 struct kvs_layout;
 
+/* When blocks get into a tier. */
+enum kvs_write {
+    KVS_WRITE_THROUGH,  /* after prefill */
+    KVS_WRITE_BACK,     /* when the place before it (HBM, the nearer tier) evicts them */
+    KVS_WRITE_EXCLUSIVE /* the same, and what is loaded whole leaves it: no block is in two places
+                         */
+};
+
 struct kvs_tier_config {
     const char *name;        /* a tier of the hardware profile: "dram", "nvme", "remote" */
     uint64_t capacity_bytes; /* of one such tier (a host's, or the cluster's, by its scope) */
     const struct kvs_evict_ops *evict;
+    enum kvs_write write;
+    const struct kvs_admit_ops *admit; /* of what is offered; NULL: all */
+    struct kvs_admit_config admit_config;
 };
 
 /* The order in which a trace asks for blocks, for eviction policies that must be told the future.
@@ -200,9 +212,10 @@ struct kvs_sim_sink {
 struct kvs_sim_tier_total {
     uint32_t n; /* instances */
     uint64_t hit_tok, hit_blocks, load_bytes, write_bytes;
-    uint64_t hit_bytes;           /* KV of the tokens in the blocks that were hit */
-    uint64_t write_backlog_bytes; /* not yet written when the last request ended */
-    uint64_t write_dropped_bytes; /* never written: the queue to this tier was too long */
+    uint64_t hit_bytes;            /* KV of the tokens in the blocks that were hit */
+    uint64_t write_backlog_bytes;  /* not yet written when the last request ended */
+    uint64_t write_declined_bytes; /* offered, but the admission rule did not want them */
+    uint64_t write_dropped_bytes;  /* never written: the queue to this tier was too long */
     uint64_t lookup_blocks; /* blocks of admitted prompts that HBM and nearer tiers did not hold */
     struct kvs_tier_stats stats; /* summed over the instances of this tier, at the end */
 };

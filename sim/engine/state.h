@@ -51,6 +51,7 @@ struct transfer {
     uint64_t request_i;
     uint32_t replica_i, tier_i;
     bool write;
+    bool open; /* more blocks may join until it begins */
     uint64_t n_bytes;
     double n_descriptor;
     double ease; /* of what it occupies of its links; see sim_ease_loads */
@@ -78,9 +79,17 @@ struct lane {
     int64_t latency_ns;
 };
 
+/* Where the blocks go that a place evicts. */
+struct let_go {
+    struct sim *sim;
+    uint32_t replica_i, tier_i; /* over this replica's lane to this tier */
+};
+
 /* One instance of a tier: a host's, or the cluster's. */
 struct store {
     struct kvs_tier *tier;
+    struct let_go let_go;
+    void *admit;            /* its admission rule's */
     struct kvs_map pending; /* keys on their way into it */
 };
 
@@ -189,6 +198,7 @@ struct pace {
 struct replica {
     uint32_t host_i;
     struct kvs_tier *hbm;
+    struct let_go let_go;
     uint32_t
         *owner; /* [slot] id of the request that brings or computes the block; 0: it is there */
     uint32_t owner_room;
@@ -242,7 +252,9 @@ struct sim {
     struct replica *replica;
     struct store *store;            /* [tier * n_host + host], cluster-wide tiers at host 0 */
     bool tier_shared[KVS_MAX_TIER]; /* the tier is cluster-wide */
-    struct lane *lane;              /* [(replica * n_tier + tier) * 2 + write] */
+    bool passes[KVS_MAX_TIER][KVS_MAX_TIER];    /* [t][near] loads from t pass the nearer tier */
+    bool broken;                                /* sim->err has what a callback could not return */
+    struct lane *lane;                          /* [(replica * n_tier + tier) * 2 + write] */
     struct kvs_table_route route[KVS_MAX_TIER]; /* what tables borrows */
     struct kvs_plan_error error;                /* the profile's error bars */
     struct kvs_tables *tables;
@@ -324,6 +336,8 @@ bool sim_load(struct sim *sim, struct req *req,
  */
 void sim_ease_loads(const struct sim *sim, const struct req *req);
 bool sim_write_back(struct sim *sim, const struct req *req);
+/* For kvs_tier_new: ctx is a struct let_go. */
+void sim_let_go(void *ctx, uint64_t key, const struct kvs_block_info *info);
 bool sim_lane_start(struct sim *sim, uint32_t lane_i);
 bool sim_flow_end(struct sim *sim, uint32_t flow);
 /* When the tier's load had or, at its present rate, will have brought layer l. */

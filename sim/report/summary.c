@@ -159,6 +159,7 @@ static json_t *tier_json(const struct kvs_tier_config *config, const struct kvs_
     put_int(&m, "load_bytes", total->load_bytes);
     put_int(&m, "write_bytes", total->write_bytes);
     put_int(&m, "write_backlog_bytes", total->write_backlog_bytes);
+    put_int(&m, "write_declined_bytes", total->write_declined_bytes);
     put_int(&m, "write_dropped_bytes", total->write_dropped_bytes);
     put(&m, "store", store_json(&total->stats));
     return made(&m);

@@ -7,6 +7,7 @@
 #include "engine/sched.h"
 #include "model/layout.h"
 #include "plan/levels.h"
+#include "store/admit.h"
 #include "store/evict.h"
 #include "workloads/trace_filter.h"
 
@@ -110,9 +111,14 @@ static const struct kvs_opt cluster_table[] = {
 };
 
 struct tier {
-    const char *name, *evict;
-    uint64_t capacity;
+    const char *name, *evict, *admit;
+    uint64_t capacity, admit_n;
+    double admit_share;
+    int write;
 };
+
+static const char *const write_names[] = {"through", "back", "exclusive",
+                                          NULL}; /* by enum kvs_write */
 
 #define TIER(field) offsetof(struct tier, field)
 static const struct kvs_opt tier_table[] = {
@@ -120,6 +126,15 @@ static const struct kvs_opt tier_table[] = {
     {"capacity", KVS_OPT_BYTES, TIER(capacity), "0", 0, 0x1p63,
      "bytes of one such tier; default: the profile's", NULL, false, 0},
     {"evict", KVS_OPT_STR, TIER(evict), "lru", 0, 0, "which block leaves first", NULL, false, 0},
+    {"write", KVS_OPT_ENUM, TIER(write), "through", 0, 0,
+     "blocks come after prefill (through), or when the nearer place evicts them (back); exclusive: "
+     "so, and leave when loaded",
+     write_names, false, 0},
+    {"admit", KVS_OPT_STR, TIER(admit), "always", 0, 0, "which of them are stored", NULL, false, 0},
+    {"admit_n", KVS_OPT_U64, TIER(admit_n), "2", 1, 1000,
+     "admit touched: stored when offered so often", NULL, false, 0},
+    {"admit_share", KVS_OPT_DOUBLE, TIER(admit_share), "0.1", 0, 1,
+     "admit random: share of the offers that is taken", NULL, false, 0},
 };
 
 #define NO_REPAIR "none"
@@ -436,6 +451,25 @@ static bool is_plain(const char *name)
                                  "0123456789._-") == strlen(name);
 }
 
+/* What a tier takes in, and when. */
+static enum kvs_code read_taking(struct kvs_json node, const struct tier *tier, uint64_t seed,
+                                 struct kvs_tier_config *config, struct kvs_err *err)
+{
+    const char *names[MAX_NAME];
+    uint32_t n = 0;
+    for (; kvs_admit_all[n] && n < MAX_NAME; n++)
+        names[n] = kvs_admit_all[n]->name;
+    config->write = (enum kvs_write)tier->write;
+    config->admit = kvs_admit_find(tier->admit);
+    config->admit_config =
+        (struct kvs_admit_config){(uint32_t)tier->admit_n, tier->admit_share, seed};
+    if (!config->admit)
+        return unknown_name(kvs_json_get(node, "admit"), err, tier->admit, names, n);
+    if (config->admit == kvs_admit_all[0])
+        config->admit = NULL; /* nothing to ask */
+    return KVS_OK;
+}
+
 static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
                                struct kvs_sim_config *sim, struct kvs_err *err)
 {
@@ -480,6 +514,8 @@ static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
                              in->hw->name, tier->name);
     config->name = hw_tier->name;
     config->capacity_bytes = tier->capacity;
+    if ((code = read_taking(node, tier, in->top.seed, config, err)))
+        return code;
     sim->n_tier++;
     return read_evict(kvs_json_get(node, "evict"), tier->evict, &config->evict, err);
 }
@@ -491,7 +527,12 @@ static void take_all_tiers(struct kvs_workload_in *in, struct kvs_sim_config *si
         const struct kvs_hw_tier *hw_tier = &in->hw->tier[i];
         if (hw_tier->capacity_bytes == 0 || !is_plain(hw_tier->name))
             continue;
-        in->tier[sim->n_tier] = (struct tier){hw_tier->name, "lru", hw_tier->capacity_bytes};
+        in->tier[sim->n_tier] = (struct tier){.name = hw_tier->name,
+                                              .evict = "lru",
+                                              .admit = "always",
+                                              .capacity = hw_tier->capacity_bytes,
+                                              .admit_n = 2,
+                                              .admit_share = 0.1};
         sim->tier[sim->n_tier++] = (struct kvs_tier_config){
             .name = hw_tier->name, .capacity_bytes = hw_tier->capacity_bytes};
         enum kvs_code code = kvs_evict_find("lru", &sim->tier[sim->n_tier - 1].evict, NULL);
