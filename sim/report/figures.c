@@ -101,10 +101,10 @@ static void busy_row(struct kvs_csv *csv, const struct kvs_sim_config *config,
         kvs_csv_double(
             csv, share(bin[1].link_busy_s[l] - bin[0].link_busy_s[l], span_s * sim->link[l].n));
     kvs_csv_u64(csv, bin[1].hbm_used_bytes);
-    for (uint32_t t = 0; t < config->n_tier; t++) {
+    for (uint32_t t = 0; t < config->n_tier; t++)
         kvs_csv_u64(csv, bin[1].tier_used_bytes[t]);
+    for (uint32_t t = 0; t < config->n_tier; t++)
         kvs_csv_u64(csv, bin[1].tier_insert_bytes[t] - bin[0].tier_insert_bytes[t]);
-    }
     kvs_csv_row(csv);
 }
 
@@ -124,13 +124,15 @@ void kvs_busy_csv(struct kvs_csv *csv, const struct kvs_sim_config *config,
 {
     bin_columns(csv);
     kvs_csv_str(csv, "gpu_busy_frac");
-    for (uint32_t l = 0; l < outcome[0].sim.n_link; l++)
-        link_column(csv, &outcome[0].sim.link[l]);
+    for (int write = 0; write < 2; write++)
+        for (uint32_t l = 0; l < outcome[0].sim.n_link; l++)
+            if (outcome[0].sim.link[l].write == write)
+                link_column(csv, &outcome[0].sim.link[l]);
     kvs_csv_str(csv, "hbm_used_bytes");
-    for (uint32_t t = 0; t < config->n_tier; t++) {
+    for (uint32_t t = 0; t < config->n_tier; t++)
         kvs_csv_str2(csv, config->tier[t].name, "_used_bytes");
+    for (uint32_t t = 0; t < config->n_tier; t++)
         kvs_csv_str2(csv, config->tier[t].name, "_stored_bytes");
-    }
     kvs_csv_row(csv);
     for (uint32_t i = 0; i < n; i++)
         for (uint64_t b = 1; b < outcome[i].collect.n_sample; b++)
