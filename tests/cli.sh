@@ -90,7 +90,7 @@ verdict $? without_gnuplot_the_run_goes_on_and_says_so
 if command -v gnuplot >/dev/null; then
     call 0 "$kvsim" plot bare && says bare/plots/crossover.svg
     state=$?
-    for figure in ttft_cdf ttft_stack crossover; do
+    for figure in ttft_cdf ttft_stack hits_over_time busy_over_time crossover; do
         [ -s bare/plots/$figure.svg ] && [ -s bare/plots/$figure.png ] || state=1
     done
     verdict $state plot_draws_every_figure

@@ -12,7 +12,8 @@ cat >w.json <<'EOF'
 }
 EOF
 sums() { # FOLDER
-    for file in summary.json requests.csv plans.csv timeline.json plots/ttft_cdf.csv plots/ttft_stack.csv plots/crossover.csv; do
+    for file in summary.json requests.csv plans.csv timeline.json plots/ttft_cdf.csv plots/ttft_stack.csv plots/hits_over_time.csv \
+        plots/busy_over_time.csv plots/crossover.csv; do
         printf '%s  %s\n' "$(sha256sum <"$1/$file" | cut -c1-16)" "$1/$file"
     done
 }
