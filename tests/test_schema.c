@@ -151,7 +151,7 @@ static void plans_fit_their_schema(void **state)
     for (size_t i = 0; i < sizeof args / sizeof *args; i++) {
         char why[256] = "";
         json_t *answer = kvs_cli_json(args[i]);
-        if (!fits(schema, schema, answer, why))
+        if (!jsonfit(schema, answer, why))
             fail_msg("kvsim %s: %s", args[i], why);
         json_decref(answer);
     }
