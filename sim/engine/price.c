@@ -6,7 +6,11 @@
  * already, and those who arrive before the queue drains. With work W in the queue, arrivals at rate
  * lambda and a load of rho = lambda * mean service, a queue drains in W / (1 - rho), so lambda * W
  * / (1 - rho) arrive meanwhile. A request has two queues before it, a GPU's and a lane's, and the
- * longer one decides when it starts: the price of each counts by its share of both.
+ * longer one decides when it starts: a GPU second counts by its share of both, a lane's second by
+ * the square of its own, since a load is hidden behind the GPU's queue as long as that lasts.
+ *
+ * Sequences that decode join every pass, with logits of their own; a plan that computes before its
+ * loads are there makes a pass more. That delays itself only: the logits would be computed anyway.
  *
  * Loads of replicas that share a link slow each other down, so a lane's work counts as much longer
  * as its loads took lately; the planner sees io times stretched by the same.
@@ -17,11 +21,22 @@
 #include <string.h>
 
 #define MEMORY (1. / 64) /* weight of the newest in a running mean */
-#define MOST_RHO .95     /* an estimate at or above 1 says nothing of how long a queue lasts */
+#define RECENT .25       /* of how slow the newest load was */
+#define MOST_RHO .98     /* an estimate at or above 1 says nothing of how long a queue lasts */
 
 static void blend(double *mean, double value, bool first)
 {
     *mean = first ? value : *mean + MEMORY * (value - *mean);
+}
+
+/* How many times its work a load would take now: as lately, less the longer that is ago. */
+static double slow_of(const struct lane *lane, int64_t now_ns)
+{
+    double ago_ns = (double)(now_ns - lane->slow_at_ns);
+
+    if (lane->slow <= 1)
+        return 1;
+    return 1 + (lane->slow - 1) * lane->took_ns / (lane->took_ns + ago_ns);
 }
 
 void sim_pace_arrive(struct replica *replica, int64_t arrive_ns)
@@ -42,7 +57,7 @@ void sim_pace_planned(struct sim *sim, const struct req *req)
     for (uint32_t t = 0; t < sim->config->n_tier; t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
         const struct transfer *transfer = req->transfer[t];
-        double io_ns = transfer ? (double)transfer->work_ns * lane->slow : 0;
+        double io_ns = transfer ? (double)transfer->work_ns * slow_of(lane, sim->now_ns) : 0;
 
         blend(&pace->io_ns[t], io_ns, pace->n_plan == 0);
     }
@@ -51,12 +66,16 @@ void sim_pace_planned(struct sim *sim, const struct req *req)
 
 void sim_lane_done(struct lane *lane, const struct transfer *transfer, int64_t now_ns)
 {
-    double took = (double)(now_ns - transfer->begin_ns) / (double)transfer->work_ns;
+    double took_ns = (double)(now_ns - transfer->begin_ns);
 
-    lane->slow += 4 * MEMORY * (fmax(took, 1) - lane->slow);
+    blend(&lane->took_ns, took_ns, lane->took_ns <= 0);
+    lane->slow = slow_of(lane, now_ns);
+    lane->slow += RECENT * (fmax(took_ns / (double)transfer->work_ns, 1) - lane->slow);
+    lane->slow_at_ns = now_ns;
 }
 
-/* Arrivals in the rest of a busy period, from now on. */
+/* Arrivals in the rest of a busy period, from now on; idle: share of the time that is free for it.
+ */
 static double n_behind(double rate, double queue_ns, double mean_ns, double idle)
 {
     double rho = fmin(rate * mean_ns / idle, MOST_RHO);
@@ -75,22 +94,25 @@ void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_pro
     /* admitted ones that neither wait nor decode are being handed over */
     double waiting = fmax(0, (double)replica->n_waiting -
                                  ((double)replica->n_admitted - (double)replica->n_decoding));
-    double longest_ns = 0;
+    double longest_ns = 0, share;
 
     for (uint32_t t = 0; t < problem->n_route; t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
 
-        queue_ns[t] = (double)lane->queued_ns * lane->slow;
+        queue_ns[t] = (double)lane->queued_ns * slow_of(lane, sim->now_ns);
         longest_ns = fmax(longest_ns, queue_ns[t] + pace->io_ns[t]);
     }
     if (gpu_ns + longest_ns <= 0)
         return;
+    share = longest_ns / (gpu_ns + longest_ns);
     problem->price_gpu =
-        (waiting + n_behind(rate, (double)replica->backlog_ns, pace->gpu_ns, idle)) * gpu_ns /
-        (gpu_ns + longest_ns);
+        (waiting + n_behind(rate, (double)replica->backlog_ns, pace->gpu_ns, idle)) * (1 - share);
     for (uint32_t t = 0; t < problem->n_route; t++)
-        problem->price_link[t] = (waiting + n_behind(rate, queue_ns[t], pace->io_ns[t], 1)) *
-                                 (queue_ns[t] + pace->io_ns[t]) / (gpu_ns + longest_ns);
+        problem->price_link[t] = n_behind(rate, queue_ns[t], pace->io_ns[t], 1) * share * share *
+                                 (queue_ns[t] + pace->io_ns[t]) / longest_ns;
+    if (replica->n_decoding)
+        problem->pass_ns =
+            kvs_ns(kvs_cost_head_s(sim->config->cost, replica->n_decoding, replica->n_decoding));
 }
 
 void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
@@ -109,12 +131,12 @@ void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem
             from[n_class] = problem->layer[l];
             *cost = *problem->layer[l];
             for (uint32_t t = 0; t < problem->n_route; t++) {
-                const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
+                double slow = slow_of(sim_lane(sim, req->record.replica, t, false), sim->now_ns);
                 int64_t *io_ns = sim->stretched_ns + (n_class * (size_t)KVS_MAX_TIER + t) *
                                                          KVS_MAX_FRAC * KVS_MAX_LEVEL;
 
                 for (uint32_t i = 0; i < n_cell; i++)
-                    io_ns[i] = (int64_t)((double)problem->layer[l]->io_ns[t][i] * lane->slow);
+                    io_ns[i] = (int64_t)((double)problem->layer[l]->io_ns[t][i] * slow);
                 cost->io_ns[t] = io_ns;
             }
             c = ++n_class;
@@ -125,6 +147,7 @@ void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem
     for (uint32_t t = 0; t < problem->n_route; t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
 
-        problem->io_start_ns[t] += (int64_t)((double)lane->queued_ns * (lane->slow - 1));
+        problem->io_start_ns[t] +=
+            (int64_t)((double)lane->queued_ns * (slow_of(lane, sim->now_ns) - 1));
     }
 }

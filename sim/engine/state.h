@@ -71,8 +71,10 @@ struct lane {
     uint32_t replica_i, tier_i;
     bool write;
     struct transfer *first, *last;
-    int64_t queued_ns; /* work of those that have not ended */
-    double slow;       /* how many times its work a load took lately */
+    int64_t queued_ns;  /* work of those that have not ended */
+    double slow;        /* how many times its work a load took lately */
+    double took_ns;     /* mean time of a load */
+    int64_t slow_at_ns; /* when `slow` was seen */
     uint32_t n_hop;
     uint32_t link[KVS_MAX_HOP]; /* instances */
     struct kvs_table_hop hop[KVS_MAX_HOP];

@@ -22,8 +22,7 @@ struct stage {
     double above; /* relative gap */
 };
 
-static const struct stage stages[] = {
-    {8, true, .02}, {32, true, .022}, {128, true, .025}, {256, false, .03}};
+static const struct stage stages[] = {{8, true, .02}, {32, true, .022}, {128, true, .025}};
 static const struct stage level_stages[] = {{8, true, 0}, {32, true, .005}};
 
 #define ABOVE_STAIRS .008 /* relative gap that is worth a search of levels alone */

@@ -50,6 +50,7 @@ struct kvs_plan_problem {
      * evaluation knows no price.
      */
     double price_gpu, price_link[KVS_MAX_ROUTE];
+    int64_t pass_ns; /* the same for a pass of its own: of plans with work that waits for no load */
 };
 
 /* Per layer l the fraction's index and the level. */

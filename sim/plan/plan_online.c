@@ -64,7 +64,7 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
 {
     struct kvs_optimum optimum;
     struct pick pick;
-    bool priced = problem->price_gpu > 0;
+    bool priced = problem->price_gpu > 0 || problem->pass_ns > 0;
     enum kvs_code code = kvs_optimize(problem, scratch, ENOUGH, &optimum, err);
 
     *lower_bound_ns = INT64_MIN;
