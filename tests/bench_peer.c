@@ -7,6 +7,7 @@
  */
 #include "kernels/forward.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +43,8 @@ static struct peer start(const char *python, const char *model, const char *n_th
     char line[64] = "";
     struct peer peer;
 
-    if (pipe(in) || pipe(out))
+    /* closed in the other peer: an end left open there would keep this one from ending */
+    if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
         die("no pipe");
     peer.pid = fork();
     if (peer.pid == 0) {
