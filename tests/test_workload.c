@@ -70,9 +70,18 @@ static void wrong_settings_are_named_exactly(void **state)
     } cases[] = {
         {"modle=\"llama-3.1-8b\"",
          "w.json: modle: unknown key; did you mean \"model\"? known: kvsim, about, model, "
-         "hardware, trace, arrivals, seed, cluster, tiers, planner, slo, warmup, compare, output"},
-        {"colour=1", "w.json: colour: unknown key; known: kvsim, about, model, hardware, trace, "
-                     "arrivals, seed, cluster, tiers, planner, slo, warmup, compare, output"},
+         "hardware, hardware_set, trace, arrivals, seed, cluster, tiers, planner, slo, warmup, "
+         "compare, output"},
+        {"hardware_set={\"links.nvm.latency_s\": 1}",
+         "w.json: hardware_set[\"links.nvm.latency_s\"]: the hardware profile has no \"nvm\"; did "
+         "you mean \"nvme\"? known: *"},
+        {"hardware_set={\"links.nvme.latency_s\": \"fast\"}",
+         "w.json: hardware_set[\"links.nvme.latency_s\"]: *"},
+        {"hardware_set={\"links\": 1}",
+         "w.json: hardware_set.links: links is no figure; want the path of one"},
+        {"colour=1", "w.json: colour: unknown key; known: kvsim, about, model, hardware, "
+                     "hardware_set, trace, arrivals, seed, cluster, tiers, planner, slo, warmup, "
+                     "compare, output"},
         {"model=7", "w.json: model: found 7, want a string"},
         {"model=\"llama-3.1-8c\"", "w.json: model: model \"llama-3.1-8c\" is not known; did you "
                                    "mean \"llama-3.1-8b\"? known: *"},
@@ -302,6 +311,23 @@ static void tiers_left_out_are_all_whose_size_the_profile_states(void **state)
     kvs_workload_free(w);
 }
 
+static void what_ifs_replace_figures_and_are_assumed(void **state)
+{
+    struct kvs_workload *w = open_base(
+        "hardware_set={\"links.nvme.read_bytes_per_s\": \"28GB/s\", \"links.nic.latency_s\": "
+        "\"40us\", \"gpus_per_host\": 4, \"tiers.remote.capacity_bytes\": \"1TiB\"}");
+    (void)state;
+    const struct kvs_hw_link *nvme = kvs_hw_link(w->sim.hw, "nvme");
+    assert_true(nvme->read_bytes_per_s.value == 28e9);
+    assert_int_equal(nvme->read_bytes_per_s.source, KVS_ASSUMED);
+    assert_string_equal(nvme->read_bytes_per_s.ref, "set by the workload");
+    assert_true(nvme->write_bytes_per_s.value != 28e9);
+    assert_true(kvs_hw_link(w->sim.hw, "nic")->latency_s.value == 40e-6);
+    assert_int_equal(w->sim.hw->gpus_per_host, 4);
+    assert_true(kvs_hw_tier(w->sim.hw, "remote")->capacity_bytes == (uint64_t)1 << 40);
+    kvs_workload_free(w);
+}
+
 static void no_cache_keeps_nothing_between_requests(void **state)
 {
     struct kvs_workload *w = open_base("compare=[\"no-cache\",\"recompute\"]");
@@ -385,6 +411,7 @@ int main(void)
         cmocka_unit_test(file_that_is_not_there_is_named),
         cmocka_unit_test(defaults_fill_what_is_left_out),
         cmocka_unit_test(tiers_left_out_are_all_whose_size_the_profile_states),
+        cmocka_unit_test(what_ifs_replace_figures_and_are_assumed),
         cmocka_unit_test(no_cache_keeps_nothing_between_requests),
         cmocka_unit_test(record_is_a_workload_that_records_the_same),
         cmocka_unit_test(schema_names_every_key),

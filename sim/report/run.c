@@ -5,6 +5,7 @@
 #include "crossover.h"
 #include "figures.h"
 #include "plot.h"
+#include "replay.h"
 #include "summary.h"
 #include "tables_csv.h"
 #include "timeline.h"
@@ -28,39 +29,7 @@ struct job {
     FILE *log;
     /* the policy that runs */
     uint32_t policy_i;
-    const struct kvs_trace *trace;
 };
-
-/* The simulator has one context for all its calls; two are wanted. */
-struct sink {
-    struct kvs_collect collect;
-    struct kvs_trace_note note;
-    struct job *job;
-};
-
-static enum kvs_code on_request(void *ctx, const struct kvs_sim_request *request,
-                                struct kvs_err *err)
-{
-    return kvs_collect_request(&((struct sink *)ctx)->collect, request, err);
-}
-
-static enum kvs_code on_span(void *ctx, const struct kvs_span *span, struct kvs_err *err)
-{
-    return kvs_collect_span(&((struct sink *)ctx)->collect, span, err);
-}
-
-static enum kvs_code on_sample(void *ctx, const struct kvs_sim_sample *sample, struct kvs_err *err)
-{
-    return kvs_collect_sample(&((struct sink *)ctx)->collect, sample, err);
-}
-
-static bool on_progress(void *ctx, uint64_t n_arrived, int64_t now_ns)
-{
-    const struct job *job = ((struct sink *)ctx)->job;
-    (void)now_ns;
-    return job->options->progress(job->options->ctx, job->policy_i, n_arrived,
-                                  kvs_trace_done_frac(job->trace));
-}
 
 static double wall_s(void)
 {
@@ -69,88 +38,37 @@ static double wall_s(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static void take_note(const struct kvs_trace *trace, struct kvs_trace_note *note)
-{
-    const char *invents = kvs_trace_invents(trace);
-    snprintf(note->format, sizeof note->format, "%s", kvs_trace_format(trace));
-    snprintf(note->invents, sizeof note->invents, "%s", invents ? invents : "");
-    note->chained = kvs_trace_chained(trace);
-    note->skipped = kvs_trace_skipped(trace);
-    note->moved = kvs_trace_moved(trace);
-}
-
-/* For Belady the trace is read twice. */
-static enum kvs_code foresee(const struct job *job, struct kvs_sim_config *config,
-                             struct kvs_foresight *foresight, struct kvs_err *err)
-{
-    struct kvs_trace *trace = NULL;
-    if (!kvs_sim_wants_foresight(config))
-        return KVS_OK;
-    enum kvs_code code = kvs_workload_trace(job->workload, &trace, err);
-    if (!code && !(code = kvs_foresee(config, trace, foresight, err)))
-        config->foresight = foresight;
-    kvs_trace_close(trace);
-    return code;
-}
-
-static enum kvs_code simulate(struct job *job, struct sink *sink, struct kvs_sim_result *result,
-                              struct kvs_err *err)
-{
-    struct kvs_sim_config config = kvs_workload_config(job->workload, job->policy_i);
-    const struct kvs_sim_sink calls = {
-        .ctx = sink,
-        .request = on_request,
-        .span = job->workload->timeline_requests ? on_span : NULL,
-        .sample = on_sample,
-        .progress = job->options->progress ? on_progress : NULL,
-    };
-    struct kvs_foresight foresight = {0};
-    struct kvs_trace *trace = NULL;
-    enum kvs_code code = foresee(job, &config, &foresight, err);
-    if (!code)
-        code = kvs_workload_trace(job->workload, &trace, err);
-    if (!code) {
-        job->trace = trace;
-        code = kvs_sim_run(&config, trace, &calls, result, err);
-        job->trace = NULL;
-        take_note(trace, &sink->note);
-        if (!code && result->n_request == 0)
-            code =
-                kvs_fail(err, KVS_ERR_PARSE, "%s: trace: holds no request%s", job->workload->name,
-                         kvs_trace_skipped(trace) ? " but bad lines that were skipped" : "");
-    }
-    kvs_trace_close(trace);
-    kvs_foresight_free(&foresight);
-    return code;
-}
-
 static enum kvs_code run_policy(struct job *job, struct kvs_err *err)
 {
     const struct kvs_workload *w = job->workload;
     const char *name = w->policy[job->policy_i].name;
     struct kvs_sim_result result;
-    struct sink sink = {.job = job};
+    struct kvs_collect collect = {0};
+    struct kvs_trace_note note;
+    const struct kvs_replay_options options = {
+        .n_timeline = w->timeline_requests,
+        .progress = job->options->progress,
+        .ctx = job->options->ctx,
+    };
     const double begin_s = wall_s();
-    enum kvs_code code =
-        kvs_collect_init(&sink.collect, kvs_model_n_layer(w->sim.model), w->timeline_requests, err);
-    if (!code && !(code = simulate(job, &sink, &result, err))) {
-        kvs_collect_sort(&sink.collect);
+    enum kvs_code code = kvs_replay(w, job->policy_i, &options, &collect, &note, &result, err);
+    if (!code) {
         const double took_s = wall_s() - begin_s;
         fprintf(job->log, "%s: %llu requests, %llu events in %.3f s: %.0f requests/s\n", name,
                 (unsigned long long)result.n_request, (unsigned long long)result.n_event, took_s,
                 took_s > 0 ? (double)result.n_request / took_s : 0);
         kvs_csv_begin(&job->csv, job->requests);
-        kvs_requests_csv_rows(&job->csv, &w->sim, name, &sink.collect);
+        kvs_requests_csv_rows(&job->csv, &w->sim, name, &collect);
         kvs_csv_end(&job->csv);
-        code = kvs_outcome_make(name, &result, &w->warmup, &sink.collect,
+        code = kvs_outcome_make(name, &result, &w->warmup, &collect,
                                 &job->run->outcome[job->policy_i], err);
         if (!code) {
-            job->run->outcome[job->policy_i].trace = sink.note;
+            job->run->outcome[job->policy_i].trace = note;
             kvs_collect_shrink(&job->run->outcome[job->policy_i].collect);
             job->run->n++;
         }
     }
-    kvs_collect_free(&sink.collect);
+    kvs_collect_free(&collect);
     return code;
 }
 

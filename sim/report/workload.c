@@ -5,6 +5,7 @@
 #include "base/units.h"
 #include "engine/router.h"
 #include "engine/sched.h"
+#include "model/hw_set.h"
 #include "model/layout.h"
 #include "plan/levels.h"
 #include "store/admit.h"
@@ -27,7 +28,8 @@
 
 struct top {
     const char *kvsim, *about, *model, *hardware;
-    struct kvs_json trace, arrivals, cluster, tiers, planner, slo, warmup, compare, output;
+    struct kvs_json hardware_set, trace, arrivals, cluster, tiers, planner, slo, warmup, compare,
+        output;
     uint64_t seed;
 };
 
@@ -41,6 +43,9 @@ static const struct kvs_opt top_table[] = {
      true, 0},
     {"hardware", KVS_OPT_STR, TOP(hardware), NULL, 0, 0, "a name of configs/hardware, or a file",
      NULL, true, 0},
+    {"hardware_set", KVS_OPT_NODE, TOP(hardware_set), NULL, 0, 0,
+     "what-ifs: figures of the profile by path, {\"links.nvme.read_bytes_per_s\": \"28GB/s\"}",
+     NULL, false, 0},
     {"trace", KVS_OPT_NODE, TOP(trace), NULL, 0, 0, "where the requests come from", NULL, true, 0},
     {"arrivals", KVS_OPT_NODE, TOP(arrivals), NULL, 0, 0,
      "when they come; default: when the trace says", NULL, false, 0},
@@ -374,6 +379,27 @@ static enum kvs_code find_file(const struct kvs_workload_in *in, const char *key
     return KVS_ERR_ARG;
 }
 
+/* The profile with the workload's what-ifs put in. */
+static enum kvs_code open_hardware(struct kvs_workload_in *in, struct kvs_json root,
+                                   const char *name, struct kvs_err *err)
+{
+    const struct kvs_json node = kvs_json_get(root, "hardware");
+    struct kvs_err inner = {0};
+    struct kvs_doc *doc = NULL;
+    char *path = NULL;
+    enum kvs_code code;
+    if ((code = kvs_data_find("hardware", "configs/hardware", name, &path, &inner)) ||
+        (code = kvs_doc_open(path, &doc, &inner))) {
+        code = fail_at(node, err, code, &inner);
+    } else if (in->top.hardware_set.v && (code = kvs_hw_set(doc, in->top.hardware_set, err))) {
+        kvs_doc_free(doc);
+    } else if ((code = kvs_hw_from(doc, &in->hw, &inner))) { /* takes the document */
+        code = fail_at(node, err, code, &inner);
+    }
+    free(path);
+    return code;
+}
+
 static enum kvs_code read_machine(struct kvs_workload_in *in, struct kvs_json root,
                                   struct kvs_err *err)
 {
@@ -384,8 +410,8 @@ static enum kvs_code read_machine(struct kvs_workload_in *in, struct kvs_json ro
         !(code = find_file(in, "hardware", in->top.hardware, &hw, err))) {
         if ((code = kvs_model_open(model, &in->model, &inner)))
             code = fail_at(kvs_json_get(root, "model"), err, code, &inner);
-        else if ((code = kvs_hw_open(hw, &in->hw, &inner)))
-            code = fail_at(kvs_json_get(root, "hardware"), err, code, &inner);
+        else
+            code = open_hardware(in, root, hw, err);
     }
     free(model);
     free(hw);
@@ -778,7 +804,27 @@ static enum kvs_code open_document(const char *name, struct kvs_doc **doc, struc
     return code;
 }
 
+enum kvs_code kvs_workload_document(const char *file, const struct kvs_strs *sets,
+                                    struct kvs_doc **doc, struct kvs_err *err)
+{
+    enum kvs_code code = open_document(file, doc, err);
+    if (code || !(code = apply_sets(*doc, sets, err)))
+        return code;
+    kvs_doc_free(*doc);
+    *doc = NULL;
+    return code;
+}
+
 enum kvs_code kvs_workload_open(const char *file, const struct kvs_strs *sets,
+                                struct kvs_workload **workload, struct kvs_err *err)
+{
+    struct kvs_doc *doc = NULL;
+    enum kvs_code code = kvs_workload_document(file, sets, &doc, err);
+    *workload = NULL;
+    return code ? code : kvs_workload_from(doc, file, workload, err);
+}
+
+enum kvs_code kvs_workload_from(struct kvs_doc *doc, const char *file,
                                 struct kvs_workload **workload, struct kvs_err *err)
 {
     struct kvs_workload *w = calloc(1, sizeof *w);
@@ -790,15 +836,13 @@ enum kvs_code kvs_workload_open(const char *file, const struct kvs_strs *sets,
     if (!w || !in) {
         free(in);
         free(w);
+        kvs_doc_free(doc);
         return kvs_nomem(err);
     }
+    in->doc = doc;
     in->name = base_name(file);
     w->name = in->name;
-    if (!in->name)
-        code = kvs_nomem(err);
-    else if (!(code = open_document(file, &in->doc, err)) &&
-             !(code = apply_sets(in->doc, sets, err)))
-        code = read_root(w, in, err);
+    code = in->name ? read_root(w, in, err) : kvs_nomem(err);
     if (code) {
         kvs_workload_free(w);
         return code;
@@ -905,6 +949,9 @@ json_t *kvs_workload_record(const struct kvs_workload *workload)
         bad |= json_object_set_new(all, "about", json_string(workload->about));
         bad |= json_object_set_new(all, "model", record_name(in, in->top.model));
         bad |= json_object_set_new(all, "hardware", record_name(in, in->top.hardware));
+        bad |= json_object_set_new(
+            all, "hardware_set",
+            in->top.hardware_set.v ? json_copy((json_t *)in->top.hardware_set.v) : json_object());
         bad |= json_object_set_new(all, "trace", record_trace(in));
         bad |= json_object_set_new(
             all, "arrivals", kvs_opt_record(kvs_arrivals_table, kvs_arrivals_n_opt, &in->arrivals));

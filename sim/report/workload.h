@@ -41,6 +41,12 @@ struct kvs_workload {
  */
 KVS_MUST_CHECK enum kvs_code kvs_workload_open(const char *file, const struct kvs_strs *sets,
                                                struct kvs_workload **workload, struct kvs_err *err);
+/* The same in two steps: the document with sets put in, which the caller may change; and the
+ * workload of it, which takes it, also when it fails. file names the workload. */
+KVS_MUST_CHECK enum kvs_code kvs_workload_document(const char *file, const struct kvs_strs *sets,
+                                                   struct kvs_doc **doc, struct kvs_err *err);
+KVS_MUST_CHECK enum kvs_code kvs_workload_from(struct kvs_doc *doc, const char *file,
+                                               struct kvs_workload **workload, struct kvs_err *err);
 void kvs_workload_free(struct kvs_workload *workload); /* accepts NULL */
 
 /* The trace from its start: every policy meets the same arrivals. */
