@@ -31,7 +31,8 @@ SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 endif
 
 LIB_SRC   := $(sort $(wildcard sim/base/*.c sim/model/*.c sim/store/*.c sim/plan/*.c \
-               sim/engine/*.c sim/report/*.c workloads/*.c))
+               sim/engine/*.c sim/report/*.c workloads/*.c) \
+               $(filter-out sim/study/mpi_plugin.c,$(wildcard sim/study/*.c)))
 # the device and its kernels: an own library, so that the simulator links without it
 SIMD      := base $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),avx2 avx512)
 KERN_SRC  := $(filter-out kernels/cpu/simd.c,$(sort $(wildcard kernels/*.c \
@@ -57,9 +58,9 @@ TESTS     := $(patsubst tests/%.c,$(BUILD)/tests/%,$(TEST_SRC))
 FUZZERS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(FUZZ_SRC))
 BENCHES   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(BENCH_SRC))
 
-.PHONY: all models quickstart test same bench lint format install deps help clean golden fuzz testbins
+.PHONY: all mpi models quickstart test same bench lint format install deps help clean golden fuzz testbins
 .DELETE_ON_ERROR:
-all: $(BUILD)/kvsim $(BUILD)/kvprobe
+all: $(BUILD)/kvsim $(BUILD)/kvprobe mpi
 
 # --- packages: checked once a build folder; `quickstart` and `test` install what is missing ---------
 
@@ -75,6 +76,9 @@ $(BUILD)/config.mk: Makefile tests/deps.sh
 	@echo "PKG_CFLAGS := $$(pkg-config --cflags $(LIBS))" > $@.tmp
 	@echo "PKG_LIBS := $$(pkg-config --libs $(LIBS))" >> $@.tmp
 	@echo "PROBE_PKG := -Wl,--as-needed $$(pkg-config --libs $(PROBELIBS)) -ldl -lpthread" >> $@.tmp
+	@echo "MPIS := $$(pkg-config --exists ompi-c && echo openmpi) $$(pkg-config --exists mpich && echo mpich)" >> $@.tmp
+	@echo "MPI_openmpi := $$(pkg-config --cflags --libs ompi-c 2>/dev/null)" >> $@.tmp
+	@echo "MPI_mpich := $$(pkg-config --cflags --libs mpich 2>/dev/null)" >> $@.tmp
 	@echo "TEST_LIBS := $$(pkg-config --libs cmocka)" >> $@.tmp
 	@mv $@.tmp $@
 
@@ -108,6 +112,12 @@ $(BUILD)/kvsim: $(call obj,$(CLI_SRC)) $(KERN_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(PKG_LIBS) -lm -o $@
 
+# what kvsim opens under mpirun: one for each MPI that is here, so that kvsim itself links to none
+mpi: $(MPIS:%=$(BUILD)/kvsim-mpi-%.so)
+$(MPIS:%=$(BUILD)/kvsim-mpi-%.so): $(BUILD)/kvsim-mpi-%.so: sim/study/mpi_plugin.c sim/study/mpi_plugin.h $(BUILD)/config.mk
+	$(if $(V),,@echo "  MPI $@")
+	$(Q)$(CC) -std=c11 -O2 $(WARN) $(if $(WERROR),-Werror) -fPIC -shared $< $(patsubst -I%,-isystem %,$(MPI_$*)) -o $@
+
 $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(PROBE_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
@@ -130,7 +140,7 @@ $(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SR
 quickstart: $(BUILD)/kvsim
 	$(BUILD)/kvsim run workloads/quickstart.json -o results/quickstart --overwrite
 
-testbins: $(BUILD)/kvsim $(BUILD)/kvprobe $(TESTS) $(FUZZERS)
+testbins: $(BUILD)/kvsim $(BUILD)/kvprobe mpi $(TESTS) $(FUZZERS)
 test: testbins
 	@KVSIM=$(BUILD)/kvsim KVPROBE=$(BUILD)/kvprobe sh tests/run.sh $(BUILD) $(TESTS) $(FUZZERS)
 
@@ -206,9 +216,10 @@ lint:
 format:
 	clang-format -i $(LINT_SRC)
 
-install: $(BUILD)/kvsim $(BUILD)/kvprobe
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/kvsim
+install: $(BUILD)/kvsim $(BUILD)/kvprobe mpi
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/kvsim $(DESTDIR)$(PREFIX)/lib/kvsim
 	install -m 755 $(BUILD)/kvsim $(BUILD)/kvprobe $(DESTDIR)$(PREFIX)/bin/
+	$(foreach mpi,$(MPIS),install -m 755 $(BUILD)/kvsim-mpi-$(mpi).so $(DESTDIR)$(PREFIX)/lib/kvsim/;)
 	cp -r configs workloads plots $(DESTDIR)$(PREFIX)/share/kvsim/
 	rm -f $(DESTDIR)$(PREFIX)/share/kvsim/workloads/*.[ch]
 

@@ -30,9 +30,10 @@ BEGIN {
     may["sim/plan"] = " sim/base sim/model "
     may["sim/engine"] = " sim/base sim/model workloads sim/store sim/plan "
     may["sim/report"] = may["sim/engine"] "sim/engine "
+    may["sim/study"] = may["sim/report"] "sim/report "
     may["kernels"] = " sim/base sim/model sim/plan "
     may["probes"] = " sim/base sim/model kernels "
-    may["sim/cli"] = may["sim/report"] "sim/report kernels probes "
+    may["sim/cli"] = may["sim/study"] "sim/study kernels probes "
 }
 {
     from = room($1); to = room($2)

@@ -80,6 +80,12 @@ static void every_quality_table_fits_its_schema(void **state)
     all_files_fit("quality", "configs/quality", 4);
 }
 
+static void every_sweep_fits_its_schema(void **state)
+{
+    (void)state;
+    all_files_fit("sweep", "configs/sweeps", 2);
+}
+
 /* Inputs of the readers' fuzz corpora that the schemas must refuse as well, or accept. */
 static void schemas_and_readers_agree(void **state)
 {
@@ -165,6 +171,7 @@ int main(void)
         cmocka_unit_test(every_profile_fits_its_schema),
         cmocka_unit_test(every_codec_fits_its_schema),
         cmocka_unit_test(every_quality_table_fits_its_schema),
+        cmocka_unit_test(every_sweep_fits_its_schema),
         cmocka_unit_test(schemas_and_readers_agree),
         cmocka_unit_test(selftest_report_fits_its_schema),
         cmocka_unit_test(plans_fit_their_schema),

@@ -1,6 +1,7 @@
 /* The subcommands in the order of `kvsim --help`: X(NAME) for kvs_cmd_NAME of cmd_NAME.c. No
  * include guard: cmd.h and main.c read it with their own X. */
 X(run)
+X(sweep)
 X(plot)
 X(trace)
 X(devices)

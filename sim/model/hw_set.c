@@ -96,7 +96,7 @@ static enum kvs_code set_one(json_t *root, struct kvs_json set, const char *path
 {
     char *copy = strdup(path), *rest = copy;
     json_t *at = root;
-    const char *last = NULL;
+    const char *last = path;
     double value = 0;
     enum kvs_code code = copy ? KVS_OK : kvs_nomem(err);
     for (char *part; !code && (part = strsep(&rest, ".")) != NULL;) {

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 static void put(struct kvs_csv *csv, const char *text, size_t n)
@@ -76,6 +77,22 @@ void kvs_csv_str2(struct kvs_csv *csv, const char *text, const char *more)
     begin_field(csv);
     put(csv, text, strlen(text));
     put(csv, more, strlen(more));
+}
+
+void kvs_csv_quoted(struct kvs_csv *csv, const char *text)
+{
+    const bool quote = strpbrk(text, ",\"\r\n") != NULL;
+    begin_field(csv);
+    if (quote)
+        put(csv, "\"", 1);
+    for (; *text; text++) {
+        const char c = (unsigned char)*text < ' ' ? ' ' : *text;
+        put(csv, &c, 1);
+        if (c == '"')
+            put(csv, &c, 1);
+    }
+    if (quote)
+        put(csv, "\"", 1);
 }
 
 void kvs_csv_row(struct kvs_csv *csv)

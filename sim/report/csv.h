@@ -2,7 +2,8 @@
  * csv.h - rows of comma-separated values, fast: its own buffer and its own integer formatting.
  *
  * Fields are numbers, names and texts of ours: none holds a comma, a quote or a line end
- * (asserted). Write errors show when the caller closes the file (kvs_outdir_close).
+ * (asserted), but for kvs_csv_quoted. Write errors show when the caller closes the file
+ * (kvs_outdir_close).
  */
 #ifndef KVS_CSV_H
 #define KVS_CSV_H
@@ -23,7 +24,9 @@ void kvs_csv_i64(struct kvs_csv *csv, int64_t value);
 void kvs_csv_double(struct kvs_csv *csv, double value); /* %.6g; NaN: an empty field */
 void kvs_csv_str(struct kvs_csv *csv, const char *text);
 void kvs_csv_str2(struct kvs_csv *csv, const char *text, const char *more); /* one field of both */
-void kvs_csv_row(struct kvs_csv *csv);                                      /* ends the row */
+/* Any text, in quotes where it must be; control characters become spaces. */
+void kvs_csv_quoted(struct kvs_csv *csv, const char *text);
+void kvs_csv_row(struct kvs_csv *csv); /* ends the row */
 void kvs_csv_end(struct kvs_csv *csv); /* hands the rest to the file */
 
 #endif

@@ -388,14 +388,15 @@ static enum kvs_code open_hardware(struct kvs_workload_in *in, struct kvs_json r
     struct kvs_doc *doc = NULL;
     char *path = NULL;
     enum kvs_code code;
-    if ((code = kvs_data_find("hardware", "configs/hardware", name, &path, &inner)) ||
-        (code = kvs_doc_open(path, &doc, &inner))) {
-        code = fail_at(node, err, code, &inner);
-    } else if (in->top.hardware_set.v && (code = kvs_hw_set(doc, in->top.hardware_set, err))) {
-        kvs_doc_free(doc);
-    } else if ((code = kvs_hw_from(doc, &in->hw, &inner))) { /* takes the document */
-        code = fail_at(node, err, code, &inner);
+    if (!(code = kvs_data_find("hardware", "configs/hardware", name, &path, &inner)) &&
+        !(code = kvs_doc_open(path, &doc, &inner))) {
+        if (!in->top.hardware_set.v || !(code = kvs_hw_set(doc, in->top.hardware_set, err)))
+            code = kvs_hw_from(doc, &in->hw, &inner); /* takes the document */
+        else
+            kvs_doc_free(doc);
     }
+    if (code)
+        fail_at(node, err, code, &inner); /* unless err has it */
     free(path);
     return code;
 }
