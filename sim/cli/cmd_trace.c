@@ -29,6 +29,7 @@ static const struct {
     enum kvs_code (*run)(int argc, char *const *argv, struct kvs_err *err);
 } commands[] = {
     {"stats", "what a trace holds, and what caches would have hit", kvs_trace_stats_cmd},
+    {"curve", "hit ratio of LRU caches of every size, in one pass", kvs_trace_curve_cmd},
     {"generate", "make RAG traffic from a seed", kvs_trace_generate_cmd},
     {"convert", "write a trace in another format", kvs_trace_convert_cmd},
     {"formats", "the trace formats that kvsim reads", formats_cmd},
@@ -48,7 +49,8 @@ static enum kvs_code trace_run(int argc, char *const *argv, struct kvs_err *err)
     const char *names[N_COMMAND];
     char known[200];
     if (argc < 2)
-        return kvs_fail(err, KVS_ERR_ARG, "want a command: stats, generate, convert or formats");
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "want a command: stats, curve, generate, convert or formats");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help();
         return KVS_OK;

@@ -88,7 +88,7 @@ static unsigned find_part(const char *name)
     return part;
 }
 
-static enum kvs_code read_parts(const struct kvs_strs *parts, uint32_t *mask, struct kvs_err *err)
+enum kvs_code kvs_trace_parts(const struct kvs_strs *parts, uint32_t *mask, struct kvs_err *err)
 {
     *mask = 0;
     for (unsigned i = 0; i < parts->n; i++) {
@@ -204,7 +204,7 @@ static enum kvs_code open_job(struct job *job, struct kvs_err *err)
         .format = args->format, .skip_bad = args->skip_bad, .chars_per_tok = args->chars_per_tok};
     struct kvs_stats_options what = {
         .full_only = args->full_only, .per_session = args->per_session, .n_top = args->n_top};
-    enum kvs_code code = read_parts(&args->parts, &what.part_mask, err);
+    enum kvs_code code = kvs_trace_parts(&args->parts, &what.part_mask, err);
     if (code || (code = read_rows(job, err)) || (code = open_caches(job, err)) ||
         (code = kvs_trace_open(job->path, &how, &job->trace, err)))
         return code;

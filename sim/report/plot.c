@@ -178,14 +178,27 @@ static enum kvs_code draw_all(const char *folder, struct kvs_json root, struct k
     return code;
 }
 
+static enum kvs_code no_gnuplot(struct kvs_err *err)
+{
+    return kvs_fail(err, KVS_ERR_ABSENT,
+                    "gnuplot is not there, so no figure is drawn (package gnuplot-nox)");
+}
+
+enum kvs_code kvs_plot_figure(const char *folder, const char *name, const char *title,
+                              struct kvs_err *err)
+{
+    char text[400];
+    put_plain(text, 0, sizeof text, title);
+    return on_path("gnuplot") ? draw(folder, name, text, err) : no_gnuplot(err);
+}
+
 enum kvs_code kvs_plot(const char *dir, struct kvs_err *err)
 {
     struct kvs_doc *summary = NULL;
     char *folder = NULL, *file = NULL;
     enum kvs_code code;
     if (!on_path("gnuplot"))
-        return kvs_fail(err, KVS_ERR_ABSENT,
-                        "gnuplot is not there, so no figure is drawn (package gnuplot-nox)");
+        return no_gnuplot(err);
     if (asprintf(&folder, "%s/plots", dir) < 0 || asprintf(&file, "%s/summary.json", dir) < 0)
         code = no_memory(err);
     else if (access(file, R_OK))
