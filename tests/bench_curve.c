@@ -57,10 +57,10 @@ int main(int argc, char **argv)
         double error = 0, bar = 0;
         if (!exact)
             exact = curve;
-        for (double size = 20000; size < kvs_curve_n_key(exact); size *= 1.1) {
-            const struct kvs_curve_point point = kvs_curve_at(curve, (uint64_t)size);
-            error =
-                fmax(error, fabs(point.hit_frac - kvs_curve_at(exact, (uint64_t)size).hit_frac));
+        const uint64_t most = (uint64_t)kvs_curve_n_key(exact);
+        for (uint64_t size = 20000; size < most; size += size / 10) {
+            const struct kvs_curve_point point = kvs_curve_at(curve, size);
+            error = fmax(error, fabs(point.hit_frac - kvs_curve_at(exact, size).hit_frac));
             bar = fmax(bar, point.error);
         }
         printf("{\"bench\":\"curve.lru\",\"sample\":%g,\"accesses\":%.0f,\"cpu_s\":%.3f,"

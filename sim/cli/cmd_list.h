@@ -2,6 +2,8 @@
  * include guard: cmd.h and main.c read it with their own X. */
 X(run)
 X(sweep)
+X(compare)
+X(explain)
 X(plot)
 X(trace)
 X(devices)
