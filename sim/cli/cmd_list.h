@@ -2,6 +2,7 @@
  * include guard: cmd.h and main.c read it with their own X. */
 X(run)
 X(sweep)
+X(recommend)
 X(compare)
 X(explain)
 X(plot)

@@ -17,8 +17,8 @@
 KVS_MUST_CHECK enum kvs_code kvs_plot(const char *dir, struct kvs_err *err);
 
 /*
- * Draws one figure, plots/NAME.gp, in the folder that holds its data; title is plain text. Errors as
- * above.
+ * Draws one figure, plots/NAME.gp, in the folder that holds its data; title is plain text. Errors
+ * as above.
  */
 KVS_MUST_CHECK enum kvs_code kvs_plot_figure(const char *folder, const char *name,
                                              const char *title, struct kvs_err *err);

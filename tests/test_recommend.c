@@ -1,0 +1,244 @@
+/* Prices, the space of configurations, SLOs, and the search held against the whole space. */
+#include "study/recommend.h"
+#include "study/settings.h"
+#include "test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/kvsim-recommend-XXXXXX";
+
+static int enter_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
+}
+
+static int leave_folder(void **state)
+{
+    (void)state;
+    return unlink("w.json") || unlink("p.json") || chdir("/") || rmdir(folder) ? -1 : 0;
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *to = fopen(path, "w");
+    assert_non_null(to);
+    assert_true(fputs(text, to) >= 0);
+    assert_int_equal(fclose(to), 0);
+}
+
+#define FIGURE(value) "{\"value\": " value ", \"source\": \"assumed\", \"ref\": \"test\"}"
+#define PRICES                                                                                                                                                                                                                                                                                                                                                                                                                                       \
+    "{\"name\": \"p\", \"currency\": \"EUR\", \"years\": " FIGURE("2") ", \"gpu\": " FIGURE("1753"                                                                                                                                                                                                                                                                                                                                                   \
+                                                                                            "2") ", \"gpu_power_w\": " FIGURE("1000") ", \"dram_gib\": " FIGURE("10") ", \"drive\": {\"capacity_bytes\": " FIGURE("1e12") ", \"price\": " FIGURE("8766") ", \"read_bytes_per_s\": " FIGURE("5e9") ", \"write_bytes_per_s\": " FIGURE("2e9") ", \"read_iops\": " FIGURE("500000") ", "                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "\""                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "de"                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "li"                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "ve"                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "re"                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "d_"                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "fr"                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "ac"                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 "\""                                                                \
+                                                                                                                                                                                                                                                                                                                                                                                 ":"                                                                 \
+                                                                                                                                                                                                                                                                                                                                                                                 " " FIGURE("0.8") ", \"dwpd\": " FIGURE("1") "}, \"kwh\": " FIGURE( \
+                                                                                                                                                                                                                                                                                                                                                                                     "0.1") ", \"pue\": " FIGURE("1.5") "}"
+
+static struct kvs_prices *open_prices(void)
+{
+    struct kvs_prices *prices;
+    struct kvs_err err = {0};
+    write_file("p.json", PRICES);
+    if (kvs_prices_open("./p.json", &prices, &err))
+        fail_msg("%s", err.msg);
+    return prices;
+}
+
+static struct kvs_space make_space(const struct kvs_prices *prices)
+{
+    return (struct kvs_space){
+        .n = {3, 3, 3},
+        .choice = {{1, 2, 3}, {0, (uint64_t)1 << 30, (uint64_t)16 << 30}, {0, 1, 4}},
+        .tp = 1,
+        .gpus_per_host = 2,
+        .prices = prices,
+    };
+}
+
+/* 3 GPUs on 2 hosts, each 16 GiB and 4 drives; 2 years are 17,532 hours. */
+static void cost_is_what_hardware_and_power_cost_an_hour(void **state)
+{
+    struct kvs_prices *prices = open_prices();
+    const struct kvs_space space = make_space(prices);
+    const struct kvs_cost_hour cost = kvs_space_cost(&space, (struct kvs_choice){{2, 2, 2}});
+    (void)state;
+    assert_int_equal(cost.hosts, 2);
+    assert_true(fabs(cost.gpu - 3) < 1e-12);
+    assert_true(fabs(cost.dram - 2 * 16 * 10 / 17532.0) < 1e-12);
+    assert_true(fabs(cost.drives - 8 * 0.5) < 1e-12);
+    assert_true(fabs(cost.power - 3 * 1.0 * 0.1 * 1.5) < 1e-12);
+    assert_true(fabs(cost.all - (cost.gpu + cost.dram + cost.drives + cost.power)) < 1e-12);
+    assert_true(fabs(cost.invest - (3 * 17532 + 320 + 8 * 8766)) < 1e-6);
+    for (uint64_t i = 0; i < kvs_space_n(&space); i++)
+        assert_int_equal(kvs_space_number(&space, kvs_space_at(&space, i)), i);
+    kvs_prices_free(prices);
+}
+
+static void expect_bad_prices(const char *from, const char *to, const char *want)
+{
+    struct kvs_prices *prices;
+    struct kvs_err err = {0};
+    char *text = strdup(PRICES), *at = strstr(text, from), *changed = NULL;
+    assert_non_null(at);
+    assert_true(asprintf(&changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from)) > 0);
+    write_file("p.json", changed);
+    assert_int_equal(kvs_exit_status(kvs_prices_open("./p.json", &prices, &err)), 2);
+    if (!strstr(err.msg, want))
+        fail_msg("\"%s\" does not say \"%s\"", err.msg, want);
+    free(text);
+    free(changed);
+}
+
+static void wrong_prices_are_named_exactly(void **state)
+{
+    (void)state;
+    expect_bad_prices("\"gpu\"", "\"gpus\"", "gpus: unknown key; did you mean \"gpu\"?");
+    expect_bad_prices("\"pue\": ", "\"name2\": ", "name2: unknown key");
+    expect_bad_prices("\"years\": {\"value\": 2", "\"years\": {\"value\": -2",
+                      "years.value: found");
+    expect_bad_prices("\"source\": \"assumed\"", "\"source\": \"published\"",
+                      "years.date: missing; want the date of what was published");
+    expect_bad_prices("\"source\": \"assumed\"", "\"source\": \"guessed\"",
+                      "years.source: found \"guessed\", want \"published\" or \"assumed\"");
+}
+
+static void slo_terms_are_columns_and_bounds(void **state)
+{
+    const struct kvs_strs good = {2, {"ttft.p99=500ms", "tpot.mean=0.05"}},
+                          unknown = {1, {"ttft.p98=1s"}}, zero = {1, {"ttft.p50=0s"}};
+    struct kvs_slo slo;
+    struct kvs_err err = {0};
+    (void)state;
+    assert_int_equal(kvs_slo_read(&good, &slo, NULL), KVS_OK);
+    assert_int_equal(slo.n, 2);
+    assert_string_equal(slo.term[0].column, "ttft_p99_s");
+    assert_true(slo.term[0].bound_s == 0.5 && slo.term[1].bound_s == 0.05);
+    assert_int_equal(kvs_slo_read(&unknown, &slo, &err), KVS_ERR_ARG);
+    assert_non_null(strstr(err.msg, "--slo ttft.p98=1s: want NAME=TIME; did you mean"));
+    assert_int_equal(kvs_slo_read(&zero, &slo, NULL), KVS_ERR_ARG);
+}
+
+/* The policy that meets the SLO is taken, whatever the other does; a failure has its reason. */
+static void measure_takes_the_policy_that_meets(void **state)
+{
+    static const char header[] = "point,policy,status,verdict,busiest_link,refused,ttft_p99_s";
+    const struct kvs_strs text = {1, {"ttft.p99=1s"}};
+    struct kvs_slo slo;
+    struct kvs_measure m;
+    (void)state;
+    assert_int_equal(kvs_slo_read(&text, &slo, NULL), KVS_OK);
+    assert_int_equal(kvs_measure_read(header,
+                                      "0,a,ok,stable,,0,0.5\t0,b,ok,overloaded,,0,0.1\t"
+                                      "0,c,ok,stable,nvme,0,0.4\t0,d,ok,stable,,1,0.1",
+                                      &slo, &m, NULL),
+                     KVS_OK);
+    assert_true(m.meets);
+    assert_string_equal(m.policy, "c");
+    assert_string_equal(m.link, "nvme");
+    assert_true(fabs(m.worst_frac - 0.4) < 1e-12);
+    assert_int_equal(kvs_measure_read(header, "0,,\"no, never\",,,,", &slo, &m, NULL), KVS_OK);
+    assert_false(m.ran || m.meets);
+    assert_string_equal(m.reason, "no, never");
+}
+
+static struct kvs_recommend *search(const struct kvs_space *space, const char *slo_text, bool all)
+{
+    const struct kvs_strs text = {1, {slo_text}};
+    struct kvs_slo slo;
+    struct kvs_recommend *found;
+    struct kvs_err err = {0};
+    assert_int_equal(kvs_slo_read(&text, &slo, NULL), KVS_OK);
+    const struct kvs_recommend_options options = {
+        .workload = "./w.json", .space = space, .slo = &slo, .n_job = 2, .all = all};
+    if (kvs_recommend(&options, &found, &err))
+        fail_msg("%s", err.msg);
+    return found;
+}
+
+/* The whole space is the oracle: same answer, fewer runs. */
+static void search_finds_what_the_whole_space_says(void **state)
+{
+    static const char *const slo[] = {"ttft.p99=150ms", "ttft.p99=300ms", "ttft.p90=250ms",
+                                      "tpot.p50=18ms", "ttft.p99=1ms"};
+    struct kvs_prices *prices = open_prices();
+    const struct kvs_space space = make_space(prices);
+    unsigned n_found = 0;
+    (void)state;
+    write_file("w.json",
+               "{\"model\": \"llama-3.1-8b\", \"hardware\": \"h100-2gpu\","
+               " \"trace\": {\"generate\": {\"requests\": 150, \"rate\": 6, \"corpus\": 3000,"
+               " \"topics\": 100, \"passages\": 16, \"candidates\": 16, \"stray\": 0, \"chat\": 0,"
+               " \"fresh_tok\": 0, \"prompts_per_day\": 0}}, \"compare\": [\"load\", \"best\"]}");
+    for (size_t i = 0; i < sizeof slo / sizeof *slo; i++) {
+        struct kvs_recommend *quick = search(&space, slo[i], false),
+                             *whole = search(&space, slo[i], true);
+        uint64_t cheapest = 0;
+        assert_int_equal(whole->found, kvs_recommend_cheapest(whole, &space, &cheapest));
+        assert_int_equal(quick->found, whole->found);
+        if (whole->found) {
+            n_found++;
+            assert_int_equal(quick->best, whole->best);
+            assert_int_equal(whole->best, cheapest);
+            assert_true(kvs_recommend_on_front(whole, &space, whole->best) ||
+                        whole->n_simulated >= whole->n);
+            assert_true(quick->growth == whole->growth);
+            assert_true(whole->growth >= 1 &&
+                        (whole->growth_not == 0 || whole->growth_not > whole->growth));
+        }
+        assert_true(quick->n_simulated <= whole->n_simulated);
+        kvs_recommend_free(quick);
+        kvs_recommend_free(whole);
+    }
+    assert_true(n_found >= 2 && n_found < sizeof slo / sizeof *slo); /* some can't be met */
+    kvs_prices_free(prices);
+}
+
+static void settings_name_a_hosts_share(void **state)
+{
+    const struct kvs_settings settings = {.gpus_of_host = 4,
+                                          .tp = 2,
+                                          .dram_bytes = 400000000000,
+                                          .drive_bytes = 8000000000000,
+                                          .chunk_tok = 4096,
+                                          .max_batch = 32};
+    char *text;
+    size_t n;
+    FILE *to = open_memstream(&text, &n);
+    (void)state;
+    kvs_settings_print(&settings, to);
+    fclose(to);
+    assert_non_null(strstr(text, "max_local_cpu_size: 100 "));
+    assert_non_null(strstr(text, "max_local_disk_size: 2000 "));
+    assert_non_null(strstr(text, "\"cpu_bytes_to_use\": 200000000000"));
+    assert_non_null(strstr(text, "--hicache-size 100 "));
+    assert_non_null(strstr(text, "--tensor-parallel-size 2 "));
+    assert_non_null(strstr(text, "--chunked-prefill-size 4096 "));
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cost_is_what_hardware_and_power_cost_an_hour),
+        cmocka_unit_test(wrong_prices_are_named_exactly),
+        cmocka_unit_test(slo_terms_are_columns_and_bounds),
+        cmocka_unit_test(measure_takes_the_policy_that_meets),
+        cmocka_unit_test(search_finds_what_the_whole_space_says),
+        cmocka_unit_test(settings_name_a_hosts_share),
+    };
+    return cmocka_run_group_tests_name("recommend", tests, enter_folder, leave_folder);
+}
