@@ -38,7 +38,7 @@ for program in "$@"; do
     cat "$build/test.out" >>"$log"
     count "$name" $status "$build/test.out"
 done
-for script in tests/golden.sh tests/cli.sh tests/kill.sh tests/sweep.sh tests/kvprobe.sh; do
+for script in tests/golden.sh tests/cli.sh tests/kill.sh tests/sweep.sh tests/report.sh tests/kvprobe.sh; do
     [ -f "$script" ] || continue
     timeout 600 sh "$script" >"$build/test.out" 2>&1 </dev/null
     status=$?

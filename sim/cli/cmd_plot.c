@@ -5,6 +5,7 @@
 
 #include "base/opt.h"
 #include "report/plot.h"
+#include "study/sweep_plot.h"
 
 #define USAGE "kvsim plot DIR"
 #define ABOUT                                                                                      \
@@ -25,6 +26,8 @@ static enum kvs_code plot(int argc, char *const *argv, struct kvs_err *err)
     }
     if (pos.n != 1)
         return kvs_fail(err, KVS_ERR_ARG, "found %u folders, want one: " USAGE, pos.n);
+    if (kvs_sweep_plot_has(pos.v[0]))
+        return kvs_sweep_plot(pos.v[0], err);
     if ((code = kvs_plot(pos.v[0], err)))
         return code;
     for (int i = 0; kvs_figure_name[i]; i++)

@@ -264,7 +264,7 @@ static enum kvs_code find_growth(struct search *search, struct kvs_err *err)
     static const double coarse[] = {1, 1.25, 1.5, 2, 3, 4, 6, 8};
     double fine[8], rate = 1;
     enum kvs_code code = base_rate(search, &rate, err);
-    if (code || (code = try_factors(search, rate, coarse, 8, err)) || !search->out->growth_not)
+    if (code || (code = try_factors(search, rate, coarse, 8, err)) || search->out->growth_not <= 0)
         return code;
     const double low = search->out->growth, high = search->out->growth_not;
     for (int i = 0; i < 7; i++)

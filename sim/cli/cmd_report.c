@@ -1,0 +1,50 @@
+/*
+ * kvsim report: a results folder as one HTML file.
+ */
+#include "cmd.h"
+
+#include "base/opt.h"
+#include "study/html.h"
+
+#include <stdlib.h>
+
+#define USAGE "kvsim report DIR [-o FILE]"
+#define ABOUT                                                                                      \
+    "A results folder of kvsim run or sweep as one HTML file that needs no network: a summary "    \
+    "in\n"                                                                                         \
+    "words, tables that sort, the figures of `kvsim plot`, every assumption with its source."
+
+struct args {
+    const char *file;
+};
+
+static const struct kvs_opt table[] = {
+    {"out", KVS_OPT_STR, offsetof(struct args, file), NULL, 0, 0, "default: DIR/report.html", NULL,
+     false, 'o'},
+};
+
+static enum kvs_code report(int argc, char *const *argv, struct kvs_err *err)
+{
+    struct args args;
+    struct kvs_strs pos = {0};
+    char *file = NULL;
+    bool help = false;
+    enum kvs_code code = kvs_opt_argv(table, 1, argc, argv, &args, &pos, &help, err);
+    if (code)
+        return code;
+    if (help) {
+        kvs_opt_help(stdout, USAGE, ABOUT, table, 1);
+        return KVS_OK;
+    }
+    if (pos.n != 1)
+        return kvs_fail(err, KVS_ERR_ARG, "found %u folders, want one: " USAGE, pos.n);
+    if (asprintf(&file, "%s%s", args.file ? args.file : pos.v[0], args.file ? "" : "/report.html") <
+        0)
+        return kvs_nomem(err);
+    if (!(code = kvs_html_report(pos.v[0], file, err)))
+        printf("%s\n", file);
+    free(file);
+    return code;
+}
+
+const struct kvs_cmd kvs_cmd_report = {"report", "a results folder as one HTML file", report};
