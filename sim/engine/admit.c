@@ -334,6 +334,7 @@ static bool plan(struct sim *sim, struct req *req)
         req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
     req->first_tok = kvs_tables_first_tok(req->inst);
     req->work_tok = req->now.work_tok = req->pre_tok + req->now.new_tok;
+    sim->check.asked_tok += req->work_tok;
     req->later_left_tok = req->now.new_tok - req->first_tok;
     int64_t steps_ns = sim->step_ns * n_step(sim, req);
     req->work_ns = eval.pre_ns + eval.wait_ns + problem->head_ns + steps_ns;

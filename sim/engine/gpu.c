@@ -476,6 +476,8 @@ static bool prefill_end(struct sim *sim, struct replica *replica)
     uint64_t n_tok = 0;
     for (uint32_t p = 0; p < step->n_part; p++)
         n_tok += step->part[p].n_tok;
+    sim->check.done_tok += n_tok;
+    sim->check.n_part += step->n_part;
     double share = (double)n_tok / (double)(n_tok + replica->n_decoding);
     int64_t prefill_ns = (int64_t)((double)busy_ns * share);
     replica->busy_ns += busy_ns;
@@ -518,6 +520,7 @@ bool sim_step_end(struct sim *sim, uint32_t replica_i)
     struct kvs_span span = {
         .replica = replica_i, .begin_ns = step->begin_ns, .end_ns = sim->now_ns};
     assert(step->end_ns == sim->now_ns && !step->open);
+    replica->steps_ns += step->end_ns - step->begin_ns;
     if (step->kind == STEP_DECODE) {
         span.kind = KVS_SPAN_DECODE;
         span.n_tok = (uint32_t)step->n_iter;

@@ -193,7 +193,9 @@ static bool emit(struct sim *sim, struct req *req)
         result->recompute_tok += record->recompute_tok;
         result->new_tok += record->new_tok;
         uint64_t n_tok = (uint64_t)record->hbm_tok + record->new_tok;
+        sim->check.compute_ns += record->compute_ns;
         for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+            sim->check.load_bytes[t] += record->load_bytes[t];
             result->tier[t].hit_tok += record->tier_tok[t];
             n_tok += record->tier_tok[t];
         }

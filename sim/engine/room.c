@@ -166,6 +166,7 @@ static void put_back(struct sim *sim, struct req *req)
     *(req->next ? &req->next->prev : &replica->pre_last) = req->prev;
     replica->backlog_ns -= req->work_ns;
     req->record.again_tok += req->now.work_tok - req->work_tok;
+    sim->check.asked_tok -= req->work_tok;
     sim_release_room(sim, req);
     wait_again(sim, req);
 }

@@ -506,26 +506,6 @@ static void sum_up(struct sim *sim)
     result->verdict = verdict(sim);
 }
 
-/* What must hold at the end of every run: all requests ended, all room given back, Little's law. */
-static void check_end(const struct sim *sim)
-{
-    const struct kvs_sim_result *result = sim->result;
-    assert(sim->n_live == 0 && sim->n_in_system == 0);
-    assert(result->n_request == sim->n_arrived);
-    assert(result->hbm.pinned_bytes == 0 && result->hbm.reserved_bytes == 0);
-    assert(fabs(result->in_system_s - result->sojourn_s) <= 1e-6 * (1 + result->sojourn_s));
-    for (uint32_t r = 0; r < sim->n_replica; r++) {
-        assert(sim->replica[r].n_admitted == 0 && sim->replica[r].n_decoding == 0);
-        assert(sim->replica[r].n_waiting == 0 && sim->replica[r].grown_bytes == 0);
-        assert(sim->replica[r].n_swapping == 0 && sim->replica[r].n_loading == 0);
-        assert(sim->replica[r].backlog_ns == 0 && !sim->replica[r].pre_first);
-    }
-    for (uint32_t t = 0; t < sim->config->n_tier; t++) {
-        assert(result->tier[t].stats.pinned_bytes == 0);
-        assert(result->tier[t].stats.used_bytes <= result->tier[t].stats.capacity_bytes);
-    }
-}
-
 enum kvs_code kvs_sim_run(const struct kvs_sim_config *config, struct kvs_trace *trace,
                           const struct kvs_sim_sink *sink, struct kvs_sim_result *result,
                           struct kvs_err *err)
@@ -552,7 +532,7 @@ enum kvs_code kvs_sim_run(const struct kvs_sim_config *config, struct kvs_trace 
     fine = fine && sim_samples_end(sim);
     if (fine) {
         sum_up(sim);
-        check_end(sim);
+        sim_check_end(sim);
     } else {
         *result = (struct kvs_sim_result){0};
     }

@@ -11,6 +11,7 @@
  * foresee.c the trace's future, for Belady
  * tally.c  look-ups counted, samples of the machine over time
  * sim.c    set-up, the event loop, totals
+ * check.c  what must hold at the end of every run
  */
 #ifndef KVS_STATE_H
 #define KVS_STATE_H
@@ -223,7 +224,16 @@ struct replica {
     uint64_t iter;      /* decode iterations so far */
     double context_tok; /* sum over decoding sequences */
     int64_t busy_ns, stall_ns, prefill_ns, decode_ns;
+    int64_t steps_ns; /* from begin to end */
     struct pace pace;
+};
+
+/* Sums over requests and steps that the end of a run is checked by: see check.c. */
+struct check {
+    uint64_t load_bytes[KVS_MAX_TIER]; /* as the records have them */
+    uint64_t asked_tok, done_tok;      /* to be computed by the plans; computed in steps */
+    int64_t compute_ns;                /* as the records have it */
+    int64_t n_part;                    /* prompts in steps */
 };
 
 struct turns;
@@ -293,6 +303,7 @@ struct sim {
     struct kvs_map made;     /* under repair: a block's key to the chain that it was computed in */
     struct kvs_map next_use; /* by key: rank in the foresight; empty without one */
     int64_t bin_ns, next_bin_ns; /* INT64_MAX: no more */
+    struct check check;
     struct kvs_sim_result *result;
 };
 
@@ -404,6 +415,9 @@ bool sim_step_end(struct sim *sim, uint32_t replica_i);
 bool sim_loads_done(struct sim *sim, struct req *req); /* an open step may have its end now */
 int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
                     uint32_t n_seg); /* all layers */
+
+/* check.c */
+void sim_check_end(const struct sim *sim); /* the totals are made */
 
 /* sim.c */
 uint32_t sim_link_instance(const struct sim *sim, uint32_t link_i, bool write, uint32_t replica_i);
