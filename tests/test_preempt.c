@@ -12,15 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A lab whose HBM has room for about n_tok tokens. */
-static void open_small(struct simlab *lab, double n_tok)
+/* Lets HBM have room for about n_tok tokens. */
+static void shrink(struct simlab *lab, double n_tok)
 {
-    simlab_open(lab, "llama-3.1-8b", "h100-sxm", 1);
     struct kvs_figure *usable = &lab->hw->gpu->usable_frac;
     double room = kvs_cost_kv_room_bytes(lab->cost, lab->config.chunk_tok);
     double want = n_tok * 131072; /* bytes a token */
     usable->value -= (room - want) / lab->hw->gpu->memory_bytes.value;
     assert_true(fabs(kvs_cost_kv_room_bytes(lab->cost, lab->config.chunk_tok) - want) < 10);
+}
+
+/* A lab of that size. */
+static void open_small(struct simlab *lab, double n_tok)
+{
+    simlab_open(lab, "llama-3.1-8b", "h100-sxm", 1);
+    shrink(lab, n_tok);
     lab->config.hbm_cache = false;
 }
 
@@ -62,6 +68,45 @@ static void youngest_leaves_when_answers_outgrow_hbm(void **state)
     assert_int_equal(lab.result.n_preempt, 1);
     assert_int_equal(lab.record[1].again_tok, 0);
     assert_in_range(lab.result.swap_bytes, (1000 + 247) * 131072, (1000 + 250) * 131072);
+    simlab_close(&lab);
+}
+
+/*
+ * HBM for 2500 tokens, chunks of 8. The second prompt has 1000 tokens; the third comes while it is
+ * computed and loads the first 512 of its 1430 tokens, which the first prompt left in DRAM. The
+ * others take 115 steps beside the second's decoding, but after about 67 of them its answer needs
+ * their room. The third comes back when the second ends, and loads the same again.
+ */
+static void loads_of_a_prompt_put_back_are_counted_as_unused(void **state)
+{
+    struct kvs_trace_block block[2] = {{1, 256, KVS_PART_TEXT}, {2, 256, KVS_PART_TEXT}};
+    const int64_t s = 1000000000;
+    struct kvs_request request[3] = {
+        {.input_tok = 600, .output_tok = 1, .n_block = 2, .block = block},
+        {.arrive_ns = 100 * s, .input_tok = 1000, .output_tok = 1000},
+        {.arrive_ns = 100 * s + 1,
+         .input_tok = 1430,
+         .output_tok = 1,
+         .n_block = 2,
+         .block = block}};
+    struct simlab lab;
+    (void)state;
+    open_small(&lab, 2500.5);
+    lab.config.chunk_tok = 8;
+    shrink(&lab, 2500.5);
+    simlab_run(&lab, request, 3, true);
+    assert_int_equal(lab.record[2].tier_tok[0], 512);
+    assert_int_equal(lab.record[2].n_preempt, 1);
+    assert_true(lab.record[2].finish_ns > lab.record[1].finish_ns);
+    assert_true(lab.result.tier[0].load_unused_bytes == 512ull * 131072);
+    assert_true(lab.result.tier[0].load_bytes == 2 * 512ull * 131072);
+    assert_true(lab.result.tier[1].load_unused_bytes == 0);
+
+    shrink(&lab, 3000); /* where nothing is preempted, nothing is loaded for nothing */
+    simlab_run(&lab, request, 3, true);
+    assert_int_equal(lab.result.n_preempt, 0);
+    assert_true(lab.result.tier[0].load_unused_bytes == 0);
+    assert_true(lab.result.tier[0].load_bytes == 512ull * 131072);
     simlab_close(&lab);
 }
 
@@ -169,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(youngest_leaves_when_answers_outgrow_hbm),
+        cmocka_unit_test(loads_of_a_prompt_put_back_are_counted_as_unused),
         cmocka_unit_test(what_fits_alone_is_never_preempted),
         cmocka_unit_test(crowded_hbm_serves_everybody),
     };

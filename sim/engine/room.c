@@ -157,7 +157,8 @@ static void wait_again(struct sim *sim, struct req *req)
     req->expected_ns = 0;
 }
 
-/* A prompt that has not had its first token since it was admitted. */
+/* A prompt that has not had its first token since it was admitted: what it loaded was for nothing.
+ */
 static void put_back(struct sim *sim, struct req *req)
 {
     struct replica *replica = &sim->replica[req->record.replica];
@@ -167,6 +168,9 @@ static void put_back(struct sim *sim, struct req *req)
     replica->backlog_ns -= req->work_ns;
     req->record.again_tok += req->now.work_tok - req->work_tok;
     sim->check.asked_tok -= req->work_tok;
+    for (uint32_t t = 0; t < sim->config->n_tier; t++)
+        if (req->load[t] == LOAD_DONE)
+            sim->result->tier[t].load_unused_bytes += req->load_bytes[t];
     sim_release_room(sim, req);
     wait_again(sim, req);
 }

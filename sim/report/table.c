@@ -154,8 +154,9 @@ static void print_title(FILE *to, const struct kvs_workload *workload,
             config->slo_tpot_s > 0 ? kvs_text_time(tpot, config->slo_tpot_s) : "any");
 }
 
-/* Writes that did not keep up: what is stored lags behind, or never gets there. */
-static void write_note(FILE *to, const struct kvs_sim_config *config,
+/* Loads for nothing; and writes that did not keep up: what is stored lags behind, or never gets
+ * there. */
+static void waste_note(FILE *to, const struct kvs_sim_config *config,
                        const struct kvs_outcome *outcome)
 {
     char left[KVS_TEXT_MAX], dropped[KVS_TEXT_MAX];
@@ -166,6 +167,11 @@ static void write_note(FILE *to, const struct kvs_sim_config *config,
                     outcome->policy, config->tier[t].name,
                     kvs_text_bytes(dropped, (double)tier->write_dropped_bytes),
                     kvs_text_bytes(left, (double)tier->write_backlog_bytes));
+        if (tier->load_unused_bytes)
+            fprintf(to,
+                    "%s: of %s loaded from %s, %s were for prompts preempted before they began\n",
+                    outcome->policy, kvs_text_bytes(left, (double)tier->load_bytes),
+                    config->tier[t].name, kvs_text_bytes(dropped, (double)tier->load_unused_bytes));
     }
 }
 
@@ -229,7 +235,7 @@ void kvs_table_print(FILE *to, const struct kvs_workload *workload,
     print_grid(to, &grid, 9 + workload->sim.n_tier + 5);
     fputs(note, to);
     for (uint32_t i = 0; i < n; i++)
-        write_note(to, &workload->sim, &outcome[i]);
+        waste_note(to, &workload->sim, &outcome[i]);
     steady_notes(to, outcome, n);
     for (uint32_t t = 0; t < workload->sim.n_tier; t++)
         store_note(to, workload->sim.tier[t].name, outcome, n, t);
