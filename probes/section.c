@@ -186,6 +186,8 @@ static enum kvs_code probe_network(struct kvs_probe_run *r, struct kvs_err *err)
         const char *transport;
         enum kvs_net_wait usual, other;
     } ways[] = {{"tcp", KVS_WAIT_BLOCK, KVS_WAIT_POLL},
+                {"verbs;ofi_rxm", KVS_WAIT_POLL, KVS_WAIT_BLOCK},
+                {"efa", KVS_WAIT_POLL, KVS_WAIT_BLOCK},
                 {"tcp;ofi_rxm", KVS_WAIT_POLL, KVS_WAIT_BLOCK},
                 {"shm", KVS_WAIT_POLL, KVS_WAIT_BLOCK}};
     enum kvs_code code = KVS_OK;
