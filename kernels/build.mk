@@ -10,6 +10,24 @@ $(SIMD_OBJ): $(BUILD)/kernels/cpu/simd-%.o: kernels/cpu/simd.c Makefile kernels/
 	$(if $(V),,@echo "  CC $@")
 	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -O3 -ffp-contract=fast -Wno-psabi -DKVS_SIMD=$* $(simd_$*) -MMD -MP -c $< -o $@
 
+# the codec's loops likewise; no contraction: all copies give the same bits
+CODEC_SIMD     := scalar $(filter-out base,$(SIMD))
+CODEC_OBJ      := $(CODEC_SIMD:%=$(BUILD)/kernels/codec/kern-%.o)
+codec_avx2     := -mavx2 -mf16c -mbmi2 -mpopcnt
+codec_avx512   := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mbmi2 -mpopcnt -mprefer-vector-width=512
+$(CODEC_OBJ): $(BUILD)/kernels/codec/kern-%.o: kernels/codec/kern.c Makefile kernels/build.mk $(BUILD)/config.mk
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $@")
+	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -O3 -fno-math-errno -DKVS_VEC_HEADER='"vec_$*.h"' $(codec_$*) -MMD -MP -c $< -o $@
+
+# for libFuzzer: weights and codec, which read files
+FUZZ_KERN := $(patsubst %.c,build-fuzz/%.o,$(filter kernels/weights/%.c kernels/codec/%.c,$(KERN_SRC))) \
+             $(CODEC_SIMD:%=build-fuzz/kernels/codec/kern-%.o)
+build-fuzz/kernels/codec/kern-%.o: kernels/codec/kern.c $(BUILD)/config.mk | fuzz-tools
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(FUZZ_FLAGS) -fno-math-errno -DKVS_VEC_HEADER='"vec_$*.h"' $(codec_$*) \
+	    -fsanitize=fuzzer-no-link,address -MMD -MP -c $< -o $@
+
 # the CUDA kernels for the host, through the SIMT shim: once as they are, and for the tests once with
 # planted bugs to choose from
 CXX       ?= c++
@@ -29,7 +47,7 @@ $(BUILD)/%.mutant.o: %.cu kernels/build.mk $(BUILD)/config.mk
 	@mkdir -p $(@D)
 	$(cxx) -DKVS_MUTANTS
 
-KERN_OBJ  := $(call obj,$(KERN_SRC)) $(SIMD_OBJ) $(SIMT_OBJ)
+KERN_OBJ  := $(call obj,$(KERN_SRC)) $(SIMD_OBJ) $(CODEC_OBJ) $(SIMT_OBJ)
 $(KERN_LIB): $(KERN_OBJ)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^

@@ -1,0 +1,286 @@
+/* decode.c - a section back to its elements. */
+#include "half.h"
+#include "kern.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define FAIL(...) kvs_fail(err, KVS_ERR_PARSE, __VA_ARGS__)
+
+struct decoder {
+    const struct kvs_kvf *codec;
+    const struct kvs_kvf_isa *isa;
+    const struct kvs_entry *entry;
+    const uint8_t *bytes;
+    struct kvs_layout at;
+    uint16_t *out; /* of the first coded token */
+    size_t stride;
+    float *scratch;
+};
+
+/* Finds the section's bytes and believes its header only where it agrees with the directory. */
+static enum kvs_code find(struct decoder *d, uint32_t i, const uint8_t *bytes, struct kvs_err *err)
+{
+    const struct kvs_kvf *codec = d->codec;
+    const struct kvs_kvf_shape *shape = &codec->shape;
+    const struct kvs_entry *e = &codec->entry[i];
+    struct kvs_section_head head;
+
+    if (!bytes && e->at_bytes + e->n_byte > codec->n_byte)
+        return kvs_fail(err, KVS_ERR_ARG, "%s: only the head is here, section %u is not",
+                        codec->name, i);
+    d->entry = e;
+    d->bytes = bytes ? bytes : codec->data + e->at_bytes;
+    if (codec->check && XXH3_64bits(d->bytes, e->n_byte) != e->hash)
+        return FAIL("%s: block %u, layer %u, %s: the checksum is wrong", codec->name, e->block,
+                    e->layer, e->kv ? "V" : "K");
+    memcpy(&head, d->bytes, sizeof head);
+    uint32_t sink = kvs_block_sink(shape, e->block);
+    uint64_t n = (uint64_t)(e->n_tok - sink) * kvs_kvf_n_chan(shape);
+    if (memcmp(head.magic, "kvss", 4) != 0 || head.block != e->block || head.layer != e->layer ||
+        head.kv != e->kv || head.level != e->level || head.half != (uint8_t)shape->half ||
+        head.zero != 0 || head.n_tok != e->n_tok || head.n_sink != sink ||
+        head.n_chan != kvs_kvf_n_chan(shape))
+        return FAIL("%s: section %u: its header and the directory disagree", codec->name, i);
+    if (head.n_escape > n || head.n_word > n)
+        return FAIL("%s: section %u: %u escapes and %u words in %llu elements", codec->name, i,
+                    head.n_escape, head.n_word, (unsigned long long)n);
+    d->at = kvs_layout(shape, (enum kvs_level)e->level, (enum kvs_kv)e->kv, e->n_tok, sink,
+                       head.n_escape, head.n_word);
+    if (d->at.n_byte != e->n_byte)
+        return FAIL("%s: section %u: has %llu bytes, its header says %llu", codec->name, i,
+                    (unsigned long long)e->n_byte, (unsigned long long)d->at.n_byte);
+    return KVS_OK;
+}
+
+/* Parameters are numbers; then no sum or product of a decoder is NaN, on any machine. */
+static enum kvs_code finite(const struct decoder *d, const uint16_t *param, size_t n,
+                            struct kvs_err *err)
+{
+    if (d->isa->max_bits(param, n) > kvs_half_max(d->codec->shape.half))
+        return FAIL("%s: block %u, layer %u, %s: a parameter is no finite number", d->codec->name,
+                    d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K");
+    return KVS_OK;
+}
+
+static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job,
+                                     struct kvs_err *err)
+{
+    const struct kvs_layout *at = &d->at;
+    const uint16_t *low16 = (const void *)(d->bytes + at->param_at), *step16 = low16 + at->n_param;
+    uint32_t group = kvs_level_group(job->level), n_tok = job->n_row;
+    /* by channel: a group of tokens has its rows of parameters; by token: 64 tokens at once */
+    uint32_t chunk = job->by_token ? 64 : group;
+    uint32_t n_one = job->by_token ? 64 * at->n_group : at->n_chan;
+    float *low = d->scratch, *step = low + kvs_up(n_one, 64);
+
+    if (finite(d, low16, 2 * (size_t)at->n_param, err))
+        return KVS_ERR_PARSE;
+    job->group = group;
+    job->n_group = at->n_group;
+    job->low = low;
+    job->step = step;
+    for (uint32_t t = 0; t < n_tok; t += chunk) {
+        struct kvs_rows_job part = *job;
+        part.n_row = n_tok - t < chunk ? n_tok - t : chunk;
+        part.x += t * job->stride;
+        part.packed += t * job->row_bytes;
+        uint32_t from = job->by_token ? t * at->n_group : t / group * at->n_chan;
+        uint32_t n = job->by_token ? part.n_row * at->n_group : at->n_chan;
+        d->isa->widen(low, low16 + from, n, job->half);
+        d->isa->widen(step, step16 + from, n, job->half);
+        d->isa->unpack(&part);
+    }
+    return KVS_OK;
+}
+
+static enum kvs_code unpack_fp8(struct decoder *d, struct kvs_rows_job *job, struct kvs_err *err)
+{
+    const uint16_t *step16 = (const void *)(d->bytes + d->at.param_at);
+    uint32_t wide = d->at.n_chan / d->at.n_param;
+
+    if (finite(d, step16, d->at.n_param, err))
+        return KVS_ERR_PARSE;
+    for (uint32_t c = 0; c < d->at.n_chan; c++)
+        d->scratch[c] = kvs_f32_of_half(step16[c / wide], job->half);
+    job->low = job->step = d->scratch;
+    d->isa->unpack(job);
+    return KVS_OK;
+}
+
+static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
+{
+    enum kvs_level level = (enum kvs_level)d->entry->level;
+    const uint8_t *payload = d->bytes + d->at.payload_at;
+    struct kvs_rows_job job = {
+        .level = level,
+        .half = d->codec->shape.half,
+        .by_token = kvs_level_is_p(level) && d->entry->kv == KVS_V,
+        .n_row = d->at.n_tok,
+        .n_chan = d->at.n_chan,
+        .stride = d->stride,
+        .row_bytes = kvs_row_bytes(level, d->at.n_chan),
+        .packed = (uint8_t *)(uintptr_t)payload, /* read only when unpacking */
+        .x = d->out,
+        .exponent = d->bytes + d->at.param_at,
+    };
+
+    switch (level) {
+    case KVS_RAW16:
+        for (uint32_t t = 0; t < d->at.n_tok; t++)
+            memcpy(d->out + t * d->stride, payload + (size_t)t * d->at.n_chan * 2,
+                   (size_t)d->at.n_chan * 2);
+        return KVS_OK;
+    case KVS_LX:
+        d->isa->unpack(&job);
+        return KVS_OK;
+    case KVS_FP8:
+        return unpack_fp8(d, &job, err);
+    default:
+        return unpack_integers(d, &job, err);
+    }
+}
+
+/* Means, steps and tables of all channels, as the kernels want them. */
+static enum kvs_code params(struct decoder *d, float *mean, float *step, int32_t *table_at,
+                            struct kvs_err *err)
+{
+    uint32_t n = d->at.n_chan;
+    const uint16_t *mean16 = (const void *)(d->bytes + d->at.param_at), *step16 = mean16 + n;
+    const uint8_t *table = (const void *)(step16 + n);
+
+    if (finite(d, mean16, 2 * (size_t)n, err))
+        return KVS_ERR_PARSE;
+    d->isa->widen(mean, mean16, n, d->codec->shape.half);
+    d->isa->widen(step, step16, n, d->codec->shape.half);
+    for (uint32_t c = 0; c < n; c++) {
+        if (table[c] >= d->codec->n_table)
+            return FAIL("%s: block %u, layer %u, %s: channel %u: found table %u of %u",
+                        d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
+                        c, table[c], d->codec->n_table);
+        step[c] *= 1 / (float)(1 << d->codec->fraction[table[c]]); /* exact */
+        table_at[c] = table[c] * KVS_RANS_M;
+    }
+    return KVS_OK;
+}
+
+static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
+{
+    const struct kvs_layout *at = &d->at;
+    uint32_t wide = kvs_up(at->n_chan, 64), room = kvs_part_chan(at->n_chan);
+    const uint32_t *n_word = (const void *)(d->bytes + at->stream_at);
+    const uint16_t *word = (const void *)(d->bytes + at->payload_at);
+    float *mean = d->scratch, *step = mean + wide;
+    int32_t *table_at = (int32_t *)(step + wide);
+    uint64_t left = at->n_word;
+
+    memset(d->scratch, 0, 3 * (size_t)wide * sizeof *d->scratch);
+    if (params(d, mean, step, table_at, err))
+        return KVS_ERR_PARSE;
+    for (uint32_t s = 0; s < at->n_stream;) {
+        struct kvs_stream_job job[4];
+        unsigned n = 0;
+        for (; n < 4 && s + n < at->n_stream; n++) {
+            uint32_t tok = (s + n) / at->n_part * KVS_RANS_TOK, chan = (s + n) % at->n_part * room;
+            job[n] = (struct kvs_stream_job){
+                .n_tok = at->n_tok - tok < KVS_RANS_TOK ? at->n_tok - tok : KVS_RANS_TOK,
+                .n_chan = at->n_chan - chan < room ? at->n_chan - chan : room,
+                .state = (uint32_t *)(uintptr_t)(n_word + at->n_stream + /* read only */
+                                                 (size_t)(s + n) * KVS_RANS_LANES),
+                .word = (uint16_t *)(uintptr_t)word,
+                .n_word = n_word[s + n],
+                .mean = mean + chan,
+                .step = step + chan,
+                .table_at = table_at + chan,
+                .x = d->out + tok * d->stride + chan,
+                .stride = d->stride,
+            };
+            if (n && (job[n].n_tok != job[0].n_tok || job[n].n_chan != job[0].n_chan))
+                break;
+            if (job[n].n_word > left)
+                return FAIL("%s: block %u, layer %u, %s: stream %u has %u words, %llu are left",
+                            d->codec->name, d->entry->block, d->entry->layer,
+                            d->entry->kv ? "V" : "K", s + n, job[n].n_word,
+                            (unsigned long long)left);
+            word += job[n].n_word;
+            left -= job[n].n_word;
+        }
+        if (!d->isa->rans_decode(job, n, d->codec->table, d->codec->shape.half))
+            return FAIL("%s: block %u, layer %u, %s: streams %u to %u do not end as they began",
+                        d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
+                        s, s + n - 1);
+        s += n;
+    }
+    if (left)
+        return FAIL("%s: block %u, layer %u, %s: %llu words belong to no stream", d->codec->name,
+                    d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
+                    (unsigned long long)left);
+    return KVS_OK;
+}
+
+static enum kvs_code escapes(struct decoder *d, struct kvs_err *err)
+{
+    const uint32_t *where = (const void *)(d->bytes + d->at.escape_at);
+    const uint16_t *value = (const void *)(where + d->at.n_escape);
+    uint32_t n_chan = d->at.n_chan;
+    uint64_t next = 0;
+
+    for (uint32_t i = 0; i < d->at.n_escape; i++) {
+        if (where[i] < next || where[i] >= (uint64_t)d->at.n_tok * n_chan)
+            return FAIL("%s: block %u, layer %u, %s: escape %u stands at %u", d->codec->name,
+                        d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K", i, where[i]);
+        next = (uint64_t)where[i] + 1;
+        d->out[where[i] / n_chan * d->stride + where[i] % n_chan] = value[i];
+    }
+    return KVS_OK;
+}
+
+enum kvs_code kvs_kvf_decode(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
+                             const struct kvs_kvf_isa *isa, uint16_t *out, size_t stride,
+                             struct kvs_err *err)
+{
+    struct decoder d = {.codec = codec, .isa = isa, .stride = stride};
+    enum kvs_code code = find(&d, i, bytes, err);
+
+    if (code)
+        return code;
+    for (uint32_t t = 0; t < d.at.n_sink; t++)
+        memcpy(out + t * stride, d.bytes + d.at.sink_at + (size_t)t * d.at.n_chan * 2,
+               (size_t)d.at.n_chan * 2);
+    d.out = out + d.at.n_sink * stride;
+    if (d.at.n_tok == 0)
+        return KVS_OK;
+    /* three rows of channels, or two of 64 tokens' groups: bounded by the shape, not by the file */
+    d.scratch = malloc(3 * (size_t)kvs_up(d.at.n_chan + 64 * d.at.n_group, 64) * sizeof *d.scratch);
+    if (!d.scratch)
+        return kvs_nomem(err);
+    code = kvs_level_is_e((enum kvs_level)d.entry->level) ? streams(&d, err) : unpack(&d, err);
+    if (!code)
+        code = escapes(&d, err);
+    free(d.scratch);
+    return code;
+}
+
+enum kvs_code kvs_kvf_section_parts(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
+                                    struct kvs_kvf_parts *parts, struct kvs_err *err)
+{
+    struct decoder d = {.codec = codec};
+    enum kvs_code code = find(&d, i, bytes, err);
+    const struct kvs_layout *at = &d.at;
+
+    if (code)
+        return code;
+    uint64_t sink = (uint64_t)at->n_sink * at->n_chan * 2, escape = at->n_escape * 6ull;
+    uint64_t stream = (uint64_t)at->n_stream * 4 * (1 + KVS_RANS_LANES);
+    uint64_t slack = at->n_byte - at->escape_at - escape;
+    parts->sink += sink;
+    parts->param += at->stream_at - at->param_at;
+    parts->stream += stream;
+    parts->payload += at->escape_at - at->payload_at;
+    parts->escape += escape;
+    parts->head += at->param_at - sink + slack + (at->payload_at - at->stream_at - stream);
+    parts->padding += kvs_page_up(at->n_byte) - at->n_byte;
+    parts->n_escape += at->n_escape;
+    return KVS_OK;
+}

@@ -1,0 +1,331 @@
+/* encode.c - a file from its elements: sections side by side, behind them what finds them. */
+#include "encode.h"
+#include "half.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+struct encoder {
+    const struct kvs_kvf_in *in;
+    const struct kvs_kvf_isa *isa;
+    uint8_t *out;
+    size_t n, room;
+    uint32_t n_section;
+    struct kvs_quant *quant; /* [n_section] */
+    struct kvs_counts *counts;
+    struct kvs_rans_model model[KVS_N_MODEL];
+    uint8_t table_of[KVS_N_MODEL]; /* number in the file */
+    uint32_t n_table, table_bytes;
+    uint32_t *enc; /* inverse, rest: [KVS_N_MODEL][256] each */
+    uint16_t *calm;
+};
+
+static uint32_t block_of(const struct encoder *e, uint32_t i)
+{
+    return i / (e->in->shape.n_layer * 2);
+}
+
+/* The output grows to n bytes, zeros where nothing is written. */
+static enum kvs_code grow(struct encoder *e, size_t n, struct kvs_err *err)
+{
+    if (n > e->room) {
+        size_t room = e->room * 2 > n ? e->room * 2 : n;
+        uint8_t *more = realloc(e->out, room);
+        if (!more)
+            return kvs_nomem(err);
+        memset(more + e->room, 0, room - e->room);
+        e->out = more;
+        e->room = room;
+    }
+    e->n = n;
+    return KVS_OK;
+}
+
+/* The coded elements of section i; the sinks lie before them. */
+static enum kvs_code rows_of(struct encoder *e, uint32_t i, struct kvs_rows *rows,
+                             struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = &e->in->shape;
+    uint32_t block = block_of(e, i), part = i % (shape->n_layer * 2),
+             n_chan = kvs_kvf_n_chan(shape);
+    uint32_t sink = kvs_block_sink(shape, block);
+
+    rows->n_tok = kvs_block_tok(shape, block) - sink;
+    rows->n_chan = n_chan;
+    rows->half = shape->half;
+    rows->kv = (enum kvs_kv)(part % 2);
+    rows->level = (enum kvs_level)e->in->level[part];
+    rows->x = e->in->x[part] + ((size_t)block * shape->block_tok + sink) * n_chan;
+    rows->calm = rows->x;
+    size_t n = (size_t)rows->n_tok * n_chan;
+    if (rows->level <= KVS_LX || e->isa->max_bits(rows->x, n) <= kvs_half_huge(shape->half))
+        return KVS_OK;
+    if (!e->calm)
+        e->calm = malloc((size_t)shape->block_tok * n_chan * sizeof *e->calm);
+    if (!e->calm)
+        return kvs_nomem(err);
+    for (size_t k = 0; k < n; k++)
+        e->calm[k] = (rows->x[k] & 0x7fff) > kvs_half_huge(shape->half) ? 0 : rows->x[k];
+    rows->calm = e->calm;
+    return KVS_OK;
+}
+
+static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
+{
+    for (uint32_t i = 0; i < e->n_section; i++) {
+        struct kvs_rows rows;
+        uint32_t part = i % (e->in->shape.n_layer * 2);
+        const float *weight = e->in->weight ? e->in->weight[part] : NULL;
+        if (!kvs_level_is_e((enum kvs_level)e->in->level[part]))
+            continue;
+        if (rows_of(e, i, &rows, err) ||
+            kvs_quant_section(&e->quant[i], e->counts, &rows, weight, e->isa, err))
+            return err->code;
+    }
+    return KVS_OK;
+}
+
+static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
+{
+    e->enc = calloc(2 * KVS_N_MODEL * KVS_N_SYMBOL, sizeof *e->enc);
+    if (!e->enc)
+        return kvs_nomem(err);
+    for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
+        float offset[KVS_N_SYMBOL];
+        bool used = false;
+        for (uint32_t i = 0; i < e->n_section && !used; i++)
+            for (uint32_t c = 0; e->quant[i].model && c < kvs_kvf_n_chan(&e->in->shape); c++)
+                used = used || e->quant[i].model[c] == m;
+        if (!used)
+            continue;
+        for (int s = 0; s < KVS_N_SYMBOL; s++)
+            offset[s] = e->counts->n_offset[m][s]
+                            ? (float)(e->counts->offset[m][s] / e->counts->n_offset[m][s])
+                            : 0;
+        kvs_rans_fit(&e->model[m], e->counts->count[m], offset);
+        kvs_rans_enc_table(e->enc + m * KVS_N_SYMBOL, e->enc + (KVS_N_MODEL + m) * KVS_N_SYMBOL,
+                           &e->model[m]);
+        e->table_of[m] = (uint8_t)e->n_table++;
+        e->table_bytes += (uint32_t)sizeof(struct kvs_table_head) + 4u * e->model[m].n;
+    }
+    return KVS_OK;
+}
+
+static void write_tables(const struct encoder *e, uint8_t *to)
+{
+    for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
+        const struct kvs_rans_model *model = &e->model[m];
+        struct kvs_table_head head = {model->n, model->fraction};
+        if (!model->n)
+            continue;
+        memcpy(to, &head, sizeof head);
+        memcpy(to + sizeof head, model->freq + model->first, model->n * sizeof *model->freq);
+        memcpy(to + sizeof head + model->n * sizeof *model->freq, model->value + model->first,
+               model->n * sizeof *model->value);
+        to += sizeof head + 4u * model->n;
+    }
+}
+
+/* Codes the streams of a section into the output's end, of which n_word is known only then. */
+static enum kvs_code write_streams(struct encoder *e, uint32_t i, size_t from,
+                                   const struct kvs_layout *at, uint32_t *n_word,
+                                   struct kvs_err *err)
+{
+    const struct kvs_quant *quant = &e->quant[i];
+    struct kvs_rans_enc enc = {e->enc, e->enc + KVS_N_MODEL * KVS_N_SYMBOL};
+    size_t n = (size_t)at->n_tok * at->n_chan + 2 * (size_t)KVS_RANS_TOK * KVS_RANS_CHAN;
+    uint16_t *word = malloc(n * sizeof *word);
+    int32_t *scratch = malloc((kvs_up(at->n_chan, 64) + 64) * sizeof *scratch);
+
+    if (!word || !scratch || grow(e, from + at->payload_at, err)) {
+        free(word);
+        free(scratch);
+        return kvs_nomem(err);
+    }
+    uint8_t *param = e->out + from + at->param_at;
+    memcpy(param, quant->mean, at->n_chan * 2);
+    memcpy(param + at->n_chan * 2, quant->step, at->n_chan * 2);
+    for (uint32_t c = 0; c < at->n_chan; c++)
+        param[at->n_chan * 4 + c] = e->table_of[quant->model[c]];
+    *n_word =
+        kvs_quant_encode(quant, at, &enc, word, e->out + from + at->stream_at, scratch, e->isa);
+    enum kvs_code code = grow(e, from + at->payload_at + *n_word * 2ull, err);
+    if (!code)
+        memcpy(e->out + from + at->payload_at, word, *n_word * 2ull);
+    free(word);
+    free(scratch);
+    return code;
+}
+
+static void write_escapes(uint8_t *to, const struct kvs_escapes *escapes, const uint16_t *x)
+{
+    uint16_t value;
+
+    if (escapes->n)
+        memcpy(to, escapes->at, escapes->n * 4ull);
+    to += escapes->n * 4ull;
+    for (uint32_t i = 0; i < escapes->n; i++, to += 2) {
+        value = x[escapes->at[i]];
+        memcpy(to, &value, 2);
+    }
+}
+
+static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_entry *entry,
+                                   struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = &e->in->shape;
+    uint32_t block = block_of(e, i), layer = i / 2 % shape->n_layer;
+    uint32_t n_tok = kvs_block_tok(shape, block), sink = kvs_block_sink(shape, block), n_word = 0;
+    size_t from = e->n;
+    float *scratch = NULL;
+    struct kvs_rows rows;
+    struct kvs_escapes plain = {0}, *escapes = &plain;
+    enum kvs_code code = rows_of(e, i, &rows, err);
+    bool is_e = kvs_level_is_e(rows.level);
+
+    if (is_e)
+        escapes = &e->quant[i].escapes;
+    if (!code)
+        code = is_e ? kvs_quant_clip(&e->quant[i], e->model, &rows, err)
+                    : kvs_pack_escapes(escapes, &rows, err);
+    if (code)
+        goto out;
+    struct kvs_layout at = kvs_layout(shape, rows.level, rows.kv, n_tok, sink, escapes->n, 0);
+    if (is_e) {
+        code = write_streams(e, i, from, &at, &n_word, err);
+        at = kvs_layout(shape, rows.level, rows.kv, n_tok, sink, escapes->n, n_word);
+    } else {
+        scratch = malloc(kvs_pack_scratch(&at) * sizeof *scratch);
+        if (!scratch)
+            code = kvs_nomem(err);
+    }
+    if (code || (code = grow(e, from + at.n_byte, err)))
+        goto out;
+    uint8_t *section = e->out + from;
+    struct kvs_section_head head = {.magic = {'k', 'v', 's', 's'},
+                                    .block = block,
+                                    .layer = layer,
+                                    .kv = (uint8_t)rows.kv,
+                                    .level = (uint8_t)rows.level,
+                                    .half = (uint8_t)shape->half,
+                                    .n_tok = n_tok,
+                                    .n_sink = sink,
+                                    .n_chan = at.n_chan,
+                                    .n_escape = escapes->n,
+                                    .n_word = n_word};
+    memcpy(section, &head, sizeof head);
+    if (sink)
+        memcpy(section + at.sink_at, rows.x - (size_t)sink * at.n_chan,
+               (size_t)sink * at.n_chan * 2);
+    if (!is_e)
+        kvs_pack_section(section, &at, &rows, shape->n_kv_head, scratch, e->isa);
+    write_escapes(section + at.escape_at, escapes, rows.x);
+    *entry = (struct kvs_entry){.at_bytes = from,
+                                .n_byte = at.n_byte,
+                                .hash = XXH3_64bits(section, at.n_byte),
+                                .block = block,
+                                .layer = layer,
+                                .kv = (uint8_t)rows.kv,
+                                .level = (uint8_t)rows.level,
+                                .first_tok = block * shape->block_tok,
+                                .n_tok = n_tok};
+    code = grow(e, kvs_page_up(e->n), err);
+out:
+    free(plain.at);
+    free(scratch);
+    return code;
+}
+
+static enum kvs_code write_file(struct encoder *e, struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = &e->in->shape;
+    size_t table_at = KVS_KVF_PAGE, entry_at = table_at + kvs_page_up(e->table_bytes);
+    struct kvs_entry *entry = calloc(e->n_section, sizeof *entry);
+    enum kvs_code code = entry ? KVS_OK : kvs_nomem(err);
+
+    if (!code)
+        code = grow(e, entry_at + kvs_page_up(e->n_section * sizeof *entry), err);
+    for (uint32_t i = 0; i < e->n_section && !code; i++)
+        code = write_section(e, i, &entry[i], err);
+    if (!code) {
+        write_tables(e, e->out + table_at);
+        memcpy(e->out + entry_at, entry, e->n_section * sizeof *entry);
+        struct kvs_header head = {
+            .major = KVS_KVF_MAJOR,
+            .minor = KVS_KVF_MINOR,
+            .header_bytes = KVS_KVF_PAGE,
+            .flags = shape->before_rope,
+            .half = (uint32_t)shape->half,
+            .n_layer = shape->n_layer,
+            .n_kv_head = shape->n_kv_head,
+            .head_dim = shape->head_dim,
+            .n_tok = shape->n_tok,
+            .block_tok = shape->block_tok,
+            .n_sink = shape->n_sink,
+            .n_table = e->n_table,
+            .table_bytes = e->table_bytes,
+            .model_hash = {shape->model_hash[0], shape->model_hash[1]},
+            .prefix_hash = {shape->prefix_hash[0], shape->prefix_hash[1]},
+            .file_bytes = e->n,
+            .table_hash = XXH3_64bits(e->out + table_at, e->table_bytes),
+            .directory_hash = XXH3_64bits(entry, e->n_section * sizeof *entry),
+        };
+        memcpy(head.magic, KVS_KVF_MAGIC, sizeof head.magic);
+        head.header_hash = XXH3_64bits(&head, offsetof(struct kvs_header, header_hash));
+        memcpy(e->out, &head, sizeof head);
+    }
+    free(entry);
+    return code;
+}
+
+static enum kvs_code check_in(const struct kvs_kvf_in *in, struct kvs_err *err)
+{
+    if (kvs_kvf_check_shape("codec", &in->shape, err))
+        return err->code;
+    for (uint32_t i = 0; i < in->shape.n_layer * 2; i++) {
+        if (in->level[i] >= KVS_N_LEVEL)
+            return kvs_fail(err, KVS_ERR_ARG, "codec: layer %u: there is no level %u", i / 2,
+                            in->level[i]);
+        if (in->level[i] == KVS_LX && in->shape.half != KVS_HALF_BF16)
+            return kvs_fail(err, KVS_ERR_ARG,
+                            "codec: layer %u: lx is for bf16, the elements are f16", i / 2);
+    }
+    return KVS_OK;
+}
+
+enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_isa *isa,
+                             uint8_t **file, size_t *n_byte, struct kvs_err *err)
+{
+    struct encoder e = {.in = in, .isa = isa};
+    struct kvs_err local = {0};
+
+    err = err ? err : &local;
+    *file = NULL;
+    *n_byte = 0;
+    if (check_in(in, err))
+        return err->code;
+    uint64_t n_block = ((uint64_t)in->shape.n_tok + in->shape.block_tok - 1) / in->shape.block_tok;
+    if (n_block * in->shape.n_layer * 2 > KVS_MAX_SECTION)
+        return kvs_fail(err, KVS_ERR_RANGE, "codec: %llu sections, want at most %d",
+                        (unsigned long long)(n_block * in->shape.n_layer * 2), KVS_MAX_SECTION);
+    e.n_section = (uint32_t)n_block * in->shape.n_layer * 2;
+    e.quant = calloc(e.n_section, sizeof *e.quant);
+    e.counts = calloc(1, sizeof *e.counts);
+    enum kvs_code code = e.quant && e.counts ? KVS_OK : kvs_nomem(err);
+    if (!code && !(code = analyse(&e, err)) && !(code = fit_tables(&e, err)))
+        code = write_file(&e, err);
+    if (code) {
+        free(e.out);
+    } else {
+        *file = e.out;
+        *n_byte = e.n;
+    }
+    for (uint32_t i = 0; e.quant && i < e.n_section; i++)
+        kvs_quant_free(&e.quant[i]);
+    free(e.quant);
+    free(e.counts);
+    free(e.enc);
+    free(e.calm);
+    return code;
+}

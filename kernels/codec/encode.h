@@ -1,0 +1,74 @@
+/*
+ * encode.h - what the parts of the encoder share; for kernels/codec only.
+ */
+#ifndef KVS_KVF_ENCODE_H
+#define KVS_KVF_ENCODE_H
+
+#include "rans.h"
+
+/* Elements that stay as they are: positions in a section, ascending. */
+struct kvs_escapes {
+    uint32_t *at;
+    uint32_t n, room;
+};
+/* false: no memory */
+bool kvs_escapes_add(struct kvs_escapes *escapes, uint32_t at);
+
+/* The elements of a section that are coded, [n_tok][n_chan], contiguous. */
+struct kvs_rows {
+    const uint16_t *x;    /* as they are */
+    const uint16_t *calm; /* the same, what is huge or no number replaced by 0; may be x */
+    uint32_t n_tok, n_chan;
+    enum kvs_half half;
+    enum kvs_kv kv;
+    enum kvs_level level;
+};
+
+/* Levels without entropy coding: writes parameters and payload, both zero before. scratch:
+ * kvs_pack_scratch floats. */
+void kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struct kvs_rows *rows,
+                      uint32_t n_kv_head, float *scratch, const struct kvs_kvf_isa *isa);
+size_t kvs_pack_scratch(const struct kvs_layout *at);
+/* Which elements no code stands for (all levels but e and raw16). KVS_ERR_NOMEM. */
+KVS_MUST_CHECK enum kvs_code kvs_pack_escapes(struct kvs_escapes *escapes,
+                                              const struct kvs_rows *rows, struct kvs_err *err);
+
+/* --- entropy coded ------------------------------------------------------------------------------
+ */
+
+enum { KVS_N_CLASS = 16, KVS_N_MODEL = 2 * KVS_N_CLASS }; /* tables to choose from: K's, V's */
+
+/* A section between its analysis and its coding. */
+struct kvs_quant {
+    uint8_t *symbol; /* [n_tok][symbol_stride] */
+    size_t symbol_stride;
+    uint16_t *mean, *step; /* [n_chan] */
+    uint8_t *model;        /* [n_chan]: below KVS_N_MODEL */
+    struct kvs_escapes escapes;
+};
+void kvs_quant_free(struct kvs_quant *quant);
+
+/* What tables are fitted to, over all sections. */
+struct kvs_counts {
+    uint32_t count[KVS_N_MODEL][KVS_N_SYMBOL];
+    double offset[KVS_N_MODEL][KVS_N_SYMBOL];     /* sums of a sample, */
+    uint32_t n_offset[KVS_N_MODEL][KVS_N_SYMBOL]; /* of so many */
+};
+
+/* weight: [n_chan] or NULL. KVS_ERR_NOMEM. */
+KVS_MUST_CHECK enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *counts,
+                                               const struct kvs_rows *rows, const float *weight,
+                                               const struct kvs_kvf_isa *isa, struct kvs_err *err);
+/* Symbols that their model has not become escapes. KVS_ERR_NOMEM. */
+KVS_MUST_CHECK enum kvs_code kvs_quant_clip(struct kvs_quant *quant,
+                                            const struct kvs_rans_model *model,
+                                            const struct kvs_rows *rows, struct kvs_err *err);
+/*
+ * Words of all streams to `word` (room for n_tok * n_chan of them), lengths and states to `stream`
+ * as in the file; the number of words.
+ */
+uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
+                          const struct kvs_rans_enc *enc, uint16_t *word, uint8_t *stream,
+                          int32_t *scratch, const struct kvs_kvf_isa *isa);
+
+#endif

@@ -1,0 +1,168 @@
+/*
+ * format.h - the layout of a codec file; for kernels/codec only, users include codec.h.
+ *
+ * Little-endian. Head: a header of 4 KiB, of which 128 bytes are used; the rANS tables; the
+ * directory; each at a multiple of 4 KiB. Then the sections, block by block, layer by layer, K
+ * before V, each at a multiple of 4 KiB with no gap but the padding, to the end of the file. A
+ * higher minor version may use bytes that are zero here; another major version, an unknown level or
+ * flag is an error. Checksums are XXH3, 64 bits.
+ *
+ * A table: struct kvs_table_head, n freq (u16, sum 2^KVS_RANS_BITS), n value (i16), one after
+ * another. Section: struct kvs_section_head, then, each at the next multiple of 16,
+ *
+ *     sink    u16[n_sink][n_chan]
+ *     param   e: mean u16[n_chan], step u16[n_chan], table u8[n_chan]
+ *             p, K: minimum u16[n_group][n_chan], step likewise; n_group of tokens
+ *             p, V: minimum u16[n_tok][n_group], step likewise; n_group of channels
+ *             fp8: step u16[n_chan] (K), u16[n_kv_head] (V)
+ *             lx: exponent u8[16]
+ *     stream  e: words u32[n_stream], then states u32[n_stream][32]
+ *     payload raw16: u16[n_tok][n_chan]; e: u16[n_word]; others: rows of kvs_row_bytes, a token
+ * each escape  position u32[n_escape] (token * n_chan + channel, sinks not counted), ascending;
+ *             element u16[n_escape]; they stand instead of what was decoded
+ *     slack   e: 64 zero bytes that a vector may read
+ *
+ * where n_tok is without the sinks. Parameters are numbers of the file's 16-bit type.
+ *
+ * Rows of packed integers: 64 channels together, a row filled with zeros to the next 64. q8: as
+ * they are. q4: byte j holds channels j and j + 32 (high half). q2: byte j holds j, j + 16, j + 32,
+ * j + 48, from the lowest bits up. q3: all low two bits as q2, then the third bits, channel c in
+ * bit c % 8 of byte c / 8. lx: codes as q4, then bytes of sign and mantissa. x = minimum + step *
+ * q.
+ *
+ * rANS: stream s covers tokens of group s / n_part (256 each) and channels of part s % n_part (each
+ * of kvs_part_chan channels, the last of what is left). Token by token, 32 channels at a time, lane
+ * = channel % 32 of the part. Lane state x, 2^15 <= x < 2^31, begins as stored and ends at 2^15:
+ * slot = x % 2^11 finds symbol, x = freq * (x >> 11) + slot - cum; if x < 2^15, x = x << 16 | next
+ * word, lanes in order. x = mean + step * value * 2^-fraction.
+ */
+#ifndef KVS_KVF_FORMAT_H
+#define KVS_KVF_FORMAT_H
+
+#include "codec.h"
+
+#define KVS_KVF_MAGIC "kvscodec"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codec files are little-endian");
+
+enum {
+    KVS_KVF_MAJOR = 1,
+    KVS_KVF_MINOR = 0,
+    KVS_KVF_PAGE = 4096,
+    KVS_KVF_SLACK = 64,
+    KVS_RANS_BITS = 11,
+    KVS_RANS_M = 1 << KVS_RANS_BITS,
+    KVS_RANS_LOW = 1 << 15, /* the least state, and the last */
+    KVS_RANS_LANES = 32,
+    KVS_RANS_TOK = 256,       /* of a stream */
+    KVS_RANS_CHAN = 128,      /* of a stream, at most */
+    KVS_RANS_VALUE_MAX = 511, /* of a table's values */
+    KVS_MAX_TABLE = 64,
+    KVS_MAX_CHAN = 16384,
+    KVS_MAX_LAYER = 4096,
+    KVS_MAX_TOK = 1 << 24,
+    KVS_MAX_BLOCK_TOK = 1 << 16,
+    KVS_MAX_SECTION = 1 << 20,
+    KVS_LX_CODES = 16,
+};
+
+struct kvs_header {
+    char magic[8]; /* "kvscodec" */
+    uint16_t major, minor;
+    uint32_t header_bytes; /* 4096 */
+    uint32_t flags;        /* 1: keys before RoPE */
+    uint32_t half;
+    uint32_t n_layer, n_kv_head, head_dim;
+    uint32_t n_tok, block_tok, n_sink;
+    uint32_t n_table, table_bytes;
+    uint64_t model_hash[2], prefix_hash[2];
+    uint64_t file_bytes;
+    uint64_t table_hash, directory_hash;
+    uint64_t zero;
+    uint64_t header_hash; /* of what is before it */
+};
+_Static_assert(sizeof(struct kvs_header) == 128, "on disk");
+
+struct kvs_table_head {
+    uint16_t n;        /* symbols, 2 .. 256 */
+    uint16_t fraction; /* bits of the values behind the point, 0 .. 9 */
+};
+
+struct kvs_entry { /* of the directory: a section */
+    uint64_t at_bytes, n_byte, hash;
+    uint32_t block, layer;
+    uint8_t kv, level;
+    uint16_t zero;
+    uint32_t first_tok, n_tok;
+    uint32_t zeros[5];
+};
+_Static_assert(sizeof(struct kvs_entry) == 64, "on disk");
+
+struct kvs_section_head {
+    char magic[4]; /* "kvss" */
+    uint32_t block, layer;
+    uint8_t kv, level, half, zero;
+    uint32_t n_tok, n_sink, n_chan;
+    uint32_t n_escape, n_word; /* n_word: of rANS */
+    uint32_t zeros[7];
+};
+_Static_assert(sizeof(struct kvs_section_head) == 64, "on disk");
+
+struct kvs_kvf {
+    char *name;
+    const uint8_t *data;
+    size_t n_byte; /* of data */
+    bool check, mapped;
+    struct kvs_kvf_shape shape;
+    uint64_t head_bytes, file_bytes;
+    uint32_t n_section, n_table, table_bytes;
+    struct kvs_entry *entry; /* [n_section] */
+    uint32_t *table;         /* [n_table][2^11]: see kvs_rans_table */
+    uint8_t fraction[KVS_MAX_TABLE];
+};
+
+/* Where the parts of a section lie, from its beginning. */
+struct kvs_layout {
+    uint32_t n_tok, n_sink, n_chan; /* n_tok: without the sinks */
+    uint32_t n_group, n_param;      /* groups, see above; n_param: minima, or steps */
+    uint32_t n_stream, n_part;
+    uint32_t n_escape, n_word;
+    uint64_t sink_at, param_at, stream_at, payload_at, escape_at, n_byte;
+};
+
+static inline uint64_t kvs_page_up(uint64_t n)
+{
+    return (n + KVS_KVF_PAGE - 1) / KVS_KVF_PAGE * KVS_KVF_PAGE;
+}
+static inline uint32_t kvs_up(uint32_t n, uint32_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+bool kvs_level_is_p(enum kvs_level level);
+bool kvs_level_is_e(enum kvs_level level);
+unsigned kvs_level_bits(enum kvs_level level);                 /* of a packed integer */
+uint32_t kvs_level_group(enum kvs_level level);                /* of p: tokens or channels */
+double kvs_level_step(enum kvs_level level);                   /* of e: in deviations */
+uint32_t kvs_part_chan(uint32_t n_chan);                       /* channels of a rANS stream */
+uint64_t kvs_row_bytes(enum kvs_level level, uint32_t n_chan); /* of fp8, p, lx */
+/* n_tok counts the sinks. The sizes are in range: nothing overflows. */
+struct kvs_layout kvs_layout(const struct kvs_kvf_shape *shape, enum kvs_level level,
+                             enum kvs_kv kv, uint32_t n_tok, uint32_t n_sink, uint32_t n_escape,
+                             uint32_t n_word);
+/* KVS_ERR_RANGE with the field if no file can hold it. */
+KVS_MUST_CHECK enum kvs_code
+kvs_kvf_check_shape(const char *name, const struct kvs_kvf_shape *shape, struct kvs_err *err);
+/* Tokens of a block, and how many of them are sinks. */
+static inline uint32_t kvs_block_tok(const struct kvs_kvf_shape *s, uint32_t block)
+{
+    uint32_t left = s->n_tok - block * s->block_tok;
+    return left < s->block_tok ? left : s->block_tok;
+}
+static inline uint32_t kvs_block_sink(const struct kvs_kvf_shape *s, uint32_t block)
+{
+    uint32_t first = block * s->block_tok, n = kvs_block_tok(s, block);
+    return s->n_sink <= first ? 0 : s->n_sink - first < n ? s->n_sink - first : n;
+}
+
+#endif

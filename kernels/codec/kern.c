@@ -1,0 +1,580 @@
+/* kern.c - see kern.h. KVS_VEC_HEADER names the numbers it is written over. */
+#include "kern.h"
+
+#include KVS_VEC_HEADER
+
+#include "rans.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+
+/* --- ends of rows ------------------------------------------------------------------------------
+ */
+
+INLINE vf load(const uint16_t *x, uint32_t left, enum kvs_half half)
+{
+    uint16_t end[16] = {0};
+    if (left >= 16)
+        return f_half(x, half);
+    memcpy(end, x, left * sizeof *x);
+    return f_half(end, half);
+}
+
+INLINE vi load_bits(const uint16_t *x, uint32_t left)
+{
+    uint16_t end[16] = {0};
+    if (left >= 16)
+        return i_u16(x);
+    memcpy(end, x, left * sizeof *x);
+    return i_u16(end);
+}
+
+INLINE void store(uint16_t *x, vf value, uint32_t left, enum kvs_half half)
+{
+    uint16_t end[16];
+    if (left >= 16) {
+        half_store(x, value, half);
+        return;
+    }
+    half_store(end, value, half);
+    memcpy(x, end, left * sizeof *x);
+}
+
+INLINE void store_bits(uint16_t *x, vi value, uint32_t left)
+{
+    uint16_t end[16];
+    if (left >= 16) {
+        i_store_u16(x, value);
+        return;
+    }
+    i_store_u16(end, value);
+    memcpy(x, end, left * sizeof *x);
+}
+
+/* --- statistics --------------------------------------------------------------------------------
+ */
+
+static void widen(float *to, const uint16_t *from, size_t n, enum kvs_half half)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        f_store(to + i, f_half(from + i, half));
+    for (; i < n; i++)
+        to[i] = kvs_f32_of_half(from[i], half);
+}
+
+static unsigned max_bits(const uint16_t *x, size_t n)
+{
+    unsigned most = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned bits = x[i] & 0x7fffu;
+        most = bits > most ? bits : most;
+    }
+    return most;
+}
+
+static void range(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+                  uint32_t n_chan, enum kvs_half half)
+{
+    for (uint32_t c = 0; c < n_chan; c += 16) {
+        vf least = load(x + c, n_chan - c, half), most = least;
+        for (uint32_t t = 1; t < n_tok; t++) {
+            vf value = load(x + t * stride + c, n_chan - c, half);
+            least = f_min(value, least);
+            most = f_max(value, most);
+        }
+        f_store(low + c, least);
+        f_store(high + c, most);
+    }
+}
+
+static void range_row(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
+                      enum kvs_half half)
+{
+    for (uint32_t g = 0; g * group < n_chan; g++) {
+        uint32_t from = g * group, n = n_chan - from < group ? n_chan - from : group;
+        if (n == 64 || n == 32) {
+            vf least = f_half(x + from, half), most = least;
+            for (uint32_t c = 16; c < n; c += 16) {
+                vf value = f_half(x + from + c, half);
+                least = f_min(value, least);
+                most = f_max(value, most);
+            }
+            low[g] = f_least(least);
+            high[g] = f_most(most);
+            continue;
+        }
+        low[g] = high[g] = kvs_f32_of_half(x[from], half);
+        for (uint32_t c = 1; c < n; c++) {
+            float value = kvs_f32_of_half(x[from + c], half);
+            low[g] = value < low[g] ? value : low[g];
+            high[g] = value > high[g] ? value : high[g];
+        }
+    }
+}
+
+static void scales(uint16_t *low16, uint16_t *step16, float *inverse, const float *low,
+                   const float *high, uint32_t n, float top, enum kvs_half half)
+{
+    for (uint32_t i = 0; i < n; i += 16) {
+        uint32_t left = n - i;
+        vf least = f_add(f_load(low + i), f_set(0)); /* -0 becomes 0 */
+        vf wide = f_sub(f_load(high + i), least);
+        uint16_t bits[16];
+        store(low16 + i, least, left, half);
+        half_store(bits, f_mul(wide, f_set(1 / top)), half);
+        vf step = f_half(bits, half);
+        vi up = i_bits(i_lt(i_as(f_mul(step, f_set(top))), i_as(wide)), 1); /* both positive */
+        i_store_u16(bits, i_add(i_u16(bits), up));
+        step = f_half(bits, half);
+        vf one = f_min(f_div(f_set(1), step), f_set(3e38f)); /* 0 times it is 0 */
+        vi zero = i_bits(i_lt(i_as(step), i_set(1)), -1);
+        one = f_as(i_sub(i_as(one), i_and(zero, i_as(one))));
+        memcpy(step16 + i, bits, (left < 16 ? left : 16) * sizeof *bits);
+        f_store(inverse + i, one);
+    }
+}
+
+static void moments(float *sum, float *square, const uint16_t *x, size_t stride, uint32_t n_tok,
+                    uint32_t n_chan, enum kvs_half half)
+{
+    for (uint32_t c = 0; c < n_chan; c += 16) {
+        vf first = load(x + c, n_chan - c, half), s = f_set(0), q = f_set(0);
+        for (uint32_t t = 1; t < n_tok; t++) {
+            vf away = f_sub(load(x + t * stride + c, n_chan - c, half), first);
+            s = f_add(s, away);
+            q = f_add(q, f_mul(away, away));
+        }
+        f_store(sum + c, s);
+        f_store(square + c, q);
+    }
+}
+
+/* --- packed integers ---------------------------------------------------------------------------
+ */
+
+/* 64 channels as 4 vectors of integers */
+INLINE void unpack64(vi q[4], enum kvs_level level, const uint8_t *row, uint32_t c, uint32_t n_chan)
+{
+    if (level == KVS_P8 || level == KVS_FP8) {
+        for (int g = 0; g < 4; g++)
+            q[g] = i_u8(row + c + 16 * g);
+    } else if (level == KVS_P4 || level == KVS_LX) {
+        for (int g = 0; g < 2; g++) {
+            vi both = i_u8(row + c / 2 + 16 * g);
+            q[g] = i_and(both, i_set(15));
+            q[g + 2] = i_srl(both, 4);
+        }
+    } else {
+        vi all = i_u8(row + c / 4);
+        q[0] = i_and(all, i_set(3));
+        q[1] = i_and(i_srl(all, 2), i_set(3));
+        q[2] = i_and(i_srl(all, 4), i_set(3));
+        q[3] = i_srl(all, 6);
+        if (level == KVS_P3) {
+            uint64_t third;
+            memcpy(&third, row + kvs_up(n_chan, 64) / 4 + c / 8, 8);
+            for (int g = 0; g < 4; g++)
+                q[g] = i_or(q[g], i_bits(third >> (16 * g) & 0xffff, 4));
+        }
+    }
+}
+
+/* e4m3 by its bits: four of exponent above three of mantissa are those of an f32 over 2^120. */
+INLINE vf fp8_value(vi code)
+{
+    vf size = f_mul(f_as(i_sll(i_and(code, i_set(0x7f)), 20)), f_set(0x1p120f));
+    return f_as(i_or(i_as(size), i_sll(i_and(code, i_set(0x80)), 24)));
+}
+
+INLINE void unpack_rows(const struct kvs_rows_job *job, enum kvs_level level, bool by_token,
+                        enum kvs_half half, uint32_t group)
+{
+    for (uint32_t t = 0; t < job->n_row; t++) {
+        const uint8_t *row = job->packed + t * job->row_bytes;
+        uint16_t *x = job->x + t * job->stride;
+        const float *low = job->low + (by_token ? t * job->n_group : 0);
+        const float *step = job->step + (by_token ? t * job->n_group : 0);
+        for (uint32_t c = 0; c < job->n_chan; c += 64) {
+            vi q[4];
+            unpack64(q, level, row, c, job->n_chan);
+            for (uint32_t g = 0; g < 4; g++) {
+                uint32_t at = c + 16 * g;
+                if (at >= job->n_chan)
+                    break;
+                vf unit = by_token ? f_set(step[at / group]) : f_load(step + at);
+                vf value = f_mul(level == KVS_FP8 ? fp8_value(q[g]) : f_of_i(q[g]), unit);
+                if (level != KVS_FP8)
+                    value = f_add(by_token ? f_set(low[at / group]) : f_load(low + at), value);
+                store(x + at, value, job->n_chan - at, half);
+            }
+        }
+    }
+}
+
+static void unpack_lx(const struct kvs_rows_job *job)
+{
+    uint32_t exponent[16];
+    for (int i = 0; i < 16; i++)
+        exponent[i] = (uint32_t)job->exponent[i] << 7;
+    for (uint32_t t = 0; t < job->n_row; t++) {
+        const uint8_t *row = job->packed + t * job->row_bytes;
+        const uint8_t *rest = row + kvs_up(job->n_chan, 64) / 2;
+        uint16_t *x = job->x + t * job->stride;
+        for (uint32_t c = 0; c < job->n_chan; c += 64) {
+            vi q[4];
+            unpack64(q, KVS_LX, row, c, job->n_chan);
+            for (uint32_t g = 0; g < 4 && c + 16 * g < job->n_chan; g++) {
+                vi low = i_u8(rest + c + 16 * g);
+                vi bits = i_or(i_sll(i_and(low, i_set(0x80)), 8), i_and(low, i_set(0x7f)));
+                bits = i_or(bits, i_gather(exponent, q[g]));
+                store_bits(x + c + 16 * g, bits, job->n_chan - c - 16 * g);
+            }
+        }
+    }
+}
+
+/* what differs is constant inside */
+#define BY_HALF(f, ...)                                                                            \
+    do {                                                                                           \
+        if (job->half == KVS_F16)                                                                  \
+            f(job, __VA_ARGS__, KVS_F16, 64);                                                      \
+        else                                                                                       \
+            f(job, __VA_ARGS__, KVS_HALF_BF16, 64);                                                \
+    } while (0)
+#define BY_TOKEN(f, level)                                                                         \
+    do {                                                                                           \
+        if (job->by_token)                                                                         \
+            BY_HALF(f, level, true);                                                               \
+        else                                                                                       \
+            BY_HALF(f, level, false);                                                              \
+    } while (0)
+
+static void unpack(const struct kvs_rows_job *job)
+{
+    switch (job->level) {
+    case KVS_P8:
+        BY_TOKEN(unpack_rows, KVS_P8);
+        break;
+    case KVS_P4:
+        BY_TOKEN(unpack_rows, KVS_P4);
+        break;
+    case KVS_P3:
+        BY_TOKEN(unpack_rows, KVS_P3);
+        break;
+    case KVS_P2:
+        if (job->by_token)
+            unpack_rows(job, KVS_P2, true, job->half, 32);
+        else
+            BY_HALF(unpack_rows, KVS_P2, false);
+        break;
+    case KVS_FP8:
+        BY_HALF(unpack_rows, KVS_FP8, false);
+        break;
+    default:
+        unpack_lx(job);
+    }
+}
+
+/* To e4m3, to nearest, ties to even; below 2^-6 in units of 2^-9; at most 448. */
+INLINE vi fp8_code(vf value)
+{
+    vi bits = i_as(value), size = i_and(bits, i_set(0x7fffffff));
+    vi odd = i_and(i_srl(size, 20), i_set(1));
+    vi code = i_sub(i_srl(i_add(size, i_add(odd, i_set(0x7ffff))), 20), i_set(120 << 3));
+    vi small = i_round(f_mul(f_as(size), f_set(512)));
+    code = i_pick(i_lt(size, i_set((127 - 6) << 23)), small, code);
+    return i_or(i_min(code, i_set(0x7e)), i_and(i_srl(bits, 24), i_set(0x80)));
+}
+
+INLINE void pack64(vi q[4], enum kvs_level level, uint8_t *row, uint32_t c, uint32_t n_chan)
+{
+    if (level == KVS_P8 || level == KVS_FP8) {
+        for (int g = 0; g < 4; g++)
+            i_store_u8(row + c + 16 * g, q[g]);
+    } else if (level == KVS_P4 || level == KVS_LX) {
+        for (int g = 0; g < 2; g++)
+            i_store_u8(row + c / 2 + 16 * g, i_or(q[g], i_sll(q[g + 2], 4)));
+    } else {
+        vi low[4];
+        uint64_t third = 0;
+        for (int g = 0; g < 4; g++) {
+            low[g] = i_and(q[g], i_set(3));
+            third |= (uint64_t)i_lt(i_set(3), q[g]) << (16 * g);
+        }
+        i_store_u8(row + c / 4,
+                   i_or(i_or(low[0], i_sll(low[1], 2)), i_or(i_sll(low[2], 4), i_sll(low[3], 6))));
+        if (level == KVS_P3)
+            memcpy(row + kvs_up(n_chan, 64) / 4 + c / 8, &third, 8);
+    }
+}
+
+INLINE void pack_rows(const struct kvs_rows_job *job, enum kvs_level level, bool by_token,
+                      enum kvs_half half, uint32_t group)
+{
+    vi top = i_set((1 << kvs_level_bits(level)) - 1);
+
+    for (uint32_t t = 0; t < job->n_row; t++) {
+        uint8_t *row = job->packed + t * job->row_bytes;
+        const uint16_t *x = job->x + t * job->stride;
+        const float *low = job->low + (by_token ? t * job->n_group : 0);
+        const float *inverse = job->step + (by_token ? t * job->n_group : 0);
+        for (uint32_t c = 0; c < job->n_chan; c += 64) {
+            vi q[4];
+            for (uint32_t g = 0; g < 4; g++) {
+                uint32_t at = c + 16 * g;
+                q[g] = i_set(0);
+                if (at >= job->n_chan)
+                    continue;
+                vf value = load(x + at, job->n_chan - at, half);
+                vf unit = by_token ? f_set(inverse[at / group]) : f_load(inverse + at);
+                if (level == KVS_FP8) {
+                    q[g] = fp8_code(f_mul(value, unit));
+                } else {
+                    value = f_sub(value, by_token ? f_set(low[at / group]) : f_load(low + at));
+                    q[g] = i_max(i_min(i_round(f_mul(value, unit)), top), i_set(0));
+                }
+                if (job->n_chan - at < 16)
+                    q[g] = i_and(q[g], i_bits((1u << (job->n_chan - at)) - 1, -1));
+            }
+            pack64(q, level, row, c, job->n_chan);
+        }
+    }
+}
+
+static void pack_lx(const struct kvs_rows_job *job)
+{
+    uint32_t code[256];
+    for (int i = 0; i < 256; i++)
+        code[i] = job->exponent[i] & 15;
+    for (uint32_t t = 0; t < job->n_row; t++) {
+        uint8_t *row = job->packed + t * job->row_bytes;
+        uint8_t *rest = row + kvs_up(job->n_chan, 64) / 2;
+        const uint16_t *x = job->x + t * job->stride;
+        for (uint32_t c = 0; c < job->n_chan; c += 64) {
+            vi q[4];
+            for (uint32_t g = 0; g < 4; g++) {
+                uint32_t left = job->n_chan > c + 16 * g ? job->n_chan - c - 16 * g : 0;
+                vi bits = load_bits(x + c + 16 * g, left);
+                q[g] = i_gather(code, i_and(i_srl(bits, 7), i_set(0xff)));
+                if (left < 16)
+                    q[g] = i_and(q[g], i_bits((1u << left) - 1, -1));
+                i_store_u8(rest + c + 16 * g,
+                           i_or(i_and(i_srl(bits, 8), i_set(0x80)), i_and(bits, i_set(0x7f))));
+            }
+            pack64(q, KVS_LX, row, c, job->n_chan);
+        }
+    }
+}
+
+static void pack(const struct kvs_rows_job *job)
+{
+    switch (job->level) {
+    case KVS_P8:
+        BY_TOKEN(pack_rows, KVS_P8);
+        break;
+    case KVS_P4:
+        BY_TOKEN(pack_rows, KVS_P4);
+        break;
+    case KVS_P3:
+        BY_TOKEN(pack_rows, KVS_P3);
+        break;
+    case KVS_P2:
+        if (job->by_token)
+            pack_rows(job, KVS_P2, true, job->half, 32);
+        else
+            BY_HALF(pack_rows, KVS_P2, false);
+        break;
+    case KVS_FP8:
+        BY_HALF(pack_rows, KVS_FP8, false);
+        break;
+    default:
+        pack_lx(job);
+    }
+}
+
+/* --- entropy coded -----------------------------------------------------------------------------
+ */
+
+static bool quantise(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
+                     uint32_t n_chan, enum kvs_half half)
+{
+    unsigned out = 0;
+    for (uint32_t c = 0; c < n_chan; c += 16) {
+        vf value = f_sub(load(x + c, n_chan - c, half), f_load(mean + c));
+        vi q = i_add(i_round(f_mul(value, f_load(inverse + c))), i_set(KVS_SYMBOL_ZERO));
+        unsigned bad = i_lt(q, i_set(1)) | i_lt(i_set(255), q);
+        if (n_chan - c < 16) {
+            bad &= (1u << (n_chan - c)) - 1;
+            q = i_pick((1u << (n_chan - c)) - 1, q, i_set(KVS_SYMBOL_ZERO));
+        }
+        i_store_u8(symbol + c, i_pick(bad, i_set(0), q));
+        out |= bad;
+    }
+    return out != 0;
+}
+
+/* 16 lanes of one stream take a symbol each: their values, and the state after. */
+INLINE vi decode16(vi *state, const uint32_t *table, vi table_at, const uint16_t *word,
+                   uint32_t *at, unsigned lanes)
+{
+    vi x = *state;
+    vi entry = i_gather(table, i_add(table_at, i_and(x, i_set(KVS_RANS_M - 1))));
+    vi freq = i_add(i_and(entry, i_set(KVS_RANS_M - 1)), i_set(1));
+    vi offset = i_and(i_srl(entry, KVS_RANS_BITS), i_set(KVS_RANS_M - 1));
+    vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), offset);
+    unsigned less = i_lt(next, i_set(KVS_RANS_LOW));
+    if (lanes != 0xffff) { /* known to the compiler where all take part */
+        less &= lanes;
+        next = i_pick(lanes, next, x);
+    }
+    *state = i_fill(next, less, word + *at);
+    *at += (unsigned)__builtin_popcount(less);
+    return i_sra(entry, 22);
+}
+
+INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, const uint32_t *table,
+                         enum kvs_half half)
+{
+    vi state[4][2];
+    uint32_t at[4] = {0}, n_chan = job[0].n_chan;
+
+    for (unsigned s = 0; s < n; s++) {
+        state[s][0] = i_load(job[s].state);
+        state[s][1] = i_load(job[s].state + 16);
+    }
+    for (uint32_t t = 0; t < job[0].n_tok; t++)
+        for (uint32_t c = 0; c < n_chan; c += KVS_RANS_LANES) {
+            uint32_t left = n_chan - c;
+            uint32_t lanes = left >= 32 ? UINT32_MAX : (1u << left) - 1;
+#pragma GCC unroll 4
+            for (unsigned s = 0; s < n; s++) {
+                const struct kvs_stream_job *j = &job[s];
+                uint16_t *x = j->x + t * j->stride + c;
+                vi value[2];
+                if (at[s] > j->n_word)
+                    return false;
+#pragma GCC unroll 2
+                for (uint32_t h = 0; h < 2; h++) {
+                    vi from = i_load(j->table_at + c + 16 * h);
+                    if (lanes == UINT32_MAX)
+                        value[h] = decode16(&state[s][h], table, from, j->word, &at[s], 0xffff);
+                    else
+                        value[h] = decode16(&state[s][h], table, from, j->word, &at[s],
+                                            lanes >> 16 * h & 0xffff);
+                }
+#pragma GCC unroll 2
+                for (uint32_t h = 0; h < 2; h++) {
+                    vf y = f_mul(f_of_i(value[h]), f_load(j->step + c + 16 * h));
+                    y = f_add(f_load(j->mean + c + 16 * h), y);
+                    if (left >= 32)
+                        half_store(x + 16 * h, y, half);
+                    else if (left > 16 * h)
+                        store(x + 16 * h, y, left - 16 * h, half);
+                }
+            }
+        }
+    unsigned wrong = 0;
+    for (unsigned s = 0; s < n; s++) {
+        wrong |= at[s] != job[s].n_word;
+        for (int h = 0; h < 2; h++)
+            wrong |=
+                i_lt(state[s][h], i_set(KVS_RANS_LOW)) | i_lt(i_set(KVS_RANS_LOW), state[s][h]);
+    }
+    return wrong == 0;
+}
+
+INLINE bool rans_half(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
+                      enum kvs_half half)
+{
+    switch (n) {
+    case 4:
+        return rans_streams(job, 4, table, half);
+    case 3:
+        return rans_streams(job, 3, table, half);
+    case 2:
+        return rans_streams(job, 2, table, half);
+    default:
+        return rans_streams(job, 1, table, half);
+    }
+}
+
+static bool rans_decode(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
+                        enum kvs_half half)
+{
+    return half == KVS_F16 ? rans_half(job, n, table, KVS_F16)
+                           : rans_half(job, n, table, KVS_HALF_BF16);
+}
+
+INLINE vi encode16(vi x, vi symbol, const struct kvs_rans_enc *enc, uint16_t *word, uint32_t *at,
+                   unsigned lanes)
+{
+    vi inverse = i_gather(enc->inverse, symbol), rest = i_gather(enc->rest, symbol);
+    vi others = i_and(rest, i_set(KVS_RANS_M - 1)); /* 2^11 - freq */
+    vi most = i_sub(i_sll(i_sub(i_set(KVS_RANS_M), others), 20), i_set(1));
+    unsigned over = i_lt(most, x) & lanes;
+    *at -= (unsigned)__builtin_popcount(over);
+    i_spill(word + *at, x, over);
+    vi y = i_pick(over, i_srl(x, 16), x);
+    vi share = i_srlv(i_mulhi(y, inverse), i_srl(rest, 23));
+    vi bias = i_and(i_srl(rest, KVS_RANS_BITS), i_set(2 * KVS_RANS_M - 1));
+    y = i_add(i_add(y, bias), i_mul(share, others));
+    return i_pick(lanes, y, x);
+}
+
+INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
+                          const struct kvs_rans_enc *enc)
+{
+    uint32_t n_chan = job[0].n_chan, at[2];
+    vi state[2][2];
+
+    for (unsigned s = 0; s < n; s++) {
+        state[s][0] = state[s][1] = i_set(KVS_RANS_LOW);
+        at[s] = job[s].n_word;
+    }
+    for (uint32_t t = job[0].n_tok; t-- > 0;)
+        for (uint32_t c = kvs_up(n_chan, 32); c > 0;) {
+            c -= 32;
+            uint32_t lanes = n_chan - c >= 32 ? UINT32_MAX : (1u << (n_chan - c)) - 1;
+            for (unsigned s = 0; s < n; s++)
+                for (int h = 1; h >= 0; h--) {
+                    struct kvs_stream_job *j = &job[s];
+                    vi symbol = i_u8(j->symbol + t * j->symbol_stride + c + 16 * (unsigned)h);
+                    symbol = i_add(symbol, i_load(j->table_at + c + 16 * (unsigned)h));
+                    state[s][h] = encode16(state[s][h], symbol, enc, j->word, &at[s],
+                                           lanes >> 16 * h & 0xffff);
+                }
+        }
+    for (unsigned s = 0; s < n; s++) {
+        i_store(job[s].state, state[s][0]);
+        i_store(job[s].state + 16, state[s][1]);
+        job[s].n_word -= at[s];
+    }
+}
+
+static void rans_encode(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc)
+{
+    if (n == 2)
+        rans_encode_n(job, 2, enc);
+    else
+        rans_encode_n(job, 1, enc);
+}
+
+#define TEXT_(name) #name
+#define TEXT(name) TEXT_(name)
+
+const struct kvs_kvf_isa PASTE(kvs_kvf_, KVS_VEC_NAME) = {
+    .name = TEXT(KVS_VEC_NAME),
+    .widen = widen,
+    .max_bits = max_bits,
+    .range = range,
+    .range_row = range_row,
+    .scales = scales,
+    .moments = moments,
+    .pack = pack,
+    .unpack = unpack,
+    .quantise = quantise,
+    .rans_decode = rans_decode,
+    .rans_encode = rans_encode,
+};

@@ -1,0 +1,86 @@
+/*
+ * kern.h - the loops of the codec, three times from one source: kern.c is compiled over plain C,
+ * AVX2 and AVX-512 (vec_*.h), and isa.c picks at start-up. All copies agree bit for bit: the plain
+ * one is the format's definition.
+ *
+ * Rows of floats (means, steps and so on) are padded to a multiple of 64 channels.
+ */
+#ifndef KVS_KVF_KERN_H
+#define KVS_KVF_KERN_H
+
+#include "format.h"
+
+/* Rows of packed integers, fp8 or lx; the same struct both ways. */
+struct kvs_rows_job {
+    enum kvs_level level;
+    enum kvs_half half;
+    bool by_token; /* parameters: a row's own, one for each `group` channels; else one a channel */
+    uint32_t n_row, n_chan, group;
+    size_t stride, row_bytes; /* elements; bytes */
+    uint8_t *packed;
+    uint16_t *x;
+    /* [n_chan], or by_token [n_row][n_group]; low: minimum (fp8: unused); step: what a unit is
+     * worth, or when packing its inverse */
+    const float *low, *step;
+    uint32_t n_group;
+    const uint8_t *exponent; /* lx: decoding [16]; encoding [256]: code of each, 255: none */
+};
+
+/* One rANS stream: its tokens and channels, states, words. */
+struct kvs_stream_job {
+    uint32_t n_tok, n_chan;
+    uint32_t *state; /* [32] */
+    uint16_t *word;
+    uint32_t n_word;
+    /* decoding */
+    const float *mean, *step; /* from the part's first channel */
+    const int32_t *table_at;  /* [n_chan, padded]: where a channel's table begins */
+    uint16_t *x;              /* first token, first channel */
+    size_t stride;
+    /* encoding */
+    const uint8_t *symbol; /* [n_tok][symbol_stride] */
+    size_t symbol_stride;
+};
+
+/* What rANS encodes a symbol with (rans.h); two tables of one index. */
+struct kvs_rans_enc {
+    uint32_t *inverse, *rest;
+};
+
+struct kvs_kvf_isa {
+    const char *name;
+    void (*widen)(float *to, const uint16_t *from, size_t n, enum kvs_half half);
+    /* the largest of n numbers as bits without the sign */
+    unsigned (*max_bits)(const uint16_t *x, size_t n);
+    /* least and largest of each channel over n_tok rows */
+    void (*range)(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+                  uint32_t n_chan, enum kvs_half half);
+    /* least and largest of each group of channels of one row */
+    void (*range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
+                      enum kvs_half half);
+    /* minimum and step as stored (step rounded up), and as used: step's inverse, 0 for 0 */
+    void (*scales)(uint16_t *low16, uint16_t *step16, float *inverse, const float *low,
+                   const float *high, uint32_t n, float top, enum kvs_half half);
+    /* sum and sum of squares of each channel, about the first row */
+    void (*moments)(float *sum, float *square, const uint16_t *x, size_t stride, uint32_t n_tok,
+                    uint32_t n_chan, enum kvs_half half);
+    void (*pack)(const struct kvs_rows_job *job);
+    void (*unpack)(const struct kvs_rows_job *job);
+    /* symbol = 128 + round((x - mean) * inverse), or 0 where that is outside 1..255; one row; true
+     * if there is such an element */
+    bool (*quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
+                     uint32_t n_chan, enum kvs_half half);
+    /* n streams (at most 4) of equal n_tok and n_chan; false: words ran out or were left over, or a
+     * state did not end right; words may be read 64 bytes beyond the end */
+    bool (*rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
+                        enum kvs_half half);
+    /* words are written backwards from word + n_word; n_word becomes how many were */
+    void (*rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc);
+};
+
+extern const struct kvs_kvf_isa kvs_kvf_scalar;
+#if defined(__x86_64__)
+extern const struct kvs_kvf_isa kvs_kvf_avx2, kvs_kvf_avx512;
+#endif
+
+#endif

@@ -1,0 +1,184 @@
+#include "measure.h"
+
+#include "format.h"
+#include "half.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+static size_t part_elements(const struct kvs_kvf_shape *shape)
+{
+    return (size_t)shape->n_tok * kvs_kvf_n_chan(shape);
+}
+
+static enum kvs_code decode_part(const struct kvs_kvf *codec, uint32_t layer, enum kvs_kv kv,
+                                 const struct kvs_kvf_isa *isa, uint16_t *out, struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = kvs_kvf_shape(codec);
+    uint32_t n_chan = kvs_kvf_n_chan(shape);
+    enum kvs_code code = KVS_OK;
+
+    for (uint32_t b = 0; b < kvs_kvf_n_block(codec) && !code; b++)
+        code = kvs_kvf_decode(codec, kvs_kvf_section_i(shape, b, layer, kv), NULL, isa,
+                              out + (size_t)b * shape->block_tok * n_chan, n_chan, err);
+    return code;
+}
+
+struct sums {
+    double square, error, weighted_error, weighted_var;
+    double *snr; /* of each channel of each layer */
+    size_t n_snr;
+};
+
+static void add_part(struct sums *sums, struct kvs_kvf_error *error, const uint16_t *x,
+                     const uint16_t *y, const float *weight, const struct kvs_kvf_shape *shape)
+{
+    uint32_t n_chan = kvs_kvf_n_chan(shape), n = shape->n_tok - shape->n_sink;
+
+    for (uint32_t c = 0; c < n_chan; c++) {
+        double sum = 0, square = 0, wrong = 0;
+        for (uint32_t t = shape->n_sink; t < shape->n_tok; t++) {
+            size_t at = (size_t)t * n_chan + c;
+            double v = (double)kvs_f32_of_half(x[at], shape->half);
+            double off = v - (double)kvs_f32_of_half(y[at], shape->half);
+            if (!isfinite(v)) /* comes back as it is */
+                continue;
+            sum += v;
+            square += v * v;
+            wrong += off * off;
+            error->max_abs = fmax(error->max_abs, fabs(off));
+        }
+        double var = fmax(square - sum * sum / n, 0), w = weight ? (double)weight[c] : 1;
+        sums->square += square;
+        sums->error += wrong;
+        sums->weighted_error += w * wrong;
+        sums->weighted_var += w * var;
+        /* exact or constant channels count as 120 dB */
+        sums->snr[sums->n_snr++] = fmin(120, wrong > 0 ? 10 * log10(var / wrong) : 120);
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void settle(struct sums *sums, struct kvs_kvf_error *error)
+{
+    double sum = 0;
+
+    qsort(sums->snr, sums->n_snr, sizeof *sums->snr, by_size);
+    for (size_t i = 0; i < sums->n_snr; i++)
+        sum += sums->snr[i];
+    error->snr_db = sum / (double)sums->n_snr;
+    error->snr_db_p5 = sums->snr[sums->n_snr / 20];
+    error->rel_l2 = sums->square > 0 ? sqrt(sums->error / sums->square) : 0;
+    error->weighted_rel_mse =
+        sums->weighted_var > 0 ? sums->weighted_error / sums->weighted_var : 0;
+}
+
+static enum kvs_code sizes(const struct kvs_kvf *codec, struct kvs_kvf_measure *measure,
+                           struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = kvs_kvf_shape(codec);
+    struct kvs_kvf_parts *p = &measure->parts;
+    double n = (double)part_elements(shape) * shape->n_layer * 2;
+    enum kvs_code code = KVS_OK;
+
+    *p = (struct kvs_kvf_parts){0};
+    kvs_kvf_head_parts(codec, p);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && !code; i++)
+        code = kvs_kvf_section_parts(codec, i, NULL, p, err);
+    measure->payload_bits = (double)p->payload * 8 / n;
+    measure->padding_bits = (double)p->padding * 8 / n;
+    measure->bits_per_element =
+        (double)(p->payload + p->sink + p->param + p->stream + p->escape + p->head + p->padding) *
+        8 / n;
+    return code;
+}
+
+enum kvs_code kvs_kvf_compare(const struct kvs_kvf *codec, const struct kvs_kvf_in *in,
+                              const struct kvs_kvf_isa *isa, struct kvs_kvf_measure *measure,
+                              struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = &in->shape;
+    uint16_t *y = malloc(part_elements(shape) * sizeof *y);
+    double *snr = malloc((size_t)shape->n_layer * kvs_kvf_n_chan(shape) * sizeof *snr);
+    enum kvs_code code = y && snr ? sizes(codec, measure, err) : kvs_nomem(err);
+
+    for (uint32_t kv = 0; kv < 2 && !code; kv++) {
+        struct sums sums = {.snr = snr};
+        measure->error[kv] = (struct kvs_kvf_error){0};
+        for (uint32_t l = 0; l < shape->n_layer && !code; l++) {
+            code = decode_part(codec, l, (enum kvs_kv)kv, isa, y, err);
+            if (!code)
+                add_part(&sums, &measure->error[kv], in->x[l * 2 + kv], y,
+                         in->weight ? in->weight[l * 2 + kv] : NULL, shape);
+        }
+        if (!code)
+            settle(&sums, &measure->error[kv]);
+    }
+    free(y);
+    free(snr);
+    return code;
+}
+
+static double cpu_s(void) /* of this thread: others on the machine disturb least so */
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double median(double *x, unsigned n)
+{
+    qsort(x, n, sizeof *x, by_size);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned rounds,
+                            const struct kvs_kvf_isa *isa, struct kvs_kvf_measure *measure,
+                            double *memcpy_gb_per_s, struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = &in[0].shape;
+    size_t part = part_elements(shape), all = part * shape->n_layer * 2;
+    uint16_t *out = malloc(all * sizeof *out);
+    double *s = malloc(((size_t)n * 2 + 1) * rounds * sizeof *s), gb = (double)all * 2e-9;
+    enum kvs_code code = out && s ? KVS_OK : kvs_nomem(err);
+
+    if (!code)
+        memset(out, 1, all * sizeof *out);
+    for (unsigned r = 0; r < rounds && !code; r++) {
+        double from = cpu_s();
+        for (uint32_t i = 0; i < shape->n_layer * 2; i++)
+            memcpy(out + i * part, in[0].x[i], part * sizeof *out);
+        s[(size_t)n * 2 * rounds + r] = cpu_s() - from;
+        for (uint32_t k = 0; k < n && !code; k++) {
+            struct kvs_kvf *codec = NULL;
+            uint8_t *file;
+            size_t n_byte;
+            from = cpu_s();
+            code = kvs_kvf_encode(&in[k], isa, &file, &n_byte, err);
+            s[(size_t)k * rounds + r] = cpu_s() - from;
+            if (!code)
+                code = kvs_kvf_parse("bench", file, n_byte, n_byte, true, &codec, err);
+            from = cpu_s();
+            for (uint32_t i = 0; i < shape->n_layer * 2 && !code; i++)
+                code = decode_part(codec, i / 2, (enum kvs_kv)(i % 2), isa, out + i * part, err);
+            s[((size_t)n + k) * rounds + r] = cpu_s() - from;
+            kvs_kvf_close(codec);
+            free(file);
+        }
+    }
+    for (uint32_t k = 0; k < n && !code; k++) {
+        measure[k].encode_gb_per_s = gb / median(s + (size_t)k * rounds, rounds);
+        measure[k].decode_gb_per_s = gb / median(s + ((size_t)n + k) * rounds, rounds);
+    }
+    if (!code)
+        *memcpy_gb_per_s = gb / median(s + (size_t)n * 2 * rounds, rounds);
+    free(out);
+    free(s);
+    return code;
+}

@@ -1,0 +1,226 @@
+/* quant.c - sections of e-levels: steps, symbols, streams. */
+#include "encode.h"
+#include "half.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+void kvs_quant_free(struct kvs_quant *quant)
+{
+    free(quant->symbol);
+    free(quant->mean);
+    free(quant->step);
+    free(quant->model);
+    free(quant->escapes.at);
+}
+
+/* Which table: by how many steps a deviation is, in half octaves, 2^-3 to 2^4.5. */
+static uint8_t model_of(float deviation, float step, enum kvs_kv kv)
+{
+    float ratio = step > 0 ? deviation / step : 0;
+    int number = 0;
+
+    if (ratio > 0) {
+        number = ilogbf(ratio * ratio * 1.41421356f) + 6;
+        number = number < 0 ? 0 : number >= KVS_N_CLASS ? KVS_N_CLASS - 1 : number;
+    }
+    return (uint8_t)(number + (kv == KVS_V ? KVS_N_CLASS : 0));
+}
+
+/* A step for each channel: level's share of the deviation; with weights, of what makes all weighted
+ * errors equal at the same mean rate. */
+static void wanted_steps(float *step, const float *deviation, const float *weight, uint32_t n_chan,
+                         double share)
+{
+    double sum = 0;
+    uint32_t n = 0;
+
+    for (uint32_t c = 0; c < n_chan; c++)
+        step[c] = (float)(share * (double)deviation[c]);
+    if (!weight)
+        return;
+    for (uint32_t c = 0; c < n_chan; c++)
+        if (weight[c] > 0 && deviation[c] > 0) {
+            sum += log((double)deviation[c] * sqrt((double)weight[c]));
+            n++;
+        }
+    double level = n ? share * exp(sum / n) : 0;
+    for (uint32_t c = 0; c < n_chan; c++)
+        if (weight[c] > 0 && deviation[c] > 0) {
+            double even = level / sqrt((double)weight[c]);
+            double least = (double)deviation[c] / 22.6, most = (double)deviation[c] * 8;
+            step[c] = (float)(even < least ? least : even > most ? most : even);
+        }
+}
+
+static void choose_steps(struct kvs_quant *quant, float *mean, float *inverse, float *deviation,
+                         const struct kvs_rows *rows, const float *weight,
+                         const struct kvs_kvf_isa *isa)
+{
+    float n = (float)rows->n_tok, most = rows->half == KVS_F16 ? 0x1p14f : 0x1p124f;
+
+    isa->moments(mean, deviation, rows->calm, rows->n_chan, rows->n_tok, rows->n_chan, rows->half);
+    for (uint32_t c = 0; c < rows->n_chan; c++) {
+        float away = mean[c] / n, square = deviation[c] / n - away * away;
+        quant->mean[c] = kvs_half_of(kvs_f32_of_half(rows->calm[c], rows->half) + away, rows->half);
+        deviation[c] = square > 0 ? sqrtf(square) : 0;
+        mean[c] = kvs_f32_of_half(quant->mean[c], rows->half);
+    }
+    wanted_steps(inverse, deviation, weight, rows->n_chan, kvs_level_step(rows->level));
+    for (uint32_t c = 0; c < rows->n_chan; c++) {
+        quant->step[c] = kvs_half_of(inverse[c] < most ? inverse[c] : most, rows->half);
+        float step = kvs_f32_of_half(quant->step[c], rows->half);
+        quant->model[c] = model_of(deviation[c], step, rows->kv);
+        inverse[c] = step > 0 ? 1 / step : 3e38f; /* what is not the mean then becomes an escape */
+    }
+}
+
+/* Counts of symbols; a row in 8 also tells where in their bins elements lie. */
+static void count(struct kvs_counts *counts, const struct kvs_quant *quant,
+                  const struct kvs_rows *rows, const float *mean, const float *inverse)
+{
+    bool one = true; /* the usual case: a table for all channels */
+
+    for (uint32_t c = 1; c < rows->n_chan; c++)
+        one = one && quant->model[c] == quant->model[0];
+    if (one) {
+        uint32_t part[4][KVS_N_SYMBOL] = {{0}}; /* so that equal neighbours don't wait */
+        uint32_t *sum = counts->count[quant->model[0]];
+        for (uint32_t t = 0; t < rows->n_tok; t++) {
+            const uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
+            uint32_t c = 0;
+            for (; c + 4 <= rows->n_chan; c += 4) {
+                part[0][symbol[c]]++;
+                part[1][symbol[c + 1]]++;
+                part[2][symbol[c + 2]]++;
+                part[3][symbol[c + 3]]++;
+            }
+            for (; c < rows->n_chan; c++)
+                part[0][symbol[c]]++;
+        }
+        for (int s = 0; s < KVS_N_SYMBOL; s++)
+            sum[s] += part[0][s] + part[1][s] + part[2][s] + part[3][s];
+    } else {
+        for (uint32_t t = 0; t < rows->n_tok; t++)
+            for (uint32_t c = 0; c < rows->n_chan; c++)
+                counts->count[quant->model[c]][quant->symbol[t * quant->symbol_stride + c]]++;
+    }
+    for (uint32_t t = 0; t < rows->n_tok; t += 8)
+        for (uint32_t c = 0; c < rows->n_chan; c++) {
+            uint8_t symbol = quant->symbol[t * quant->symbol_stride + c];
+            float x = kvs_f32_of_half(rows->x[(size_t)t * rows->n_chan + c], rows->half);
+            if (symbol) {
+                counts->offset[quant->model[c]][symbol] +=
+                    (double)((x - mean[c]) * inverse[c] - (float)(symbol - KVS_SYMBOL_ZERO));
+                counts->n_offset[quant->model[c]][symbol]++;
+            }
+        }
+}
+
+enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *counts,
+                                const struct kvs_rows *rows, const float *weight,
+                                const struct kvs_kvf_isa *isa, struct kvs_err *err)
+{
+    uint32_t n_chan = rows->n_chan, wide = kvs_up(n_chan, 64);
+    float *scratch = calloc(3 * (size_t)wide, sizeof *scratch);
+    float *mean = scratch, *inverse = mean + wide, *deviation = inverse + wide;
+    enum kvs_code code = KVS_OK;
+
+    quant->symbol_stride = kvs_up(n_chan, 32);
+    quant->symbol = malloc(quant->symbol_stride * (rows->n_tok ? rows->n_tok : 1));
+    quant->mean = calloc(n_chan, sizeof *quant->mean);
+    quant->step = calloc(n_chan, sizeof *quant->step);
+    quant->model = calloc(n_chan, 1);
+    if (!scratch || !quant->symbol || !quant->mean || !quant->step || !quant->model) {
+        free(scratch);
+        return kvs_nomem(err);
+    }
+    if (rows->n_tok)
+        choose_steps(quant, mean, inverse, deviation, rows, weight, isa);
+    for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
+        uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
+        memset(symbol + quant->symbol_stride - 32, KVS_SYMBOL_ZERO, 32); /* lanes beyond the last */
+        if (isa->quantise(symbol, rows->x + (size_t)t * n_chan, mean, inverse, n_chan, rows->half))
+            for (uint32_t c = 0; c < n_chan && !code; c++)
+                if (symbol[c] == 0 && !kvs_escapes_add(&quant->escapes, t * n_chan + c))
+                    code = kvs_nomem(err);
+    }
+    if (!code)
+        count(counts, quant, rows, mean, inverse);
+    free(scratch);
+    return code;
+}
+
+enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_model *model,
+                             const struct kvs_rows *rows, struct kvs_err *err)
+{
+    uint32_t n_chan = rows->n_chan;
+    uint8_t *low = malloc(2 * (size_t)n_chan), *last = low + n_chan;
+    enum kvs_code code = KVS_OK;
+
+    if (!low)
+        return kvs_nomem(err);
+    for (uint32_t c = 0; c < n_chan; c++) {
+        const struct kvs_rans_model *m = &model[quant->model[c]];
+        low[c] = (uint8_t)m->first;
+        last[c] = (uint8_t)(m->first + m->n - 1);
+    }
+    quant->escapes.n = 0; /* all of them again, in order: those without a symbol have symbol 0 */
+    for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
+        uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
+        uint8_t bad = 0;
+        for (uint32_t c = 0; c < n_chan; c++)
+            bad |= (uint8_t)((symbol[c] < low[c]) | (symbol[c] > last[c]));
+        for (uint32_t c = 0; bad && c < n_chan; c++)
+            if (symbol[c] < low[c] || symbol[c] > last[c]) {
+                symbol[c] = KVS_SYMBOL_ZERO;
+                if (!kvs_escapes_add(&quant->escapes, t * n_chan + c)) {
+                    code = kvs_nomem(err);
+                    break;
+                }
+            }
+    }
+    free(low);
+    return code;
+}
+
+uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
+                          const struct kvs_rans_enc *enc, uint16_t *word, uint8_t *stream,
+                          int32_t *scratch, const struct kvs_kvf_isa *isa)
+{
+    uint32_t n_all = 0, room = kvs_part_chan(at->n_chan), *n_word = (void *)stream;
+    uint32_t *state = n_word + at->n_stream;
+    uint16_t *side = word + (size_t)at->n_tok * at->n_chan; /* where streams are coded */
+    const uint32_t most = KVS_RANS_TOK * KVS_RANS_CHAN;
+
+    for (uint32_t c = 0; c < at->n_chan; c++)
+        scratch[c] = quant->model[c] * KVS_N_SYMBOL;
+    memset(scratch + at->n_chan, 0, (kvs_up(at->n_chan, 64) - at->n_chan) * sizeof *scratch);
+    for (uint32_t s = 0; s < at->n_stream;) {
+        struct kvs_stream_job job[2];
+        unsigned n = 0;
+        for (; n < 2 && s + n < at->n_stream; n++) {
+            uint32_t tok = (s + n) / at->n_part * KVS_RANS_TOK, chan = (s + n) % at->n_part * room;
+            job[n] = (struct kvs_stream_job){
+                .n_tok = at->n_tok - tok < KVS_RANS_TOK ? at->n_tok - tok : KVS_RANS_TOK,
+                .n_chan = at->n_chan - chan < room ? at->n_chan - chan : room,
+                .state = state + (size_t)(s + n) * KVS_RANS_LANES,
+                .word = side + (size_t)n * most,
+                .n_word = most,
+                .table_at = scratch + chan,
+                .symbol = quant->symbol + tok * quant->symbol_stride + chan,
+                .symbol_stride = quant->symbol_stride,
+            };
+            if (n && (job[1].n_tok != job[0].n_tok || job[1].n_chan != job[0].n_chan))
+                break;
+        }
+        isa->rans_encode(job, n, enc);
+        for (unsigned i = 0; i < n; i++, s++) {
+            memcpy(word + n_all, job[i].word + (most - job[i].n_word),
+                   job[i].n_word * sizeof *word);
+            n_word[s] = job[i].n_word;
+            n_all += job[i].n_word;
+        }
+    }
+    return n_all;
+}

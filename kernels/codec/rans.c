@@ -1,0 +1,135 @@
+#include "rans.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { ESCAPE_BITS = 48, RARE_BITS = KVS_RANS_BITS };
+
+/* Whether n of total elements cost more as a symbol, which takes a slot from the others, than as
+ * escapes. */
+static bool too_rare(uint64_t n, uint64_t total)
+{
+    const double slot = 1.4427 / KVS_RANS_M; /* bits an element that a slot less costs the others */
+    return (double)n * (ESCAPE_BITS - RARE_BITS) < slot * (double)total;
+}
+
+/* Gives or takes slots, one at a time, where it costs least, until the sum is right. */
+static void settle(uint16_t *freq, const uint32_t *count, unsigned first, unsigned n, int sum)
+{
+    for (; sum != KVS_RANS_M; sum += sum < KVS_RANS_M ? 1 : -1) {
+        int step = sum < KVS_RANS_M ? 1 : -1;
+        double best = -INFINITY;
+        unsigned at = first;
+        for (unsigned s = first; s < first + n; s++) {
+            if (step < 0 && freq[s] < 2)
+                continue;
+            double gain =
+                (double)count[s] * (step < 0 ? -1. / (freq[s] - .5) : 1. / (freq[s] + .5));
+            if (gain > best) {
+                best = gain;
+                at = s;
+            }
+        }
+        freq[at] = (uint16_t)(freq[at] + step);
+    }
+}
+
+static void values(struct kvs_rans_model *model, const float *offset)
+{
+    int most = 0;
+
+    for (int s = model->first; s < model->first + model->n; s++) {
+        int away = s < KVS_SYMBOL_ZERO ? KVS_SYMBOL_ZERO - s : s - KVS_SYMBOL_ZERO;
+        most = away > most ? away : most;
+    }
+    model->fraction = 0;
+    while (model->fraction < 9 && /* the half: offset */
+           (2 * most + 1) << (model->fraction + 1) <= 2 * KVS_RANS_VALUE_MAX)
+        model->fraction++;
+    for (int s = model->first; s < model->first + model->n; s++) {
+        float beside = fminf(fmaxf(offset[s], -.5f), .5f);
+        model->value[s] = (int16_t)lrintf(((float)(s - KVS_SYMBOL_ZERO) + beside) *
+                                          (float)(1 << model->fraction));
+    }
+}
+
+void kvs_rans_fit(struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBOL],
+                  const float offset[KVS_N_SYMBOL])
+{
+    uint64_t total = 0, kept = 0;
+    int low = 1, high = KVS_N_SYMBOL - 1, sum = 0;
+
+    memset(model, 0, sizeof *model);
+    for (int s = 1; s < KVS_N_SYMBOL; s++)
+        total += count[s];
+    /* symbol zero stays, it stands in for escapes; a table has two symbols at least */
+    while (low < KVS_SYMBOL_ZERO && too_rare(count[low], total))
+        low++;
+    while (high > KVS_SYMBOL_ZERO && too_rare(count[high], total))
+        high--;
+    if (low == high)
+        high++;
+    for (int s = low; s <= high; s++)
+        kept += count[s];
+    model->first = (uint16_t)low;
+    model->n = (uint16_t)(high - low + 1);
+    for (int s = low; s <= high; s++) {
+        double share = kept ? (double)count[s] / (double)kept : 1. / model->n;
+        int freq = (int)(share * KVS_RANS_M + .5);
+        freq = freq < 1 ? 1 : freq > KVS_RANS_M - 1 ? KVS_RANS_M - 1 : freq;
+        model->freq[s] = (uint16_t)freq;
+        sum += freq;
+    }
+    settle(model->freq, count, model->first, model->n, sum);
+    values(model, offset);
+}
+
+double kvs_rans_cost(const struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBOL])
+{
+    double bits = 0;
+    uint64_t total = 0;
+
+    for (int s = 1; s < KVS_N_SYMBOL; s++) {
+        total += count[s];
+        if (count[s] && model->freq[s])
+            bits += count[s] * (KVS_RANS_BITS - log2(model->freq[s]));
+        else
+            bits += (double)count[s] *
+                    (ESCAPE_BITS + KVS_RANS_BITS - log2(model->freq[KVS_SYMBOL_ZERO]));
+    }
+    return total ? bits / (double)total : 0;
+}
+
+void kvs_rans_table(uint32_t table[KVS_RANS_M], const uint16_t *freq, const int16_t *value,
+                    uint32_t n)
+{
+    uint32_t slot = 0;
+
+    for (uint32_t s = 0; s < n; s++)
+        for (uint32_t i = 0; i < freq[s]; i++)
+            table[slot++] = (uint32_t)value[s] << 22 | i << KVS_RANS_BITS | ((uint32_t)freq[s] - 1);
+}
+
+void kvs_rans_enc_table(uint32_t inverse[KVS_N_SYMBOL], uint32_t rest[KVS_N_SYMBOL],
+                        const struct kvs_rans_model *model)
+{
+    uint32_t cum = 0;
+
+    for (uint32_t s = 0; s < KVS_N_SYMBOL; s++) {
+        uint32_t freq = model->freq[s], shift = 0, bias = cum;
+        inverse[s] = rest[s] = 0;
+        if (freq == 0)
+            continue;
+        if (freq == 1) {
+            inverse[s] = UINT32_MAX; /* mulhi gives x - 1 */
+            bias += KVS_RANS_M - 1;
+        } else {
+            while (freq > 1u << shift)
+                shift++;
+            inverse[s] = (uint32_t)(((1ull << (shift + 31)) + freq - 1) / freq);
+            shift--;
+        }
+        rest[s] = (KVS_RANS_M - freq) | bias << KVS_RANS_BITS | shift << 23;
+        cum += freq;
+    }
+}

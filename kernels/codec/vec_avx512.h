@@ -1,0 +1,197 @@
+/* vec_avx512.h - see vec_scalar.h: one register of 16. */
+#ifndef KVS_KVF_VEC_H
+#define KVS_KVF_VEC_H
+
+#include "half.h"
+
+#include <immintrin.h>
+
+#define KVS_VEC_NAME avx512
+
+typedef __m512 vf;
+typedef __m512i vi;
+
+static inline vf f_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+static inline vf f_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+static inline void f_store(float *p, vf x)
+{
+    _mm512_storeu_ps(p, x);
+}
+static inline vf f_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+static inline vf f_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+static inline vf f_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+static inline vf f_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+static inline vf f_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+static inline vf f_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+static inline float f_least(vf a)
+{
+    return _mm512_reduce_min_ps(a);
+}
+static inline float f_most(vf a)
+{
+    return _mm512_reduce_max_ps(a);
+}
+static inline vf f_of_i(vi a)
+{
+    return _mm512_cvtepi32_ps(a);
+}
+static inline vi i_round(vf a)
+{
+    return _mm512_cvtps_epi32(a);
+}
+static inline vf f_as(vi a)
+{
+    return _mm512_castsi512_ps(a);
+}
+static inline vi i_as(vf a)
+{
+    return _mm512_castps_si512(a);
+}
+static inline vi i_set(int32_t x)
+{
+    return _mm512_set1_epi32(x);
+}
+static inline vi i_load(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+static inline void i_store(void *p, vi x)
+{
+    _mm512_storeu_si512(p, x);
+}
+static inline vi i_add(vi a, vi b)
+{
+    return _mm512_add_epi32(a, b);
+}
+static inline vi i_sub(vi a, vi b)
+{
+    return _mm512_sub_epi32(a, b);
+}
+static inline vi i_mul(vi a, vi b)
+{
+    return _mm512_mullo_epi32(a, b);
+}
+static inline vi i_mulhi(vi a, vi b)
+{
+    vi even = _mm512_srli_epi64(_mm512_mul_epu32(a, b), 32);
+    vi odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
+    return _mm512_mask_blend_epi32(0xaaaa, even, odd);
+}
+static inline vi i_and(vi a, vi b)
+{
+    return _mm512_and_si512(a, b);
+}
+static inline vi i_or(vi a, vi b)
+{
+    return _mm512_or_si512(a, b);
+}
+static inline vi i_min(vi a, vi b)
+{
+    return _mm512_min_epi32(a, b);
+}
+static inline vi i_max(vi a, vi b)
+{
+    return _mm512_max_epi32(a, b);
+}
+static inline vi i_srl(vi a, int n)
+{
+    return _mm512_srli_epi32(a, (unsigned)n);
+}
+static inline vi i_sra(vi a, int n)
+{
+    return _mm512_srai_epi32(a, (unsigned)n);
+}
+static inline vi i_sll(vi a, int n)
+{
+    return _mm512_slli_epi32(a, (unsigned)n);
+}
+static inline vi i_srlv(vi a, vi n)
+{
+    return _mm512_srlv_epi32(a, n);
+}
+static inline vi i_u8(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+}
+static inline void i_store_u8(uint8_t *p, vi a)
+{
+    _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(a));
+}
+static inline vi i_u16(const uint16_t *p)
+{
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+}
+static inline void i_store_u16(uint16_t *p, vi a)
+{
+    _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(a));
+}
+static inline vi i_gather(const uint32_t *table, vi at)
+{
+    /* two of 8: on Zen 5 three times as fast as one of 16, elsewhere the same */
+    __m256i low = _mm256_i32gather_epi32((const int *)table, _mm512_castsi512_si256(at), 4);
+    __m256i high = _mm256_i32gather_epi32((const int *)table, _mm512_extracti64x4_epi64(at, 1), 4);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+static inline unsigned i_lt(vi a, vi b)
+{
+    return _mm512_cmplt_epi32_mask(a, b);
+}
+static inline vi i_bits(unsigned mask, int32_t value)
+{
+    return _mm512_maskz_set1_epi32((__mmask16)mask, value);
+}
+static inline vi i_pick(unsigned mask, vi a, vi b)
+{
+    return _mm512_mask_blend_epi32((__mmask16)mask, b, a);
+}
+static inline vi i_fill(vi a, unsigned mask, const uint16_t *p)
+{
+    vi word = _mm512_maskz_expand_epi32((__mmask16)mask, i_u16(p));
+    return _mm512_or_si512(_mm512_mask_slli_epi32(a, (__mmask16)mask, a, 16), word);
+}
+static inline void i_spill(uint16_t *p, vi a, unsigned mask)
+{
+    __m256i word = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32((__mmask16)mask, a));
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << __builtin_popcount(mask)) - 1), word);
+}
+static inline vf f_half(const uint16_t *p, enum kvs_half half)
+{
+    __m256i x = _mm256_loadu_si256((const void *)p);
+    return half == KVS_F16 ? _mm512_cvtph_ps(x)
+                           : f_as(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
+{
+    if (half == KVS_F16) {
+        _mm256_storeu_si256((void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+        return;
+    }
+    vi u = i_as(a), odd = i_and(i_srl(u, 16), i_set(1));
+    i_store_u16(p, i_srl(i_add(u, i_add(odd, i_set(0x7fff))), 16)); /* never NaN here */
+}
+
+#endif

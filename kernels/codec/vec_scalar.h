@@ -1,0 +1,229 @@
+/*
+ * vec_scalar.h - 16 numbers at once in plain C: the definition of what vec_avx2.h and vec_avx512.h
+ * do with the CPU's instructions. f_: floats; i_: 32-bit integers; masks have a bit a lane.
+ */
+#ifndef KVS_KVF_VEC_H
+#define KVS_KVF_VEC_H
+
+#include "half.h"
+
+#include <math.h>
+
+#define KVS_VEC_NAME scalar
+
+typedef struct {
+    float v[16];
+} vf;
+typedef struct {
+    int32_t v[16];
+} vi;
+
+/* NOLINTBEGIN(bugprone-macro-parentheses): to is a declarator */
+#define EACH(type, to, value)                                                                      \
+    type to;                                                                                       \
+    for (int i = 0; i < 16; i++)                                                                   \
+        to.v[i] = value;                                                                           \
+    return to
+/* NOLINTEND(bugprone-macro-parentheses) */
+
+static inline vf f_set(float x)
+{
+    EACH(vf, y, x);
+}
+static inline vf f_load(const float *p)
+{
+    EACH(vf, y, p[i]);
+}
+static inline void f_store(float *p, vf x)
+{
+    memcpy(p, x.v, sizeof x.v);
+}
+static inline vf f_add(vf a, vf b)
+{
+    EACH(vf, y, a.v[i] + b.v[i]);
+}
+static inline vf f_sub(vf a, vf b)
+{
+    EACH(vf, y, a.v[i] - b.v[i]);
+}
+static inline vf f_mul(vf a, vf b)
+{
+    EACH(vf, y, a.v[i] * b.v[i]);
+}
+static inline vf f_div(vf a, vf b)
+{
+    EACH(vf, y, a.v[i] / b.v[i]);
+}
+static inline vf f_min(vf a, vf b)
+{
+    EACH(vf, y, a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+static inline vf f_max(vf a, vf b)
+{
+    EACH(vf, y, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+static inline float f_least(vf a)
+{
+    float y = a.v[0];
+    for (int i = 1; i < 16; i++)
+        y = a.v[i] < y ? a.v[i] : y;
+    return y;
+}
+static inline float f_most(vf a)
+{
+    float y = a.v[0];
+    for (int i = 1; i < 16; i++)
+        y = a.v[i] > y ? a.v[i] : y;
+    return y;
+}
+static inline vf f_of_i(vi a)
+{
+    EACH(vf, y, (float)a.v[i]);
+}
+static inline int32_t round_lane(float x)
+{
+    return fabsf(x) < 0x1p31f ? (int32_t)rintf(x) : INT32_MIN;
+}
+/* To nearest, ties to even; what does not fit, NaN too: INT32_MIN. */
+static inline vi i_round(vf a)
+{
+    EACH(vi, y, round_lane(a.v[i]));
+}
+static inline vf f_as(vi a)
+{
+    vf y;
+    memcpy(&y, &a, sizeof y);
+    return y;
+}
+static inline vi i_as(vf a)
+{
+    vi y;
+    memcpy(&y, &a, sizeof y);
+    return y;
+}
+static inline vf f_half(const uint16_t *p, enum kvs_half half)
+{
+    EACH(vf, y, kvs_f32_of_half(p[i], half));
+}
+static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
+{
+    for (int i = 0; i < 16; i++)
+        p[i] = kvs_half_of(a.v[i], half);
+}
+static inline vi i_set(int32_t x)
+{
+    EACH(vi, y, x);
+}
+static inline vi i_load(const void *p)
+{
+    vi y;
+    memcpy(&y, p, sizeof y);
+    return y;
+}
+static inline void i_store(void *p, vi x)
+{
+    memcpy(p, &x, sizeof x);
+}
+static inline vi i_add(vi a, vi b)
+{
+    EACH(vi, y, (int32_t)((uint32_t)a.v[i] + (uint32_t)b.v[i]));
+}
+static inline vi i_sub(vi a, vi b)
+{
+    EACH(vi, y, (int32_t)((uint32_t)a.v[i] - (uint32_t)b.v[i]));
+}
+static inline vi i_mul(vi a, vi b)
+{
+    EACH(vi, y, (int32_t)((uint32_t)a.v[i] * (uint32_t)b.v[i]));
+}
+static inline vi i_mulhi(vi a, vi b) /* unsigned */
+{
+    EACH(vi, y, (int32_t)((uint64_t)(uint32_t)a.v[i] * (uint32_t)b.v[i] >> 32));
+}
+static inline vi i_and(vi a, vi b)
+{
+    EACH(vi, y, a.v[i] & b.v[i]);
+}
+static inline vi i_or(vi a, vi b)
+{
+    EACH(vi, y, a.v[i] | b.v[i]);
+}
+static inline vi i_min(vi a, vi b)
+{
+    EACH(vi, y, a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+static inline vi i_max(vi a, vi b)
+{
+    EACH(vi, y, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+static inline vi i_srl(vi a, int n)
+{
+    EACH(vi, y, (int32_t)((uint32_t)a.v[i] >> n));
+}
+static inline vi i_sra(vi a, int n)
+{
+    EACH(vi, y, a.v[i] >> n);
+}
+static inline vi i_sll(vi a, int n)
+{
+    EACH(vi, y, (int32_t)((uint32_t)a.v[i] << n));
+}
+static inline vi i_srlv(vi a, vi n) /* n < 32 */
+{
+    EACH(vi, y, (int32_t)((uint32_t)a.v[i] >> n.v[i]));
+}
+static inline vi i_u8(const uint8_t *p)
+{
+    EACH(vi, y, p[i]);
+}
+static inline void i_store_u8(uint8_t *p, vi a) /* the low byte of each */
+{
+    for (int i = 0; i < 16; i++)
+        p[i] = (uint8_t)a.v[i];
+}
+static inline vi i_u16(const uint16_t *p)
+{
+    EACH(vi, y, p[i]);
+}
+static inline void i_store_u16(uint16_t *p, vi a)
+{
+    for (int i = 0; i < 16; i++)
+        p[i] = (uint16_t)a.v[i];
+}
+static inline vi i_gather(const uint32_t *table, vi at)
+{
+    EACH(vi, y, (int32_t)table[at.v[i]]);
+}
+/* Lanes where a < b, signed. */
+static inline unsigned i_lt(vi a, vi b)
+{
+    unsigned mask = 0;
+    for (int i = 0; i < 16; i++)
+        mask |= (unsigned)(a.v[i] < b.v[i]) << i;
+    return mask;
+}
+/* value where the mask has a bit, else 0 */
+static inline vi i_bits(unsigned mask, int32_t value)
+{
+    EACH(vi, y, mask >> i & 1 ? value : 0);
+}
+/* a where the mask has a bit, else b */
+static inline vi i_pick(unsigned mask, vi a, vi b)
+{
+    EACH(vi, y, mask >> i & 1 ? a.v[i] : b.v[i]);
+}
+/* Lanes of the mask take the words at p in turn: x << 16 | word. 32 bytes at p may be read. */
+static inline vi i_fill(vi a, unsigned mask, const uint16_t *p)
+{
+    EACH(vi, y, mask >> i & 1 ? (int32_t)((uint32_t)a.v[i] << 16 | *p++) : a.v[i]);
+}
+/* The low 16 bits of the mask's lanes go to p, side by side; no more is written. */
+static inline void i_spill(uint16_t *p, vi a, unsigned mask)
+{
+    for (int i = 0; i < 16; i++)
+        if (mask >> i & 1)
+            *p++ = (uint16_t)a.v[i];
+}
+
+#undef EACH
+#endif

@@ -1,0 +1,250 @@
+/*
+ * Broken codec files: an error, or with checksums off perhaps wrong numbers, but never a read or
+ * write outside. The file ends where a page does, and the next may not be touched; so does the
+ * output.
+ */
+#include "test.h"
+
+#include "base/rng.h"
+#include "kernels/codec/format.h"
+#include "kernels/codec/made.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { N_LAYER = 7, HEADS = 2, DIM = 19, N_CHAN = HEADS * DIM, N_TOK = 70, ROOM = 1 << 20 };
+
+struct lab {
+    uint8_t *file, *end; /* the good one; where a copy must end */
+    size_t n;
+    uint16_t *good[N_LAYER * 2 * 2], *out; /* of each section, of all tokens */
+    uint16_t *out_end;
+    const struct kvs_kvf_isa *isa[3];
+    unsigned n_isa, turn, n_opened, n_decoded;
+};
+
+/* Memory of n bytes that ends at *end, with a page behind it that may not be touched. */
+static uint8_t *fenced(size_t n, void *end)
+{
+    uint8_t *at = mmap(NULL, n + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(at != MAP_FAILED && n % 4096 == 0);
+    assert_int_equal(mprotect(at + n, 4096, PROT_NONE), 0);
+    *(uint8_t **)end = at + n;
+    return at;
+}
+
+/* Opens a broken copy and decodes all that can be; checked: what decodes must be right. */
+static void try_file(struct lab *lab, const uint8_t *data, size_t n, bool check)
+{
+    struct kvs_err err = {0};
+    struct kvs_kvf *codec;
+    size_t up = (n + 15) / 16 * 16; /* sections at multiples of 16 */
+    uint8_t *copy = lab->end - up;
+    memcpy(copy, data, n);
+    memset(copy + n, 0, up - n);
+    if (kvs_kvf_parse("broken", copy, n, n, check, &codec, &err)) {
+        assert_null(codec);
+        assert_true(err.msg[0] != 0);
+        return;
+    }
+    lab->n_opened++;
+    const struct kvs_kvf_shape *s = kvs_kvf_shape(codec);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && i < 64; i++) {
+        size_t size = (size_t)kvs_kvf_section(codec, i).n_tok * kvs_kvf_n_chan(s);
+        if (size * 2 > ROOM)
+            continue;
+        uint16_t *out = lab->out_end - size;
+        err = (struct kvs_err){0};
+        if (kvs_kvf_decode(codec, i, NULL, lab->isa[lab->turn++ % lab->n_isa], out,
+                           kvs_kvf_n_chan(s), &err)) {
+            assert_true(err.msg[0] != 0);
+            continue;
+        }
+        lab->n_decoded++;
+        if (check) /* then it is one of the good file's sections */
+            assert_memory_equal(out, lab->good[i], size * 2);
+    }
+    kvs_kvf_close(codec);
+}
+
+static void both(struct lab *lab, const uint8_t *data, size_t n)
+{
+    try_file(lab, data, n, true);
+    try_file(lab, data, n, false);
+}
+
+static int set_up(void **state)
+{
+    static const char *const isas[] = {"scalar", "avx2", "avx512"};
+    struct lab *lab = calloc(1, sizeof *lab);
+    const uint16_t *x[N_LAYER * 2];
+    uint8_t level[N_LAYER * 2];
+    for (unsigned i = 0; i < N_LAYER * 2; i++) {
+        uint16_t *made = kvs_kvf_made(i, N_TOK, N_CHAN, .5, KVS_HALF_BF16);
+        made[i * 7 + 300] = 0x7f80; /* an escape */
+        x[i] = made;
+        level[i] = (uint8_t)i;
+    }
+    struct kvs_kvf_in in = {{.n_layer = N_LAYER,
+                             .n_kv_head = HEADS,
+                             .head_dim = DIM,
+                             .n_tok = N_TOK,
+                             .block_tok = 64,
+                             .n_sink = 2,
+                             .half = KVS_HALF_BF16},
+                            x,
+                            level,
+                            NULL};
+    assert_int_equal(kvs_kvf_encode(&in, kvs_kvf_isa(NULL), &lab->file, &lab->n, NULL), KVS_OK);
+    for (unsigned i = 0; i < 3; i++)
+        if (kvs_kvf_isa(isas[i]))
+            lab->isa[lab->n_isa++] = kvs_kvf_isa(isas[i]);
+    (void)fenced(2 * lab->n, &lab->end);
+    lab->out = (uint16_t *)(void *)fenced(ROOM, &lab->out_end);
+    struct kvs_kvf *codec;
+    assert_int_equal(kvs_kvf_parse("good", lab->file, lab->n, lab->n, true, &codec, NULL), KVS_OK);
+    assert_int_equal(kvs_kvf_n_section(codec), N_LAYER * 2 * 2);
+    for (uint32_t i = 0; i < N_LAYER * 2 * 2; i++) {
+        lab->good[i] = malloc(N_TOK * N_CHAN * 2);
+        assert_int_equal(kvs_kvf_decode(codec, i, NULL, lab->isa[0], lab->good[i], N_CHAN, NULL),
+                         KVS_OK);
+    }
+    kvs_kvf_close(codec);
+    for (unsigned i = 0; i < N_LAYER * 2; i++)
+        free((void *)(uintptr_t)x[i]);
+    *state = lab;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct lab *lab = *state;
+    for (uint32_t i = 0; i < N_LAYER * 2 * 2; i++)
+        free(lab->good[i]);
+    free(lab->file);
+    (void)munmap(lab->end - 2 * lab->n, 2 * lab->n + 4096);
+    (void)munmap(lab->out, ROOM + 4096);
+    free(lab);
+    return 0;
+}
+
+static void good_file_opens(void **state)
+{
+    struct lab *lab = *state;
+    both(lab, lab->file, lab->n);
+    assert_int_equal(lab->n_decoded, 2 * N_LAYER * 2 * 2);
+}
+
+/* Every byte of the head and of the sections' headers, three ways each. */
+static void flipped_bits_of_any_field_do_no_harm(void **state)
+{
+    static const uint8_t ways[] = {0x01, 0x80, 0xff};
+    struct lab *lab = *state;
+    size_t n_head = kvs_kvf_head_bytes(lab->file, lab->n);
+    uint8_t *copy = malloc(lab->n);
+    memcpy(copy, lab->file, lab->n);
+    for (size_t at = 0; at < lab->n; at++) {
+        if (at < n_head ? copy[at] == 0 && at % 4096 > 300 : at % 4096 >= 64 + 48)
+            continue; /* padding, payload: below */
+        for (int w = 0; w < 3; w++) {
+            copy[at] ^= ways[w];
+            if (w == 0)
+                try_file(lab, copy, lab->n, true);
+            try_file(lab, copy, lab->n, false);
+            copy[at] ^= ways[w];
+        }
+    }
+    free(copy);
+}
+
+static void random_damage_does_no_harm(void **state)
+{
+    struct lab *lab = *state;
+    struct kvs_rng rng = kvs_rng_stream(8, "damage");
+    uint8_t *copy = malloc(lab->n);
+    unsigned before = lab->n_decoded;
+    for (int i = 0; i < 600; i++) {
+        memcpy(copy, lab->file, lab->n);
+        for (uint64_t k = 1 + kvs_rng_below(&rng, 6); k > 0; k--)
+            copy[kvs_rng_below(&rng, lab->n)] = (uint8_t)kvs_rng_u64(&rng);
+        both(lab, copy, lab->n);
+    }
+    assert_true(lab->n_decoded > before + 600); /* damage in one section leaves the others */
+    free(copy);
+}
+
+/* A field of 1 to 64 bytes over another one: duplicated sections, tables, entries, lengths. */
+static void duplicated_fields_do_no_harm(void **state)
+{
+    struct lab *lab = *state;
+    struct kvs_rng rng = kvs_rng_stream(9, "duplicates");
+    size_t n_head = kvs_kvf_head_bytes(lab->file, lab->n);
+    uint8_t *copy = malloc(lab->n);
+    for (int i = 0; i < 1500; i++) {
+        uint64_t size = 1ull << kvs_rng_below(&rng, 7), area = i % 2 ? lab->n : n_head;
+        if (i % 3 == 0 && size < 4096)
+            size = i % 2 ? 4096 : 64; /* whole sections, whole entries */
+        uint64_t from = kvs_rng_below(&rng, area / size) * size;
+        uint64_t to = kvs_rng_below(&rng, area / size) * size;
+        memcpy(copy, lab->file, lab->n);
+        memcpy(copy + to, lab->file + from, size);
+        both(lab, copy, lab->n);
+    }
+    free(copy);
+}
+
+static void cut_and_grown_files_are_refused(void **state)
+{
+    struct lab *lab = *state;
+    unsigned before = lab->n_opened;
+    uint8_t *copy = calloc(1, lab->n + 8192);
+    memcpy(copy, lab->file, lab->n);
+    for (size_t n = 0; n < lab->n; n += n < 300 ? 1 : 509)
+        both(lab, copy, n);
+    for (size_t n = lab->n + 1; n < lab->n + 8192; n += 911)
+        both(lab, copy, n);
+    both(lab, copy, lab->n + 4096);
+    assert_int_equal(lab->n_opened, before);
+    /* cut, and the header made to agree */
+    for (size_t n = 4096; n < lab->n; n += 4096) {
+        uint64_t told = n;
+        memcpy(copy + offsetof(struct kvs_header, file_bytes), &told, 8);
+        both(lab, copy, n);
+    }
+    assert_int_equal(lab->n_opened, before);
+    free(copy);
+}
+
+static void newer_versions_are_told_apart(void **state)
+{
+    struct lab *lab = *state;
+    struct kvs_kvf *codec;
+    struct kvs_err err = {0};
+    uint8_t *copy = malloc(lab->n);
+    memcpy(copy, lab->file, lab->n);
+    copy[offsetof(struct kvs_header, minor)] = 9;
+    assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, &err), KVS_OK);
+    kvs_kvf_close(codec);
+    copy[offsetof(struct kvs_header, major)] = 2;
+    assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, true, &codec, &err), KVS_ERR_PARSE);
+    assert_string_equal(err.msg, "f: version: found 2.9, want 1.x");
+    err = (struct kvs_err){0};
+    assert_int_equal(kvs_kvf_parse("f", (const uint8_t *)"no codec", 8, 8, true, &codec, &err),
+                     KVS_ERR_PARSE);
+    free(copy);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(good_file_opens),
+        cmocka_unit_test(flipped_bits_of_any_field_do_no_harm),
+        cmocka_unit_test(random_damage_does_no_harm),
+        cmocka_unit_test(duplicated_fields_do_no_harm),
+        cmocka_unit_test(cut_and_grown_files_are_refused),
+        cmocka_unit_test(newer_versions_are_told_apart),
+    };
+    return cmocka_run_group_tests_name("hostile codec files", tests, set_up, tear_down);
+}
