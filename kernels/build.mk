@@ -13,7 +13,7 @@ $(SIMD_OBJ): $(BUILD)/kernels/cpu/simd-%.o: kernels/cpu/simd.c Makefile kernels/
 # the codec's loops likewise; no contraction: all copies give the same bits
 CODEC_SIMD     := scalar $(filter-out base,$(SIMD))
 CODEC_OBJ      := $(CODEC_SIMD:%=$(BUILD)/kernels/codec/kern-%.o)
-codec_avx2     := -mavx2 -mf16c -mbmi2 -mpopcnt
+codec_avx2     := -mavx2 -mfma -mf16c -mbmi2 -mpopcnt
 codec_avx512   := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mbmi2 -mpopcnt -mprefer-vector-width=512
 $(CODEC_OBJ): $(BUILD)/kernels/codec/kern-%.o: kernels/codec/kern.c Makefile kernels/build.mk $(BUILD)/config.mk
 	@mkdir -p $(@D)

@@ -143,24 +143,25 @@ static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
 }
 
 /* Means, steps and tables of all channels, as the kernels want them. */
-static enum kvs_code params(struct decoder *d, float *mean, float *step, int32_t *table_at,
-                            struct kvs_err *err)
+static enum kvs_code params(struct decoder *d, struct kvs_chan16 *chan, struct kvs_err *err)
 {
     uint32_t n = d->at.n_chan;
+    enum kvs_half half = d->codec->shape.half;
     const uint16_t *mean16 = (const void *)(d->bytes + d->at.param_at), *step16 = mean16 + n;
     const uint8_t *table = (const void *)(step16 + n);
 
     if (finite(d, mean16, 2 * (size_t)n, err))
         return KVS_ERR_PARSE;
-    d->isa->widen(mean, mean16, n, d->codec->shape.half);
-    d->isa->widen(step, step16, n, d->codec->shape.half);
     for (uint32_t c = 0; c < n; c++) {
+        struct kvs_chan16 *to = &chan[c / 16];
         if (table[c] >= d->codec->n_table)
             return FAIL("%s: block %u, layer %u, %s: channel %u: found table %u of %u",
                         d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
                         c, table[c], d->codec->n_table);
-        step[c] *= 1 / (float)(1 << d->codec->fraction[table[c]]); /* exact */
-        table_at[c] = table[c] * KVS_RANS_M;
+        to->mean[c % 16] = kvs_f32_of_half(mean16[c], half);
+        to->step[c % 16] = kvs_f32_of_half(step16[c], half) /
+                           (float)(1 << d->codec->fraction[table[c]]); /* exact */
+        to->table_at[c % 16] = table[c] * KVS_RANS_M;
     }
     return KVS_OK;
 }
@@ -171,17 +172,16 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
     uint32_t wide = kvs_up(at->n_chan, 64), room = kvs_part_chan(at->n_chan);
     const uint32_t *n_word = (const void *)(d->bytes + at->stream_at);
     const uint16_t *word = (const void *)(d->bytes + at->payload_at);
-    float *mean = d->scratch, *step = mean + wide;
-    int32_t *table_at = (int32_t *)(step + wide);
+    struct kvs_chan16 *chans = (void *)d->scratch;
     uint64_t left = at->n_word;
 
     memset(d->scratch, 0, 3 * (size_t)wide * sizeof *d->scratch);
-    if (params(d, mean, step, table_at, err))
+    if (params(d, chans, err))
         return KVS_ERR_PARSE;
     for (uint32_t s = 0; s < at->n_stream;) {
         struct kvs_stream_job job[4];
         unsigned n = 0;
-        for (; n < 4 && s + n < at->n_stream; n++) {
+        for (; n < 3 && s + n < at->n_stream; n++) {
             uint32_t tok = (s + n) / at->n_part * KVS_RANS_TOK, chan = (s + n) % at->n_part * room;
             job[n] = (struct kvs_stream_job){
                 .n_tok = at->n_tok - tok < KVS_RANS_TOK ? at->n_tok - tok : KVS_RANS_TOK,
@@ -190,9 +190,7 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
                                                  (size_t)(s + n) * KVS_RANS_LANES),
                 .word = (uint16_t *)(uintptr_t)word,
                 .n_word = n_word[s + n],
-                .mean = mean + chan,
-                .step = step + chan,
-                .table_at = table_at + chan,
+                .chan = chans + chan / 16,
                 .x = d->out + tok * d->stride + chan,
                 .stride = d->stride,
             };

@@ -187,7 +187,7 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
     if (is_e)
         escapes = &e->quant[i].escapes;
     if (!code)
-        code = is_e ? kvs_quant_clip(&e->quant[i], e->model, &rows, err)
+        code = is_e ? kvs_quant_clip(&e->quant[i], e->model, &rows, e->isa, err)
                     : kvs_pack_escapes(escapes, &rows, err);
     if (code)
         goto out;

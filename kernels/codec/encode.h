@@ -62,7 +62,8 @@ KVS_MUST_CHECK enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct k
 /* Symbols that their model has not become escapes. KVS_ERR_NOMEM. */
 KVS_MUST_CHECK enum kvs_code kvs_quant_clip(struct kvs_quant *quant,
                                             const struct kvs_rans_model *model,
-                                            const struct kvs_rows *rows, struct kvs_err *err);
+                                            const struct kvs_rows *rows,
+                                            const struct kvs_kvf_isa *isa, struct kvs_err *err);
 /*
  * Words of all streams to `word` (room for n_tok * n_chan of them), lengths and states to `stream`
  * as in the file; the number of words.

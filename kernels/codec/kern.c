@@ -204,9 +204,12 @@ INLINE void unpack_rows(const struct kvs_rows_job *job, enum kvs_level level, bo
                 if (at >= job->n_chan)
                     break;
                 vf unit = by_token ? f_set(step[at / group]) : f_load(step + at);
-                vf value = f_mul(level == KVS_FP8 ? fp8_value(q[g]) : f_of_i(q[g]), unit);
-                if (level != KVS_FP8)
-                    value = f_add(by_token ? f_set(low[at / group]) : f_load(low + at), value);
+                vf value;
+                if (level == KVS_FP8)
+                    value = f_mul(fp8_value(q[g]), unit);
+                else /* 8 bits times 11: exact */
+                    value = f_fma(f_of_i(q[g]), unit,
+                                  by_token ? f_set(low[at / group]) : f_load(low + at));
                 store(x + at, value, job->n_chan - at, half);
             }
         }
@@ -419,11 +422,10 @@ static bool quantise(uint8_t *symbol, const uint16_t *x, const float *mean, cons
 INLINE vi decode16(vi *state, const uint32_t *table, vi table_at, const uint16_t *word,
                    uint32_t *at, unsigned lanes)
 {
-    vi x = *state;
-    vi entry = i_gather(table, i_add(table_at, i_and(x, i_set(KVS_RANS_M - 1))));
-    vi freq = i_add(i_and(entry, i_set(KVS_RANS_M - 1)), i_set(1));
-    vi offset = i_and(i_srl(entry, KVS_RANS_BITS), i_set(KVS_RANS_M - 1));
-    vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), offset);
+    vi x = *state, low = i_set(KVS_RANS_M - 1);
+    vi entry = i_gather(table, i_or(table_at, i_and(x, low)));
+    vi freq = i_and(i_srl(entry, KVS_RANS_BITS), low);
+    vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), i_and(entry, low));
     unsigned less = i_lt(next, i_set(KVS_RANS_LOW));
     if (lanes != 0xffff) { /* known to the compiler where all take part */
         less &= lanes;
@@ -431,53 +433,58 @@ INLINE vi decode16(vi *state, const uint32_t *table, vi table_at, const uint16_t
     }
     *state = i_fill(next, less, word + *at);
     *at += (unsigned)__builtin_popcount(less);
-    return i_sra(entry, 22);
+    return i_sra(entry, 2 * KVS_RANS_BITS);
 }
 
+/* full: channels come in whole 32s */
 INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, const uint32_t *table,
-                         enum kvs_half half)
+                         enum kvs_half half, bool full)
 {
     vi state[4][2];
-    uint32_t at[4] = {0}, n_chan = job[0].n_chan;
+    uint32_t at[4] = {0}, n_chan = job[0].n_chan, n_word[4];
+    const uint16_t *word[4];
+    const struct kvs_chan16 *chan[4];
+    uint16_t *x[4];
 
     for (unsigned s = 0; s < n; s++) {
         state[s][0] = i_load(job[s].state);
         state[s][1] = i_load(job[s].state + 16);
+        n_word[s] = job[s].n_word;
+        word[s] = job[s].word;
+        chan[s] = job[s].chan;
+        x[s] = job[s].x;
     }
-    for (uint32_t t = 0; t < job[0].n_tok; t++)
+    for (uint32_t t = 0; t < job[0].n_tok; t++) {
         for (uint32_t c = 0; c < n_chan; c += KVS_RANS_LANES) {
-            uint32_t left = n_chan - c;
+            uint32_t left = full ? 32 : n_chan - c;
             uint32_t lanes = left >= 32 ? UINT32_MAX : (1u << left) - 1;
 #pragma GCC unroll 4
             for (unsigned s = 0; s < n; s++) {
-                const struct kvs_stream_job *j = &job[s];
-                uint16_t *x = j->x + t * j->stride + c;
+                const struct kvs_chan16 *p = &chan[s][c / 16];
                 vi value[2];
-                if (at[s] > j->n_word)
+                if (at[s] > n_word[s])
                     return false;
 #pragma GCC unroll 2
-                for (uint32_t h = 0; h < 2; h++) {
-                    vi from = i_load(j->table_at + c + 16 * h);
-                    if (lanes == UINT32_MAX)
-                        value[h] = decode16(&state[s][h], table, from, j->word, &at[s], 0xffff);
-                    else
-                        value[h] = decode16(&state[s][h], table, from, j->word, &at[s],
-                                            lanes >> 16 * h & 0xffff);
-                }
+                for (uint32_t h = 0; h < 2; h++)
+                    value[h] = decode16(&state[s][h], table, i_load(p[h].table_at), word[s], &at[s],
+                                        full ? 0xffff : lanes >> 16 * h & 0xffff);
 #pragma GCC unroll 2
                 for (uint32_t h = 0; h < 2; h++) {
-                    vf y = f_mul(f_of_i(value[h]), f_load(j->step + c + 16 * h));
-                    y = f_add(f_load(j->mean + c + 16 * h), y);
-                    if (left >= 32)
-                        half_store(x + 16 * h, y, half);
+                    /* 10 bits times 11: exact */
+                    vf y = f_fma(f_of_i(value[h]), f_load(p[h].step), f_load(p[h].mean));
+                    if (full)
+                        half_store(x[s] + c + 16 * h, y, half);
                     else if (left > 16 * h)
-                        store(x + 16 * h, y, left - 16 * h, half);
+                        store(x[s] + c + 16 * h, y, left - 16 * h, half);
                 }
             }
         }
+        for (unsigned s = 0; s < n; s++)
+            x[s] += job[s].stride;
+    }
     unsigned wrong = 0;
     for (unsigned s = 0; s < n; s++) {
-        wrong |= at[s] != job[s].n_word;
+        wrong |= at[s] != n_word[s];
         for (int h = 0; h < 2; h++)
             wrong |=
                 i_lt(state[s][h], i_set(KVS_RANS_LOW)) | i_lt(i_set(KVS_RANS_LOW), state[s][h]);
@@ -488,16 +495,22 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
 INLINE bool rans_half(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                       enum kvs_half half)
 {
-    switch (n) {
-    case 4:
-        return rans_streams(job, 4, table, half);
-    case 3:
-        return rans_streams(job, 3, table, half);
-    case 2:
-        return rans_streams(job, 2, table, half);
-    default:
-        return rans_streams(job, 1, table, half);
+    if (job[0].n_chan % KVS_RANS_LANES == 0) {
+        switch (n) {
+        case 4:
+            return rans_streams(job, 4, table, half, true);
+        case 3:
+            return rans_streams(job, 3, table, half, true);
+        case 2:
+            return rans_streams(job, 2, table, half, true);
+        default:
+            return rans_streams(job, 1, table, half, true);
+        }
     }
+    for (unsigned i = 0; i < n; i++)
+        if (!rans_streams(job + i, 1, table, half, false))
+            return false;
+    return true;
 }
 
 static bool rans_decode(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
@@ -520,11 +533,11 @@ INLINE vi encode16(vi x, vi symbol, const struct kvs_rans_enc *enc, uint16_t *wo
     vi share = i_srlv(i_mulhi(y, inverse), i_srl(rest, 23));
     vi bias = i_and(i_srl(rest, KVS_RANS_BITS), i_set(2 * KVS_RANS_M - 1));
     y = i_add(i_add(y, bias), i_mul(share, others));
-    return i_pick(lanes, y, x);
+    return lanes == 0xffff ? y : i_pick(lanes, y, x);
 }
 
 INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
-                          const struct kvs_rans_enc *enc)
+                          const struct kvs_rans_enc *enc, bool full)
 {
     uint32_t n_chan = job[0].n_chan, at[2];
     vi state[2][2];
@@ -536,14 +549,16 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
     for (uint32_t t = job[0].n_tok; t-- > 0;)
         for (uint32_t c = kvs_up(n_chan, 32); c > 0;) {
             c -= 32;
-            uint32_t lanes = n_chan - c >= 32 ? UINT32_MAX : (1u << (n_chan - c)) - 1;
+            uint32_t lanes = full || n_chan - c >= 32 ? UINT32_MAX : (1u << (n_chan - c)) - 1;
+#pragma GCC unroll 2
             for (unsigned s = 0; s < n; s++)
-                for (int h = 1; h >= 0; h--) {
+#pragma GCC unroll 2
+                for (unsigned h = 2; h-- > 0;) {
                     struct kvs_stream_job *j = &job[s];
-                    vi symbol = i_u8(j->symbol + t * j->symbol_stride + c + 16 * (unsigned)h);
-                    symbol = i_add(symbol, i_load(j->table_at + c + 16 * (unsigned)h));
+                    vi symbol = i_u8(j->symbol + t * j->symbol_stride + c + 16 * h);
+                    symbol = i_add(symbol, i_load(j->table_at + c + 16 * h));
                     state[s][h] = encode16(state[s][h], symbol, enc, j->word, &at[s],
-                                           lanes >> 16 * h & 0xffff);
+                                           full ? 0xffff : lanes >> 16 * h & 0xffff);
                 }
         }
     for (unsigned s = 0; s < n; s++) {
@@ -555,10 +570,19 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
 
 static void rans_encode(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc)
 {
-    if (n == 2)
-        rans_encode_n(job, 2, enc);
+    if (job[0].n_chan % KVS_RANS_LANES == 0 && n == 2)
+        rans_encode_n(job, 2, enc, true);
     else
-        rans_encode_n(job, 1, enc);
+        for (unsigned i = 0; i < n; i++)
+            rans_encode_n(job + i, 1, enc, false);
+}
+
+static bool outside(const uint8_t *symbol, const uint8_t *low, const uint8_t *last, uint32_t n_chan)
+{
+    uint8_t bad = 0;
+    for (uint32_t c = 0; c < n_chan; c++)
+        bad |= (uint8_t)((symbol[c] < low[c]) | (symbol[c] > last[c]));
+    return bad;
 }
 
 #define TEXT_(name) #name
@@ -575,6 +599,7 @@ const struct kvs_kvf_isa PASTE(kvs_kvf_, KVS_VEC_NAME) = {
     .pack = pack,
     .unpack = unpack,
     .quantise = quantise,
+    .outside = outside,
     .rans_decode = rans_decode,
     .rans_encode = rans_encode,
 };

@@ -26,6 +26,13 @@ struct kvs_rows_job {
     const uint8_t *exponent; /* lx: decoding [16]; encoding [256]: code of each, 255: none */
 };
 
+/* What decoding wants of 16 channels: where their tables begin, means, and steps as a table's
+ * values count them. */
+struct kvs_chan16 {
+    int32_t table_at[16];
+    float step[16], mean[16];
+};
+
 /* One rANS stream: its tokens and channels, states, words. */
 struct kvs_stream_job {
     uint32_t n_tok, n_chan;
@@ -33,12 +40,12 @@ struct kvs_stream_job {
     uint16_t *word;
     uint32_t n_word;
     /* decoding */
-    const float *mean, *step; /* from the part's first channel */
-    const int32_t *table_at;  /* [n_chan, padded]: where a channel's table begins */
-    uint16_t *x;              /* first token, first channel */
+    const struct kvs_chan16 *chan; /* from the part's first channel, a multiple of 32 */
+    uint16_t *x;                   /* first token, first channel */
     size_t stride;
     /* encoding */
-    const uint8_t *symbol; /* [n_tok][symbol_stride] */
+    const int32_t *table_at; /* [n_chan, padded]: where a channel's table begins */
+    const uint8_t *symbol;   /* [n_tok][symbol_stride] */
     size_t symbol_stride;
 };
 
@@ -70,6 +77,9 @@ struct kvs_kvf_isa {
      * if there is such an element */
     bool (*quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
                      uint32_t n_chan, enum kvs_half half);
+    /* whether a symbol of a row lies outside its channel's low .. last */
+    bool (*outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last,
+                    uint32_t n_chan);
     /* n streams (at most 4) of equal n_tok and n_chan; false: words ran out or were left over, or a
      * state did not end right; words may be read 64 bytes beyond the end */
     bool (*rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,

@@ -152,7 +152,8 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
 }
 
 enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_model *model,
-                             const struct kvs_rows *rows, struct kvs_err *err)
+                             const struct kvs_rows *rows, const struct kvs_kvf_isa *isa,
+                             struct kvs_err *err)
 {
     uint32_t n_chan = rows->n_chan;
     uint8_t *low = malloc(2 * (size_t)n_chan), *last = low + n_chan;
@@ -168,9 +169,7 @@ enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_mode
     quant->escapes.n = 0; /* all of them again, in order: those without a symbol have symbol 0 */
     for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
         uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
-        uint8_t bad = 0;
-        for (uint32_t c = 0; c < n_chan; c++)
-            bad |= (uint8_t)((symbol[c] < low[c]) | (symbol[c] > last[c]));
+        bool bad = isa->outside(symbol, low, last, n_chan);
         for (uint32_t c = 0; bad && c < n_chan; c++)
             if (symbol[c] < low[c] || symbol[c] > last[c]) {
                 symbol[c] = KVS_SYMBOL_ZERO;

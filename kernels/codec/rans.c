@@ -107,7 +107,7 @@ void kvs_rans_table(uint32_t table[KVS_RANS_M], const uint16_t *freq, const int1
 
     for (uint32_t s = 0; s < n; s++)
         for (uint32_t i = 0; i < freq[s]; i++)
-            table[slot++] = (uint32_t)value[s] << 22 | i << KVS_RANS_BITS | ((uint32_t)freq[s] - 1);
+            table[slot++] = (uint32_t)value[s] << 22 | (uint32_t)freq[s] << KVS_RANS_BITS | i;
 }
 
 void kvs_rans_enc_table(uint32_t inverse[KVS_N_SYMBOL], uint32_t rest[KVS_N_SYMBOL],

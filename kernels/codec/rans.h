@@ -29,7 +29,7 @@ void kvs_rans_fit(struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBO
 /* Bits a symbol with the counts and the model: what rANS spends, less than 0.01 % apart. */
 double kvs_rans_cost(const struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBOL]);
 
-/* 2^11 words, a slot each: value << 22 | slot - cum << 11 | freq - 1. n symbols. */
+/* 2^11 words, a slot each: value << 22 | freq << 11 | slot - cum. n symbols, each below 2^11. */
 void kvs_rans_table(uint32_t table[KVS_RANS_M], const uint16_t *freq, const int16_t *value,
                     uint32_t n);
 /*

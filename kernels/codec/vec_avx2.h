@@ -43,6 +43,10 @@ static inline vf f_mul(vf a, vf b)
 {
     return F2(_mm256_mul_ps, a, b);
 }
+static inline vf f_fma(vf a, vf b, vf c)
+{
+    return (vf){_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
+}
 static inline vf f_div(vf a, vf b)
 {
     return F2(_mm256_div_ps, a, b);

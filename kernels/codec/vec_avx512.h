@@ -35,6 +35,10 @@ static inline vf f_mul(vf a, vf b)
 {
     return _mm512_mul_ps(a, b);
 }
+static inline vf f_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
 static inline vf f_div(vf a, vf b)
 {
     return _mm512_div_ps(a, b);

@@ -50,6 +50,11 @@ static inline vf f_mul(vf a, vf b)
 {
     EACH(vf, y, a.v[i] * b.v[i]);
 }
+static inline vf f_fma(vf a, vf b, vf c) /* a * b + c, for products that are exact: then it is the
+                                            same however it is rounded */
+{
+    EACH(vf, y, a.v[i] * b.v[i] + c.v[i]);
+}
 static inline vf f_div(vf a, vf b)
 {
     EACH(vf, y, a.v[i] / b.v[i]);

@@ -1,0 +1,190 @@
+/*
+ * Rates of the codec on one thread (CPU time, medians of interleaved rounds) beside memcpy, and of
+ * e-levels beside zstd -1 and htscodecs' rANS32x16 (opened at run time), which stop at symbols
+ * where ours go on to 16-bit elements. GB/s of those elements.
+ */
+#include "kernels/codec/half.h"
+#include "kernels/codec/made.h"
+#include "kernels/codec/measure.h"
+
+#include <dlfcn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <zstd.h>
+
+enum { N_TOK = 2048, N_CHAN = 1024, N_LAYER = 4, ROUNDS = 9, X32 = 4 };
+
+static void line(const char *what, double value, const char *unit, double goal)
+{
+    printf("{\"bench\": \"codec\", \"what\": \"%s\", \"value\": %.4g, \"unit\": \"%s\", \"goal\": "
+           "%.4g}\n",
+           what, value, unit, goal);
+}
+
+static double cpu_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+typedef unsigned char *rans_code(unsigned char *in, unsigned int n, unsigned char *out,
+                                 unsigned int *n_out, int order);
+typedef unsigned char *rans_decode(unsigned char *in, unsigned int n, unsigned char *out,
+                                   unsigned int *n_out);
+
+/* Symbols as e3 has them, a byte each, token by token. */
+static uint8_t *symbols(const uint16_t *x)
+{
+    uint8_t *q = malloc((size_t)N_TOK * N_CHAN);
+    for (uint32_t c = 0; q && c < N_CHAN; c++) {
+        double sum = 0, square = 0;
+        for (uint32_t t = 0; t < N_TOK; t++) {
+            double v = (double)kvs_f32_of_half(x[(size_t)t * N_CHAN + c], KVS_F16);
+            sum += v / N_TOK;
+            square += v * v / N_TOK;
+        }
+        double step = .5 * sqrt(square - sum * sum);
+        for (uint32_t t = 0; t < N_TOK; t++) {
+            double v = (double)kvs_f32_of_half(x[(size_t)t * N_CHAN + c], KVS_F16);
+            q[(size_t)t * N_CHAN + c] = (uint8_t)fmax(0, fmin(255, rint((v - sum) / step) + 128));
+        }
+    }
+    return q;
+}
+
+/* e3 beside the others, on the same symbols; medians. */
+static void beside(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
+{
+    size_t n = (size_t)N_TOK * N_CHAN, room = ZSTD_compressBound(n) + n;
+    uint8_t *q = symbols(x[0]), *z = malloc(room), *h = malloc(room), *back = malloc(n);
+    uint8_t level[2] = {KVS_E3, KVS_E3}, *file = NULL;
+    uint16_t *out = malloc(n * 2 * sizeof *out);
+    void *lib = dlopen("libhtscodecs.so.2", RTLD_NOW | RTLD_LOCAL);
+    rans_code *code = NULL;
+    rans_decode *decode = NULL;
+    if (lib) {
+        *(void **)&code = dlsym(lib, "rans_compress_to_4x16");
+        *(void **)&decode = dlsym(lib, "rans_uncompress_to_4x16");
+    }
+    double ours[ROUNDS], zstd[ROUNDS], hts[ROUNDS];
+    struct kvs_kvf_in in = {{.n_layer = 1,
+                             .n_kv_head = 1,
+                             .head_dim = N_CHAN,
+                             .n_tok = N_TOK,
+                             .block_tok = N_TOK,
+                             .half = KVS_F16},
+                            x,
+                            level,
+                            NULL};
+    struct kvs_kvf *kvf;
+    size_t n_file, n_z = ZSTD_compress(z, room, q, n, 1);
+    unsigned n_h = (unsigned)room;
+    if (!q || !z || !h || !back || !out || kvs_kvf_encode(&in, isa, &file, &n_file, NULL) ||
+        kvs_kvf_parse("bench", file, n_file, n_file, false, &kvf, NULL))
+        exit(1);
+    if (code)
+        code(q, (unsigned)n, h, &n_h, X32);
+    for (int r = 0; r < ROUNDS; r++) {
+        double from = cpu_s();
+        for (uint32_t i = 0; i < 2; i++)
+            if (kvs_kvf_decode(kvf, i, NULL, isa, out + i * n, N_CHAN, NULL))
+                exit(1);
+        ours[r] = (cpu_s() - from) / 2;
+        from = cpu_s();
+        if (ZSTD_decompress(back, n, z, n_z) != n)
+            exit(1);
+        zstd[r] = cpu_s() - from;
+        from = cpu_s();
+        unsigned n_back = (unsigned)n;
+        if (decode && !decode(h, n_h, back, &n_back))
+            exit(1);
+        hts[r] = cpu_s() - from;
+    }
+    qsort(ours, ROUNDS, sizeof *ours, by_size);
+    qsort(zstd, ROUNDS, sizeof *zstd, by_size);
+    qsort(hts, ROUNDS, sizeof *hts, by_size);
+    double our = (double)n * 2e-9 / ours[ROUNDS / 2], its = (double)n * 2e-9 / zstd[ROUNDS / 2];
+    line("decode e3, no checksum", our, "GB/s", 4);
+    line("decode zstd -1 of its symbols", its, "GB/s", 0);
+    line("e3 over zstd -1", our / its, "1", 1.5);
+    if (decode) {
+        its = (double)n * 2e-9 / hts[ROUNDS / 2];
+        line("decode htscodecs rANS32x16 of its symbols", its, "GB/s", 0);
+        line("e3 over htscodecs rANS32x16", our / its, "1", 1.2);
+    } else {
+        fprintf(stderr, "# skip: no libhtscodecs.so.2\n");
+    }
+    kvs_kvf_close(kvf);
+    free(file);
+    free(q);
+    free(z);
+    free(h);
+    free(back);
+    free(out);
+    if (lib)
+        (void)dlclose(lib);
+}
+
+static void rates(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
+{
+    static uint8_t levels[KVS_N_LEVEL][N_LAYER * 2];
+    struct kvs_kvf_in in[KVS_N_LEVEL];
+    struct kvs_kvf_measure measure[KVS_N_LEVEL] = {{0}};
+    enum kvs_level level[KVS_N_LEVEL];
+    uint32_t n = 0;
+    double copy;
+    char what[64];
+    for (int l = 0; l < KVS_N_LEVEL; l++) {
+        if (l == KVS_LX)
+            continue;
+        level[n] = (enum kvs_level)l;
+        for (uint32_t i = 0; i < N_LAYER * 2; i++)
+            levels[n][i] = (uint8_t)l;
+        in[n] = (struct kvs_kvf_in){{.n_layer = N_LAYER,
+                                     .n_kv_head = 1,
+                                     .head_dim = N_CHAN,
+                                     .n_tok = N_TOK,
+                                     .block_tok = N_TOK,
+                                     .n_sink = 4,
+                                     .half = KVS_F16},
+                                    x,
+                                    levels[n],
+                                    NULL};
+        n++;
+    }
+    if (kvs_kvf_rates(in, n, ROUNDS, isa, measure, &copy, NULL))
+        exit(1);
+    line("memcpy", copy, "GB/s", 0);
+    for (uint32_t i = 0; i < n; i++) {
+        bool e = level[i] >= KVS_E6, p = level[i] >= KVS_P8 && !e;
+        snprintf(what, sizeof what, "decode %s", kvs_level_names[level[i]]);
+        line(what, measure[i].decode_gb_per_s, "GB/s", e ? 4 : p ? fmax(15, copy) : 0);
+        snprintf(what, sizeof what, "encode %s", kvs_level_names[level[i]]);
+        line(what, measure[i].encode_gb_per_s, "GB/s", e ? 1.5 : p ? 8 : 0);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct kvs_kvf_isa *isa = kvs_kvf_isa(argc > 1 ? argv[1] : NULL);
+    const uint16_t *x[N_LAYER * 2];
+    if (!isa)
+        return 1;
+    fprintf(stderr, "# codec: %s\n", kvs_kvf_isa_name(isa));
+    for (uint32_t i = 0; i < N_LAYER * 2; i++)
+        x[i] = kvs_kvf_made(i, N_TOK, N_CHAN, i % 2 ? .3 : .9, KVS_F16);
+    rates(x, isa);
+    beside(x, isa);
+    for (uint32_t i = 0; i < N_LAYER * 2; i++)
+        free((void *)(uintptr_t)x[i]);
+    return 0;
+}
