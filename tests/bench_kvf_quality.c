@@ -216,6 +216,7 @@ static struct outcome cachegen(struct kv_lab *lab, uint32_t chunk)
     struct outcome o = {0};
     uint16_t *y[MAX_PART];
     uint32_t n = lab->n_chan;
+    uint32_t n_length = (chunk + 255) / 256;
     double bits = 0, elements = (double)LAB_PREFIX * n * lab->n_layer * 2;
     for (uint32_t part = 0; part < lab->n_layer * 2; part++) {
         int bins = part / 2 < (part % 2 ? 2u : 10u) ? 32 : 16, top = bins / 2 - 1;
@@ -239,7 +240,7 @@ static struct outcome cachegen(struct kv_lab *lab, uint32_t chunk)
                     count[q[(size_t)t * n + c] + 32]++;
                 for (int s = 0; s < 64; s++)
                     bits -= count[s] ? count[s] * log2((double)count[s] / chunk) : 0;
-                bits += 33 * 16 + 32. * ((chunk + 255) / 256); /* CDF; a length for 256 tokens */
+                bits += 33 * 16 + 32 * n_length; /* CDF; a length for 256 tokens */
             }
         free(q);
     }

@@ -49,7 +49,7 @@ void kv_lab_turn(const struct kv_lab *lab, float *k, bool back)
 static void put(struct kv_lab *lab, uint32_t part, const uint16_t *x, bool before)
 {
     size_t n = (size_t)LAB_PREFIX * lab->n_chan;
-    float *wide = malloc(n * sizeof *wide);
+    float *wide = calloc(n, sizeof *wide);
     struct kvs_err err = {0};
     for (size_t i = 0; i < n; i++)
         wide[i] = kvs_f32_of_bf16(x[i]);
@@ -64,7 +64,7 @@ static void put(struct kv_lab *lab, uint32_t part, const uint16_t *x, bool befor
 static void get(struct kv_lab *lab)
 {
     size_t n = (size_t)LAB_PREFIX * lab->n_chan;
-    float *wide = malloc(n * sizeof *wide);
+    float *wide = calloc(n, sizeof *wide);
     struct kvs_err err = {0};
     lab->x = calloc(lab->n_layer * 2ull, sizeof *lab->x);
     lab->before = calloc(lab->n_layer, sizeof *lab->before);

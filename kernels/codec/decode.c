@@ -1,4 +1,5 @@
 /* decode.c - a section back to its elements. */
+#include "gpu.h"
 #include "half.h"
 #include "kern.h"
 
@@ -281,4 +282,72 @@ enum kvs_code kvs_kvf_section_parts(const struct kvs_kvf *codec, uint32_t i, con
     parts->padding += kvs_page_up(at->n_byte) - at->n_byte;
     parts->n_escape += at->n_escape;
     return KVS_OK;
+}
+
+/* --- for the GPU: all that a kernel would have to check -----------------------------------------
+ */
+
+static enum kvs_code check_streams(struct decoder *d, uint32_t *word_at, struct kvs_err *err)
+{
+    const struct kvs_layout *at = &d->at;
+    const uint8_t *table = d->bytes + at->param_at + 4 * (size_t)at->n_chan;
+    const uint32_t *n_word = (const void *)(d->bytes + at->stream_at);
+    uint64_t sum = 0;
+
+    for (uint32_t c = 0; c < at->n_chan; c++)
+        if (table[c] >= d->codec->n_table)
+            return FAIL("%s: channel %u: found table %u of %u", d->codec->name, c, table[c],
+                        d->codec->n_table);
+    word_at[0] = 0;
+    for (uint32_t s = 0; s < at->n_stream; s++) {
+        sum += n_word[s];
+        if (sum > at->n_word)
+            break;
+        word_at[s + 1] = (uint32_t)sum;
+    }
+    return sum == at->n_word ? KVS_OK
+                             : FAIL("%s: block %u, layer %u, %s: streams have %llu words of %u",
+                                    d->codec->name, d->entry->block, d->entry->layer,
+                                    d->entry->kv ? "V" : "K", (unsigned long long)sum, at->n_word);
+}
+
+enum kvs_code kvs_kvf_gpu_plan(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
+                               struct kvs_kvf_gpu *job, uint32_t *word_at, struct kvs_err *err)
+{
+    struct decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
+    enum kvs_code code = find(&d, i, bytes, err);
+    enum kvs_level level = code ? KVS_RAW16 : (enum kvs_level)d.entry->level;
+    uint64_t next = 0;
+
+    if (code)
+        return code;
+    uint32_t n_param = kvs_level_is_p(level)   ? 2 * d.at.n_param
+                       : kvs_level_is_e(level) ? 2 * d.at.n_chan
+                       : level == KVS_FP8      ? d.at.n_param
+                                               : 0;
+    code = finite(&d, (const void *)(d.bytes + d.at.param_at), n_param, err);
+    if (!code && kvs_level_is_e(level))
+        code = check_streams(&d, word_at, err);
+    const uint32_t *where = (const void *)(d.bytes + d.at.escape_at);
+    for (uint32_t k = 0; k < d.at.n_escape && !code; k++) {
+        if (where[k] < next || where[k] >= (uint64_t)d.at.n_tok * d.at.n_chan)
+            code = FAIL("%s: section %u: escape %u stands at %u", codec->name, i, k, where[k]);
+        next = (uint64_t)where[k] + 1;
+    }
+    job->at = d.at;
+    job->row_bytes = kvs_row_bytes(level, d.at.n_chan);
+    job->group = kvs_level_group(level);
+    job->n_kv_head = codec->shape.n_kv_head;
+    job->level = level;
+    job->kv = (enum kvs_kv)d.entry->kv;
+    job->half = codec->shape.half;
+    return code;
+}
+
+const uint32_t *kvs_kvf_gpu_tables(const struct kvs_kvf *codec, const uint8_t **fraction,
+                                   uint32_t *n_table)
+{
+    *fraction = codec->fraction;
+    *n_table = codec->n_table;
+    return codec->table;
 }

@@ -2,7 +2,7 @@
 #include "encode.h"
 #include "half.h"
 
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <xxhash.h>
 
@@ -23,6 +23,7 @@ struct encoder {
 
 static uint32_t block_of(const struct encoder *e, uint32_t i)
 {
+    assert(e->in->shape.n_layer > 0);
     return i / (e->in->shape.n_layer * 2);
 }
 
@@ -32,8 +33,10 @@ static enum kvs_code grow(struct encoder *e, size_t n, struct kvs_err *err)
     if (n > e->room) {
         size_t room = e->room * 2 > n ? e->room * 2 : n;
         uint8_t *more = realloc(e->out, room);
-        if (!more)
-            return kvs_nomem(err);
+        if (!more) {
+            (void)kvs_nomem(err);
+            return KVS_ERR_NOMEM;
+        }
         memset(more + e->room, 0, room - e->room);
         e->out = more;
         e->room = room;
@@ -242,10 +245,13 @@ static enum kvs_code write_file(struct encoder *e, struct kvs_err *err)
     const struct kvs_kvf_shape *shape = &e->in->shape;
     size_t table_at = KVS_KVF_PAGE, entry_at = table_at + kvs_page_up(e->table_bytes);
     struct kvs_entry *entry = calloc(e->n_section, sizeof *entry);
-    enum kvs_code code = entry ? KVS_OK : kvs_nomem(err);
+    enum kvs_code code = KVS_OK;
 
-    if (!code)
-        code = grow(e, entry_at + kvs_page_up(e->n_section * sizeof *entry), err);
+    if (!entry) {
+        (void)kvs_nomem(err);
+        return KVS_ERR_NOMEM;
+    }
+    code = grow(e, entry_at + kvs_page_up(e->n_section * sizeof *entry), err);
     for (uint32_t i = 0; i < e->n_section && !code; i++)
         code = write_section(e, i, &entry[i], err);
     if (!code) {
@@ -305,11 +311,13 @@ enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_i
     *n_byte = 0;
     if (check_in(in, err))
         return err->code;
+    assert(in->shape.n_layer > 0 && in->shape.block_tok > 0);
     uint64_t n_block = ((uint64_t)in->shape.n_tok + in->shape.block_tok - 1) / in->shape.block_tok;
-    if (n_block * in->shape.n_layer * 2 > KVS_MAX_SECTION)
+    uint64_t n_section = n_block * in->shape.n_layer * 2;
+    if (n_section > KVS_MAX_SECTION)
         return kvs_fail(err, KVS_ERR_RANGE, "codec: %llu sections, want at most %d",
-                        (unsigned long long)(n_block * in->shape.n_layer * 2), KVS_MAX_SECTION);
-    e.n_section = (uint32_t)n_block * in->shape.n_layer * 2;
+                        (unsigned long long)n_section, KVS_MAX_SECTION);
+    e.n_section = (uint32_t)n_section;
     e.quant = calloc(e.n_section, sizeof *e.quant);
     e.counts = calloc(1, sizeof *e.counts);
     enum kvs_code code = e.quant && e.counts ? KVS_OK : kvs_nomem(err);

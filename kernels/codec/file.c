@@ -2,6 +2,7 @@
 #include "format.h"
 #include "rans.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -173,6 +174,7 @@ static enum kvs_code parse(struct kvs_kvf *codec, size_t n_file, struct kvs_err 
     if (codec->check && XXH3_64bits(entry, n_entry) != head.directory_hash)
         return FAIL("%s: the directory's checksum is wrong", codec->name);
     /* both bounded by what the caller holds in memory, and by KVS_MAX_TABLE */
+    assert(n_entry > 0);
     codec->entry = malloc(n_entry);
     codec->table = malloc((codec->n_table ? codec->n_table : 1) * sizeof(uint32_t) * KVS_RANS_M);
     if (!codec->entry || !codec->table)
@@ -229,10 +231,10 @@ enum kvs_code kvs_kvf_open(const char *file, bool check, struct kvs_kvf **out, s
     if (map == MAP_FAILED)
         return kvs_fail(err, KVS_ERR_IO, "%s: %s", file, strerror(why));
     enum kvs_code code = kvs_kvf_parse(file, map, n_byte, n_byte, check, out, err);
-    if (code)
-        (void)munmap(map, n_byte ? n_byte : 1);
-    else
+    if (*out)
         (*out)->mapped = true;
+    else
+        (void)munmap(map, n_byte ? n_byte : 1);
     return code;
 }
 

@@ -41,9 +41,15 @@
 
 #include "codec.h"
 
+#ifdef __cplusplus
+#define KVS_KVF_ASSERT static_assert
+#else
+#define KVS_KVF_ASSERT _Static_assert
+#endif
+
 #define KVS_KVF_MAGIC "kvscodec"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codec files are little-endian");
+KVS_KVF_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codec files are little-endian");
 
 enum {
     KVS_KVF_MAJOR = 1,
@@ -81,7 +87,7 @@ struct kvs_header {
     uint64_t zero;
     uint64_t header_hash; /* of what is before it */
 };
-_Static_assert(sizeof(struct kvs_header) == 128, "on disk");
+KVS_KVF_ASSERT(sizeof(struct kvs_header) == 128, "on disk");
 
 struct kvs_table_head {
     uint16_t n;        /* symbols, 2 .. 256 */
@@ -96,7 +102,7 @@ struct kvs_entry { /* of the directory: a section */
     uint32_t first_tok, n_tok;
     uint32_t zeros[5];
 };
-_Static_assert(sizeof(struct kvs_entry) == 64, "on disk");
+KVS_KVF_ASSERT(sizeof(struct kvs_entry) == 64, "on disk");
 
 struct kvs_section_head {
     char magic[4]; /* "kvss" */
@@ -106,7 +112,7 @@ struct kvs_section_head {
     uint32_t n_escape, n_word; /* n_word: of rANS */
     uint32_t zeros[7];
 };
-_Static_assert(sizeof(struct kvs_section_head) == 64, "on disk");
+KVS_KVF_ASSERT(sizeof(struct kvs_section_head) == 64, "on disk");
 
 struct kvs_kvf {
     char *name;

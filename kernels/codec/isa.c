@@ -6,7 +6,7 @@
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+           __builtin_cpu_supports("fma"); /* F16C came before AVX2 */
 }
 
 static bool has_avx512(void)

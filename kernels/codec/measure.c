@@ -106,8 +106,14 @@ enum kvs_code kvs_kvf_compare(const struct kvs_kvf *codec, const struct kvs_kvf_
     const struct kvs_kvf_shape *shape = &in->shape;
     uint16_t *y = malloc(part_elements(shape) * sizeof *y);
     double *snr = malloc((size_t)shape->n_layer * kvs_kvf_n_chan(shape) * sizeof *snr);
-    enum kvs_code code = y && snr ? sizes(codec, measure, err) : kvs_nomem(err);
+    enum kvs_code code;
 
+    if (!y || !snr) {
+        (void)kvs_nomem(err);
+        code = KVS_ERR_NOMEM;
+    } else {
+        code = sizes(codec, measure, err);
+    }
     for (uint32_t kv = 0; kv < 2 && !code; kv++) {
         struct sums sums = {.snr = snr};
         measure->error[kv] = (struct kvs_kvf_error){0};
@@ -146,10 +152,14 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
     size_t part = part_elements(shape), all = part * shape->n_layer * 2;
     uint16_t *out = malloc(all * sizeof *out);
     double *s = malloc(((size_t)n * 2 + 1) * rounds * sizeof *s), gb = (double)all * 2e-9;
-    enum kvs_code code = out && s ? KVS_OK : kvs_nomem(err);
+    enum kvs_code code = KVS_OK;
 
-    if (!code)
-        memset(out, 1, all * sizeof *out);
+    if (!out || !s) {
+        (void)kvs_nomem(err);
+        code = KVS_ERR_NOMEM;
+    } else {
+        memset(out, 1, all * sizeof *out); /* touched */
+    }
     for (unsigned r = 0; r < rounds && !code; r++) {
         double from = cpu_s();
         for (uint32_t i = 0; i < shape->n_layer * 2; i++)
