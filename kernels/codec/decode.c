@@ -3,6 +3,7 @@
 #include "half.h"
 #include "kern.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -316,11 +317,12 @@ enum kvs_code kvs_kvf_gpu_plan(const struct kvs_kvf *codec, uint32_t i, const ui
 {
     struct decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
     enum kvs_code code = find(&d, i, bytes, err);
-    enum kvs_level level = code ? KVS_RAW16 : (enum kvs_level)d.entry->level;
     uint64_t next = 0;
 
     if (code)
         return code;
+    assert(d.entry);
+    enum kvs_level level = (enum kvs_level)d.entry->level;
     uint32_t n_param = kvs_level_is_p(level)   ? 2 * d.at.n_param
                        : kvs_level_is_e(level) ? 2 * d.at.n_chan
                        : level == KVS_FP8      ? d.at.n_param

@@ -27,6 +27,14 @@ static uint32_t block_of(const struct encoder *e, uint32_t i)
     return i / (e->in->shape.n_layer * 2);
 }
 
+/* Place of a section's K or V among all layers'. */
+static uint32_t part_of(const struct encoder *e, uint32_t i)
+{
+    uint32_t n_part = e->in->shape.n_layer * 2;
+    assert(n_part > 0);
+    return i % n_part;
+}
+
 /* The output grows to n bytes, zeros where nothing is written. */
 static enum kvs_code grow(struct encoder *e, size_t n, struct kvs_err *err)
 {
@@ -50,8 +58,7 @@ static enum kvs_code rows_of(struct encoder *e, uint32_t i, struct kvs_rows *row
                              struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &e->in->shape;
-    uint32_t block = block_of(e, i), part = i % (shape->n_layer * 2),
-             n_chan = kvs_kvf_n_chan(shape);
+    uint32_t block = block_of(e, i), part = part_of(e, i), n_chan = kvs_kvf_n_chan(shape);
     uint32_t sink = kvs_block_sink(shape, block);
 
     rows->n_tok = kvs_block_tok(shape, block) - sink;
@@ -78,7 +85,7 @@ static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
 {
     for (uint32_t i = 0; i < e->n_section; i++) {
         struct kvs_rows rows;
-        uint32_t part = i % (e->in->shape.n_layer * 2);
+        uint32_t part = part_of(e, i);
         const float *weight = e->in->weight ? e->in->weight[part] : NULL;
         if (!kvs_level_is_e((enum kvs_level)e->in->level[part]))
             continue;
@@ -205,6 +212,7 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
     }
     if (code || (code = grow(e, from + at.n_byte, err)))
         goto out;
+    assert(e->out);
     uint8_t *section = e->out + from;
     struct kvs_section_head head = {.magic = {'k', 'v', 's', 's'},
                                     .block = block,
