@@ -130,6 +130,31 @@ static void what_fits_alone_is_never_preempted(void **state)
     simlab_close(&lab);
 }
 
+/*
+ * One answer of 1400 tokens decodes in HBM for 2500 beside its prompt of 1000. When 200 more come
+ * it has had a few tokens: they are admitted at once, not when the long answer is there, although
+ * its decoding is one event until then.
+ */
+static void a_prompt_does_not_wait_for_room_that_decoding_will_need(void **state)
+{
+    struct kvs_request request[2] = {{.input_tok = 1000, .output_tok = 1400},
+                                     {.arrive_ns = 200000000, .input_tok = 200, .output_tok = 50}};
+    struct simlab lab;
+    (void)state;
+    open_small(&lab, 2500.5);
+    for (int mode = 0; mode < 2; mode++) {
+        lab.config.preemption = mode ? KVS_PREEMPT_SWAP : KVS_PREEMPT_RECOMPUTE;
+        simlab_run(&lab, request, 2, true);
+        assert_true(lab.record[1].admit_ns == request[1].arrive_ns);
+        assert_true(lab.record[1].finish_ns < lab.record[0].finish_ns);
+        assert_int_equal(lab.result.n_preempt, 0);
+    }
+    lab.config.preemption = KVS_PREEMPT_NEVER; /* 1000 + 1400 + 200 + 50 do not fit */
+    simlab_run(&lab, request, 2, true);
+    assert_true(lab.record[1].admit_ns == lab.record[0].finish_ns);
+    simlab_close(&lab);
+}
+
 /* Prompts of up to 4000 tokens, some of them shared, with answers of up to 2000. */
 static size_t crowd(uint64_t seed, struct kvs_request *request, struct kvs_trace_block *block,
                     size_t n)
@@ -216,6 +241,7 @@ int main(void)
         cmocka_unit_test(youngest_leaves_when_answers_outgrow_hbm),
         cmocka_unit_test(loads_of_a_prompt_put_back_are_counted_as_unused),
         cmocka_unit_test(what_fits_alone_is_never_preempted),
+        cmocka_unit_test(a_prompt_does_not_wait_for_room_that_decoding_will_need),
         cmocka_unit_test(crowded_hbm_serves_everybody),
     };
     return cmocka_run_group_tests_name("preempt", tests, NULL, NULL);

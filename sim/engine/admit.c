@@ -386,7 +386,7 @@ static bool swap_in(struct sim *sim, struct req *req, bool *done)
     req->base_tok = req->done_tok;
     uint64_t n_bytes = sim_need_bytes(sim, req, req->base_tok);
     if (!sim_reserve_prompt(sim, replica, n_bytes))
-        return true;
+        return sim->err->code == KVS_OK;
     req->reserved_bytes = n_bytes;
     replica->n_admitted++;
     *done = true;

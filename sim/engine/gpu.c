@@ -311,6 +311,16 @@ static bool cut_decode(struct sim *sim, uint32_t replica_i)
     return end_at(sim, replica_i, step->begin_ns + run_ns(sim, replica, low));
 }
 
+bool sim_shorten_decode(struct sim *sim, struct replica *replica)
+{
+    if (replica->step.kind != STEP_DECODE)
+        return true;
+    if (!cut_decode(sim, (uint32_t)(replica - sim->replica)))
+        return false;
+    sim_trim_room(sim, replica, replica->step.n_iter);
+    return true;
+}
+
 bool sim_poke(struct sim *sim, uint32_t replica_i)
 {
     struct replica *replica = &sim->replica[replica_i];
@@ -509,7 +519,7 @@ static bool prefill_end(struct sim *sim, struct replica *replica)
         if (done && !first_token(sim, req))
             return false;
     }
-    sim_trim_room(sim, replica);
+    sim_trim_room(sim, replica, 0);
     return true;
 }
 
@@ -530,7 +540,7 @@ bool sim_step_end(struct sim *sim, uint32_t replica_i)
         step->kind = STEP_ENDING;
         if (!sim_span(sim, &span) || !advance_decode(sim, replica, step->n_iter))
             return false;
-        sim_trim_room(sim, replica);
+        sim_trim_room(sim, replica, 0);
     } else {
         step->kind = STEP_ENDING;
         span.kind = KVS_SPAN_STEP;

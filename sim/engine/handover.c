@@ -55,7 +55,7 @@ bool sim_take_in(struct sim *sim, struct req *req, bool *done)
     uint32_t out_tok = sim->config->preemption == KVS_PREEMPT_NEVER ? req->record.output_tok : 1;
     req->there_bytes = sim_need_bytes(sim, req, out_tok);
     if (!sim_reserve_prompt(sim, to, req->there_bytes))
-        return true;
+        return sim->err->code == KVS_OK;
     to->n_admitted++;
     sim_leave_waiting(to, req);
     *done = true;

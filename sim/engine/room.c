@@ -28,13 +28,24 @@ static uint64_t free_bytes(const struct replica *replica)
 /* vLLM admits only while this share of its blocks stays free (its watermark). */
 #define WATERMARK_FRAC 0.01
 
-bool sim_reserve_prompt(struct sim *sim, const struct replica *replica, uint64_t n_bytes)
+static bool fits(const struct sim *sim, const struct replica *replica, uint64_t n_bytes)
 {
-    if (grows(sim) && replica->n_admitted) {
-        struct kvs_tier_stats hbm;
-        kvs_tier_stats(replica->hbm, &hbm);
-        uint64_t spare = (uint64_t)(WATERMARK_FRAC * (double)hbm.capacity_bytes);
-        if (n_bytes + spare > hbm.capacity_bytes - hbm.pinned_bytes - hbm.reserved_bytes)
+    struct kvs_tier_stats hbm;
+    if (!grows(sim) || !replica->n_admitted)
+        return true;
+    kvs_tier_stats(replica->hbm, &hbm);
+    uint64_t spare = (uint64_t)(WATERMARK_FRAC * (double)hbm.capacity_bytes);
+    return n_bytes + spare <= hbm.capacity_bytes - hbm.pinned_bytes - hbm.reserved_bytes;
+}
+
+/*
+ * A decode run is one event and took the room of all its iterations. Those to come have nothing
+ * yet, so a prompt does not wait for what they would need.
+ */
+bool sim_reserve_prompt(struct sim *sim, struct replica *replica, uint64_t n_bytes)
+{
+    if (!fits(sim, replica, n_bytes)) {
+        if (!sim_shorten_decode(sim, replica) || !fits(sim, replica, n_bytes))
             return false;
     }
     return kvs_tier_reserve(replica->hbm, n_bytes);
@@ -45,11 +56,11 @@ static uint64_t bytes_of(const struct sim *sim, uint64_t n_tok)
     return (uint64_t)ceil(sim->kv_bytes_per_tok * (double)n_tok);
 }
 
-void sim_trim_room(struct sim *sim, struct replica *replica)
+void sim_trim_room(struct sim *sim, struct replica *replica, uint64_t n_iter)
 {
     if (!grows(sim))
         return;
-    uint64_t n_bytes = bytes_of(sim, replica->grown_tok);
+    uint64_t n_bytes = bytes_of(sim, replica->grown_tok + n_iter * replica->n_decoding);
     assert(n_bytes <= replica->grown_bytes);
     kvs_tier_release(replica->hbm, replica->grown_bytes - n_bytes);
     replica->grown_bytes = n_bytes;
@@ -188,7 +199,7 @@ static bool preempt(struct sim *sim, struct req *req)
     uint32_t n_out = req->record.output_tok - (uint32_t)(req->due_at_decode - replica->iter);
     replica->context_tok -= (double)req->record.input_tok + n_out;
     replica->grown_tok -= n_out - req->base_tok;
-    sim_trim_room(sim, replica);
+    sim_trim_room(sim, replica, 0);
     if (!req->done_tok) {
         req->first_plan = req->plan;
         req->had_plan = req->has_plan;

@@ -385,13 +385,14 @@ bool sim_take_in(struct sim *sim, struct req *req, bool *done); /* if there is r
 bool sim_handed_over(struct sim *sim, struct req *req, int64_t begin_ns);
 
 /* room.c */
-/* Room for a prompt, while enough stays free for answers to grow. */
-bool sim_reserve_prompt(struct sim *sim, const struct replica *replica, uint64_t n_bytes);
+/* Room for a prompt, while enough stays free for answers to grow. May set sim->err. */
+bool sim_reserve_prompt(struct sim *sim, struct replica *replica, uint64_t n_bytes);
 /* Takes the room of n_iter more decode iterations, or of as many as fit; returns how many. */
 uint64_t sim_grow_room(struct sim *sim, struct replica *replica, uint64_t n_iter);
 /* Makes room for one iteration: whoever stands in its way leaves. */
 bool sim_make_room(struct sim *sim, uint32_t replica_i);
-void sim_trim_room(struct sim *sim, struct replica *replica); /* gives back what was not used */
+/* Gives back what was taken beyond n_iter iterations from the last step's end. */
+void sim_trim_room(struct sim *sim, struct replica *replica, uint64_t n_iter);
 /* The request no longer holds anything in HBM; blocks that are whole may stay as cached ones. */
 void sim_release_room(struct sim *sim, struct req *req);
 bool sim_swapped(struct sim *sim, struct req *req, bool out);
@@ -411,6 +412,8 @@ void sim_decode_leave(struct replica *replica, const struct req *req);
 /* The request has n_out tokens and decodes on, or ends. */
 bool sim_resume_decode(struct sim *sim, struct req *req, uint32_t n_out);
 bool sim_poke(struct sim *sim, uint32_t replica_i); /* something may be able to start */
+/* A decode run ends with its current iteration, and gives back the room of those to come. */
+bool sim_shorten_decode(struct sim *sim, struct replica *replica);
 bool sim_step_end(struct sim *sim, uint32_t replica_i);
 bool sim_loads_done(struct sim *sim, struct req *req); /* an open step may have its end now */
 int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
