@@ -98,7 +98,7 @@ static struct outcome play(struct kv_lab *lab, const struct setting *set)
 static struct setting uniform(enum kvs_level level)
 {
     struct setting set = {.n_sink = SINK, .block = BLOCK, .only = -1};
-    memset(set.level, level, sizeof set.level);
+    memset(set.level, (int)level, sizeof set.level);
     return set;
 }
 
@@ -261,7 +261,7 @@ static double bits_at(const struct outcome *o, int n, double kl, bool lean)
                    b = lean ? o[i + 1].lean_bits : o[i + 1].bits;
             return a + w * (b - a);
         }
-    return NAN;
+    return (double)NAN;
 }
 
 static void equal_kl(const char *what, const struct outcome *other, const struct outcome *ours,

@@ -120,7 +120,7 @@ struct spread {
 
 static struct spread spread_of(const uint16_t *x, uint32_t stride, uint32_t n, enum kvs_half half)
 {
-    struct spread s = {INFINITY, -INFINITY, 0};
+    struct spread s = {HUGE_VAL, -HUGE_VAL, 0};
     double sum = 0, square = 0;
     for (uint32_t i = 0; i < n; i++) {
         double v = value(x[(size_t)i * stride], half);

@@ -18,7 +18,7 @@ static void settle(uint16_t *freq, const uint32_t *count, unsigned first, unsign
 {
     for (; sum != KVS_RANS_M; sum += sum < KVS_RANS_M ? 1 : -1) {
         int step = sum < KVS_RANS_M ? 1 : -1;
-        double best = -INFINITY;
+        double best = -HUGE_VAL;
         unsigned at = first;
         for (unsigned s = first; s < first + n; s++) {
             if (step < 0 && freq[s] < 2)

@@ -1,0 +1,80 @@
+/* kvsim codec as a user meets it: there and back, what it tells, what it refuses. */
+#include "test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+/* Runs a shell script with $k as kvsim in a fresh folder that holds kv.raw: 2 layers, 100 tokens, 2
+ * heads of 32; its exit status. */
+static int run(const char *script)
+{
+    static char command[4096];
+    const char *kvsim = getenv("KVSIM");
+    char *full = realpath(kvsim ? kvsim : "build/kvsim", NULL);
+    assert_non_null(full);
+    snprintf(command, sizeof command,
+             "k='%s'; d=$(mktemp -d) && cd \"$d\" || exit 99; trap 'rm -rf \"$d\"' EXIT; "
+             "i=0; while [ $i -lt 800 ]; do printf 'keys and values, %%04d, of 64 bytes "
+             "............................\\n' $i; i=$((i + 1)); done | head -c 51200 >kv.raw; "
+             "s='--layers 2 --kv-heads 2 --head-dim 32 --type f16'; %s",
+             full, script);
+    free(full);
+    int status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void raw16_comes_back_byte_for_byte(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level raw16 >/dev/null && "
+                         "$k codec decode a -o b >/dev/null && cmp kv.raw b"),
+                     0);
+}
+
+static void inspect_tells_levels_and_bytes(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level e4 --v-level p4 >/dev/null && "
+                         "$k codec inspect a --against kv.raw --json >j && "
+                         "grep -q '\\[\"e4\", \"p4\"\\]' j && grep -q '\"tokens\": 100,' j && "
+                         "grep -q '\"snr_db\"' j && $k codec inspect a | grep -q '^payload'"),
+                     0);
+}
+
+static void broken_files_and_wrong_shapes_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$k codec encode kv.raw -o a $s >/dev/null && printf x | "
+                         "dd of=a bs=1 seek=20 conv=notrunc 2>/dev/null; "
+                         "$k codec decode a -o b 2>e; s=$?; grep -q checksum e && "
+                         "test ! -e b && exit $s; exit 98"),
+                     2);
+    assert_int_equal(run("$k codec encode kv.raw -o a --layers 2 --kv-heads 2 --head-dim 31 2>e; "
+                         "s=$?; grep -q 'want a multiple of' e && test ! -e a && exit $s; exit 98"),
+                     2);
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level e7 2>e; s=$?; "
+                         "grep -q 'unknown level \"e7\"' e && exit $s; exit 98"),
+                     2);
+}
+
+static void bench_prints_what_was_promised(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$k codec bench --json --tokens 64 --channels 32 --layers 1 --rounds 1 >j "
+                         "&& grep -q '\"memcpy_gb_per_s\"' j && grep -q '\"level\": \"e1.5\"' j && "
+                         "grep -q '\"decode_gb_per_s\"' j && grep -q '\"bits_per_element\"' j"),
+                     0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(raw16_comes_back_byte_for_byte),
+        cmocka_unit_test(inspect_tells_levels_and_bytes),
+        cmocka_unit_test(broken_files_and_wrong_shapes_are_refused),
+        cmocka_unit_test(bench_prints_what_was_promised),
+    };
+    return cmocka_run_group_tests_name("kvsim codec", tests, NULL, NULL);
+}
