@@ -39,21 +39,26 @@ static inline uint64_t kvs_index_key(struct kvs_keys keys, uint32_t slot)
     return key;
 }
 
-/* The finaliser of MurmurHash3, as kvs_mix64, but inline. */
+/*
+ * Fibonacci hashing (Knuth, volume 3, section 6.4), of groups of keys: those that differ in their
+ * lowest bits only have homes side by side. Ids given in order, as traces have them, then share
+ * cache lines, and their groups fall nearly evenly; to keys that are hashes it makes no difference.
+ */
+enum { KVS_INDEX_GROUP = 4 };
+
 static inline uint64_t kvs_index_hash(uint64_t key)
 {
-    key ^= key >> 33;
-    key *= 0xff51afd7ed558ccdULL;
-    key ^= key >> 33;
-    key *= 0xc4ceb9fe1a85ec53ULL;
-    return key ^ (key >> 33);
+    uint64_t group = key / KVS_INDEX_GROUP;
+    group = (group ^ group >> 32) * 0x9e3779b97f4a7c15ULL;
+    return (group & ~(uint64_t)(KVS_INDEX_GROUP - 1)) | (key & (KVS_INDEX_GROUP - 1));
 }
 
-/* The home bucket comes from the hash's upper half (multiplied into range: Lemire 2019), the tag
- * from the lower. */
+/* The home bucket comes from the hash's upper half (multiplied into range: Lemire 2019) and the
+ * place in the group, the tag from the lower half. */
 static inline uint32_t kvs_index_home(const struct kvs_index *index, uint64_t hash)
 {
-    return (uint32_t)(((hash >> 32) * index->n_bucket) >> 32);
+    uint32_t range = index->n_bucket - (KVS_INDEX_GROUP - 1);
+    return (uint32_t)(((hash >> 32) * range) >> 32) + (uint32_t)(hash & (KVS_INDEX_GROUP - 1));
 }
 
 static inline uint32_t kvs_index_slot(const struct kvs_index *index, uint32_t bucket)
@@ -62,6 +67,7 @@ static inline uint32_t kvs_index_slot(const struct kvs_index *index, uint32_t bu
 }
 
 enum { KVS_INDEX_FAR = 7, KVS_INDEX_SHIFT = 29 };
+enum { KVS_INDEX_AHEAD = 16 }; /* buckets whose keys a rehash asks for ahead */
 
 /* The tag of a hash, and how far from its home the entry with it lies. */
 static inline uint32_t kvs_index_tag(const struct kvs_index *index, uint64_t hash)
@@ -96,6 +102,18 @@ static inline uint32_t kvs_index_find(const struct kvs_index *index, uint64_t ke
             bucket = 0;
     }
     return KVS_INDEX_NONE;
+}
+
+/* The bucket of the key that lies at slot and has this hash. */
+static inline uint32_t kvs_index_bucket(const struct kvs_index *index, uint64_t hash, uint32_t slot)
+{
+    uint32_t bucket = kvs_index_home(index, hash);
+    while (kvs_index_slot(index, bucket) != slot) {
+        assert(index->entry[bucket] != KVS_INDEX_NONE);
+        if (++bucket == index->n_bucket)
+            bucket = 0;
+    }
+    return bucket;
 }
 
 /* Adds the key at slot, which is in no other; kvs_index_reserve made room. */
@@ -162,11 +180,16 @@ static inline bool kvs_index_reserve(struct kvs_index *index, uint32_t n, struct
     if (!grown.entry)
         return false;
     memset(grown.entry, 0xff, grown.n_bucket * sizeof *grown.entry);
-    for (uint32_t bucket = 0; bucket < index->n_bucket; bucket++)
+    const char *base = keys.base;
+    for (uint32_t bucket = 0; bucket < index->n_bucket; bucket++) {
+        if (bucket + KVS_INDEX_AHEAD < index->n_bucket)
+            __builtin_prefetch(base +
+                               keys.stride * kvs_index_slot(index, bucket + KVS_INDEX_AHEAD));
         if (index->entry[bucket] != KVS_INDEX_NONE) {
             uint32_t slot = kvs_index_slot(index, bucket);
             kvs_index_add(&grown, kvs_index_hash(kvs_index_key(keys, slot)), slot, keys);
         }
+    }
     free(index->entry);
     *index = grown;
     return true;

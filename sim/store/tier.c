@@ -147,10 +147,8 @@ const struct kvs_block_info *kvs_tier_info(const struct kvs_tier *tier, uint32_t
 /* Frees the slot of a block that the policy has let go. */
 static void drop(struct kvs_tier *tier, uint32_t slot)
 {
-    uint64_t key = tier->evict.node[slot].key;
-    uint32_t bucket = kvs_index_find(&tier->index, key, kvs_index_hash(key), node_keys(tier));
-    assert(bucket != KVS_INDEX_NONE);
-    kvs_index_del(&tier->index, bucket, node_keys(tier));
+    uint64_t hash = kvs_index_hash(tier->evict.node[slot].key);
+    kvs_index_del(&tier->index, kvs_index_bucket(&tier->index, hash, slot), node_keys(tier));
     tier->evict.used_bytes -= tier->evict.info[slot].n_bytes;
     tier->evict.n_block--;
     if (tier->pin[slot] & UNUSED)
