@@ -84,11 +84,11 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
 {
     struct setup s = setup(3, 1, 512);
     /* 100 resident, then three blocks on disk, then 600 new tokens: two chunks */
-    const struct kvs_piece piece[] = {{100, KVS_AT_HBM, false, 0},
-                                      {200, 1, false, 0},
-                                      {200, 1, false, 0},
-                                      {200, 1, false, 0},
-                                      {600, KVS_AT_NONE, false, 0}};
+    const struct kvs_piece piece[] = {{100, KVS_AT_HBM, false, 0, 0},
+                                      {200, 1, false, 0, 0},
+                                      {200, 1, false, 0, 0},
+                                      {200, 1, false, 0, 0},
+                                      {600, KVS_AT_NONE, false, 0, 0}};
     struct kvs_plan_problem p;
     const struct kvs_layer_cost *c;
     double bytes = 4096 * 200.; /* K and V, 8 heads of 128, 2 bytes */
@@ -131,10 +131,10 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
 static void residents_between_blocks_count_as_context(void **state)
 {
     struct setup s = setup(2, 1, 512);
-    const struct kvs_piece piece[] = {{100, 0, false, 0},
-                                      {300, KVS_AT_HBM, false, 0},
-                                      {100, 0, false, 0},
-                                      {10, KVS_AT_NONE, false, 0}};
+    const struct kvs_piece piece[] = {{100, 0, false, 0, 0},
+                                      {300, KVS_AT_HBM, false, 0, 0},
+                                      {100, 0, false, 0, 0},
+                                      {10, KVS_AT_NONE, false, 0, 0}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -149,11 +149,11 @@ static void residents_between_blocks_count_as_context(void **state)
 static void holes_and_new_tokens_share_chunks(void **state)
 {
     struct setup s = setup(2, 1, 64);
-    const struct kvs_piece piece[] = {{40, KVS_AT_NONE, false, 0},
-                                      {100, 0, false, 0},
-                                      {60, KVS_AT_NONE, false, 0},
-                                      {50, 1, false, 0},
-                                      {20, KVS_AT_NONE, false, 0}};
+    const struct kvs_piece piece[] = {{40, KVS_AT_NONE, false, 0, 0},
+                                      {100, 0, false, 0, 0},
+                                      {60, KVS_AT_NONE, false, 0, 0},
+                                      {50, 1, false, 0, 0},
+                                      {20, KVS_AT_NONE, false, 0, 0}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -170,7 +170,8 @@ static void holes_and_new_tokens_share_chunks(void **state)
 static void nothing_on_a_route_leaves_one_choice(void **state)
 {
     struct setup s = setup(5, 2, 512);
-    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM, false, 0}, {30, KVS_AT_NONE, false, 0}};
+    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM, false, 0, 0},
+                                      {30, KVS_AT_NONE, false, 0, 0}};
     struct kvs_plan_problem p;
     struct kvs_plan a = {{0}, {0}}, b = {{0}, {0}};
     struct kvs_plan_eval x, y;
@@ -191,7 +192,7 @@ static void levels_shrink_loads_and_cost_decoding_and_quality(void **state)
 {
     struct setup s = setup(3, 2, 512);
     const struct kvs_piece piece[] = {
-        {256, 0, false, 0}, {256, 0, false, 0}, {1, KVS_AT_NONE, false, 0}};
+        {256, 0, false, 0, 0}, {256, 0, false, 0, 0}, {1, KVS_AT_NONE, false, 0, 0}};
     struct kvs_plan_problem p;
     const struct kvs_layer_cost *c;
     double bytes = 4096 * 512.;
@@ -230,7 +231,7 @@ static void tables_equal_their_definition(void **state)
             total += piece[b].where >= 0 ? piece[b].n_tok : 0;
         }
         piece[n] =
-            (struct kvs_piece){1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE, false, 0};
+            (struct kvs_piece){1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE, false, 0, 0};
         kvs_tables_build(s.tables, s.inst, piece, n + 1, &p);
         assert_int_equal(kvs_tables_route_tok(s.inst), total);
         for (uint32_t i = 0; i < 17; i++) {
@@ -282,12 +283,12 @@ static void small_load_does_not_slow_a_large_one(void **state)
 
     (void)state;
     for (uint32_t b = 0; b < 20; b++)
-        piece[b] = (struct kvs_piece){512, 0, false, 0};
-    piece[20] = (struct kvs_piece){100, KVS_AT_NONE, false, 0};
+        piece[b] = (struct kvs_piece){512, 0, false, 0, 0};
+    piece[20] = (struct kvs_piece){100, KVS_AT_NONE, false, 0, 0};
     kvs_tables_build(s.tables, s.inst, piece, 21, &p);
     int64_t alone_ns = p.layer[0]->io_ns[0][0];
     piece[21] = piece[20];
-    piece[20] = (struct kvs_piece){1, 1, false, 0};
+    piece[20] = (struct kvs_piece){1, 1, false, 0, 0};
     kvs_tables_build(s.tables, s.inst, piece, 22, &p);
     int64_t small_ns = kvs_ns(kvs_link_s(&shared, false, 4096, 2));
     assert_true(p.layer[0]->io_ns[0][0] >= alone_ns);
@@ -299,8 +300,10 @@ static void blocks_held_at_other_levels_sum_up(void **state)
 {
     struct setup s = setup(3, 2, 512);
     /* the first is held raw only, the second at half only, the third at both */
-    const struct kvs_piece piece[] = {
-        {200, 0, false, 1}, {200, 0, false, 2}, {200, 0, false, 3}, {1, KVS_AT_NONE, false, 0}};
+    const struct kvs_piece piece[] = {{200, 0, false, 1, 0},
+                                      {200, 0, false, 2, 0},
+                                      {200, 0, false, 3, 0},
+                                      {1, KVS_AT_NONE, false, 0, 0}};
     struct kvs_plan_problem p;
     double bytes = 4096 * 200.;
 
@@ -322,7 +325,7 @@ static void residents_are_exact(void **state)
 {
     struct setup s = setup(3, 2, 512);
     const struct kvs_piece piece[] = {
-        {300, KVS_AT_HBM, false, 0}, {100, 0, false, 0}, {1, KVS_AT_NONE, false, 0}};
+        {300, KVS_AT_HBM, false, 0, 0}, {100, 0, false, 0, 0}, {1, KVS_AT_NONE, false, 0, 0}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -367,7 +370,7 @@ static void what_the_gpu_does_to_loads_delays_the_new_tokens(void **state)
         {.name = "raw16", .k_ratio = 1, .v_ratio = 1},
         {.name = "hidden", .k_ratio = 2, .v_ratio = 2, .projected = true}};
     const struct kvs_table_repair none = {0};
-    const struct kvs_piece piece[] = {{256, 0, false, 0}, {1, KVS_AT_NONE, false, 0}};
+    const struct kvs_piece piece[] = {{256, 0, false, 0, 0}, {1, KVS_AT_NONE, false, 0, 0}};
     struct setup s = setup_levels(2, gpu, &none);
     struct kvs_plan_problem p;
 
@@ -398,10 +401,10 @@ static void moved_text_is_rotated_and_repaired(void **state)
     };
     const struct kvs_table_repair repair = {3, frac, distortion};
     struct setup s = setup_levels(5, exact, &repair);
-    const struct kvs_piece piece[] = {{100, 0, false, 0},
-                                      {200, 0, true, 0},
-                                      {100, KVS_AT_HBM, true, 0},
-                                      {50, KVS_AT_NONE, false, 0}};
+    const struct kvs_piece piece[] = {{100, 0, false, 0, 0},
+                                      {200, 0, true, 0, 0},
+                                      {100, KVS_AT_HBM, true, 0, 0},
+                                      {50, KVS_AT_NONE, false, 0, 0}};
     struct kvs_plan_problem p;
 
     (void)state;

@@ -143,8 +143,14 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: tiers[0].capacity: found -5, want bytes like \"4TiB\", \"512GB\" or a number"},
         {"tiers[0].evict=\"mru\"",
          "w.json: tiers[0].evict: found \"mru\", want one of *; did you mean \"lru\"?"},
-        {"tiers[0].size=1", "w.json: tiers[0].size: unknown key; known: name, capacity, evict, "
-                            "write, admit, admit_n, admit_share"},
+        {"tiers[0].size=1",
+         "w.json: tiers[0].size: unknown key; known: name, capacity, level, evict, "
+         "write, admit, admit_n, admit_share"},
+        {"tiers[0].level=\"p44\"", "w.json: tiers[0].level: codec gpu-published has no level "
+                                   "\"p44\"; did you mean \"p4\"? known: raw16, *"},
+        {"tiers[0].level=\"p4/zz\"",
+         "w.json: tiers[0].level: codec gpu-published has no level \"zz\"; known: raw16, *"},
+        {"tiers[0].level=4", "w.json: tiers[0].level: found 4, want a string"},
         {"tiers[0].write=\"around\"",
          "w.json: tiers[0].write: found \"around\", want one of through, back, exclusive"},
         {"tiers[0].admit=\"touch\"", "w.json: tiers[0].admit: found \"touch\", want one of *; did "
@@ -166,7 +172,7 @@ static void wrong_settings_are_named_exactly(void **state)
         {"compare=[3]", "w.json: compare[0]: found 3, want a string"},
         {"planner.fractions=1", "w.json: planner.fractions: found 1, want a whole number in 2..64"},
         {"planner.fraction=9", "w.json: planner.fraction: unknown key; did you mean \"fractions\"? "
-                               "known: fractions, repair, quality, budget"},
+                               "known: fractions, repair, codec, decoders, quality, budget"},
         {"slo.ttft=\"2 parsecs\"", "w.json: slo.ttft: found \"2 parsecs\", want a time like "
                                    "\"150ms\", \"2s\" or a number of seconds in 0..1000000"},
         {"slo.ttft=-1", "w.json: slo.ttft: found -1, want a time like \"150ms\", \"2s\" or a "

@@ -162,6 +162,18 @@ static bool find_moved(struct sim *sim, struct req *req, uint32_t b, bool *any)
     return true;
 }
 
+/* n_tok tokens of block b lie in a tier. */
+static void add_found(const struct sim *sim, struct req *req, uint32_t tier_i, uint32_t b,
+                      uint32_t n_tok)
+{
+    req->now.tier_tok[tier_i] += n_tok;
+    if (!sim->levels)
+        return;
+    const struct kvs_map *held = &sim_store(sim, req->record.replica, tier_i)->held;
+    req->now.tier_bytes[tier_i] +=
+        n_tok * sim_stored_per_tok(sim, sim_held(sim, held, req->key[b]));
+}
+
 /* The prompt as pieces for the planner; at least its last token is computed. Sets what was
  * found. */
 static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece, bool *moved)
@@ -189,14 +201,17 @@ static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece, bool 
         }
         if (n_tok == 0)
             continue;
-        sim->piece[n++] =
+        sim->piece[n] =
             (struct kvs_piece){.n_tok = n_tok, .where = req->where[b], .moved = req->moved[b]};
+        if (sim->levels)
+            sim_describe(sim, req, b, &sim->piece[n]);
         if (req->where[b] == KVS_AT_HBM)
             now->hbm_tok += n_tok;
         else if (req->where[b] >= 0)
-            now->tier_tok[req->where[b]] += n_tok;
+            add_found(sim, req, (uint32_t)req->where[b], b, n_tok);
         else
             now->new_tok += n_tok;
+        n++;
     }
     if (left_tok) {
         sim->piece[n++] = (struct kvs_piece){.n_tok = left_tok, .where = KVS_AT_NONE};
@@ -227,7 +242,7 @@ static bool choose(struct sim *sim, struct req *req, struct kvs_plan_eval *eval)
     if (planner->plan(&problem, sim->scratch, &req->plan, eval, &bound_ns, sim->err) != KVS_OK)
         return false;
     bool loads = req->plan.frac_i[sim->n_layer - 1] + 1u < problem.n_frac;
-    bool over = sim->config->repair.n && eval->distortion > problem.budget;
+    bool over = (sim->config->repair.n || sim->levels) && eval->distortion > problem.budget;
     if (loads && !planner->may_recompute && !over)
         return true;
     struct kvs_plan_problem alone = problem;
@@ -294,6 +309,18 @@ static int64_t n_step(const struct sim *sim, const struct req *req)
            (req->later_left_tok + chunk_tok - 1) / chunk_tok;
 }
 
+/* What waits for loads besides the first chunk's own pass: levels decoded on the GPU. */
+static int64_t decode_gpu_ns(const struct sim *sim, const struct req *req)
+{
+    const struct kvs_plan_problem *problem = &req->problem;
+    const struct kvs_seg first = {1, kvs_tables_first_tok(req->inst),
+                                  req->now.prompt_tok - req->now.new_tok};
+    int64_t ns = -sim_pass_ns(sim, &first, 1);
+    for (uint32_t l = 0; l < sim->n_layer; l++)
+        ns += problem->layer[l]->post_ns[req->plan.frac_i[l] * problem->n_level];
+    return ns > 0 ? ns : 0;
+}
+
 static bool plan(struct sim *sim, struct req *req)
 {
     struct replica *replica = &sim->replica[req->record.replica];
@@ -329,6 +356,7 @@ static bool plan(struct sim *sim, struct req *req)
         recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]) +
                          kvs_tables_repair_tok(req->inst, req->plan.frac_i[l]);
     recompute_tok = (recompute_tok + sim->n_layer / 2) / sim->n_layer;
+    req->decode_gpu_ns = sim->levels ? decode_gpu_ns(sim, req) : 0;
     req->pre_left_ns = eval.pre_ns;
     req->pre_tok = req->pre_left_tok =
         req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
@@ -345,6 +373,7 @@ static bool plan(struct sim *sim, struct req *req)
         if (sim_only_prefills(sim, record->replica))
             record->predicted_ttft_ns += sim_send_ns(sim, req);
         record->recompute_tok = (uint32_t)recompute_tok;
+        record->loss = eval.distortion;
         record->hbm_tok = req->now.hbm_tok;
         record->new_tok = req->now.new_tok;
         memcpy(record->tier_tok, req->now.tier_tok, sizeof record->tier_tok);
@@ -357,7 +386,7 @@ static bool plan(struct sim *sim, struct req *req)
         return false;
     sim_pace_planned(sim, req);
     drop_unread(sim, req);
-    return true;
+    return sim_hold_prompt(sim, req, eval.distortion);
 }
 
 void sim_leave_waiting(struct replica *replica, struct req *req)

@@ -195,6 +195,9 @@ static void fill_step(struct sim *sim, struct replica *replica)
     }
     uint32_t n_seg = step->n_part;
     step->extra_ns = sim->step_ns;
+    for (uint32_t p = 1; p < step->n_part; p++)
+        if (step->part[p].req->phase == PHASE_FIRST)
+            step->extra_ns += step->part[p].req->decode_gpu_ns;
     if (replica->n_decoding)
         sim->seg[n_seg++] =
             (struct kvs_seg){replica->n_decoding, 1, replica->context_tok / replica->n_decoding};

@@ -219,7 +219,8 @@ static int64_t transfer_ns(const struct sim *sim, uint32_t replica_i, uint32_t t
                            uint32_t n_tok, uint32_t n_unit)
 {
     const struct lane *lane = sim_lane(sim, replica_i, tier_i, false);
-    const double n_bytes = sim->kv_bytes_per_tok * n_tok;
+    const double n_bytes =
+        sim->kv_bytes_per_tok * sim->ratio[sim->config->tier[tier_i].level] * n_tok;
     const double n_descriptor = sim->unit_descriptors * n_unit;
     double longest_s = 0;
     for (uint32_t h = 0; h < lane->n_hop; h++) {

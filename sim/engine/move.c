@@ -25,6 +25,7 @@ void sim_transfer_free(struct transfer *transfer)
 {
     free(transfer->key);
     free(transfer->info);
+    free(transfer->held);
     free(transfer);
 }
 
@@ -35,6 +36,7 @@ static struct transfer *transfer_new(struct sim *sim)
         sim->idle_transfer = transfer->next;
         transfer->next = NULL;
         transfer->n_block = 0;
+        transfer->encode_s = 0;
         transfer->open = false;
         return transfer;
     }
@@ -86,7 +88,8 @@ static double descriptors(const struct sim *sim, const struct req *req, uint32_t
     uint32_t n_unit = 0;
     for (uint32_t b = 0; b < req->n_block; b++)
         n_unit += req->where[b] == (int8_t)tier_i ? sim_units(sim, req->tok[b]) : 0;
-    double all_bytes = sim->kv_bytes_per_tok * req->now.tier_tok[tier_i];
+    double all_bytes = sim->levels ? req->now.tier_bytes[tier_i]
+                                   : sim->kv_bytes_per_tok * req->now.tier_tok[tier_i];
     return sim->unit_descriptors * n_unit * (double)req->load_bytes[tier_i] / all_bytes;
 }
 
@@ -155,7 +158,7 @@ static double arrival_s(const struct lane *lane, const struct transfer *transfer
 /* What a transfer that no plan made takes alone. */
 static void set_work(const struct lane *lane, struct transfer *transfer)
 {
-    double longest_s = 0;
+    double longest_s = transfer->encode_s; /* a stage before the links */
     transfer->ease = 1;
     transfer->latency_ns = lane->latency_ns;
     for (uint32_t h = 0; h < lane->n_hop; h++)
@@ -308,14 +311,16 @@ int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t ti
 }
 
 /* The block is in the tier now, unless someone else brought it or it finds no room. */
-static void land(struct sim *sim, struct store *store, uint64_t key,
-                 const struct kvs_block_info *info)
+static bool land(struct sim *sim, struct store *store, uint64_t key,
+                 const struct kvs_block_info *info, uint32_t state)
 {
     if (kvs_tier_find(store->tier, key) != KVS_NO_SLOT)
-        return;
+        return true;
     uint32_t slot = kvs_tier_insert(store->tier, key, info, sim->now_ns);
-    if (slot != KVS_NO_SLOT)
-        sim_expect(sim, store->tier, slot, key);
+    if (slot == KVS_NO_SLOT)
+        return true;
+    sim_expect(sim, store->tier, slot, key);
+    return sim_hold(sim, &store->held, key, state);
 }
 
 static bool wanted(struct sim *sim, struct store *store, uint32_t tier_i, uint64_t key,
@@ -352,7 +357,10 @@ static bool block_room(struct transfer *transfer)
     struct kvs_block_info *info = realloc(transfer->info, room * sizeof *info);
     if (info)
         transfer->info = info;
-    if (!key || !info)
+    uint32_t *held = realloc(transfer->held, room * sizeof *held);
+    if (held)
+        transfer->held = held;
+    if (!key || !info || !held)
         return false;
     transfer->block_room = room;
     return true;
@@ -380,10 +388,27 @@ static struct transfer *open_write(struct sim *sim, struct lane *lane)
     return NULL; /* it is the lane's */
 }
 
-/* One block for a tier, from a nearer one or HBM: it joins those that wait to be written. */
-static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, uint64_t key,
-                  const struct kvs_block_info *info)
+/* A block on its way to another place, as the one it comes from has it. */
+struct copy {
+    uint64_t key;
+    struct kvs_block_info info;
+    uint32_t state; /* see held.c */
+    bool raw;       /* from HBM */
+};
+
+static uint32_t copy_tok(const struct sim *sim, const struct copy *copy)
 {
+    double per_tok = copy->raw ? sim->kv_bytes_per_tok : sim_stored_per_tok(sim, copy->state);
+    return (uint32_t)((double)copy->info.n_bytes / per_tok + 1e-6); /* bytes were rounded up */
+}
+
+/* One block for a tier, from a nearer one or HBM: it joins those that wait to be written. */
+static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, struct copy copy)
+{
+    const uint64_t key = copy.key;
+    struct kvs_block_info *info = &copy.info;
+    const uint32_t n_tok = copy_tok(sim, &copy);
+    const double encode_s = sim_settle(sim, tier_i, copy.raw, n_tok, info, &copy.state);
     struct store *store = sim_store(sim, replica_i, tier_i);
     struct lane *lane = sim_lane(sim, replica_i, tier_i, true);
     bool found;
@@ -400,11 +425,11 @@ static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, uint64_t
     if (!block_room(transfer) || !kvs_map_put(&store->pending, key, 1, &found))
         return sim_nomem(sim);
     transfer->key[transfer->n_block] = key;
+    transfer->held[transfer->n_block] = copy.state;
     transfer->info[transfer->n_block++] = *info;
     transfer->n_bytes += info->n_bytes;
-    const double n_tok =
-        (double)info->n_bytes / sim->kv_bytes_per_tok; /* rounded up: a byte more */
-    transfer->n_descriptor += sim->unit_descriptors * sim_units(sim, (uint32_t)n_tok);
+    transfer->encode_s += encode_s;
+    transfer->n_descriptor += sim->unit_descriptors * sim_units(sim, n_tok);
     lane->queued_ns -= transfer->work_ns;
     set_work(lane, transfer);
     lane->queued_ns += transfer->work_ns;
@@ -414,23 +439,24 @@ static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, uint64_t
 void sim_let_go(void *ctx, uint64_t key, const struct kvs_block_info *info)
 {
     const struct let_go *go = ctx;
-    if (!offer(go->sim, go->replica_i, go->tier_i, key, info))
+    const struct copy copy = {key, *info, sim_held(go->sim, go->held, key), go->raw};
+    if (!offer(go->sim, go->replica_i, go->tier_i, copy))
         go->sim->broken = true;
 }
 
 /* A block loaded whole from tier t stays in a nearer one: for nothing where it passed it anyway. */
-static bool promote(struct sim *sim, uint32_t replica_i, uint32_t t, uint32_t near, uint64_t key,
-                    const struct kvs_block_info *info)
+static bool promote(struct sim *sim, uint32_t replica_i, uint32_t t, uint32_t near,
+                    struct copy copy)
 {
     struct store *store = sim_store(sim, replica_i, near);
     if (sim->config->tier[near].write == KVS_WRITE_EXCLUSIVE)
         return true; /* HBM has it */
     if (!sim->passes[t][near])
-        return offer(sim, replica_i, near, key, info);
-    if (kvs_tier_find(store->tier, key) == KVS_NO_SLOT &&
-        wanted(sim, store, near, key, info->n_bytes))
-        land(sim, store, key, info);
-    return true;
+        return offer(sim, replica_i, near, copy);
+    (void)sim_settle(sim, near, false, copy_tok(sim, &copy), &copy.info, &copy.state);
+    return kvs_tier_find(store->tier, copy.key) != KVS_NO_SLOT ||
+           !wanted(sim, store, near, copy.key, copy.info.n_bytes) ||
+           land(sim, store, copy.key, &copy.info, copy.state);
 }
 
 /* What was read leaves its pins; what was read whole stays in the nearer tiers that it passed. */
@@ -448,7 +474,8 @@ static bool load_done(struct sim *sim, struct transfer *transfer)
         if (req->where[b] != (int8_t)t)
             continue;
         const uint32_t slot = req->tier_slot[b];
-        struct kvs_block_info info = *kvs_tier_info(from->tier, slot);
+        const struct copy copy = {req->key[b], *kvs_tier_info(from->tier, slot),
+                                  sim_held(sim, &from->held, req->key[b]), false};
         kvs_tier_unpin(from->tier, slot);
         req->tier_slot[b] = KVS_NO_SLOT;
         if (b < whole_from)
@@ -456,23 +483,25 @@ static bool load_done(struct sim *sim, struct transfer *transfer)
         if (sim->config->tier[t].write == KVS_WRITE_EXCLUSIVE && !kvs_tier_pinned(from->tier, slot))
             kvs_tier_remove(from->tier, slot);
         for (uint32_t near = 0; near < t; near++)
-            if (!promote(sim, transfer->replica_i, t, near, req->key[b], &info))
+            if (!promote(sim, transfer->replica_i, t, near, copy))
                 return false;
     }
     sim->result->tier[t].load_bytes += transfer->n_bytes;
     return true;
 }
 
-static void write_done(struct sim *sim, struct transfer *transfer)
+static bool write_done(struct sim *sim, struct transfer *transfer)
 {
     struct store *store = sim_store(sim, transfer->replica_i, transfer->tier_i);
     for (uint32_t b = transfer->n_block; b-- > 0;) {
         if (b >= AHEAD)
             kvs_tier_prefetch(store->tier, transfer->key[b - AHEAD]);
         kvs_map_del(&store->pending, transfer->key[b]);
-        land(sim, store, transfer->key[b], &transfer->info[b]);
+        if (!land(sim, store, transfer->key[b], &transfer->info[b], transfer->held[b]))
+            return false;
     }
     sim->result->tier[transfer->tier_i].write_bytes += transfer->n_bytes;
+    return true;
 }
 
 bool sim_flow_end(struct sim *sim, uint32_t flow)
@@ -498,8 +527,8 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
         sim->result->handover_bytes += transfer->n_bytes;
     }
     const bool write = transfer->write;
-    if (write && !swap && !handover)
-        write_done(sim, transfer);
+    if (write && !swap && !handover && !write_done(sim, transfer))
+        return false;
     kvs_net_forget(sim->net, flow);
     struct kvs_span span = {.kind = handover ? KVS_SPAN_HAND_OVER
                                     : swap   ? (write ? KVS_SPAN_SWAP_OUT : KVS_SPAN_SWAP_IN)
@@ -544,17 +573,25 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
         if (req->slot[b] == KVS_NO_SLOT || req->where[b] == (int8_t)tier_i ||
             kvs_tier_find(store->tier, req->key[b]) != KVS_NO_SLOT)
             continue;
-        const struct kvs_block_info *info = kvs_tier_info(replica->hbm, req->slot[b]);
+        struct kvs_block_info info = *kvs_tier_info(replica->hbm, req->slot[b]);
+        uint32_t state = 0;
+        double encode_s = 0;
+        if (sim->levels) {
+            state = sim_held(sim, &replica->held, req->key[b]);
+            encode_s = sim_settle(sim, tier_i, true, req->tok[b], &info, &state);
+        }
         bool found;
         if (admit && (kvs_map_find(&store->pending, req->key[b]) ||
-                      !wanted(sim, store, tier_i, req->key[b], info->n_bytes)))
+                      !wanted(sim, store, tier_i, req->key[b], info.n_bytes)))
             continue;
         if (!kvs_map_put(&store->pending, req->key[b], 1, &found) || !block_room(transfer))
             goto nomem;
         if (found)
             continue;
         transfer->key[transfer->n_block] = req->key[b];
-        transfer->info[transfer->n_block] = *info;
+        transfer->info[transfer->n_block] = info;
+        transfer->held[transfer->n_block] = state;
+        transfer->encode_s += encode_s;
         n_bytes += transfer->info[transfer->n_block++].n_bytes;
         n_unit += sim_units(sim, req->tok[b]);
     }

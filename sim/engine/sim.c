@@ -157,7 +157,6 @@ static void take_layout(struct sim *sim)
 static enum kvs_code make_tables(struct sim *sim)
 {
     const struct kvs_sim_config *config = sim->config;
-    static const struct kvs_table_level raw = {.name = "raw16", .k_ratio = 1, .v_ratio = 1};
     for (uint32_t t = 0; t < config->n_tier; t++) {
         const struct lane *lane = sim_lane(sim, 0, t, false);
         sim->route[t].n_hop = lane->n_hop;
@@ -173,8 +172,9 @@ static enum kvs_code make_tables(struct sim *sim)
         .n_frac = config->planner->ends_only ? 2 : config->n_frac,
         .descriptors = sim->unit_descriptors / sim->n_layer,
         .unit_tok = sim->unit_tok,
-        .n_level = 1,
-        .level = &raw,
+        .n_level = sim->levels ? config->n_level : 1,
+        .level = sim->level,
+        .as_held = sim->levels,
         .repair = config->repair,
         .budget = config->budget,
     };
@@ -224,7 +224,7 @@ static enum kvs_code make_replicas(struct sim *sim)
         replica->step.part = calloc(config->prefill_batch, sizeof *replica->step.part);
         if (!replica->decoding || !replica->step.part)
             return kvs_fail(sim->err, KVS_ERR_NOMEM, "%u replicas", sim->n_replica);
-        replica->let_go = (struct let_go){sim, r, 0};
+        replica->let_go = (struct let_go){sim, r, 0, &replica->held, true};
         if (kvs_tier_new(config->hbm_evict, (uint64_t)room, goes_on(config, 0) ? sim_let_go : NULL,
                          &replica->let_go, &replica->hbm, sim->err))
             return sim->err->code;
@@ -236,7 +236,8 @@ static enum kvs_code make_replicas(struct sim *sim)
         sim->tier_shared[t] = hw_tier(config->hw, config->tier[t].name)->scope == KVS_SCOPE_CLUSTER;
         for (uint32_t h = 0; h < (sim->tier_shared[t] ? 1 : sim->n_host); h++) {
             struct store *store = &sim->store[t * sim->n_host + h];
-            store->let_go = (struct let_go){sim, h * replicas_per_host(config), t + 1};
+            store->let_go =
+                (struct let_go){sim, h * replicas_per_host(config), t + 1, &store->held, false};
             if (kvs_tier_new(config->tier[t].evict, config->tier[t].capacity_bytes,
                              goes_on(config, t + 1) ? sim_let_go : NULL, &store->let_go,
                              &store->tier, sim->err))
@@ -289,8 +290,9 @@ static enum kvs_code set_up(struct sim *sim)
     if (config->foresight && !kvs_map_init(&sim->next_use, 1024))
         return kvs_fail(sim->err, KVS_ERR_NOMEM, "the future");
     sim->scratch = kvs_plan_scratch_new();
-    sim->stretched = array(sim->n_class, sizeof *sim->stretched);
-    sim->stretched_ns = array((size_t)sim->n_class * KVS_MAX_TIER * KVS_MAX_FRAC * KVS_MAX_LEVEL,
+    const uint32_t n_cost = config->n_level > 1 ? sim->n_layer : sim->n_class;
+    sim->stretched = array(n_cost, sizeof *sim->stretched);
+    sim->stretched_ns = array((size_t)n_cost * KVS_MAX_TIER * KVS_MAX_FRAC * KVS_MAX_LEVEL,
                               sizeof *sim->stretched_ns);
     if (!sim->net || !sim->link_bytes || !sim->replica || !sim->store || !sim->lane || !sim->view ||
         !sim->seg || !sim->decode_fixed_s || !sim->decode_per_tok_s || !sim->scratch ||
@@ -314,7 +316,7 @@ static enum kvs_code set_up(struct sim *sim)
         }
     for (uint32_t r = 0; config->n_decode_replica && r < config->n_replica; r++)
         make_handover_lane(sim, r);
-    return make_tables(sim);
+    return sim_levels_begin(sim) ? make_tables(sim) : sim->err->code;
 }
 
 static void free_reqs(struct req *req)
@@ -348,6 +350,7 @@ static void tear_down(struct sim *sim)
         free_transfers(sim->lane[i].first);
     for (uint32_t r = 0; sim->replica && r < sim->n_replica; r++) {
         kvs_tier_free(sim->replica[r].hbm);
+        kvs_map_free(&sim->replica[r].held);
         free(sim->replica[r].owner);
         free(sim->replica[r].decoding);
         free(sim->replica[r].step.part);
@@ -359,11 +362,13 @@ static void tear_down(struct sim *sim)
         free(sim->store[i].admit);
         kvs_tier_free(sim->store[i].tier);
         kvs_map_free(&sim->store[i].pending);
+        kvs_map_free(&sim->store[i].held);
     }
     kvs_queue_free(&sim->queue);
     kvs_net_free(sim->net);
     kvs_tables_free(sim->tables);
     kvs_plan_scratch_free(sim->scratch);
+    free(sim->end_loss);
     free(sim->stretched);
     free(sim->stretched_ns);
     free(sim->flow_version);

@@ -81,6 +81,7 @@ struct kvs_tier_config {
     uint64_t capacity_bytes; /* of one such tier (a host's, or the cluster's, by its scope) */
     const struct kvs_evict_ops *evict;
     enum kvs_write write;
+    uint32_t level; /* that it stores blocks at: an index of kvs_sim_config.level */
     const struct kvs_admit_ops *admit; /* of what is offered; NULL: all */
     struct kvs_admit_config admit_config;
 };
@@ -122,10 +123,12 @@ struct kvs_sim_config {
     bool hbm_cache;                        /* false: HBM keeps nothing between requests */
     uint32_t n_tier;                       /* nearest first */
     struct kvs_tier_config tier[KVS_MAX_TIER];
+    uint32_t n_level;                    /* that tiers store blocks at; 0: raw only */
+    const struct kvs_table_level *level; /* [n_level] [0] is raw; distortions for n_frac */
 
     const struct kvs_planner_ops *planner;
-    /* what moved text needs under content reuse, and what a plan may lose, both in 1e-9 nats; n 0:
-     * none, which changes answers */
+    /* what moved text needs under content reuse (n 0: none, which changes answers), and what a plan
+     * may lose by it or by levels, both in 1e-9 nats */
     struct kvs_table_repair repair;
     int64_t budget;
     uint32_t n_frac;               /* recompute fractions i / (n_frac - 1) */
@@ -161,6 +164,7 @@ struct kvs_sim_request {
      */
     int64_t queue_ns, load_ns, decode_ns, compute_ns;
     bool in_slo;
+    int64_t loss;                /* 1e-9 nats, as the plan for the first token predicts */
     const struct kvs_plan *plan; /* n_layer entries; NULL if nothing was held outside HBM */
 };
 

@@ -8,6 +8,7 @@
  * room.c   HBM for answers: growth with decoding, preemption
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
+ * held.c   the levels that blocks are stored at, and what they lost
  * foresee.c the trace's future, for Belady
  * tally.c  look-ups counted, samples of the machine over time
  * sim.c    set-up, the event loop, totals
@@ -55,13 +56,15 @@ struct transfer {
     bool open; /* more blocks may join until it begins */
     uint64_t n_bytes;
     double n_descriptor;
-    double ease; /* of what it occupies of its links; see sim_ease_loads */
+    double encode_s; /* of a write-back: what encoding its blocks takes */
+    double ease;     /* of what it occupies of its links; see sim_ease_loads */
     int64_t work_ns, latency_ns, begin_ns;
     uint32_t flow;
     /* a write-back's blocks */
     uint32_t n_block, block_room;
     uint64_t *key;
     struct kvs_block_info *info;
+    uint32_t *held; /* their states: see held.c */
 };
 
 /*
@@ -86,6 +89,8 @@ struct lane {
 struct let_go {
     struct sim *sim;
     uint32_t replica_i, tier_i; /* over this replica's lane to this tier */
+    const struct kvs_map *held; /* of the place */
+    bool raw;                   /* it is HBM: what it holds is decoded */
 };
 
 /* One instance of a tier: a host's, or the cluster's. */
@@ -94,6 +99,7 @@ struct store {
     struct let_go let_go;
     void *admit;            /* its admission rule's */
     struct kvs_map pending; /* keys on their way into it */
+    struct kvs_map held;    /* key to state: see held.c */
 };
 
 enum phase {
@@ -108,7 +114,8 @@ enum phase {
 struct found {
     uint32_t prompt_tok, hbm_tok, new_tok;
     uint32_t tier_tok[KVS_MAX_TIER];
-    uint32_t work_tok; /* to be computed under its plan */
+    double tier_bytes[KVS_MAX_TIER]; /* as stored; without levels not kept */
+    uint32_t work_tok;               /* to be computed under its plan */
 };
 
 struct req {
@@ -159,6 +166,7 @@ struct req {
     int64_t pre_left_ns;
     uint32_t pre_tok, pre_left_tok; /* recomputed tokens */
     uint32_t first_tok;             /* new tokens in the first chunk */
+    int64_t decode_gpu_ns;          /* of its levels on the GPU, with the first chunk */
     uint32_t later_left_tok;
     int64_t ready_ns; /* end of its own work before the first chunk */
     int64_t
@@ -202,6 +210,7 @@ struct replica {
     uint32_t host_i;
     struct kvs_tier *hbm;
     struct let_go let_go;
+    struct kvs_map held; /* key to state: see held.c */
     uint32_t
         *owner; /* [slot] id of the request that brings or computes the block; 0: it is there */
     uint32_t owner_room;
@@ -269,10 +278,15 @@ struct sim {
     struct lane *lane;                          /* [(replica * n_tier + tier) * 2 + write] */
     struct kvs_table_route route[KVS_MAX_TIER]; /* what tables borrows */
     struct kvs_plan_error error;                /* the profile's error bars */
+    bool levels;                                /* any tier stores at another level than raw */
+    struct kvs_table_level level[KVS_MAX_LEVEL];
+    double ratio[KVS_MAX_LEVEL];                 /* of stored bytes to raw ones, K and V together */
+    int64_t full_loss[KVS_MAX_LEVEL], *end_loss; /* of a prompt whose cached text is all at it */
     struct kvs_tables *tables;
     struct kvs_plan_scratch *scratch;
-    struct kvs_layer_cost *stretched; /* [class]: costs with io as slow as it is now */
-    int64_t *stretched_ns;            /* [class][tier][fraction * level] */
+    struct kvs_layer_cost
+        *stretched;        /* [class, or layer with levels]: costs with io as slow as it is now */
+    int64_t *stretched_ns; /* [class][tier][fraction * level] */
     const struct kvs_layer_cost *stretched_layer[KVS_MAX_LAYER];
     struct kvs_replica_view *view;
     struct kvs_piece *piece;
@@ -360,6 +374,24 @@ void sim_transfer_free(struct transfer *transfer);
 uint32_t sim_units(const struct sim *sim, uint32_t n_tok);
 struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i);
 struct lane *sim_lane(const struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write);
+
+/* held.c; without levels these do nothing, and states are 0 */
+bool sim_levels_begin(struct sim *sim);
+uint32_t sim_held(const struct sim *sim, const struct kvs_map *held, uint64_t key);
+bool sim_hold(struct sim *sim, struct kvs_map *held, uint64_t key, uint32_t state);
+double sim_stored_per_tok(const struct sim *sim, uint32_t state); /* bytes of a token */
+/*
+ * A copy of n_tok tokens, raw or as stored at its state's level, as the tier will store it: sets
+ * state and the bytes of info. Returns the seconds that encoding takes.
+ */
+double sim_settle(const struct sim *sim, uint32_t tier_i, bool raw, uint32_t n_tok,
+                  struct kvs_block_info *info, uint32_t *state);
+/* Of the prompt's block b: what its piece is held at and carries. */
+void sim_describe(const struct sim *sim, const struct req *req, uint32_t b,
+                  struct kvs_piece *piece);
+/* The prompt's blocks that are new in HBM: loaded ones as their tiers have them, computed ones with
+ * the plan's loss. */
+bool sim_hold_prompt(struct sim *sim, const struct req *req, int64_t loss);
 
 /* tally.c */
 void sim_tally_lookup(struct sim *sim, struct req *req); /* it is admitted and has its plan */

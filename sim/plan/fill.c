@@ -37,7 +37,7 @@ static void slow_down(const struct kvs_tables *t, struct kvs_tables_inst *inst,
         return;
     kvs_share_hops(config, &hops, speed);
     for (uint32_t k = 0; k < config->n_route; k++)
-        for (uint32_t at = 0; speed[k] < 1 && at < config->n_frac * config->n_level; at++)
+        for (uint32_t at = 0; speed[k] < 1 && at < config->n_frac * t->n_menu; at++)
             class->io_ns[k][at] = (int64_t)ceil((double)class->io_ns[k][at] / speed[k]);
 }
 
@@ -70,7 +70,7 @@ static void add_left(const struct kvs_tables_inst *inst, const struct kvs_piece 
                      struct left *left)
 {
     left->block[piece->where] += n_unit(&inst->tables->config, piece->n_tok);
-    for (uint32_t q = 0; q < inst->tables->config.n_level; q++)
+    for (uint32_t q = 0; q < inst->tables->n_menu; q++)
         left->tok[piece->where][q][inst->mixed ? held_level(piece, q) : q] += piece->n_tok;
 }
 
@@ -80,7 +80,7 @@ static void fill_cell(const struct kvs_tables *t, struct kvs_tables_inst *inst, 
 {
     const struct kvs_tables_config *config = &t->config;
     struct kvs_tables_class *class = &inst->class[c];
-    uint32_t at = i * config->n_level + q;
+    uint32_t at = i * t->n_menu + q;
     uint32_t from = inst->mixed ? 0 : q, to = inst->mixed ? config->n_level : q + 1;
     double held_tok[KVS_MAX_LEVEL] = {0}, decode_s = 0, gpu_s = 0, project_tok = 0;
 
@@ -128,7 +128,7 @@ static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst,
 
     memset(&left.block, 0, sizeof left.block);
     for (uint32_t k = 0; k < config->n_route; k++)
-        for (uint32_t q = 0; q < config->n_level; q++)
+        for (uint32_t q = 0; q < t->n_menu; q++)
             memset(left.tok[k][q], 0, config->n_level * sizeof left.tok[k][q][0]);
     for (uint32_t i = 0; i < n_piece; i++)
         end += piece[i].n_tok;
@@ -142,7 +142,7 @@ static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst,
                 add_left(inst, &piece[p], &left);
             end -= piece[p].n_tok;
         }
-        for (uint32_t q = 0; q < config->n_level; q++)
+        for (uint32_t q = 0; q < t->n_menu; q++)
             fill_cell(t, inst, c, i, q, &left);
     }
     slow_down(t, inst, &inst->class[c], left.block);
@@ -154,7 +154,7 @@ static void fill_compute(const struct kvs_tables *t, struct kvs_tables_inst *ins
 {
     const struct kvs_tables_config *config = &t->config;
     struct kvs_tables_class *class = &inst->class[c];
-    uint32_t last = config->n_frac - 1, n_level = config->n_level;
+    uint32_t last = config->n_frac - 1, n_menu = t->n_menu;
     int64_t first_ns = kvs_ns(kvs_cost_layer_s(config->cost, c, first, 1));
 
     for (uint32_t i = 0; i <= last; i++) {
@@ -184,8 +184,8 @@ static void fill_compute(const struct kvs_tables *t, struct kvs_tables_inst *ins
             class->wkv_ns[i] =
                 kv_ns < class->wfull_ns[i] ? kv_ns : class->wfull_ns[i]; /* rounding */
         }
-        for (uint32_t q = 0; q < n_level; q++)
-            class->post_ns[i * n_level + q] += post_ns;
+        for (uint32_t q = 0; q < n_menu; q++)
+            class->post_ns[i * n_menu + q] += post_ns;
     }
 }
 
@@ -235,21 +235,28 @@ static double repair_loss(const struct kvs_tables *t, const struct kvs_tables_in
            inst->cached_tok / t->n_layer;
 }
 
+/* What a layer loses whatever level it is loaded at. */
+static double other_loss(const struct kvs_tables *t, const struct kvs_tables_inst *inst, uint32_t i)
+{
+    return repair_loss(t, inst, i) + inst->cut[i].carried / t->n_layer;
+}
+
 void kvs_fill_distortion(const struct kvs_tables *t, struct kvs_tables_inst *inst)
 {
-    uint32_t n_level = t->config.n_level, n_cell = t->config.n_frac * n_level;
+    uint32_t n_level = t->config.n_level, n_menu = t->n_menu;
+    uint32_t n_cell = t->config.n_frac * n_menu;
 
-    assert(n_level > 0);
+    assert(n_menu > 0);
     for (uint32_t c = 0; c < t->n_class; c++)
         for (uint32_t at = 0; at < n_cell; at++)
-            inst->class[c].distortion[at] = llround(repair_loss(t, inst, at / n_level));
+            inst->class[c].distortion[at] = llround(other_loss(t, inst, at / n_menu));
     for (uint32_t l = 0; t->by_layer && l < t->n_layer; l++) {
         const struct kvs_tables_class *class = &inst->class[t->class_of[l]];
         int64_t *distortion = inst->layer_distortion + (size_t)l * n_cell;
 
         for (uint32_t at = 0; at < n_cell; at++)
             distortion[at] = llround(level_loss(t, l, class->lossy_frac + (size_t)at * n_level) +
-                                     repair_loss(t, inst, at / n_level));
+                                     other_loss(t, inst, at / n_menu));
         inst->layer_cost[l] = class->cost;
         inst->layer_cost[l].distortion = distortion;
     }

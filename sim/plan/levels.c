@@ -43,6 +43,16 @@ static double decode_s(const struct kvs_levels_config *config, const struct pair
     return s * KVS_CODEC_RAW_BITS / config->model->kv_bits / config->n_decoder;
 }
 
+/* The same to encode one; 0 if no one measured it. */
+static double encode_s(const struct kvs_levels_config *config, const struct pair *pair)
+{
+    const struct kvs_figure *k = &config->codec->level[pair->k].encode_bytes_per_s;
+    const struct kvs_figure *v = &config->codec->level[pair->v].encode_bytes_per_s;
+    double s = (k->known ? .5 / k->value : 0) + (v->known ? .5 / v->value : 0);
+
+    return s * KVS_CODEC_RAW_BITS / config->model->kv_bits / config->n_decoder;
+}
+
 static double pair_bits(const struct kvs_levels_config *config, const struct pair *pair)
 {
     return (config->codec->level[pair->k].k_bits.value +
@@ -131,6 +141,11 @@ static uint32_t choose_pairs(const struct kvs_levels_config *config, struct pair
     return thin_out(pair, n, n_most);
 }
 
+static const char *told_as(const struct kvs_levels_config *config)
+{
+    return config->prefix ? config->prefix : "--levels: ";
+}
+
 static enum kvs_code find_level(const struct kvs_levels_config *config, const char *name, size_t n,
                                 uint32_t *index, struct kvs_err *err)
 {
@@ -142,19 +157,17 @@ static enum kvs_code find_level(const struct kvs_levels_config *config, const ch
     if (found < 0) {
         for (uint32_t i = 0; i < config->codec->n_level; i++)
             names[i] = config->codec->level[i].name;
-        return kvs_fail(err, KVS_ERR_ARG, "--levels: codec %s has no level \"%s\"%s",
+        return kvs_fail(err, KVS_ERR_ARG, "%scodec %s has no level \"%s\"%s", told_as(config),
                         config->codec->name, text,
                         kvs_known(known, sizeof known, text, names, config->codec->n_level));
     }
     const struct kvs_codec_level *level = &config->codec->level[found];
     if (!can_decode(level))
-        return kvs_fail(err, KVS_ERR_ARG, "--levels: no one measured how fast codec %s decodes %s",
-                        config->codec->name, text);
+        return kvs_fail(err, KVS_ERR_ARG, "%sno one measured how fast codec %s decodes %s",
+                        told_as(config), config->codec->name, text);
     if (!is_known(config->quality, level))
-        return kvs_fail(err, KVS_ERR_ARG,
-                        "--levels: no quality table says what %s costs; see "
-                        "--quality",
-                        text);
+        return kvs_fail(err, KVS_ERR_ARG, "%sno quality table says what %s costs%s",
+                        told_as(config), text, config->prefix ? "" : "; see --quality");
     *index = (uint32_t)found;
     return KVS_OK;
 }
@@ -177,7 +190,7 @@ static enum kvs_code name_pairs(const struct kvs_levels_config *config, struct p
         if (one.k == 0 && one.v == 0)
             continue;
         if (*n == n_most)
-            return kvs_fail(err, KVS_ERR_RANGE, "--levels: more than %u", n_most);
+            return kvs_fail(err, KVS_ERR_RANGE, "%smore than %u", told_as(config), n_most);
         weigh(config, &one);
         pair[(*n)++] = one;
     }
@@ -193,7 +206,7 @@ static void add_pair(const struct kvs_levels_config *config, const struct pair *
     const struct kvs_codec_level *v = &config->codec->level[pair->v];
     uint32_t n_layer = kvs_model_n_layer(config->model), n = levels->n++;
     int64_t *cell = levels->distortion + (size_t)n * n_layer * config->n_frac;
-    double s = decode_s(config, pair);
+    double s = decode_s(config, pair), encode = encode_s(config, pair);
 
     snprintf(levels->name[n], sizeof levels->name[n], pair->k == pair->v ? "%.30s" : "%.30s/%.30s",
              k->name, v->name);
@@ -203,6 +216,7 @@ static void add_pair(const struct kvs_levels_config *config, const struct pair *
         .k_ratio = k->k_bits.value / config->model->kv_bits,
         .v_ratio = v->v_bits.value / config->model->kv_bits,
         .decode_bytes_per_s = s > 0 ? 1 / s : 0,
+        .encode_bytes_per_s = encode > 0 ? 1 / encode : 0,
         .on_gpu = config->codec->decoder == KVS_DECODER_GPU,
         .distortion = k->lossless && v->lossless ? NULL : cell,
     };

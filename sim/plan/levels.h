@@ -22,6 +22,7 @@ struct kvs_levels_config {
     uint32_t n_frac;                   /* as in kvs_tables_config */
     bool hidden;                  /* hidden states too, where they are fewer bytes than K and V */
     double load_s_per_byte;       /* of the slowest route: for choosing where no names are given */
+    const char *prefix;           /* of errors about names; NULL: "--levels: " */
     const struct kvs_strs *names; /* entries wanted besides raw16; NULL or none: up to KVS_MAX_LEVEL
                                      that trade time for quality best, by load time and loss */
 };

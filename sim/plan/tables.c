@@ -36,6 +36,7 @@ enum kvs_code kvs_tables_new(const struct kvs_tables_config *config, struct kvs_
     t->config = *config;
     t->n_layer = n_layer;
     t->n_class = n_class;
+    t->n_menu = config->as_held ? 1 : config->n_level;
     t->class_n = calloc(n_class, sizeof *t->class_n);
     t->raw_bytes_per_tok = calloc(n_class, sizeof *t->raw_bytes_per_tok);
     t->window_tok = calloc(n_class, sizeof *t->window_tok);
@@ -77,7 +78,7 @@ void kvs_tables_free(struct kvs_tables *tables)
 static void place_class(const struct kvs_tables *t, struct kvs_tables_class *class, int64_t *cell,
                         double *bytes)
 {
-    size_t n_frac = t->config.n_frac, n_cell = n_frac * t->config.n_level;
+    size_t n_frac = t->config.n_frac, n_cell = n_frac * t->n_menu;
 
     for (uint32_t k = 0; k < t->config.n_route; k++) {
         class->cost.io_ns[k] = class->io_ns[k] = cell;
@@ -99,7 +100,7 @@ static void place_class(const struct kvs_tables *t, struct kvs_tables_class *cla
 struct kvs_tables_inst *kvs_tables_inst_new(const struct kvs_tables *t)
 {
     size_t n_frac = t->config.n_frac, n_level = t->config.n_level, n_route = t->config.n_route;
-    size_t n_cell = n_frac * n_level;
+    size_t n_cell = n_frac * t->n_menu;
     size_t class_cells = (n_route + 3) * n_cell + 4 * n_frac;
     size_t class_bytes = (n_route + n_level) * n_cell;
     struct kvs_tables_inst *inst =
@@ -160,7 +161,8 @@ static void count_pieces(struct kvs_tables_inst *inst, const struct kvs_piece *p
     uint64_t total = 0;
 
     inst->route_tok = inst->absent_tok = inst->cached_tok = inst->menu_tok = 0;
-    inst->moved = inst->mixed = false;
+    inst->moved = inst->carries = false;
+    inst->mixed = inst->tables->config.as_held;
     inst->first_absent_pos = UINT32_MAX;
     memset(inst->used, 0, sizeof inst->used);
     for (uint32_t p = 0; p < n_piece; p++) {
@@ -176,6 +178,7 @@ static void count_pieces(struct kvs_tables_inst *inst, const struct kvs_piece *p
         } else if (n_tok > 0) {
             inst->cached_tok += n_tok;
             inst->moved |= piece[p].moved;
+            inst->carries |= piece[p].loss > 0;
             inst->menu_tok += kvs_on_menu(&piece[p]) ? n_tok : 0;
         }
         if (n_tok > 0 && where >= 0) {
@@ -209,6 +212,22 @@ static void find_repair(const struct kvs_piece *piece, uint32_t n_piece, double 
     cut->repair_tok = n_tok;
     cut->repair_context_tok = mean_context_tok(pos_sum, n_tok);
     cut->moved_tok = moved_tok;
+}
+
+/* What the pieces carry that each cut keeps: those behind it, and those that are not on the menu.
+ */
+static void find_carried(struct kvs_tables_inst *inst, const struct kvs_piece *piece,
+                         uint32_t n_piece)
+{
+    for (uint32_t i = 0; i < inst->tables->config.n_frac; i++) {
+        double sum = 0;
+
+        for (uint32_t p = 0; inst->carries && p < n_piece; p++)
+            if (piece[p].where != KVS_AT_NONE &&
+                (p >= inst->cut[i].piece_i || !kvs_on_menu(&piece[p])))
+                sum += (double)piece[p].loss * piece[p].n_tok;
+        inst->cut[i].carried = inst->carries ? sum / inst->cached_tok : 0;
+    }
 }
 
 /*
@@ -295,17 +314,18 @@ void kvs_tables_build(const struct kvs_tables *t, struct kvs_tables_inst *inst,
     assert(inst->tables == t);
     count_pieces(inst, piece, n_piece);
     find_cuts(inst, piece, n_piece);
+    find_carried(inst, piece, n_piece);
     first = chunk_seg(piece, n_piece, &p, &used_tok, &pos, t->config.chunk_tok);
     inst->first_tok = (uint32_t)first.n_tok;
     for (uint32_t c = 0; c < t->n_class; c++)
         kvs_fill_class(t, inst, c, piece, n_piece, &first);
     *problem = (struct kvs_plan_problem){.n_layer = t->n_layer,
                                          .n_frac = t->config.n_frac,
-                                         .n_level = t->config.n_level,
+                                         .n_level = t->n_menu,
                                          .frac = inst->frac,
                                          .layer = inst->layer,
                                          .budget = t->config.budget};
-    for (uint32_t q = 1; q < t->config.n_level; q++)
+    for (uint32_t q = 1; q < t->n_menu; q++)
         if (t->config.level[q].projected)
             problem->hidden_level = (uint8_t)q;
     for (uint32_t k = 0; k < t->config.n_route; k++) {
@@ -351,6 +371,6 @@ double kvs_tables_load_bytes(const struct kvs_tables_inst *inst, uint32_t route,
     const struct kvs_tables *t = inst->tables;
 
     assert(route < t->config.n_route && class_i < t->n_class);
-    assert(frac_i < t->config.n_frac && level < t->config.n_level);
-    return inst->class[class_i].load_bytes[route][frac_i * t->config.n_level + level];
+    assert(frac_i < t->config.n_frac && level < t->n_menu);
+    return inst->class[class_i].load_bytes[route][frac_i * t->n_menu + level];
 }

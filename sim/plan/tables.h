@@ -22,6 +22,7 @@ struct kvs_piece {
     bool moved;    /* cached behind other text, or at another position: its keys are rotated, and
                       what it did not attend to is repaired */
     uint16_t held; /* the levels that the block is held at, a bit each; 0: at all of them */
+    int64_t loss;  /* of a cached piece: what it carries, as if all cached text were such */
 };
 
 /* One hop of a route. */
@@ -41,6 +42,7 @@ struct kvs_table_level {
     const char *name;
     double k_ratio, v_ratio;   /* bytes, relative to raw */
     double decode_bytes_per_s; /* of raw bytes produced; 0: nothing to decode */
+    double encode_bytes_per_s; /* of raw bytes taken in; 0: no bound, or not known */
     bool on_gpu;               /* decoded on the compute engine: counts in post, not in decode */
     bool projected; /* hidden states: K and V are projected from them, which counts in post */
     /* [layer * n_frac + j] of a layer, when share j / (n_frac - 1) of the cached tokens is exact
@@ -69,8 +71,9 @@ struct kvs_tables_config {
     uint32_t unit_tok; /* a block is stored in units of so many tokens; 0: in one */
     uint32_t n_level;
     const struct kvs_table_level *level; /* [n_level] */
-    struct kvs_table_repair repair;      /* n < n_frac */
-    int64_t budget;                      /* of distortion */
+    bool as_held; /* plans have no level to choose: each block is loaded at the one it is held at */
+    struct kvs_table_repair repair; /* n < n_frac */
+    int64_t budget;                 /* of distortion */
 };
 
 struct kvs_tables; /* from kvs_tables_new, ended by kvs_tables_free; borrows what config names */
@@ -98,6 +101,10 @@ void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /*
  *              with the recomputed set; besides it, what the compute engine does to what is loaded:
  *              keys of moved tokens rotated, levels decoded on the GPU, hidden states projected
  *     head     the later chunks, each its own pass, embedding and logits of one row
+ *
+ * Carried losses are weighed by the tokens that stay as they are, of all cached ones, and counted
+ * evenly in all layers. With as_held, the problem has one level, and each piece on a route says its
+ * own.
  *
  * A layer with a sliding window loads only blocks that the first absent token's window reaches. A
  * hole before recomputed blocks is charged with the absent tokens, in post and head. Where nothing

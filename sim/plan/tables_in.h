@@ -9,7 +9,8 @@
 struct kvs_tables {
     struct kvs_tables_config config;
     uint32_t n_layer, n_class;
-    bool by_layer; /* distortion differs from layer to layer */
+    uint32_t n_menu; /* levels that plans choose from */
+    bool by_layer;   /* distortion differs from layer to layer */
     uint32_t class_of[KVS_MAX_LAYER];
     uint32_t *class_n;         /* [class] layers of it */
     double *raw_bytes_per_tok; /* [class] K and V, one layer, all ranks */
@@ -27,15 +28,16 @@ struct kvs_cut {
     uint32_t repair_tok; /* in moved pieces from piece_i on */
     double repair_context_tok;
     uint32_t moved_tok; /* tokens of moved pieces that stay as they are */
+    double carried;     /* by what stays as it is, of all cached tokens */
 };
 
 /* One class of layers. */
 struct kvs_tables_class {
     struct kvs_layer_cost cost;
-    int64_t *io_ns[KVS_MAX_ROUTE], *decode_ns, *post_ns, *distortion; /* [i * n_level + q] */
+    int64_t *io_ns[KVS_MAX_ROUTE], *decode_ns, *post_ns, *distortion; /* [i * n_menu + q] */
     int64_t *full_ns, *kv_ns, *wfull_ns, *wkv_ns;                     /* [i] */
-    double *load_bytes[KVS_MAX_ROUTE];                                /* [i * n_level + q] stored */
-    double *lossy_frac; /* [(i * n_level + q) * n_level + held q]: of all cached tokens */
+    double *load_bytes[KVS_MAX_ROUTE];                                /* [i * n_menu + q] stored */
+    double *lossy_frac; /* [(i * n_menu + q) * n_level + held q]: of all cached tokens */
 };
 
 struct kvs_tables_inst {
@@ -45,14 +47,15 @@ struct kvs_tables_inst {
     uint32_t menu_tok;   /* on routes, and of moved residents: what may be computed again */
     bool used[KVS_MAX_ROUTE];
     bool moved, mixed; /* any piece is moved; any is not held at all levels */
+    bool carries;      /* any piece carries a loss */
     struct kvs_cut cut[KVS_MAX_FRAC];
     double frac[KVS_MAX_FRAC];
     const struct kvs_layer_cost *layer[KVS_MAX_LAYER];
-    int64_t *zero;                     /* [n_frac * n_level] */
+    int64_t *zero;                     /* [n_frac * n_menu] */
     int64_t *cells;                    /* memory of all classes' integer tables */
     double *bytes;                     /* and of their byte counts and shares */
     struct kvs_layer_cost *layer_cost; /* [n_layer] if by_layer */
-    int64_t *layer_distortion;         /* [n_layer * n_frac * n_level] if by_layer */
+    int64_t *layer_distortion;         /* [n_layer * n_frac * n_menu] if by_layer */
     struct kvs_tables_class class[];
 };
 

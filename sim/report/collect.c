@@ -123,6 +123,7 @@ enum kvs_code kvs_collect_request(void *ctx, const struct kvs_sim_request *reque
         .load_ns = request->load_ns,
         .decode_ns = request->decode_ns,
         .compute_ns = request->compute_ns,
+        .loss = request->loss,
         .replica = request->replica,
         .input_tok = request->input_tok,
         .output_tok = request->output_tok,

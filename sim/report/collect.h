@@ -17,6 +17,7 @@ struct kvs_row {
     uint64_t index, session;
     int64_t arrive_ns, admit_ns, first_token_ns, finish_ns, predicted_ttft_ns;
     int64_t queue_ns, load_ns, decode_ns, compute_ns;
+    int64_t loss; /* 1e-9 nats */
     uint64_t load_bytes[KVS_MAX_TIER];
     uint32_t tier_tok[KVS_MAX_TIER];
     uint32_t replica, input_tok, output_tok, hbm_tok, recompute_tok, new_tok, n_preempt,

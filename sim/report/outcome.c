@@ -1,6 +1,7 @@
 #include "outcome.h"
 
 #include "base/hist.h"
+#include "plan/levels.h"
 
 #include <assert.h>
 #include <math.h>
@@ -138,7 +139,7 @@ static void later_figures(struct kvs_outcome *outcome, const struct kvs_collect 
                           double *value)
 {
     uint64_t n = 0, n_planned = 0;
-    double error = 0;
+    double error = 0, loss = 0;
     for (uint64_t i = outcome->n_warmup; i < collect->n_row; i++) {
         const struct kvs_row *row = &collect->row[i];
         if (!row->refused && row->output_tok > 1)
@@ -148,6 +149,9 @@ static void later_figures(struct kvs_outcome *outcome, const struct kvs_collect 
     outcome->tpot_s = spread(value, n);
 
     n = 0;
+    for (uint64_t i = outcome->n_warmup; i < collect->n_row; i++)
+        loss += collect->row[i].refused ? 0 : (double)collect->row[i].loss / KVS_NAT;
+    outcome->predicted_loss_nats = outcome->n_run ? loss / (double)outcome->n_run : none;
     for (uint64_t i = outcome->n_warmup; i < collect->n_row; i++)
         if (!collect->row[i].refused)
             value[n++] = (double)(collect->row[i].finish_ns - collect->row[i].arrive_ns) * 1e-9;

@@ -78,8 +78,9 @@ struct kvs_outcome {
     double busiest_frac;
     double load_bytes, write_bytes; /* all tiers */
     struct kvs_outcome_tier tier[KVS_MAX_TIER];
-    double first_hit_frac;  /* of the input tokens: held when first admitted */
-    double final_hit_frac;  /* not computed in the end: held, less what was computed all the same */
+    double first_hit_frac; /* of the input tokens: held when first admitted */
+    double final_hit_frac; /* not computed in the end: held, less what was computed all the same */
+    double predicted_loss_nats; /* mean over the requests that ran */
     double predicted_error; /* mean of |TTFT - what the plan predicted| / TTFT, planned requests */
     double ttft_quantile_s[KVS_N_QUANTILE];
     uint32_t loaded_new_tok; /* median of new_tok over requests that had a plan; 0: none had one */

@@ -250,6 +250,7 @@ static json_t *policy_json(const struct kvs_workload *workload, const struct kvs
     put(&m, "ttft_parts_mean_s", parts_json(outcome->part_mean_s));
     put(&m, "ttft_parts_p95_s", parts_json(outcome->part_p95_s));
     put_num(&m, "predicted_ttft_error_frac", outcome->predicted_error);
+    put_num(&m, "predicted_loss_nats", outcome->predicted_loss_nats);
     put(&m, "tok", tokens_json(workload, outcome));
     put_int(&m, "load_bytes", (uint64_t)outcome->load_bytes);
     put_int(&m, "write_bytes", (uint64_t)outcome->write_bytes);

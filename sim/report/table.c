@@ -175,6 +175,14 @@ static void waste_note(FILE *to, const struct kvs_sim_config *config,
     }
 }
 
+/* What answers lose by levels and repair. */
+static void loss_note(FILE *to, const struct kvs_outcome *outcome)
+{
+    if (outcome->predicted_loss_nats > 0)
+        fprintf(to, "%s: plans lose %.3g nats in the mean (predicted)\n", outcome->policy,
+                outcome->predicted_loss_nats);
+}
+
 /* What the figures are worth. */
 static void steady_note(FILE *to, const struct kvs_outcome *outcome)
 {
@@ -236,6 +244,8 @@ void kvs_table_print(FILE *to, const struct kvs_workload *workload,
     fputs(note, to);
     for (uint32_t i = 0; i < n; i++)
         waste_note(to, &workload->sim, &outcome[i]);
+    for (uint32_t i = 0; i < n; i++)
+        loss_note(to, &outcome[i]);
     steady_notes(to, outcome, n);
     for (uint32_t t = 0; t < workload->sim.n_tier; t++)
         store_note(to, workload->sim.tier[t].name, outcome, n, t);

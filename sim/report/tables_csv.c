@@ -1,17 +1,25 @@
 #include "tables_csv.h"
 
+#include "plan/levels.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const first_columns[] = {
-    "policy",         "request",   "session",     "replica",
-    "refused",        "input_tok", "output_tok",  "hbm_tok",
-    "recompute_tok",  "new_tok",   "arrive_ns",   "admit_ns",
-    "first_token_ns", "finish_ns", "ttft_ns",     "predicted_ttft_ns",
-    "queue_ns",       "load_ns",   "decode_ns",   "compute_ns",
-    "in_slo",         "plan",      "preemptions", "again_tok",
-    "decode_replica",
+    "policy",         "request",
+    "session",        "replica",
+    "refused",        "input_tok",
+    "output_tok",     "hbm_tok",
+    "recompute_tok",  "new_tok",
+    "arrive_ns",      "admit_ns",
+    "first_token_ns", "finish_ns",
+    "ttft_ns",        "predicted_ttft_ns",
+    "queue_ns",       "load_ns",
+    "decode_ns",      "compute_ns",
+    "in_slo",         "plan",
+    "preemptions",    "again_tok",
+    "decode_replica", "predicted_loss_nats",
 };
 
 void kvs_requests_csv_header(struct kvs_csv *csv, const struct kvs_sim_config *config)
@@ -56,6 +64,10 @@ static void request_row(struct kvs_csv *csv, const struct kvs_sim_config *config
     kvs_csv_u64(csv, row->n_preempt);
     kvs_csv_u64(csv, row->again_tok);
     kvs_csv_u64(csv, row->decode_replica);
+    if (row->loss) /* few have one, and doubles take their time */
+        kvs_csv_double(csv, (double)row->loss / KVS_NAT);
+    else
+        kvs_csv_u64(csv, 0);
     for (uint32_t i = 0; i < config->n_tier; i++)
         kvs_csv_u64(csv, row->tier_tok[i]);
     for (uint32_t i = 0; i < config->n_tier; i++)

@@ -10,6 +10,7 @@
 #include "plan/levels.h"
 #include "store/admit.h"
 #include "store/evict.h"
+#include "tier_levels.h"
 #include "workloads/trace_filter.h"
 
 #include <assert.h>
@@ -116,7 +117,7 @@ static const struct kvs_opt cluster_table[] = {
 };
 
 struct tier {
-    const char *name, *evict, *admit;
+    const char *name, *level, *evict, *admit;
     uint64_t capacity, admit_n;
     double admit_share;
     int write;
@@ -130,6 +131,9 @@ static const struct kvs_opt tier_table[] = {
     {"name", KVS_OPT_STR, TIER(name), NULL, 0, 0, "a tier of the hardware profile", NULL, true, 0},
     {"capacity", KVS_OPT_BYTES, TIER(capacity), "0", 0, 0x1p63,
      "bytes of one such tier; default: the profile's", NULL, false, 0},
+    {"level", KVS_OPT_STR, TIER(level), KVS_CODEC_RAW, 0, 0,
+     "compression level that blocks are stored at: of planner.codec, \"p4\" or \"p8/p4\" for K/V",
+     NULL, false, 0},
     {"evict", KVS_OPT_STR, TIER(evict), "lru", 0, 0, "which block leaves first", NULL, false, 0},
     {"write", KVS_OPT_ENUM, TIER(write), "through", 0, 0,
      "blocks come after prefill (through), or when the nearer place evicts them (back); exclusive: "
@@ -146,8 +150,8 @@ static const struct kvs_opt tier_table[] = {
 #define N_REPAIR 8
 
 struct planner {
-    uint64_t fractions;
-    const char *repair, *quality;
+    uint64_t fractions, decoders;
+    const char *repair, *codec, *quality;
     double budget;
 };
 
@@ -157,10 +161,15 @@ static const struct kvs_opt planner_table[] = {
     {"repair", KVS_OPT_STR, offsetof(struct planner, repair), NO_REPAIR, 0, 0,
      "how text reused behind other text is repaired: a method of the quality table", NULL, false,
      0},
+    {"codec", KVS_OPT_STR, offsetof(struct planner, codec), "gpu-published", 0, 0,
+     "of tiers' levels: a name of configs/codec, or a file", NULL, false, 0},
+    {"decoders", KVS_OPT_U64, offsetof(struct planner, decoders), "8", 1, 1024,
+     "host threads that decode and encode levels; a GPU codec runs on the replica's GPUs", NULL,
+     false, 0},
     {"quality", KVS_OPT_STR, offsetof(struct planner, quality), "", 0, 0,
      "a name of configs/quality, or a file; \"\": the model's", NULL, false, 0},
     {"budget", KVS_OPT_DOUBLE, offsetof(struct planner, budget), "0.05", 0, 1000,
-     "nats that a repaired prompt may lose", NULL, false, 0},
+     "nats that a prompt may lose by levels and repair", NULL, false, 0},
 };
 
 struct slo {
@@ -250,6 +259,7 @@ struct kvs_workload_in {
     struct planner planner;
     double repair_frac[N_REPAIR];
     int64_t repair_distortion[N_REPAIR];
+    struct kvs_levels *levels; /* that tiers store at; NULL: raw only */
     struct slo slo;
     struct warmup warmup;
     struct output output;
@@ -555,6 +565,7 @@ static void take_all_tiers(struct kvs_workload_in *in, struct kvs_sim_config *si
         if (hw_tier->capacity_bytes == 0 || !is_plain(hw_tier->name))
             continue;
         in->tier[sim->n_tier] = (struct tier){.name = hw_tier->name,
+                                              .level = KVS_CODEC_RAW,
                                               .evict = "lru",
                                               .admit = "always",
                                               .capacity = hw_tier->capacity_bytes,
@@ -711,6 +722,42 @@ static enum kvs_code read_repair(struct kvs_workload *w, struct kvs_workload_in 
     return KVS_OK;
 }
 
+/* What tiers store blocks at. */
+static enum kvs_code read_levels(struct kvs_workload *w, struct kvs_workload_in *in,
+                                 struct kvs_err *err)
+{
+    const struct planner *p = &in->planner;
+    struct kvs_tier_levels_config config = {
+        .model = in->model,
+        .quality = *p->quality ? p->quality : kvs_model_name(in->model),
+        .codec_node = kvs_json_get(in->top.planner, "codec"),
+        .quality_node = kvs_json_get(in->top.planner, "quality"),
+        .n_gpu = (uint32_t)in->cluster.tp,
+        .n_thread = (uint32_t)p->decoders,
+        .n_frac = (uint32_t)p->fractions,
+        .n_tier = w->sim.n_tier,
+    };
+    uint32_t level[KVS_MAX_TIER];
+    for (uint32_t t = 0; t < w->sim.n_tier; t++) {
+        config.name[t] = in->tier[t].level;
+        config.node[t] = kvs_json_get(kvs_json_at(in->top.tiers, t), "level");
+    }
+    char *codec = name_or_path(in, p->codec);
+    if (!codec)
+        return kvs_nomem(err);
+    config.codec = codec;
+    enum kvs_code code = kvs_tier_levels_new(&config, &in->levels, level, err);
+    free(codec);
+    if (code || !in->levels)
+        return code;
+    for (uint32_t t = 0; t < w->sim.n_tier; t++)
+        w->sim.tier[t].level = level[t];
+    w->sim.n_level = in->levels->n;
+    w->sim.level = in->levels->level;
+    w->sim.budget = llround(p->budget * KVS_NAT);
+    return KVS_OK;
+}
+
 static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *in,
                                struct kvs_err *err)
 {
@@ -718,7 +765,7 @@ static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *i
     if ((code = kvs_arrivals_json(in->top.arrivals, &in->arrivals, &w->sim.arrivals, err)) ||
         (code =
              kvs_opt_json(planner_table, N(planner_table), in->top.planner, &in->planner, err)) ||
-        (code = read_repair(w, in, err)) ||
+        (code = read_repair(w, in, err)) || (code = read_levels(w, in, err)) ||
         (code = kvs_opt_json(slo_table, N(slo_table), in->top.slo, &in->slo, err)) ||
         (code = read_warmup(w, in, err)) ||
         (code = kvs_opt_json(output_table, N(output_table), in->top.output, &in->output, err)))
@@ -857,6 +904,7 @@ void kvs_workload_free(struct kvs_workload *workload)
     if (!workload)
         return;
     struct kvs_workload_in *in = workload->in;
+    kvs_levels_free(in->levels);
     kvs_cost_free(in->cost);
     kvs_hw_free(in->hw);
     kvs_model_free(in->model);
