@@ -8,6 +8,7 @@
 
 #define DESCRIPTORS 2 /* a block's layer: K and V apart */
 #define DEFAULT_BUDGET .05
+#define LEAST_BANDWIDTH 1e6 /* as a hardware profile's rates */
 #define REPAIR_SHARES 8
 
 static const struct kvs_hw_tier *find_tier(const struct kvs_hw *hw, const char *name,
@@ -33,11 +34,20 @@ static enum kvs_code find_tiers(struct kvs_plan_case *c, struct kvs_err *err)
     if (names->n > KVS_MAX_ROUTE)
         return kvs_fail(err, KVS_ERR_RANGE, "--tier: %u tiers, want at most %d", names->n,
                         KVS_MAX_ROUTE);
+    if (c->options.bandwidth > 0 && c->options.bandwidth < LEAST_BANDWIDTH)
+        return kvs_fail(err, KVS_ERR_RANGE,
+                        "--bandwidth: found %g B/s, want 1MB/s or more, or 0 for the profile's",
+                        c->options.bandwidth);
     for (unsigned i = 0; i < names->n; i++) {
         const struct kvs_hw_tier *tier = find_tier(c->hw, names->v[i], err);
 
         if (!tier)
             return err->code;
+        for (uint32_t k = 0; k < c->n_route; k++)
+            if (c->tier[k] == tier)
+                return kvs_fail(err, KVS_ERR_ARG,
+                                "--tier: found \"%s\" a second time, want a tier once",
+                                names->v[i]);
         c->tier[c->n_route++] = tier;
         for (uint32_t h = 0; h < tier->n_hop; h++) {
             const struct kvs_figure *rate = &c->hw->link[tier->hop[h]].read_bytes_per_s;

@@ -164,6 +164,26 @@ static void say_knob(const struct kvs_plan_answer *answer, char buf[KVS_PLAN_WOR
              stage && strcmp(stage, most->name) != 0 ? "." : "");
 }
 
+/* What the prompt's KV has in HBM; false: all of it fits. */
+static bool say_no_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                        char buf[KVS_PLAN_WORDS])
+{
+    char need[KVS_TEXT_MAX], has[KVS_TEXT_MAX];
+    double room = kvs_cost_kv_room_bytes(answer->v.cost, (double)c->options.chunk_tok);
+    double bytes = kvs_model_kv_needed_bytes(c->model, (double)answer->v.context_tok +
+                                                           (double)answer->v.new_tok);
+
+    bytes *= c->tp * kvs_model_kv_share(c->model, c->tp);
+    if (bytes <= room)
+        return false;
+    snprintf(buf, KVS_PLAN_WORDS,
+             "This prompt does not fit: %s of KV, where %u GPU%s (--tp) leave%s %s of HBM beside "
+             "weights and activations.",
+             kvs_text_bytes(need, bytes), c->tp, c->tp > 1 ? "s" : "", c->tp > 1 ? "" : "s",
+             kvs_text_bytes(has, fmax(room, 0)));
+    return true;
+}
+
 const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                            unsigned n, char buf[KVS_PLAN_WORDS])
 {
@@ -180,6 +200,8 @@ const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_
     case 3:
         say_knob(answer, buf);
         return buf;
+    case 4:
+        return say_no_room(c, answer, buf) ? buf : NULL;
     default:
         return NULL;
     }

@@ -79,8 +79,8 @@ static const struct kvs_opt link_table[] = {
 };
 
 static const struct kvs_figure_row link_rows[] = {
-    {"read_bytes_per_s", offsetof(struct kvs_hw_link, read_bytes_per_s), 1, 1e15, true},
-    {"write_bytes_per_s", offsetof(struct kvs_hw_link, write_bytes_per_s), 1, 1e15, true},
+    {"read_bytes_per_s", offsetof(struct kvs_hw_link, read_bytes_per_s), 1e6, 1e15, true},
+    {"write_bytes_per_s", offsetof(struct kvs_hw_link, write_bytes_per_s), 1e6, 1e15, true},
     {"latency_s", offsetof(struct kvs_hw_link, latency_s), 0, 3600, true},
     {"descriptor_s", offsetof(struct kvs_hw_link, descriptor_s), 0, 3600, true},
 };
