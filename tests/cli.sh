@@ -72,6 +72,23 @@ call 0 "$kvsim" run w.json -o json --json --no-plots && [ "$(echo "$seen" | head
     echo "$seen" | cmp -s - json/summary.json
 verdict $? json_prints_the_summary_alone
 
+call 0 "$kvsim" run w.json -o warm --no-plots --set 'warmup={"cut":"requests","requests":100}' &&
+    says 'the first 100 requests are left out as warm-up' &&
+    call 0 "$kvsim" run w.json -o cut --no-plots --set 'warmup={"cut":"requests","requests":300}' &&
+    says 'Every request was left out as warm-up'
+verdict $? warm_up_is_told_and_one_that_leaves_nothing_too
+
+commands=$("$kvsim" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
+state=0
+for command in $commands 'trace formats' 'trace stats' 'trace curve' 'trace generate' 'trace convert'; do
+    # shellcheck disable=SC2086
+    call 0 "$kvsim" $command --help && says "usage: kvsim $command" && case $seen in 'usage: usage'*) false ;; esac || {
+        state=1
+        break
+    }
+done
+verdict $state every_command_has_its_help
+
 call 0 "$kvsim" run w.json -o quiet -q --no-plots && [ -z "$seen" ]
 verdict $? quiet_prints_nothing
 

@@ -408,7 +408,7 @@ static enum kvs_code run_one(const struct command *command, int argc, char *cons
     if (code)
         return code;
     if (help) {
-        snprintf(usage, sizeof usage, "usage: kvsim codec %s FILE", command->name);
+        snprintf(usage, sizeof usage, "kvsim codec %s FILE", command->name);
         kvs_opt_help(stdout, usage, command->help, command->table, command->n);
         return KVS_OK;
     }

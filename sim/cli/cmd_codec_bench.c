@@ -178,7 +178,7 @@ enum kvs_code kvs_codec_bench_cmd(int argc, char *const *argv, struct kvs_err *e
     if (code)
         return code;
     if (help) {
-        kvs_opt_help(stdout, "usage: kvsim codec bench [--json]",
+        kvs_opt_help(stdout, "kvsim codec bench [--json]",
                      "Sizes, errors and rates of every level on made-up keys and values "
                      "(kernels/codec/made.h), one thread; times are the thread's CPU time.",
                      table, N_OPTION);

@@ -32,7 +32,7 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
         return code;
     if (help)
         kvs_opt_help(
-            stdout, "usage: kvsim devices",
+            stdout, "kvsim devices",
             "Lists the back ends that can run a plan, with what was found on this machine, "
             "and for the absent ones why.",
             NULL, 0);

@@ -74,7 +74,7 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
     if (code)
         return code;
     if (help) {
-        kvs_opt_help(stdout, "usage: kvsim selftest --backend NAME",
+        kvs_opt_help(stdout, "kvsim selftest --backend NAME",
                      "Runs a back end's instructions beside the shim, its operators beside the "
                      "reference, pipelines\nand timings; writes one JSON report. Exit status 3 "
                      "where the back end is absent, 1 where\nsomething failed.",

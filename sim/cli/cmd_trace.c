@@ -13,6 +13,11 @@
 static enum kvs_code formats_cmd(int argc, char *const *argv, struct kvs_err *err)
 {
     const char *const *name = kvs_trace_formats();
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        printf(
+            "usage: kvsim trace formats\n\nLists the trace formats that are read and written.\n");
+        return KVS_OK;
+    }
     if (argc > 1)
         return kvs_fail(err, KVS_ERR_ARG, "%s: found \"%s\", want nothing", argv[0], argv[1]);
     printf("read:\n");

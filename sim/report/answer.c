@@ -153,7 +153,8 @@ void kvs_answer(char *text, const struct kvs_workload *workload, const struct kv
         say_bound(&t, winner);
         say_steady(&t, winner);
     } else {
-        say(&t, "No request ran. ");
+        say(&t, outcome[0].n_warmup ? "Every request was left out as warm-up: want a shorter one. "
+                                    : "No request ran. ");
     }
     say_verdicts(&t, outcome, n);
     say_caveats(&t, workload, &outcome[0]);

@@ -201,25 +201,45 @@ static void steady_note(FILE *to, const struct kvs_outcome *outcome)
 static void store_note(FILE *to, const char *name, const struct kvs_outcome *outcome, uint32_t n,
                        uint32_t tier_i)
 {
-    char day[KVS_TEXT_MAX];
+    char day[KVS_TEXT_MAX], n_times[KVS_TEXT_MAX];
     const struct kvs_outcome *most = NULL;
     for (uint32_t i = 0; i < n; i++)
         if (tier_i < outcome[i].sim.n_tier && outcome[i].sim.tier[tier_i].stats.insert_bytes &&
             (!most || outcome[i].tier[tier_i].stored_bytes_per_day >
                           most->tier[tier_i].stored_bytes_per_day))
             most = &outcome[i];
-    if (most)
-        fprintf(
-            to, "%s stores up to %s a day (%s), %.3g times its capacity; %.0f %% without a hit\n",
+    if (!most)
+        return;
+    double times = most->tier[tier_i].drive_writes_per_day;
+    if (times < 100)
+        snprintf(n_times, sizeof n_times, "%.3g", times);
+    else
+        kvs_text_count(n_times, (uint64_t)llround(times));
+    fprintf(to, "%s stores up to %s a day (%s), %s times its capacity; %.0f %% without a hit\n",
             name, kvs_text_bytes(day, most->tier[tier_i].stored_bytes_per_day), most->policy,
-            most->tier[tier_i].drive_writes_per_day, 100 * most->tier[tier_i].unused_write_frac);
+            n_times, 100 * most->tier[tier_i].unused_write_frac);
+}
+
+static void warmup_note(FILE *to, const struct kvs_outcome *outcome, uint32_t n)
+{
+    char least_text[KVS_TEXT_MAX], most_text[KVS_TEXT_MAX];
+    uint64_t least = outcome[0].n_warmup, most = least;
+    for (uint32_t i = 1; i < n; i++) {
+        least = outcome[i].n_warmup < least ? outcome[i].n_warmup : least;
+        most = outcome[i].n_warmup > most ? outcome[i].n_warmup : most;
+    }
+    kvs_text_count(least_text, least);
+    kvs_text_count(most_text, most);
+    if (most && least == most)
+        fprintf(to, "the first %s requests are left out as warm-up\n", most_text);
+    else if (most)
+        fprintf(to, "the first %s to %s requests, by policy, are left out as warm-up\n", least_text,
+                most_text);
 }
 
 static void steady_notes(FILE *to, const struct kvs_outcome *outcome, uint32_t n)
 {
-    if (outcome[0].n_warmup)
-        fprintf(to, "the first requests are left out as warm-up: %llu of %s\n",
-                (unsigned long long)outcome[0].n_warmup, outcome[0].policy);
+    warmup_note(to, outcome, n);
     if (!isfinite(outcome[0].ttft_ci.mean.low))
         return;
     fputs("mean TTFT with its 95 % interval, by batch means:\n", to);
