@@ -78,6 +78,11 @@ call 0 "$kvsim" run w.json -o warm --no-plots --set 'warmup={"cut":"requests","r
     says 'Every request was left out as warm-up'
 verdict $? warm_up_is_told_and_one_that_leaves_nothing_too
 
+call 0 "$kvsim" run w.json -o split --no-plots -q --set 'compare=["layer-split"]' \
+    --set cluster.hbm_cache=false --set 'hardware_set={"links.pcie.read_bytes_per_s": "4GB/s"}' &&
+    grep -q '[0-9]x1 [0-9]*x0,' split/plans.csv && ! grep -q 'x0\.' split/plans.csv
+verdict $? a_layer_split_computes_whole_layers
+
 commands=$("$kvsim" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 state=0
 for command in $commands 'trace formats' 'trace stats' 'trace curve' 'trace generate' 'trace convert'; do

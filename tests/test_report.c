@@ -308,15 +308,15 @@ static void plans_are_listed_with_their_use(void **state)
 {
     static struct kvs_outcome outcome;
     static struct kvs_csv csv;
-    static const struct kvs_sim_config config = {.n_frac = 3};
     char *text;
     size_t n;
     FILE *to = open_memstream(&text, &n);
     (void)state;
     make_outcome(&outcome, 30, 0);
+    outcome.sim.n_frac = 3;
     kvs_csv_begin(&csv, to);
     kvs_plans_csv_header(&csv);
-    assert_int_equal(kvs_plans_csv_rows(&csv, &config, &outcome, NULL), KVS_OK);
+    assert_int_equal(kvs_plans_csv_rows(&csv, &outcome, NULL), KVS_OK);
     kvs_csv_end(&csv);
     fclose(to);
     assert_string_equal(text, "policy,plan,requests,mean_predicted_ttft_ns,mean_ttft_ns,"

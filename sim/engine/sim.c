@@ -154,6 +154,11 @@ static void take_layout(struct sim *sim)
     sim->unit_descriptors = kvs_layout_bulk(layout, config->model, 1, 1, 1).n_piece;
 }
 
+static uint32_t n_frac_of(const struct kvs_sim_config *config)
+{
+    return config->planner->ends_only ? 2 : config->n_frac;
+}
+
 static enum kvs_code make_tables(struct sim *sim)
 {
     const struct kvs_sim_config *config = sim->config;
@@ -169,7 +174,7 @@ static enum kvs_code make_tables(struct sim *sim)
         .n_route = config->n_tier,
         .route = sim->route,
         .chunk_tok = config->chunk_tok,
-        .n_frac = config->planner->ends_only ? 2 : config->n_frac,
+        .n_frac = n_frac_of(config),
         .descriptors = sim->unit_descriptors / sim->n_layer,
         .unit_tok = sim->unit_tok,
         .n_level = sim->levels ? config->n_level : 1,
@@ -485,6 +490,7 @@ static void sum_up(struct sim *sim)
     result->n_event = sim->queue.n_run;
     result->n_replica = sim->n_replica;
     result->n_tier = config->n_tier;
+    result->n_frac = n_frac_of(config);
     result->kv_bytes_per_tok = sim->kv_bytes_per_tok;
     result->in_system_s = sim->in_system_s;
     result->sojourn_s = sim->sojourn_s;

@@ -244,6 +244,7 @@ struct kvs_sim_result {
     uint64_t input_tok, output_tok, hbm_hit_tok, recompute_tok, new_tok;
     uint64_t first_hit_tok; /* found in HBM or a tier when a prompt was admitted first */
     uint32_t n_replica, n_tier, n_link;
+    uint32_t n_frac; /* of its plans: 2 for a planner that looks at the ends only */
     double kv_bytes_per_tok;
     double gpu_busy_s;          /* summed over replicas; stalls are not busy */
     double gpu_stall_s;         /* the GPU was held for a layer that had not arrived */

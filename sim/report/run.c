@@ -121,7 +121,7 @@ static enum kvs_code put_plans(struct job *job, FILE *to, struct kvs_err *err)
     kvs_csv_begin(&job->csv, to);
     kvs_plans_csv_header(&job->csv);
     for (uint32_t i = 0; i < job->run->n && !code; i++)
-        code = kvs_plans_csv_rows(&job->csv, &job->workload->sim, &job->run->outcome[i], err);
+        code = kvs_plans_csv_rows(&job->csv, &job->run->outcome[i], err);
     kvs_csv_end(&job->csv);
     return code;
 }

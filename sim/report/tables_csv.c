@@ -124,26 +124,26 @@ static int by_use(const void *a, const void *b)
     return x->plan_i < y->plan_i ? -1 : x->plan_i > y->plan_i;
 }
 
-static void plan_row(struct kvs_csv *csv, const struct kvs_sim_config *config, const char *policy,
-                     const struct kvs_collect *collect, uint32_t plan_i)
+static void plan_row(struct kvs_csv *csv, const struct kvs_outcome *outcome, uint32_t plan_i)
 {
+    const struct kvs_collect *collect = &outcome->collect;
     const struct kvs_plan_use *use = &collect->plan[plan_i];
     const uint8_t *step = collect->plan_byte + (size_t)plan_i * 2 * collect->n_layer;
     char text[KVS_STAIRCASE_MAX];
-    kvs_csv_str(csv, policy);
+    kvs_csv_str(csv, outcome->policy);
     kvs_csv_u64(csv, plan_i);
     kvs_csv_u64(csv, use->n_request);
     kvs_csv_i64(csv, use->predicted_ttft_ns / (int64_t)use->n_request);
     kvs_csv_i64(csv, use->ttft_ns / (int64_t)use->n_request);
-    kvs_staircase_text(text, step, collect->n_layer, config->n_frac);
+    kvs_staircase_text(text, step, collect->n_layer, outcome->sim.n_frac);
     kvs_csv_str(csv, text);
     kvs_staircase_text(text, step + collect->n_layer, collect->n_layer, 0);
     kvs_csv_str(csv, text);
     kvs_csv_row(csv);
 }
 
-enum kvs_code kvs_plans_csv_rows(struct kvs_csv *csv, const struct kvs_sim_config *config,
-                                 const struct kvs_outcome *outcome, struct kvs_err *err)
+enum kvs_code kvs_plans_csv_rows(struct kvs_csv *csv, const struct kvs_outcome *outcome,
+                                 struct kvs_err *err)
 {
     const struct kvs_collect *collect = &outcome->collect;
     struct ranked *rank = calloc(collect->n_plan + (size_t)1, sizeof *rank);
@@ -153,7 +153,7 @@ enum kvs_code kvs_plans_csv_rows(struct kvs_csv *csv, const struct kvs_sim_confi
         rank[i] = (struct ranked){collect->plan[i].n_request, i};
     qsort(rank, collect->n_plan, sizeof *rank, by_use);
     for (uint32_t i = 0; i < collect->n_plan; i++)
-        plan_row(csv, config, outcome->policy, collect, rank[i].plan_i);
+        plan_row(csv, outcome, rank[i].plan_i);
     free(rank);
     return KVS_OK;
 }

@@ -16,10 +16,8 @@ void kvs_requests_csv_rows(struct kvs_csv *csv, const struct kvs_sim_config *con
 
 void kvs_plans_csv_header(struct kvs_csv *csv);
 /* Most frequent first, then in the order in which they were first used. */
-KVS_MUST_CHECK enum kvs_code kvs_plans_csv_rows(struct kvs_csv *csv,
-                                                const struct kvs_sim_config *config,
-                                                const struct kvs_outcome *outcome,
-                                                struct kvs_err *err);
+KVS_MUST_CHECK enum kvs_code
+kvs_plans_csv_rows(struct kvs_csv *csv, const struct kvs_outcome *outcome, struct kvs_err *err);
 
 /*
  * A staircase as run-length text, first layer first: "12x1 4x0.5 16x0" is 12 layers computed, 4 of

@@ -105,7 +105,7 @@ static void tell_reason(const struct view *view)
         {"compute_ns", "its own prefill"},
     };
     const double ttft_ns = num(view, "ttft_ns");
-    char time[KVS_TEXT_MAX], count[KVS_TEXT_MAX];
+    char time[KVS_TEXT_MAX], count[KVS_TEXT_MAX], again[KVS_TEXT_MAX];
     size_t most = 0;
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         const double ns = num(view, part[i].key);
@@ -119,8 +119,9 @@ static void tell_reason(const struct view *view)
         fprintf(view->to, ": %s requests were in its replica when it came",
                 kvs_text_count(count, n_before(view)));
     if (most == 3)
-        fprintf(view->to, ": %s tokens were new",
-                kvs_text_count(count, (uint64_t)num(view, "new_tok")));
+        fprintf(view->to, ": %s tokens were new, and %s computed again",
+                kvs_text_count(count, (uint64_t)num(view, "new_tok")),
+                kvs_text_count(again, (uint64_t)num(view, "recompute_tok")));
     fputs(".\n", view->to);
     const double predicted_ns = num(view, "predicted_ttft_ns");
     if (predicted_ns > 0 && fabs(ttft_ns - predicted_ns) > 0.1 * ttft_ns)
