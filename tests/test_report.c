@@ -230,15 +230,18 @@ static void bins_of_time_become_rows(void **state)
     const struct kvs_sim_config config = {.n_tier = 1, .tier = {{.name = "nvme"}}};
     static struct kvs_sim_sample sample[3] = {
         {.at_ns = 0},
-        {2000 * MS, 4, 1, 100, 10, {20}, 1, {0.5}, 7, {8}, {9}},
-        {5000 * MS, 5, 0, 100, 10, {20}, 4, {0.5}, 7, {8}, {19}},
+        {2000 * MS, 4, 1, 100, 10, {20}, 1, {0.5, 1, 0.25, 2}, 7, {8}, {9}},
+        {5000 * MS, 5, 0, 100, 10, {20}, 4, {0.5, 1, 0.25, 2}, 7, {8}, {19}},
     };
     char *text;
     size_t n;
     FILE *to = open_memstream(&text, &n);
     (void)state;
-    outcome.sim.n_tier = outcome.sim.n_link = outcome.sim.n_replica = 1;
-    outcome.sim.link[0] = (struct kvs_sim_link_total){.name = "a,b", .write = true, .n = 1};
+    outcome.sim.n_tier = outcome.sim.n_replica = 1;
+    for (uint32_t l = 0; l < 4;
+         l++) /* as the simulator has them: each link's read, then its write */
+        outcome.sim.link[outcome.sim.n_link++] =
+            (struct kvs_sim_link_total){.name = l < 2 ? "a,b" : "nvme", .write = l % 2, .n = 1};
     outcome.collect.sample = sample;
     outcome.collect.n_sample = 3;
     kvs_csv_begin(&csv, to);
@@ -250,10 +253,11 @@ static void bins_of_time_become_rows(void **state)
         text, "policy,begin_s,end_s,arrived,in_system,hbm_hit_frac,nvme_hit_frac,hit_frac\n"
               "load,0,2,4,1,0.1,0.2,0.3\n"
               "load,2,5,1,0,,,\n"
-              "policy,begin_s,end_s,gpu_busy_frac,a_b_write_busy_frac,hbm_used_bytes,"
-              "nvme_used_bytes,nvme_stored_bytes\n"
-              "load,0,2,0.5,0.25,7,8,9\n"
-              "load,2,5,1,0,7,8,10\n");
+              "policy,begin_s,end_s,gpu_busy_frac,a_b_read_busy_frac,nvme_read_busy_frac,"
+              "a_b_write_busy_frac,nvme_write_busy_frac,hbm_used_bytes,nvme_used_bytes,"
+              "nvme_stored_bytes\n"
+              "load,0,2,0.5,0.25,0.125,0.5,1,7,8,9\n"
+              "load,2,5,1,0,0,0,0,7,8,10\n");
     free(text);
 }
 

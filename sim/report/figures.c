@@ -97,9 +97,11 @@ static void busy_row(struct kvs_csv *csv, const struct kvs_sim_config *config,
     const double span_s = (double)(bin[1].at_ns - bin[0].at_ns) * 1e-9;
     bin_fields(csv, outcome->policy, bin);
     kvs_csv_double(csv, share(bin[1].gpu_busy_s - bin[0].gpu_busy_s, span_s * sim->n_replica));
-    for (uint32_t l = 0; l < sim->n_link; l++)
-        kvs_csv_double(
-            csv, share(bin[1].link_busy_s[l] - bin[0].link_busy_s[l], span_s * sim->link[l].n));
+    for (int write = 0; write < 2; write++) /* as the header: reads of all links, then writes */
+        for (uint32_t l = 0; l < sim->n_link; l++)
+            if (sim->link[l].write == write)
+                kvs_csv_double(csv, share(bin[1].link_busy_s[l] - bin[0].link_busy_s[l],
+                                          span_s * sim->link[l].n));
     kvs_csv_u64(csv, bin[1].hbm_used_bytes);
     for (uint32_t t = 0; t < config->n_tier; t++)
         kvs_csv_u64(csv, bin[1].tier_used_bytes[t]);
