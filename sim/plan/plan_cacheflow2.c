@@ -53,14 +53,28 @@ static void add_up(const struct kvs_plan_problem *problem, uint32_t n_block, uin
     sums->step_ns = most_ns / (N_CLOCK - N_BLOCK - 1) + 1;
 }
 
-static void offer_cell(struct table *t, uint32_t b, uint32_t i, int64_t clock, int64_t load_ns,
-                       uint32_t from, int64_t from_clock)
+/* One block of layers on top of blocks 0 to b - 1, for every fraction. */
+static void fill_block(const struct kvs_plan_problem *problem, uint32_t b, const struct sums *sums,
+                       struct table *t)
 {
-    if (load_ns >= t->load_ns[b][i][clock])
-        return;
-    t->load_ns[b][i][clock] = load_ns;
-    t->from[b][i][clock] = (uint8_t)from;
-    t->clock[b][i][clock] = (uint8_t)from_clock;
+    int64_t least_ns[N_CLOCK]; /* over the fractions below that are no less than i */
+    uint8_t from[N_CLOCK] = {0};
+    for (uint32_t c = 0; c < N_CLOCK; c++)
+        least_ns[c] = INT64_MAX;
+    for (uint32_t i = problem->n_frac; i-- > 0;) {
+        const int64_t steps = (sums->compute_ns[b][i] + sums->step_ns - 1) / sums->step_ns;
+        for (int64_t c = 0; c < N_CLOCK; c++)
+            if (t->load_ns[b - 1][i][c] <= least_ns[c]) {
+                least_ns[c] = t->load_ns[b - 1][i][c];
+                from[c] = (uint8_t)i;
+            }
+        for (int64_t c = 0; c + steps < N_CLOCK; c++)
+            if (least_ns[c] != INT64_MAX) {
+                t->load_ns[b][i][c + steps] = least_ns[c] + sums->load_ns[b][i];
+                t->from[b][i][c + steps] = from[c];
+                t->clock[b][i][c + steps] = (uint8_t)c;
+            }
+    }
 }
 
 static void fill(const struct kvs_plan_problem *problem, uint32_t n_block, const struct sums *sums,
@@ -70,20 +84,14 @@ static void fill(const struct kvs_plan_problem *problem, uint32_t n_block, const
         for (uint32_t i = 0; i < problem->n_frac; i++)
             for (uint32_t c = 0; c < N_CLOCK; c++)
                 t->load_ns[b][i][c] = INT64_MAX;
-    for (uint32_t b = 0; b < n_block; b++)
-        for (uint32_t i = 0; i < problem->n_frac; i++) {
-            int64_t steps = (sums->compute_ns[b][i] + sums->step_ns - 1) / sums->step_ns;
-
-            if (b == 0) {
-                offer_cell(t, 0, i, steps, sums->load_ns[0][i], i, 0);
-                continue;
-            }
-            for (uint32_t below = i; below < problem->n_frac; below++)
-                for (int64_t c = 0; c + steps < N_CLOCK; c++)
-                    if (t->load_ns[b - 1][below][c] != INT64_MAX)
-                        offer_cell(t, b, i, c + steps,
-                                   t->load_ns[b - 1][below][c] + sums->load_ns[b][i], below, c);
-        }
+    for (uint32_t i = 0; i < problem->n_frac; i++) {
+        const int64_t steps = (sums->compute_ns[0][i] + sums->step_ns - 1) / sums->step_ns;
+        t->load_ns[0][i][steps] = sums->load_ns[0][i];
+        t->from[0][i][steps] = (uint8_t)i;
+        t->clock[0][i][steps] = 0;
+    }
+    for (uint32_t b = 1; b < n_block; b++)
+        fill_block(problem, b, sums, t);
 }
 
 static void read_back(const struct kvs_plan_problem *problem, uint32_t n_block,
