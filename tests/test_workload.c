@@ -368,6 +368,40 @@ static void record_is_a_workload_that_records_the_same(void **state)
     kvs_workload_free(again);
 }
 
+/* A quality table lies beside the workload, wherever the program runs; its record names it so that
+ * it is found from anywhere. */
+static void quality_table_is_found_from_the_workloads_folder(void **state)
+{
+    const struct kvs_strs sets = {.n = 0};
+    struct kvs_workload *w;
+    struct kvs_err err = {0};
+    char *table = NULL, command[600], folder_now[300];
+    (void)state;
+    assert_non_null(getcwd(folder_now, sizeof folder_now));
+    assert_int_equal(
+        kvs_data_find("quality table", "configs/quality", "llama-3.1-8b", &table, NULL), KVS_OK);
+    snprintf(command, sizeof command, "mkdir sub && cp %s sub/q.json", table);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c) */
+    FILE *to = fopen("sub/w.json", "w");
+    assert_non_null(to);
+    fputs("{\"model\": \"llama-3.1-8b\", \"hardware\": \"h100-sxm\","
+          " \"trace\": {\"generate\": {\"requests\": 20}}, \"cluster\": {\"reuse\": \"content\"},"
+          " \"planner\": {\"repair\": \"deviation\", \"quality\": \"q.json\"}}",
+          to);
+    assert_int_equal(fclose(to), 0);
+    if (kvs_workload_open("sub/w.json", &sets, &w, &err))
+        fail_msg("%s", err.msg);
+    assert_true(w->sim.repair.n > 0);
+    json_t *record = kvs_workload_record(w);
+    snprintf(command, sizeof command, "%s/sub/q.json", folder_now);
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(record, "planner"), "quality")), command);
+    json_decref(record);
+    kvs_workload_free(w);
+    free(table);
+    assert_int_equal(system("rm -r sub"), 0); /* NOLINT(cert-env33-c) */
+}
+
 /* The keys of every object of value stand in schema's properties, and the other way round. */
 static void expect_same_keys(const json_t *schema, const json_t *value, const char *where)
 {
@@ -420,6 +454,7 @@ int main(void)
         cmocka_unit_test(what_ifs_replace_figures_and_are_assumed),
         cmocka_unit_test(no_cache_keeps_nothing_between_requests),
         cmocka_unit_test(record_is_a_workload_that_records_the_same),
+        cmocka_unit_test(quality_table_is_found_from_the_workloads_folder),
         cmocka_unit_test(schema_names_every_key),
     };
     return cmocka_run_group_tests_name("workload", tests, enter_folder, leave_folder);

@@ -373,11 +373,10 @@ static char *name_or_path(const struct kvs_workload_in *in, const char *name)
     return is_path(name) ? kvs_path_from(kvs_doc_file(in->doc), name) : strdup(name);
 }
 
-/* The name or path at a key, for the room that opens it; the caller frees it. */
-static enum kvs_code find_file(const struct kvs_workload_in *in, const char *key, const char *name,
-                               char **file, struct kvs_err *err)
+/* The name or path at a node, for the room that opens it; the caller frees it. */
+static enum kvs_code find_file(const struct kvs_workload_in *in, struct kvs_json node,
+                               const char *name, char **file, struct kvs_err *err)
 {
-    const struct kvs_json node = kvs_json_get(kvs_doc_root(in->doc), key);
     *file = name_or_path(in, name);
     if (!*file)
         return kvs_nomem(err);
@@ -417,8 +416,8 @@ static enum kvs_code read_machine(struct kvs_workload_in *in, struct kvs_json ro
     struct kvs_err inner = {0};
     char *model = NULL, *hw = NULL;
     enum kvs_code code;
-    if (!(code = find_file(in, "model", in->top.model, &model, err)) &&
-        !(code = find_file(in, "hardware", in->top.hardware, &hw, err))) {
+    if (!(code = find_file(in, kvs_json_get(root, "model"), in->top.model, &model, err)) &&
+        !(code = find_file(in, kvs_json_get(root, "hardware"), in->top.hardware, &hw, err))) {
         if ((code = kvs_model_open(model, &in->model, &inner)))
             code = fail_at(kvs_json_get(root, "model"), err, code, &inner);
         else
@@ -681,6 +680,22 @@ static enum kvs_code read_warmup(struct kvs_workload *w, struct kvs_workload_in 
     return KVS_OK;
 }
 
+/* The quality table that the planner names; the model's if it names none. */
+static enum kvs_code open_quality(const struct kvs_workload_in *in, struct kvs_quality **quality,
+                                  struct kvs_err *err)
+{
+    const struct kvs_json node = kvs_json_get(in->top.planner, "quality");
+    const char *name = *in->planner.quality ? in->planner.quality : kvs_model_name(in->model);
+    struct kvs_err inner = {0};
+    char *file = NULL;
+    enum kvs_code code = find_file(in, node, name, &file, err);
+    *quality = NULL;
+    if (!code && (code = kvs_quality_open(file, kvs_model_n_layer(in->model), quality, &inner)))
+        code = fail_at(node, err, code, &inner);
+    free(file);
+    return code;
+}
+
 /* Shares of repair to choose from, as the quality table of the model has their cost. */
 static enum kvs_code read_repair(struct kvs_workload *w, struct kvs_workload_in *in,
                                  struct kvs_err *err)
@@ -689,7 +704,6 @@ static enum kvs_code read_repair(struct kvs_workload *w, struct kvs_workload_in 
     const struct kvs_json node = in->top.planner;
     const struct planner *p = &in->planner;
     struct kvs_quality *quality = NULL;
-    struct kvs_err inner = {0};
     if (strcmp(p->repair, NO_REPAIR) == 0)
         return KVS_OK;
     if (w->sim.reuse != KVS_REUSE_CONTENT)
@@ -700,10 +714,9 @@ static enum kvs_code read_repair(struct kvs_workload *w, struct kvs_workload_in 
         return kvs_json_fail(kvs_json_get(node, "fractions"), err, KVS_ERR_RANGE,
                              "found %" PRIu64 ", want at least %d with repair", p->fractions,
                              N_REPAIR + 1);
-    enum kvs_code code = kvs_quality_open(*p->quality ? p->quality : kvs_model_name(in->model),
-                                          kvs_model_n_layer(in->model), &quality, &inner);
+    enum kvs_code code = open_quality(in, &quality, err);
     if (code)
-        return fail_at(kvs_json_get(node, "quality"), err, code, &inner);
+        return code;
     for (int i = 0; i < N_REPAIR && !code; i++) {
         double nats = kvs_quality_repair_nats(quality, p->repair, share[i]);
         if (isinf(nats))
@@ -952,6 +965,16 @@ static json_t *record_name(const struct kvs_workload_in *in, const char *name)
     return is_path(name) ? absolute(in, name) : json_string(name);
 }
 
+static json_t *record_planner(const struct kvs_workload_in *in)
+{
+    json_t *planner = kvs_opt_record(planner_table, N(planner_table), &in->planner);
+    if (planner && json_object_set_new(planner, "quality", record_name(in, in->planner.quality))) {
+        json_decref(planner);
+        return NULL;
+    }
+    return planner;
+}
+
 static json_t *record_trace(const struct kvs_workload_in *in)
 {
     json_t *trace = json_copy((json_t *)in->top.trace.v);
@@ -1009,8 +1032,7 @@ json_t *kvs_workload_record(const struct kvs_workload *workload)
                                    kvs_opt_record(cluster_table, N(cluster_table), &in->cluster));
         bad |= json_object_set_new(all, "tiers",
                                    record_list(workload, workload->sim.n_tier, record_tier));
-        bad |= json_object_set_new(all, "planner",
-                                   kvs_opt_record(planner_table, N(planner_table), &in->planner));
+        bad |= json_object_set_new(all, "planner", record_planner(in));
         bad |= json_object_set_new(all, "slo", kvs_opt_record(slo_table, N(slo_table), &in->slo));
         bad |= json_object_set_new(all, "warmup",
                                    kvs_opt_record(warmup_table, N(warmup_table), &in->warmup));
