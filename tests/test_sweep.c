@@ -1,4 +1,5 @@
 /* Sweeps: points, the journal, workers that die, the same table whatever made it. */
+#include "base/data.h"
 #include "study/farm.h"
 #include "study/journal.h"
 #include "study/point.h"
@@ -459,6 +460,60 @@ static void killed_sweep_goes_on_where_it_stopped(void **state)
     expect_same_file("one/results.csv", "killed/results.csv");
 }
 
+/* Copies a file of configs/ to name, here. */
+static void copy_config(const char *configs, const char *what, const char *name)
+{
+    char *path = NULL, command[600];
+    assert_int_equal(kvs_data_find("file", configs, what, &path, NULL), KVS_OK);
+    snprintf(command, sizeof command, "cp %s %s", path, name);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c) */
+    free(path);
+}
+
+static enum kvs_code sweep_of_files(uint64_t *n_kept)
+{
+    struct kvs_spec *spec = open_spec("{\"workload\": \"files.json\", \"axes\": ["
+                                      "{\"path\": \"trace.rate\", \"values\": [1]}]}");
+    const struct kvs_sweep_options options = {.dir = "files", .n_job = 1, .shard_n = 1};
+    struct kvs_sweep_count count;
+    struct kvs_err err = {0};
+    enum kvs_code code = kvs_sweep_run(spec, &options, &count, &err);
+    *n_kept = count.n_kept;
+    kvs_spec_free(spec);
+    return code;
+}
+
+/* What is kept was made of the same machine, model and quality table. */
+static void sweep_goes_on_with_the_same_files_only(void **state)
+{
+    static const char *const files[][2] = {{"configs/models", "llama-3.1-8b"},
+                                           {"configs/hardware", "h100-2gpu"},
+                                           {"configs/quality", "llama-3.1-8b"}};
+    static const char *const names[] = {"m.json", "h.json", "q.json"};
+    uint64_t n_kept;
+    (void)state;
+    write_file("files.json",
+               "{\"model\": \"m.json\", \"hardware\": \"h.json\","
+               " \"trace\": {\"generate\": {\"requests\": 20}}, \"compare\": [\"load\"],"
+               " \"cluster\": {\"reuse\": \"content\"},"
+               " \"planner\": {\"repair\": \"deviation\", \"quality\": \"q.json\"}}");
+    for (int i = 0; i < 3; i++)
+        copy_config(files[i][0], files[i][1], names[i]);
+    assert_int_equal(sweep_of_files(&n_kept), KVS_OK);
+    assert_int_equal(n_kept, 0);
+    for (int i = 0; i < 3; i++) {
+        char *before = read_file(names[i]), *longer = NULL;
+        assert_true(asprintf(&longer, "%s\n", before) > 0);
+        write_file(names[i], longer);
+        assert_int_equal(sweep_of_files(&n_kept), KVS_ERR_ARG);
+        write_file(names[i], before);
+        assert_int_equal(sweep_of_files(&n_kept), KVS_OK);
+        assert_int_equal(n_kept, 1);
+        free(before);
+        free(longer);
+    }
+}
+
 static bool stop_at_once(void *ctx, const struct kvs_sweep_count *count)
 {
     (void)ctx;
@@ -560,6 +615,7 @@ int main(void)
         cmocka_unit_test(failing_point_has_its_reason_and_the_others_their_rows),
         cmocka_unit_test(shards_merge_to_the_same_table),
         cmocka_unit_test(killed_sweep_goes_on_where_it_stopped),
+        cmocka_unit_test(sweep_goes_on_with_the_same_files_only),
         cmocka_unit_test(interrupted_sweep_says_so_and_keeps_what_it_has),
         cmocka_unit_test(foreign_folder_is_not_touched),
         cmocka_unit_test(setting_that_no_workload_has_is_told_at_once),

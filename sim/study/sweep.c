@@ -29,7 +29,7 @@ static uint64_t mix(uint64_t hash, const char *text)
     return XXH3_64bits_withSeed(text, strlen(text), hash);
 }
 
-/* The bytes of a model's or machine's file; a name that leads nowhere counts as itself. */
+/* The bytes of a file that a point names; a name that leads nowhere counts as itself. */
 static uint64_t mix_file(uint64_t hash, const char *folder, const char *base, const json_t *name)
 {
     const char *text = json_string_value(name);
@@ -51,6 +51,15 @@ static uint64_t mix_file(uint64_t hash, const char *folder, const char *base, co
     free(path);
     free(from);
     return hash;
+}
+
+/* The planner's quality table, or the one that has the model's name. */
+static uint64_t mix_quality(uint64_t hash, const char *base, const json_t *root)
+{
+    const json_t *name = json_object_get(json_object_get(root, "planner"), "quality");
+    const char *text = json_string_value(name);
+    return mix_file(hash, "configs/quality", base,
+                    text && *text ? name : json_object_get(root, "model"));
 }
 
 /*
@@ -76,6 +85,7 @@ static enum kvs_code look_ahead(const struct kvs_spec *spec, struct kvs_traces *
                              json_object_get(root, "model"));
             *hash = mix_file(*hash, "configs/hardware", kvs_doc_file(doc),
                              json_object_get(root, "hardware"));
+            *hash = mix_quality(*hash, kvs_doc_file(doc), root);
         }
         code = text ? kvs_traces_count(traces, doc, err) : kvs_nomem(err);
         free(text);
