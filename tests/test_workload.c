@@ -386,7 +386,8 @@ static void quality_table_is_found_from_the_workloads_folder(void **state)
     assert_non_null(to);
     fputs("{\"model\": \"llama-3.1-8b\", \"hardware\": \"h100-sxm\","
           " \"trace\": {\"generate\": {\"requests\": 20}}, \"cluster\": {\"reuse\": \"content\"},"
-          " \"planner\": {\"repair\": \"deviation\", \"quality\": \"q.json\"}}",
+          " \"planner\": {\"repair\": \"deviation\", \"quality\": \"q.json\"},"
+          " \"tiers\": [{\"name\": \"dram\", \"level\": \"p8\"}]}",
           to);
     assert_int_equal(fclose(to), 0);
     if (kvs_workload_open("sub/w.json", &sets, &w, &err))

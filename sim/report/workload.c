@@ -742,7 +742,6 @@ static enum kvs_code read_levels(struct kvs_workload *w, struct kvs_workload_in 
     const struct planner *p = &in->planner;
     struct kvs_tier_levels_config config = {
         .model = in->model,
-        .quality = *p->quality ? p->quality : kvs_model_name(in->model),
         .codec_node = kvs_json_get(in->top.planner, "codec"),
         .quality_node = kvs_json_get(in->top.planner, "quality"),
         .n_gpu = (uint32_t)in->cluster.tp,
@@ -750,17 +749,19 @@ static enum kvs_code read_levels(struct kvs_workload *w, struct kvs_workload_in 
         .n_frac = (uint32_t)p->fractions,
         .n_tier = w->sim.n_tier,
     };
-    uint32_t level[KVS_MAX_TIER];
+    uint32_t level[KVS_MAX_TIER] = {0};
     for (uint32_t t = 0; t < w->sim.n_tier; t++) {
         config.name[t] = in->tier[t].level;
         config.node[t] = kvs_json_get(kvs_json_at(in->top.tiers, t), "level");
     }
     char *codec = name_or_path(in, p->codec);
-    if (!codec)
-        return kvs_nomem(err);
+    char *quality = name_or_path(in, *p->quality ? p->quality : kvs_model_name(in->model));
     config.codec = codec;
-    enum kvs_code code = kvs_tier_levels_new(&config, &in->levels, level, err);
+    config.quality = quality;
+    enum kvs_code code =
+        codec && quality ? kvs_tier_levels_new(&config, &in->levels, level, err) : kvs_nomem(err);
     free(codec);
+    free(quality);
     if (code || !in->levels)
         return code;
     for (uint32_t t = 0; t < w->sim.n_tier; t++)
@@ -968,7 +969,9 @@ static json_t *record_name(const struct kvs_workload_in *in, const char *name)
 static json_t *record_planner(const struct kvs_workload_in *in)
 {
     json_t *planner = kvs_opt_record(planner_table, N(planner_table), &in->planner);
-    if (planner && json_object_set_new(planner, "quality", record_name(in, in->planner.quality))) {
+    if (planner &&
+        (json_object_set_new(planner, "codec", record_name(in, in->planner.codec)) ||
+         json_object_set_new(planner, "quality", record_name(in, in->planner.quality)))) {
         json_decref(planner);
         return NULL;
     }

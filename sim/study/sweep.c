@@ -53,11 +53,13 @@ static uint64_t mix_file(uint64_t hash, const char *folder, const char *base, co
     return hash;
 }
 
-/* The planner's quality table, or the one that has the model's name. */
-static uint64_t mix_quality(uint64_t hash, const char *base, const json_t *root)
+/* The planner's codec and quality table, or the table that has the model's name. */
+static uint64_t mix_levels(uint64_t hash, const char *base, const json_t *root)
 {
-    const json_t *name = json_object_get(json_object_get(root, "planner"), "quality");
+    const json_t *planner = json_object_get(root, "planner");
+    const json_t *name = json_object_get(planner, "quality");
     const char *text = json_string_value(name);
+    hash = mix_file(hash, "configs/codec", base, json_object_get(planner, "codec"));
     return mix_file(hash, "configs/quality", base,
                     text && *text ? name : json_object_get(root, "model"));
 }
@@ -85,7 +87,7 @@ static enum kvs_code look_ahead(const struct kvs_spec *spec, struct kvs_traces *
                              json_object_get(root, "model"));
             *hash = mix_file(*hash, "configs/hardware", kvs_doc_file(doc),
                              json_object_get(root, "hardware"));
-            *hash = mix_quality(*hash, kvs_doc_file(doc), root);
+            *hash = mix_levels(*hash, kvs_doc_file(doc), root);
         }
         code = text ? kvs_traces_count(traces, doc, err) : kvs_nomem(err);
         free(text);
