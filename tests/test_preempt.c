@@ -110,6 +110,20 @@ static void loads_of_a_prompt_put_back_are_counted_as_unused(void **state)
     simlab_close(&lab);
 }
 
+/* The second finds no room while the first decodes, and nothing else ever happens after its end:
+ * the room of its answer must be back by then. */
+static void the_last_answers_room_is_there_for_who_waits(void **state)
+{
+    struct kvs_request request[2] = {{.input_tok = 1000, .output_tok = 1400},
+                                     {.arrive_ns = 1, .input_tok = 2400, .output_tok = 50}};
+    struct simlab lab;
+    (void)state;
+    open_small(&lab, 2500.5);
+    simlab_run(&lab, request, 2, true);
+    assert_true(lab.record[1].first_token_ns > lab.record[0].finish_ns);
+    simlab_close(&lab);
+}
+
 /* A lone request that just fits is never preempted; one token more is refused. */
 static void what_fits_alone_is_never_preempted(void **state)
 {
@@ -240,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(youngest_leaves_when_answers_outgrow_hbm),
         cmocka_unit_test(loads_of_a_prompt_put_back_are_counted_as_unused),
+        cmocka_unit_test(the_last_answers_room_is_there_for_who_waits),
         cmocka_unit_test(what_fits_alone_is_never_preempted),
         cmocka_unit_test(a_prompt_does_not_wait_for_room_that_decoding_will_need),
         cmocka_unit_test(crowded_hbm_serves_everybody),

@@ -398,6 +398,7 @@ bool sim_finish(struct sim *sim, struct req *req)
     count_in_system(sim, -1);
     sim->sojourn_s += (double)(req->record.finish_ns - req->record.arrive_ns) * 1e-9;
     req->record.replica = req->home_i;
+    sim_trim_room(sim, &sim->replica[replica_i], 0); /* its answer's room, for those that wait */
     bool fine = emit(sim, req) && sim_answered(sim, req);
     req->next = sim->idle_req;
     sim->idle_req = req;
