@@ -64,6 +64,26 @@ static void flow_stopped_short_never_arrives(void **state)
     kvs_net_free(net);
 }
 
+/* Two flows of 1 ms share a link; one is cut to a quarter of its work and then done at 0.5 ms, from
+ * where on the other has the link alone. */
+static void a_cut_flow_ends_early_and_slows_none(void **state)
+{
+    (void)state;
+    struct kvs_net *net = kvs_net_new(1);
+    struct kvs_flow_spec spec = {
+        .n_hop = 1, .link = {0}, .s_per_byte = {1e-9}, .n_bytes = 1e6, .work_ns = 1000000};
+    uint32_t a = kvs_net_start(net, 0, &spec), b = kvs_net_start(net, 0, &spec);
+    double rate = kvs_net_rate(net, b);
+    kvs_net_cut(net, a, 250000);
+    assert_true(kvs_net_rate(net, a) == rate && kvs_net_rate(net, b) == rate);
+    assert_true(kvs_net_end_ns(net, a) == 500000);
+    assert_true(kvs_net_when(net, a, 100000) == 200000);
+    kvs_net_stop(net, 500000, a);
+    assert_true(kvs_net_when(net, a, 250000) == 500000);
+    assert_true(kvs_net_end_ns(net, b) == 1250000);
+    kvs_net_free(net);
+}
+
 /*
  * Max-min fairness by its definition: each flow is at its cap, or crosses a full link on which no
  * flow has a higher rate. And no link is over-full.
@@ -178,6 +198,7 @@ int main(void)
         cmocka_unit_test(lone_flow_keeps_integer_times),
         cmocka_unit_test(two_flows_share_in_halves),
         cmocka_unit_test(flow_stopped_short_never_arrives),
+        cmocka_unit_test(a_cut_flow_ends_early_and_slows_none),
         cmocka_unit_test(rates_are_max_min_fair),
         cmocka_unit_test(bytes_are_conserved),
     };

@@ -266,6 +266,7 @@ static bool start_loads(struct sim *sim, struct req *req)
 {
     for (uint32_t t = 0; t < sim->config->n_tier; t++) {
         req->load[t] = LOAD_NONE;
+        req->unused_bytes[t] = 0;
         if (t >= req->problem.n_route)
             continue;
         int64_t due_ns = 0;
@@ -289,11 +290,11 @@ static bool start_loads(struct sim *sim, struct req *req)
     return true;
 }
 
-/* Unpins what the plan does not read. */
-static void drop_unread(struct sim *sim, struct req *req)
+void sim_drop_unread(struct sim *sim, struct req *req)
 {
     for (uint32_t b = 0; b < req->n_block; b++) {
-        if (req->where[b] < 0 || req->load[req->where[b]] != LOAD_NONE)
+        if (req->where[b] < 0 || req->load[req->where[b]] != LOAD_NONE ||
+            req->tier_slot[b] == KVS_NO_SLOT)
             continue;
         kvs_tier_unpin(sim_store(sim, req->record.replica, (uint32_t)req->where[b])->tier,
                        req->tier_slot[b]);
@@ -319,6 +320,34 @@ static int64_t decode_gpu_ns(const struct sim *sim, const struct req *req)
     for (uint32_t l = 0; l < sim->n_layer; l++)
         ns += problem->layer[l]->post_ns[req->plan.frac_i[l] * problem->n_level];
     return ns > 0 ? ns : 0;
+}
+
+void sim_set_work(struct sim *sim, struct req *req, const struct kvs_plan_eval *eval)
+{
+    uint64_t recompute_tok = 0;
+    assert(sim->n_layer > 0);
+    for (uint32_t l = 0; req->has_plan && l < sim->n_layer; l++)
+        recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]) +
+                         kvs_tables_repair_tok(req->inst, req->plan.frac_i[l]);
+    recompute_tok = (recompute_tok + sim->n_layer / 2) / sim->n_layer;
+    req->decode_gpu_ns = sim->levels ? decode_gpu_ns(sim, req) : 0;
+    req->pre_left_ns = eval->pre_ns;
+    req->pre_tok = req->pre_left_tok =
+        req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
+    req->first_tok = kvs_tables_first_tok(req->inst);
+    req->work_tok = req->now.work_tok = req->pre_tok + req->now.new_tok;
+    sim->check.asked_tok += req->work_tok;
+    req->later_left_tok = req->now.new_tok - req->first_tok;
+    req->work_ns =
+        eval->pre_ns + eval->wait_ns + req->problem.head_ns + sim->step_ns * n_step(sim, req);
+    sim->replica[req->record.replica].backlog_ns += req->work_ns;
+    if (!req->done_tok) {
+        req->record.recompute_tok = (uint32_t)recompute_tok;
+        req->record.loss = eval->distortion;
+    }
+    req->phase = req->pre_left_tok ? PHASE_PRE : PHASE_FIRST;
+    req->ready_ns = sim->now_ns;
+    req->unstalled_ns = INT64_MAX;
 }
 
 static bool plan(struct sim *sim, struct req *req)
@@ -350,42 +379,23 @@ static bool plan(struct sim *sim, struct req *req)
         assert(fine);
     }
 
-    uint64_t recompute_tok = 0;
-    assert(sim->n_layer > 0);
-    for (uint32_t l = 0; req->has_plan && l < sim->n_layer; l++)
-        recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]) +
-                         kvs_tables_repair_tok(req->inst, req->plan.frac_i[l]);
-    recompute_tok = (recompute_tok + sim->n_layer / 2) / sim->n_layer;
-    req->decode_gpu_ns = sim->levels ? decode_gpu_ns(sim, req) : 0;
-    req->pre_left_ns = eval.pre_ns;
-    req->pre_tok = req->pre_left_tok =
-        req->has_plan ? (uint32_t)kvs_tables_recompute_tok(req->inst, req->plan.frac_i[0]) : 0;
-    req->first_tok = kvs_tables_first_tok(req->inst);
-    req->work_tok = req->now.work_tok = req->pre_tok + req->now.new_tok;
-    sim->check.asked_tok += req->work_tok;
-    req->later_left_tok = req->now.new_tok - req->first_tok;
-    int64_t steps_ns = sim->step_ns * n_step(sim, req);
-    req->work_ns = eval.pre_ns + eval.wait_ns + problem->head_ns + steps_ns;
-    replica->backlog_ns += req->work_ns;
+    sim_set_work(sim, req, &eval);
     if (!req->done_tok) {
         struct kvs_sim_request *record = &req->record;
-        record->predicted_ttft_ns = sim->now_ns - record->arrive_ns + eval.end_ns + steps_ns;
+        record->predicted_ttft_ns =
+            sim->now_ns - record->arrive_ns + eval.end_ns + sim->step_ns * n_step(sim, req);
         if (sim_only_prefills(sim, record->replica))
             record->predicted_ttft_ns += sim_send_ns(sim, req);
-        record->recompute_tok = (uint32_t)recompute_tok;
-        record->loss = eval.distortion;
         record->hbm_tok = req->now.hbm_tok;
         record->new_tok = req->now.new_tok;
         memcpy(record->tier_tok, req->now.tier_tok, sizeof record->tier_tok);
     }
-    req->phase = req->pre_left_tok ? PHASE_PRE : PHASE_FIRST;
-    req->ready_ns = sim->now_ns;
-    req->unstalled_ns = INT64_MAX;
     req->n_loading = 0;
+    req->replanned = false;
     if (!start_loads(sim, req))
         return false;
     sim_pace_planned(sim, req);
-    drop_unread(sim, req);
+    sim_drop_unread(sim, req);
     return sim_hold_prompt(sim, req, eval.distortion);
 }
 

@@ -250,6 +250,9 @@ static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
 {
     struct replica *replica = &sim->replica[replica_i];
     struct step *step = &replica->step;
+    bool computes;
+    if (req->phase == PHASE_PRE && !sim_replan(sim, req, &computes))
+        return false;
     step->kind = STEP_PREFILL;
     step->begin_ns = sim->now_ns;
     step->stall_ns = 0;
@@ -324,6 +327,25 @@ bool sim_shorten_decode(struct sim *sim, struct replica *replica)
     return true;
 }
 
+/*
+ * The GPU has nothing nearer to do than to wait for the first prompt's loads: computing some of it
+ * instead may be better. *req: it is, and that can begin.
+ */
+static bool replan_first(struct sim *sim, struct replica *replica, struct req **req)
+{
+    struct req *first = replica->pre_first;
+    bool computes;
+    while (first && first->n_wait)
+        first = first->next;
+    *req = NULL;
+    if (!first || !first->n_loading)
+        return true;
+    if (!sim_replan(sim, first, &computes))
+        return false;
+    *req = computes && first->phase == PHASE_PRE ? first : NULL;
+    return true;
+}
+
 bool sim_poke(struct sim *sim, uint32_t replica_i)
 {
     struct replica *replica = &sim->replica[replica_i];
@@ -339,12 +361,16 @@ bool sim_poke(struct sim *sim, uint32_t replica_i)
             return true; /* sim_swapped comes back here */
     }
     struct req *req = next_prompt(sim, replica, &soon_ns);
+    if (!req && !replan_first(sim, replica, &req))
+        return false;
     if (!req && !wake_at(sim, replica_i, soon_ns))
         return false;
     if (replica->step.kind == STEP_DECODE)
         return !(req || replica->back) || cut_decode(sim, replica_i);
     if (req)
-        return begin_prefill(sim, replica_i, req);
+        return begin_prefill(sim, replica_i, req) &&
+               (!sim->config->planner->replans || !sim->config->max_pending_loads ||
+                sim_admit_waiting(sim, replica_i)); /* its loads may be dropped */
     return replica->n_decoding == 0 || begin_decode(sim, replica_i);
 }
 

@@ -279,7 +279,9 @@ bool sim_lane_start(struct sim *sim, uint32_t lane_i)
     for (uint32_t h = 0; h < lane->n_hop; h++) {
         double s = hop_s(lane, h, transfer);
         spec.link[h] = lane->link[h];
-        spec.s_per_byte[h] = transfer->ease * (s < most_s ? s : most_s) / spec.n_bytes;
+        spec.s_per_byte[h] = spec.n_bytes > 0 /* it was dropped otherwise */
+                                 ? transfer->ease * (s < most_s ? s : most_s) / spec.n_bytes
+                                 : 0;
     }
     if (transfer->handover) {
         spec.link[spec.n_hop] = arrival_link(sim, transfer);
@@ -308,6 +310,50 @@ int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t ti
         break;
     }
     return req->arrive_ns[tier_i][l];
+}
+
+/* Takes a load that has not begun out of its lane; the first one, whose latency is running, stays
+ * and moves nothing. */
+static void leave_lane(struct lane *lane, struct transfer *transfer)
+{
+    struct transfer *before = lane->first;
+    while (before->next != transfer)
+        before = before->next;
+    before->next = transfer->next;
+    if (lane->last == transfer)
+        lane->last = before;
+}
+
+bool sim_cut_load(struct sim *sim, struct req *req, uint32_t tier_i, uint64_t n_bytes)
+{
+    struct transfer *transfer = req->transfer[tier_i];
+    struct lane *lane = sim_lane(sim, transfer->replica_i, tier_i, false);
+    int64_t work_ns = n_bytes ? req->due_ns[tier_i][sim->n_layer - 1] : 0;
+    assert(work_ns <= transfer->work_ns && n_bytes <= transfer->n_bytes);
+    lane->queued_ns += work_ns - transfer->work_ns;
+    transfer->work_ns = work_ns;
+    transfer->n_descriptor *= (double)n_bytes / (double)transfer->n_bytes;
+    transfer->n_bytes = n_bytes;
+    if (req->load[tier_i] == LOAD_MOVING) {
+        assert(n_bytes > 0);
+        kvs_net_cut(sim->net, transfer->flow, work_ns);
+        uint32_t flow = transfer->flow;
+        int64_t end_ns = kvs_net_end_ns(sim->net, flow);
+        sim->flow_version[flow]++;
+        return end_ns == INT64_MAX || sim_event(sim, end_ns > sim->now_ns ? end_ns : sim->now_ns,
+                                                EV_FLOW_END, flow, sim->flow_version[flow]);
+    }
+    if (n_bytes)
+        return true;
+    req->transfer[tier_i] = NULL;
+    req->load[tier_i] = LOAD_NONE;
+    req->n_loading--;
+    transfer->req = NULL;
+    if (lane->first != transfer) {
+        leave_lane(lane, transfer);
+        transfer_idle(sim, transfer);
+    }
+    return true;
 }
 
 /* The block is in the tier now, unless someone else brought it or it finds no room. */

@@ -358,6 +358,14 @@ void kvs_net_stop(struct kvs_net *net, int64_t now_ns, uint32_t at)
         flow->leg[flow->n_leg++] = last;
 }
 
+void kvs_net_cut(struct kvs_net *net, uint32_t at, int64_t work_ns)
+{
+    struct flow *flow = &net->flow[at];
+    assert(flow->active && work_ns <= flow->spec.work_ns);
+    flow->spec.n_bytes *= (double)work_ns / (double)flow->spec.work_ns;
+    flow->spec.work_ns = work_ns;
+}
+
 void kvs_net_forget(struct kvs_net *net, uint32_t at)
 {
     assert(!net->flow[at].active);

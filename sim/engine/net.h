@@ -40,6 +40,12 @@ void kvs_net_stop(struct kvs_net *net, int64_t now_ns, uint32_t flow);
 /* Forgets a stopped flow; its index may be given out again. */
 void kvs_net_forget(struct kvs_net *net, uint32_t flow);
 
+/*
+ * A running flow is to move only the first work_ns of its work, which it has not moved yet; its
+ * rate stays, so that no other flow's changes.
+ */
+void kvs_net_cut(struct kvs_net *net, uint32_t flow, int64_t work_ns);
+
 /* The flows whose rate the last start or stop changed (the started one among them). */
 const uint32_t *kvs_net_changed(const struct kvs_net *net, uint32_t *n);
 uint32_t kvs_net_owner(const struct kvs_net *net, uint32_t flow);

@@ -29,8 +29,7 @@ static void blend(double *mean, double value, bool first)
     *mean = first ? value : *mean + MEMORY * (value - *mean);
 }
 
-/* How many times its work a load would take now: as lately, less the longer that is ago. */
-static double slow_of(const struct lane *lane, int64_t now_ns)
+double sim_lane_slow(const struct lane *lane, int64_t now_ns)
 {
     double ago_ns = (double)(now_ns - lane->slow_at_ns);
 
@@ -57,7 +56,7 @@ void sim_pace_planned(struct sim *sim, const struct req *req)
     for (uint32_t t = 0; t < sim->config->n_tier; t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
         const struct transfer *transfer = req->transfer[t];
-        double io_ns = transfer ? (double)transfer->work_ns * slow_of(lane, sim->now_ns) : 0;
+        double io_ns = transfer ? (double)transfer->work_ns * sim_lane_slow(lane, sim->now_ns) : 0;
 
         blend(&pace->io_ns[t], io_ns, pace->n_plan == 0);
     }
@@ -69,7 +68,7 @@ void sim_lane_done(struct lane *lane, const struct transfer *transfer, int64_t n
     double took_ns = (double)(now_ns - transfer->begin_ns);
 
     blend(&lane->took_ns, took_ns, lane->took_ns <= 0);
-    lane->slow = slow_of(lane, now_ns);
+    lane->slow = sim_lane_slow(lane, now_ns);
     lane->slow += RECENT * (fmax(took_ns / (double)transfer->work_ns, 1) - lane->slow);
     lane->slow_at_ns = now_ns;
 }
@@ -83,30 +82,45 @@ static double n_behind(double rate, double queue_ns, double mean_ns, double idle
     return rate * (queue_ns + mean_ns) / idle / (1 - rho);
 }
 
+/* Share of its time that a GPU has for prefill. */
+static double idle_of(const struct sim *sim, const struct replica *replica)
+{
+    double decode = sim->now_ns > 0 ? (double)replica->decode_ns / (double)sim->now_ns : 0;
+
+    return fmax(1 - decode, .1);
+}
+
+double sim_gpu_price(const struct sim *sim, const struct replica *replica)
+{
+    const struct pace *pace = &replica->pace;
+    double rate = pace->gap_ns > 0 ? 1 / pace->gap_ns : 0;
+    /* admitted ones that neither wait nor decode are being handed over */
+    double waiting = fmax(0, (double)replica->n_waiting -
+                                 ((double)replica->n_admitted - (double)replica->n_decoding));
+
+    return waiting +
+           n_behind(rate, (double)replica->backlog_ns, pace->gpu_ns, idle_of(sim, replica));
+}
+
 void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
 {
     const struct replica *replica = &sim->replica[req->record.replica];
     const struct pace *pace = &replica->pace;
     double rate = pace->gap_ns > 0 ? 1 / pace->gap_ns : 0;
-    double decode = sim->now_ns > 0 ? (double)replica->decode_ns / (double)sim->now_ns : 0;
-    double idle = fmax(1 - decode, .1); /* of decode iterations */
-    double gpu_ns = ((double)replica->backlog_ns + pace->gpu_ns) / idle, queue_ns[KVS_MAX_TIER];
-    /* admitted ones that neither wait nor decode are being handed over */
-    double waiting = fmax(0, (double)replica->n_waiting -
-                                 ((double)replica->n_admitted - (double)replica->n_decoding));
+    double gpu_ns = ((double)replica->backlog_ns + pace->gpu_ns) / idle_of(sim, replica);
+    double queue_ns[KVS_MAX_TIER];
     double longest_ns = 0, share;
 
     for (uint32_t t = 0; t < problem->n_route; t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
 
-        queue_ns[t] = (double)lane->queued_ns * slow_of(lane, sim->now_ns);
+        queue_ns[t] = (double)lane->queued_ns * sim_lane_slow(lane, sim->now_ns);
         longest_ns = fmax(longest_ns, queue_ns[t] + pace->io_ns[t]);
     }
     if (gpu_ns + longest_ns <= 0)
         return;
     share = longest_ns / (gpu_ns + longest_ns);
-    problem->price_gpu =
-        (waiting + n_behind(rate, (double)replica->backlog_ns, pace->gpu_ns, idle)) * (1 - share);
+    problem->price_gpu = sim_gpu_price(sim, replica) * (1 - share);
     for (uint32_t t = 0; t < problem->n_route; t++)
         problem->price_link[t] = n_behind(rate, queue_ns[t], pace->io_ns[t], 1) * share * share *
                                  (queue_ns[t] + pace->io_ns[t]) / longest_ns;
@@ -131,7 +145,8 @@ void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem
             from[n_class] = problem->layer[l];
             *cost = *problem->layer[l];
             for (uint32_t t = 0; t < problem->n_route; t++) {
-                double slow = slow_of(sim_lane(sim, req->record.replica, t, false), sim->now_ns);
+                double slow =
+                    sim_lane_slow(sim_lane(sim, req->record.replica, t, false), sim->now_ns);
                 int64_t *io_ns = sim->stretched_ns + (n_class * (size_t)KVS_MAX_TIER + t) *
                                                          KVS_MAX_FRAC * KVS_MAX_LEVEL;
 
@@ -148,6 +163,6 @@ void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
 
         problem->io_start_ns[t] +=
-            (int64_t)((double)lane->queued_ns * (slow_of(lane, sim->now_ns) - 1));
+            (int64_t)((double)lane->queued_ns * (sim_lane_slow(lane, sim->now_ns) - 1));
     }
 }

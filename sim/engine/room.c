@@ -181,7 +181,7 @@ static void put_back(struct sim *sim, struct req *req)
     sim->check.asked_tok -= req->work_tok;
     for (uint32_t t = 0; t < sim->config->n_tier; t++)
         if (req->load[t] == LOAD_DONE)
-            sim->result->tier[t].load_unused_bytes += req->load_bytes[t];
+            sim->result->tier[t].load_unused_bytes += req->load_bytes[t] - req->unused_bytes[t];
     sim_release_room(sim, req);
     wait_again(sim, req);
 }

@@ -216,9 +216,10 @@ struct kvs_sim_sink {
 struct kvs_sim_tier_total {
     uint32_t n; /* instances */
     uint64_t hit_tok, hit_blocks, load_bytes, write_bytes;
-    /* of load_bytes: for prompts that gave their room back before the first token they loaded for
-     */
+    /* of load_bytes: for prompts that gave their room back before the first token they loaded for,
+     * and of layers that a plan made again computes after all */
     uint64_t load_unused_bytes;
+    uint64_t load_cancelled_bytes; /* that a plan made again did not read: not in load_bytes */
     uint64_t hit_bytes;            /* KV of the tokens in the blocks that were hit */
     uint64_t write_backlog_bytes;  /* not yet written when the last request ended */
     uint64_t write_declined_bytes; /* offered, but the admission rule did not want them */

@@ -6,6 +6,7 @@
  * admit.c  a waiting prompt gets its place: look-up, room in HBM, plan, loads
  * handover.c prefill and decode on replicas of their own
  * room.c   HBM for answers: growth with decoding, preemption
+ * replan.c a plan made again when compute begins
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
  * held.c   the levels that blocks are stored at, and what they lost
@@ -130,7 +131,8 @@ struct req {
     uint64_t there_bytes; /* reserved at its decode replica meanwhile */
     uint32_t n_out;       /* tokens it has when it decodes on */
     uint64_t swap_bytes;  /* its KV lies in memory below; 0: it does not */
-    uint64_t load_bytes[KVS_MAX_TIER]; /* this time */
+    uint64_t load_bytes[KVS_MAX_TIER];   /* this time */
+    uint64_t unused_bytes[KVS_MAX_TIER]; /* of these: a plan made again has no use for them */
     enum phase phase;
     uint32_t id;      /* place in the table of live requests, plus 1 */
     uint64_t trace_i; /* its place in the trace */
@@ -174,7 +176,8 @@ struct req {
     int64_t stall_ns; /* of the step in progress */
 
     enum load_state load[KVS_MAX_TIER];
-    bool loads; /* the plan loads anything */
+    bool loads;     /* the plan loads anything */
+    bool replanned; /* it has been looked at again since it was admitted */
     uint32_t n_loading;
     struct transfer *transfer[KVS_MAX_TIER];
     int64_t *due_ns[KVS_MAX_TIER];    /* [layer] work of the flow when the layer has arrived */
@@ -353,6 +356,18 @@ void sim_leave_waiting(struct replica *replica, struct req *req);
 /* Admits waiting prompts in the scheduler's order, as far as there is room. */
 bool sim_admit_waiting(struct sim *sim, uint32_t replica_i);
 
+/* What there is to compute under its plan; adds it to the replica's backlog. */
+void sim_set_work(struct sim *sim, struct req *req, const struct kvs_plan_eval *eval);
+/* Unpins what the plan does not read. */
+void sim_drop_unread(struct sim *sim, struct req *req);
+
+/* replan.c */
+/*
+ * Compute of an admitted prompt could begin now: its plan is made again, once. *computes: there is
+ * more to compute now than before, some of it at once.
+ */
+bool sim_replan(struct sim *sim, struct req *req, bool *computes);
+
 /* move.c */
 bool sim_load(struct sim *sim, struct req *req,
               uint32_t tier_i); /* due_ns and the record's bytes are set */
@@ -362,6 +377,8 @@ bool sim_load(struct sim *sim, struct req *req,
  * is scaled back to one, so that a prompt never slows its own loads.
  */
 void sim_ease_loads(const struct sim *sim, const struct req *req);
+/* A load that has not ended brings only this much; its due_ns are set. Nothing: it is dropped. */
+bool sim_cut_load(struct sim *sim, struct req *req, uint32_t tier_i, uint64_t n_bytes);
 bool sim_write_back(struct sim *sim, const struct req *req);
 /* For kvs_tier_new: ctx is a struct let_go. */
 void sim_let_go(void *ctx, uint64_t key, const struct kvs_block_info *info);
@@ -434,8 +451,12 @@ bool sim_join_back(struct sim *sim, struct replica *replica); /* between steps *
 void sim_pace_arrive(struct replica *replica, int64_t arrive_ns);
 void sim_pace_planned(struct sim *sim, const struct req *req); /* its loads have been queued */
 void sim_lane_done(struct lane *lane, const struct transfer *transfer, int64_t now_ns);
+/* How many times its work a load would take now: as lately, less the longer that is ago. */
+double sim_lane_slow(const struct lane *lane, int64_t now_ns);
 /* Sets the prices of a problem whose queues are those before the request. */
 void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
+/* The same of a GPU's time where no lane's queue is longer. */
+double sim_gpu_price(const struct sim *sim, const struct replica *replica);
 /* Lets the io times and starts of a problem be what they would be now, until the next call. */
 void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
 

@@ -100,6 +100,7 @@ struct kvs_planner_ops {
                            without the routes' start, which a plan that loads nothing need not wait
                            for */
     bool priced;        /* heeds price_gpu and price_link */
+    bool replans;       /* the simulator makes its plans again when compute begins */
     bool ends_only;     /* looks at the first and the last fraction only */
     /*
      * Writes a plan within the staircase and, where it can, the budget; eval is kvs_plan_eval's of

@@ -89,5 +89,6 @@ const struct kvs_planner_ops kvs_planner_online = {
     .help = "the least T plus what its GPU and link time delay others by, priced by the backlog",
     .may_recompute = true,
     .priced = true,
+    .replans = true,
     .plan = plan,
 };
