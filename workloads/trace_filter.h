@@ -17,11 +17,24 @@
  *             Their block ids and sessions differ, but system prompts stay shared in traces with
  *             content ids. So the groups are alike and out of step, and what they share is assumed
  *             to be the system prompts only.
+ * sample      only this share of it, drawn by hashes; 0 or 1: all. A session or a group is in it
+ *             whole, at its own times, so that it meets its own blocks again as it does in the full
+ *             trace. limit counts requests before sampling.
  */
+enum kvs_sample_by {
+    /* Sessions. Requests without one, of chained ids: by their second block, so that all that share
+     * more than their first block stay together; of content ids: an error. */
+    KVS_SAMPLE_SESSION,
+    KVS_SAMPLE_GROUP /* groups of the population: exactly sample * population of them */
+};
+
 struct kvs_trace_filter {
     uint64_t limit;
     double rate;
     uint64_t population;
+    double sample;
+    enum kvs_sample_by sample_by;
+    uint64_t sample_seed;
 };
 
 /* The filtered trace owns inner, which is closed if this fails. */
@@ -31,8 +44,8 @@ KVS_MUST_CHECK enum kvs_code kvs_trace_filtered(struct kvs_trace *inner,
 
 /*
  * The trace that a workload's `trace` section describes: "path" (from the document's folder) with
- * format, skip_bad, chars_per_tok, or "generate": {options of gen.h}; and limit, rate, population.
- * seed is the generator's.
+ * format, skip_bad, chars_per_tok, or "generate": {options of gen.h}; and limit, rate, population,
+ * sample, sample_by, sample_seed. seed is the generator's.
  */
 KVS_MUST_CHECK enum kvs_code kvs_trace_from_json(struct kvs_json node, uint64_t seed,
                                                  struct kvs_trace **trace, struct kvs_err *err);

@@ -2,6 +2,7 @@
  * include guard: cmd.h and main.c read it with their own X. */
 X(run)
 X(sweep)
+X(sample)
 X(recommend)
 X(compare)
 X(explain)

@@ -1,8 +1,8 @@
 /*
  * csv.h - one line of comma-separated values: quoted fields with doubled quotes, no line breaks.
  */
-#ifndef KVS_CSV_H
-#define KVS_CSV_H
+#ifndef KVS_MODEL_CSV_H
+#define KVS_MODEL_CSV_H
 
 #include "base/err.h"
 

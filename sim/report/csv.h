@@ -5,8 +5,8 @@
  * (asserted), but for kvs_csv_quoted. Write errors show when the caller closes the file
  * (kvs_outdir_close).
  */
-#ifndef KVS_CSV_H
-#define KVS_CSV_H
+#ifndef KVS_REPORT_CSV_H
+#define KVS_REPORT_CSV_H
 
 #include <stdint.h>
 #include <stdio.h>

@@ -262,7 +262,7 @@ static json_t *policy_json(const struct kvs_workload *workload, const struct kvs
     return made(&m);
 }
 
-static json_t *trace_json(const struct kvs_trace_note *note)
+static json_t *trace_json(const struct kvs_trace_note *note, double share)
 {
     struct maker m = make();
     put_str(&m, "format", note->format);
@@ -270,6 +270,7 @@ static json_t *trace_json(const struct kvs_trace_note *note)
     put_int(&m, "skipped_lines", note->skipped);
     put_int(&m, "moved_requests", note->moved);
     put_str(&m, "made_up", *note->invents ? note->invents : NULL);
+    put_num(&m, "sample_frac", share);
     return made(&m);
 }
 
@@ -286,7 +287,7 @@ json_t *kvs_summary(const struct kvs_workload *workload, const struct kvs_outcom
     put_str(&m, "model", kvs_model_name(workload->sim.model));
     put_str(&m, "hardware", workload->sim.hw->name);
     put_int(&m, "seed", workload->seed);
-    put(&m, "trace", trace_json(&outcome[0].trace));
+    put(&m, "trace", trace_json(&outcome[0].trace, workload->share));
     put_str(&m, "answer", answer);
     json_t *policies = json_array();
     for (uint32_t i = 0; i < n; i++)

@@ -152,6 +152,11 @@ static void print_title(FILE *to, const struct kvs_workload *workload,
             kvs_model_name(config->model), config->n_replica, config->tp, apart, config->hw->name,
             config->slo_ttft_s > 0 ? kvs_text_time(ttft, config->slo_ttft_s) : "any",
             config->slo_tpot_s > 0 ? kvs_text_time(tpot, config->slo_tpot_s) : "any");
+    if (workload->share < 1)
+        fprintf(to,
+                "a sample: %g of the trace on as much of the cluster; rates and bytes are the "
+                "sample's (kvsim sample gives the whole's, with intervals)\n\n",
+                workload->share);
 }
 
 /* Loads for nothing; and writes that did not keep up: what is stored lags behind, or never gets

@@ -8,6 +8,7 @@
 #include "model/hw_set.h"
 #include "model/layout.h"
 #include "plan/levels.h"
+#include "sample.h"
 #include "store/admit.h"
 #include "store/evict.h"
 #include "tier_levels.h"
@@ -807,8 +808,10 @@ static enum kvs_code read_root(struct kvs_workload *w, struct kvs_workload_in *i
     if (code || (code = kvs_opt_json(top_table, N(top_table), root, &in->top, err)) ||
         (code = read_machine(in, root, err)) || (code = read_cluster(in, &w->sim, err)) ||
         (code = read_tiers(in, &w->sim, err)) || (code = read_compare(w, in->top.compare, err)) ||
-        (code = read_rest(w, in, err)) || (code = check_trace(in, err)))
+        (code = read_rest(w, in, err)) || (code = check_trace(in, err)) ||
+        (code = kvs_sample_scale(root, &w->sim, in->hw, err)))
         return code;
+    w->share = kvs_sample_share(in->top.trace);
     code = kvs_workload_trace(w, &trace, err);
     kvs_trace_close(trace);
     return code;

@@ -29,6 +29,7 @@ struct kvs_workload {
     uint32_t n_policy;
     struct kvs_policy policy[KVS_MAX_POLICY];
     struct kvs_warmup warmup;
+    double share; /* of trace and cluster that is simulated: sim is scaled by it (sample.h) */
     uint64_t timeline_requests;
     bool plots;
     struct kvs_workload_in *in; /* the document and all that is borrowed from it */

@@ -50,7 +50,8 @@ void kvs_traces_free(struct kvs_traces *traces)
 }
 
 /* What of a `trace` section decides which requests are read; the rest is applied later. */
-static const char *const applied_later[] = {"limit", "rate", "population"};
+static const char *const applied_later[] = {"limit",  "rate",      "population",
+                                            "sample", "sample_by", "sample_seed"};
 
 static uint64_t seed_of(const struct kvs_doc *doc)
 {

@@ -3,7 +3,7 @@
  *
  * Points differ in tiers, policies and rates far more often than in what was asked. A trace that
  * two or more points replay is converted to .kvt in a file without a name, which child processes
- * inherit and map; limit, rate and population are applied at each point.
+ * inherit and map; limit, rate, population and sample are applied at each point.
  */
 #ifndef KVS_STUDY_TRACES_H
 #define KVS_STUDY_TRACES_H
