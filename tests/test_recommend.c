@@ -155,6 +155,42 @@ static void measure_takes_the_policy_that_meets(void **state)
     assert_string_equal(m.reason, "no, never");
 }
 
+/* One host, 4 drives of 1 TB; 16 TB written in half a day are 8 writes a day, so a drive made for 1
+ * over 5 years lasts 5/8: 1.6 drives a year, of which 0.5 are paid for by writing off in 2 years.
+ */
+static void wear_is_what_lasts_shorter_than_it_is_written_off(void **state)
+{
+    struct kvs_prices *prices = open_prices();
+    const struct kvs_space space = make_space(prices);
+    struct kvs_measure measure[27] = {{.ran = false}};
+    enum kvs_try tried[27] = {KVS_TRY_UNKNOWN};
+    const uint64_t number = kvs_space_number(&space, (struct kvs_choice){{0, 1, 2}});
+    const struct kvs_recommend found = {.n = 27, .state = tried, .measure = measure};
+    (void)state;
+    measure[number] = (struct kvs_measure){
+        .ran = true, .span_s = 43200, .write_bytes = {1e15, 16e12}}; /* DRAM, then drives */
+    struct kvs_total total = kvs_recommend_total(&found, &space, number);
+    assert_true(fabs(total.writes_per_day - 8) < 1e-12);
+    assert_true(fabs(total.wear - 4 * 8766 * (8 / 5.0 - 0.5) / 8766) < 1e-12);
+    assert_true(fabs(total.all - total.wear -
+                     kvs_space_cost(&space, kvs_space_at(&space, number)).all) < 1e-12);
+    measure[number].write_bytes[1] = 4e12; /* 2 a day: 2.5 years, longer than it is written off */
+    assert_true(kvs_recommend_total(&found, &space, number).wear <= 0);
+    assert_true(isnan(kvs_recommend_total(&found, &space, 0).writes_per_day));
+    kvs_prices_free(prices);
+}
+
+static void the_busiest_binds(void **state)
+{
+    const struct kvs_measure gpu = {.gpu_busy_frac = 0.5, .link_frac = 0.4, .link = "nvme"},
+                             link = {.gpu_busy_frac = 0.3, .link_frac = 0.4, .link = "nvme"},
+                             idle = {.gpu_busy_frac = 0};
+    (void)state;
+    assert_string_equal(kvs_measure_binding(&gpu), "GPU");
+    assert_string_equal(kvs_measure_binding(&link), "nvme");
+    assert_string_equal(kvs_measure_binding(&idle), "none");
+}
+
 static struct kvs_recommend *search(const struct kvs_space *space, const char *slo_text, bool all)
 {
     const struct kvs_strs text = {1, {slo_text}};
@@ -224,6 +260,8 @@ static void settings_name_a_hosts_share(void **state)
     assert_non_null(strstr(text, "max_local_cpu_size: 100 "));
     assert_non_null(strstr(text, "max_local_disk_size: 2000 "));
     assert_non_null(strstr(text, "\"cpu_bytes_to_use\": 200000000000"));
+    assert_non_null(strstr(text, "\"spec_name\": \"TieringOffloadingSpec\""));
+    assert_non_null(strstr(text, "\"secondary_tiers\": [{\"type\": \"fs\", \"root_dir\": "));
     assert_non_null(strstr(text, "--hicache-size 100 "));
     assert_non_null(strstr(text, "--tensor-parallel-size 2 "));
     assert_non_null(strstr(text, "--chunked-prefill-size 4096 "));
@@ -237,6 +275,8 @@ int main(void)
         cmocka_unit_test(wrong_prices_are_named_exactly),
         cmocka_unit_test(slo_terms_are_columns_and_bounds),
         cmocka_unit_test(measure_takes_the_policy_that_meets),
+        cmocka_unit_test(wear_is_what_lasts_shorter_than_it_is_written_off),
+        cmocka_unit_test(the_busiest_binds),
         cmocka_unit_test(search_finds_what_the_whole_space_says),
         cmocka_unit_test(settings_name_a_hosts_share),
     };

@@ -50,7 +50,6 @@ static const struct kvs_opt table[] = {
      'j'},
     {"quiet", KVS_OPT_FLAG, ARG(quiet), NULL, 0, 0, "no progress", NULL, false, 'q'},
 };
-#define RATED_YEARS 5 /* for which drives promise their writes a day */
 #define N_ARG ((unsigned)(sizeof table / sizeof *table))
 
 /* --- arguments ---------------------------------------------------------------------------------
@@ -132,19 +131,20 @@ static void print_line(const struct view *view, uint64_t number, const char *mar
     const struct kvs_choice choice = kvs_space_at(view->space, number);
     char text[KVS_CHOICE_TEXT], time[KVS_TEXT_MAX];
     printf("  %-44s %9.2f", kvs_space_text(view->space, choice, text),
-           kvs_space_cost(view->space, choice).all);
+           kvs_recommend_total(view->found, view->space, number).all);
     if (!m->ran) {
         printf("  %.80s\n", m->reason);
         return;
     }
-    printf(" %9s %8.3g %4.0f %% %4.0f %%  %-12s %s%s\n", kvs_text_time(time, m->ttft_p99_s),
-           m->goodput_per_s, 100 * m->gpu_busy_frac, 100 * m->link_frac, m->link,
-           m->meets ? "meets" : m->worst, mark);
+    printf(" %9s %8.3g %4.0f %% %4.0f %%  %-8s %s %.0f %%%s\n", kvs_text_time(time, m->ttft_p99_s),
+           m->goodput_per_s, 100 * m->gpu_busy_frac, 100 * m->link_frac, kvs_measure_binding(m),
+           m->meets ? "meets" : m->worst, 100 * m->worst_frac, mark);
 }
 
 static void print_head(const struct kvs_space *space)
 {
-    printf("  %-44s %5s/h   TTFT p99  goodput    GPU   link\n", "", space->prices->currency);
+    printf("  %-44s %5s/h   TTFT p99  goodput    GPU   link  busiest  SLO, share of its bound\n",
+           "", space->prices->currency);
 }
 
 static void print_front(const struct view *view)
@@ -202,32 +202,19 @@ static void print_price_sensitivity(const struct view *view)
         printf("  %-20s %s%s, %.2f %s/h\n", move[i].words,
                best == view->found->best ? "the same, " : "",
                kvs_space_text(&space, kvs_space_at(&space, best), text),
-               kvs_space_cost(&space, kvs_space_at(&space, best)).all, prices.currency);
+               kvs_recommend_total(view->found, &space, best).all, prices.currency);
     }
 }
 
 static void print_endurance(const struct view *view)
 {
-    const struct kvs_choice choice = kvs_space_at(view->space, view->found->best);
-    const struct kvs_measure *m = &view->found->measure[view->found->best];
-    const double *price = view->space->prices->value;
-    const uint64_t drives = view->space->choice[KVS_DIM_DRIVES][choice.i[KVS_DIM_DRIVES]];
-    const int tier = view->space->choice[KVS_DIM_DRAM][choice.i[KVS_DIM_DRAM]] ? 1 : 0;
-    if (!drives)
+    const struct kvs_total total = kvs_recommend_total(view->found, view->space, view->found->best);
+    if (isnan(total.writes_per_day))
         return;
-    const double bytes =
-        price[KVS_PRICE_DRIVE_BYTES] * (double)drives * kvs_space_cost(view->space, choice).hosts;
-    const double dwpd = m->write_bytes[tier] / m->span_s * 86400 / bytes;
-    const double rated = price[KVS_PRICE_DRIVE_DWPD];
-    printf("  drives: written over %.2f times a day at this rate; made for %g over %d years%s",
-           dwpd, rated, RATED_YEARS, dwpd <= rated ? "\n" : ":\n");
-    if (dwpd > rated)
-        printf(
-            "  replacing them as they wear out costs %.2f %s an hour more, which the search does "
-            "not count\n",
-            price[KVS_PRICE_DRIVE] * bytes / price[KVS_PRICE_DRIVE_BYTES] * dwpd / rated /
-                (RATED_YEARS * 8766.0),
-            view->space->prices->currency);
+    printf("  drives: written over %.2f times a day at this rate; made for %g over %d years",
+           total.writes_per_day, view->space->prices->value[KVS_PRICE_DRIVE_DWPD], KVS_RATED_YEARS);
+    printf(total.wear > 0 ? ": wear costs %.2f %s an hour, which is counted\n" : "\n", total.wear,
+           view->space->prices->currency);
 }
 
 /* Tokens found in tiers, as a share of the input, at which the tiers pay for themselves: each saves
@@ -237,6 +224,8 @@ static void print_tokens(const struct view *view)
     const struct kvs_choice choice = kvs_space_at(view->space, view->found->best);
     const struct kvs_measure *m = &view->found->measure[view->found->best];
     const struct kvs_cost_hour cost = kvs_space_cost(view->space, choice);
+    const struct kvs_total total = kvs_recommend_total(view->found, view->space, view->found->best);
+    const double kept = cost.dram + cost.drives + total.wear; /* what the tiers cost an hour */
     const char *currency = view->space->prices->currency;
     const double tok_per_h = m->input_tok / m->span_s * 3600;
     const double tiers = (isnan(m->tier_hit_frac[0]) ? 0 : m->tier_hit_frac[0]) +
@@ -244,15 +233,14 @@ static void print_tokens(const struct view *view)
     const double computed = 1 - m->hbm_hit_frac - tiers + m->recomputed_frac;
     printf("  a million input tokens cost %.3f %s (their answers with them), at %.3g million an "
            "hour\n",
-           cost.all / (tok_per_h * 1e-6), currency, tok_per_h * 1e-6);
-    if (cost.dram + cost.drives <= 0 || computed <= 0)
+           total.all / (tok_per_h * 1e-6), currency, tok_per_h * 1e-6);
+    if (kept <= 0 || computed <= 0)
         return;
     const double prefill_per_h = (cost.gpu + cost.power) * m->gpu_prefill_frac;
     const double saved_at_one = prefill_per_h / computed; /* an hour's, if all input were hits */
     printf("  the tiers cost %.2f %s an hour and pay for themselves in GPU time alone from %.1f %% "
            "of the\n  input found in them; they find %.1f %% (of which %.1f %% computed again)\n",
-           cost.dram + cost.drives, currency, 100 * (cost.dram + cost.drives) / saved_at_one,
-           100 * tiers, 100 * m->recomputed_frac);
+           kept, currency, 100 * kept / saved_at_one, 100 * tiers, 100 * m->recomputed_frac);
 }
 
 static void print_growth(const struct kvs_recommend *found)
@@ -270,12 +258,15 @@ static void print_answer(const struct view *view)
     const struct kvs_choice choice = kvs_space_at(view->space, view->found->best);
     const struct kvs_cost_hour cost = kvs_space_cost(view->space, choice);
     const struct kvs_measure *m = &view->found->measure[view->found->best];
+    const struct kvs_total total = kvs_recommend_total(view->found, view->space, view->found->best);
     char text[KVS_CHOICE_TEXT], time[KVS_TEXT_MAX];
     printf("cheapest that meets the SLO: %s, policy %s\n",
            kvs_space_text(view->space, choice, text), m->policy);
-    printf("  %.2f %s an hour (GPUs %.2f, DRAM %.2f, drives %.2f, power %.2f); %.0f %s to buy\n",
-           cost.all, view->space->prices->currency, cost.gpu, cost.dram, cost.drives, cost.power,
-           cost.invest, view->space->prices->currency);
+    printf("  %.2f %s an hour (GPUs %.2f, DRAM %.2f, drives %.2f, their wear %.2f, power %.2f); "
+           "%.0f %s "
+           "to buy\n",
+           total.all, view->space->prices->currency, cost.gpu, cost.dram, cost.drives, total.wear,
+           cost.power, cost.invest, view->space->prices->currency);
     for (unsigned i = 0; i < view->slo->n; i++)
         printf("  %s: %s\n", view->slo->term[i].text, kvs_text_time(time, m->value_s[i]));
     printf("  nearest to its bound: %s, at %.0f %% of it; GPUs %.0f %% busy, busiest link %s %.0f "

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,25 +121,23 @@ static bool has(const uint64_t *item, uint32_t n, uint64_t number)
 }
 
 /*
- * What to simulate next; none: the search is at its end. The answer is the first in the order that
- * meets the SLO once all before it are known or ruled out.
+ * What to simulate next; none: the search is at its end. The answer is the cheapest that meets the
+ * SLO, wear counted, once all that cost less without wear are known or ruled out.
  */
 static uint32_t next_batch(struct search *search, uint64_t batch[BATCH])
 {
+    const struct kvs_space *space = search->options->space;
     struct kvs_recommend *out = search->out;
     uint32_t n = 0;
+    out->found = kvs_recommend_cheapest(out, space, &out->best);
+    const double least = out->found ? kvs_recommend_total(out, space, out->best).all : 0;
     for (uint64_t i = 0; i < out->n && n < BATCH; i++) {
         uint64_t number = search->order[i];
+        if (out->found && kvs_space_cost(space, kvs_space_at(space, number)).all >= least)
+            break;
         if (out->state[number] == KVS_TRY_UNKNOWN && !search->options->all &&
             ruled_out(search, number))
             out->state[number] = KVS_TRY_RULED_OUT;
-        if (out->state[number] == KVS_TRY_DONE && out->measure[number].meets) {
-            if (n == 0) {
-                out->found = true;
-                out->best = number;
-            }
-            break;
-        }
         if (out->state[number] != KVS_TRY_UNKNOWN)
             continue;
         if (!search->options->all && out->state[ceiling_of(search, number)] == KVS_TRY_UNKNOWN)
@@ -377,6 +376,38 @@ void kvs_recommend_free(struct kvs_recommend *recommend)
     free(recommend);
 }
 
+struct kvs_total kvs_recommend_total(const struct kvs_recommend *recommend,
+                                     const struct kvs_space *space, uint64_t number)
+{
+    const double *price = space->prices->value;
+    const struct kvs_choice choice = kvs_space_at(space, number);
+    const struct kvs_cost_hour cost = kvs_space_cost(space, choice);
+    const struct kvs_measure *m = &recommend->measure[number];
+    const double drives =
+        (double)(space->choice[KVS_DIM_DRIVES][choice.i[KVS_DIM_DRIVES]] * cost.hosts);
+    const int tier = space->choice[KVS_DIM_DRAM][choice.i[KVS_DIM_DRAM]] ? 1 : 0;
+    struct kvs_total total = {.all = cost.all, .writes_per_day = (double)NAN};
+    if (drives <= 0 || !m->ran || !(m->span_s > 0) || isnan(m->write_bytes[tier]))
+        return total;
+    const double rated = price[KVS_PRICE_DRIVE_DWPD];
+    total.writes_per_day =
+        m->write_bytes[tier] / m->span_s * 86400 / (drives * price[KVS_PRICE_DRIVE_BYTES]);
+    /* a drive lasts KVS_RATED_YEARS * rated / writes; its price over the years it is written off is
+     * in cost.drives already */
+    total.wear =
+        drives * price[KVS_PRICE_DRIVE] / KVS_HOURS_A_YEAR *
+        fmax(0, total.writes_per_day / rated / KVS_RATED_YEARS - 1 / price[KVS_PRICE_YEARS]);
+    total.all += total.wear;
+    return total;
+}
+
+const char *kvs_measure_binding(const struct kvs_measure *measure)
+{
+    if (!(measure->gpu_busy_frac > 0) && !(measure->link_frac > 0))
+        return "none";
+    return *measure->link && measure->link_frac > measure->gpu_busy_frac ? measure->link : "GPU";
+}
+
 bool kvs_recommend_cheapest(const struct kvs_recommend *recommend, const struct kvs_space *space,
                             uint64_t *best)
 {
@@ -385,7 +416,7 @@ bool kvs_recommend_cheapest(const struct kvs_recommend *recommend, const struct 
     for (uint64_t i = 0; i < recommend->n; i++) {
         if (recommend->state[i] != KVS_TRY_DONE || !recommend->measure[i].meets)
             continue;
-        const double cost = kvs_space_cost(space, kvs_space_at(space, i)).all;
+        const double cost = kvs_recommend_total(recommend, space, i).all;
         if (!found || cost < least) {
             least = cost;
             *best = i;
@@ -399,14 +430,14 @@ bool kvs_recommend_on_front(const struct kvs_recommend *recommend, const struct 
                             uint64_t number)
 {
     const struct kvs_measure *own = &recommend->measure[number];
-    const double cost = kvs_space_cost(space, kvs_space_at(space, number)).all;
+    const double cost = kvs_recommend_total(recommend, space, number).all;
     if (recommend->state[number] != KVS_TRY_DONE || !own->ran)
         return false;
     for (uint64_t i = 0; i < recommend->n; i++) {
         const struct kvs_measure *m = &recommend->measure[i];
         if (recommend->state[i] != KVS_TRY_DONE || !m->ran || i == number)
             continue;
-        const double its = kvs_space_cost(space, kvs_space_at(space, i)).all;
+        const double its = kvs_recommend_total(recommend, space, i).all;
         const bool as_good = its <= cost && m->ttft_p99_s <= own->ttft_p99_s &&
                              m->goodput_per_s >= own->goodput_per_s;
         if (as_good && (its < cost || m->ttft_p99_s < own->ttft_p99_s ||

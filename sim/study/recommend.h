@@ -5,7 +5,9 @@
  * The search takes configurations from cheap to dear. It rules out what is no larger, in every
  * dimension, than one that failed; before any of a number of replicas is tried, the largest DRAM
  * and drives of it are. That more never hurts is an assumption (tests hold it against the whole
- * space); `all` simulates every configuration instead.
+ * space); `all` simulates every configuration instead. How fast drives wear out is known only when
+ * a configuration has been simulated, so the search goes on until the next one costs more without
+ * any wear than the best does with it.
  */
 #ifndef KVS_RECOMMEND_H
 #define KVS_RECOMMEND_H
@@ -40,6 +42,21 @@ struct kvs_recommend {
 KVS_MUST_CHECK enum kvs_code kvs_recommend(const struct kvs_recommend_options *options,
                                            struct kvs_recommend **recommend, struct kvs_err *err);
 void kvs_recommend_free(struct kvs_recommend *recommend); /* accepts NULL */
+
+/*
+ * What a simulated configuration costs an hour, and how much of that is drives bought again because
+ * they wear out before they are written off: one lasts KVS_RATED_YEARS at the writes a day that it
+ * is made for, and as much shorter as it is written over more often.
+ */
+#define KVS_RATED_YEARS 5 /* for which drives promise their writes a day */
+struct kvs_total {
+    double all, wear;
+    double writes_per_day; /* of each drive's capacity; NaN: no drives */
+};
+struct kvs_total kvs_recommend_total(const struct kvs_recommend *recommend,
+                                     const struct kvs_space *space, uint64_t number);
+/* What is busiest: "GPU", a link's name, or "none". */
+const char *kvs_measure_binding(const struct kvs_measure *measure);
 
 /* The cheapest of those simulated that meets the SLO at other prices; false: none. */
 bool kvs_recommend_cheapest(const struct kvs_recommend *recommend, const struct kvs_space *space,

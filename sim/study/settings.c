@@ -5,6 +5,7 @@
 #define LMCACHE_CHUNK_TOK                                                                          \
     256 /* its default: what the simulator's drives are fed with is larger                         \
          */
+#define VLLM_BLOCK_TOK 64
 #define SGLANG_PAGE_TOK 64
 
 static void print_lmcache(const struct kvs_settings *s, FILE *to)
@@ -33,19 +34,26 @@ static void print_lmcache(const struct kvs_settings *s, FILE *to)
 
 static void print_vllm(const struct kvs_settings *s, FILE *to)
 {
-    fputs("\nvLLM's own offloading (host memory only)\n", to);
+    fputs("\nvLLM's own offloading (host memory; with drives: behind host memory, from v0.22 on)\n",
+          to);
     fprintf(to,
             "  --max-num-batched-tokens %-10" PRIu64 " # tokens of one step: prefill chunks and "
             "decoding\n",
             s->chunk_tok);
     fprintf(to, "  --max-num-seqs %-20" PRIu64 " # sequences at once\n", s->max_batch);
     fprintf(to, "  --tensor-parallel-size %-12u # GPUs of a replica\n", s->tp);
-    if (s->dram_bytes)
-        fprintf(to,
-                "  --kv-transfer-config '{\"kv_connector\": \"OffloadingConnector\", \"kv_role\": "
-                "\"kv_both\", \"kv_connector_extra_config\": {\"block_size\": 64, "
-                "\"cpu_bytes_to_use\": %.0f}}' # a replica's share of the host's memory\n",
-                (double)s->dram_bytes * s->tp / (double)s->gpus_of_host);
+    if (!s->dram_bytes) /* all that goes to drives is staged there */
+        return;
+    fprintf(to,
+            "  --kv-transfer-config '{\"kv_connector\": \"OffloadingConnector\", \"kv_role\": "
+            "\"kv_both\", \"kv_connector_extra_config\": {%s\"block_size\": %d, "
+            "\"cpu_bytes_to_use\": %.0f%s}}' # a replica's share of the host's memory%s\n",
+            s->drive_bytes ? "\"spec_name\": \"TieringOffloadingSpec\", " : "", VLLM_BLOCK_TOK,
+            (double)s->dram_bytes * s->tp / (double)s->gpus_of_host,
+            s->drive_bytes
+                ? ", \"secondary_tiers\": [{\"type\": \"fs\", \"root_dir\": \"/mnt/kv\"}]"
+                : "",
+            s->drive_bytes ? "; files are not bounded: watch the drives" : "");
 }
 
 static void print_sglang(const struct kvs_settings *s, FILE *to)

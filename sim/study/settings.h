@@ -2,8 +2,19 @@
  * settings.h - a configuration as serving systems spell it: LMCache's YAML, vLLM's and SGLang's
  * options, each with what it says.
  *
- * Names are those of the documentation: docs.lmcache.ai (Configuring LMCache), docs.vllm.ai (KV
- * Offloading Usage Guide), docs.sglang.io (HiCache Best Practices), looked up in November 2026.
+ * Names and units were looked up in November 2026 in:
+ *
+ *   LMCache    docs.lmcache.ai/api_reference/configurations.html: chunk_size (256), local_cpu,
+ *              max_local_cpu_size and max_local_disk_size (GB), local_disk ("file://..."),
+ *              save_decode_cache
+ *   vLLM       docs.vllm.ai, Engine Arguments: --max-num-batched-tokens, --max-num-seqs,
+ *              --tensor-parallel-size; KV Offloading Usage Guide: OffloadingConnector,
+ *              cpu_bytes_to_use (bytes over all workers of an instance), block_size (tokens),
+ *              TieringOffloadingSpec with secondary_tiers of type fs
+ *   SGLang     docs.sglang.io, Server Arguments: --chunked-prefill-size, --max-running-requests,
+ *              --tp-size; HiCache Best Practices: --page-size, --enable-hierarchical-cache,
+ *              --hicache-size (GB a rank), --hicache-write-policy, --hicache-io-backend,
+ *              --hicache-mem-layout, --hicache-storage-backend
  */
 #ifndef KVS_SETTINGS_H
 #define KVS_SETTINGS_H

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOURS_A_YEAR 8766.0
-
 const char *const kvs_dim_name[KVS_N_DIM] = {"replicas", "dram", "drives"};
 
 uint64_t kvs_space_n(const struct kvs_space *space)
@@ -40,7 +38,7 @@ struct kvs_cost_hour kvs_space_cost(const struct kvs_space *space, struct kvs_ch
     const uint64_t gpus = space->choice[KVS_DIM_REPLICAS][choice.i[0]] * space->tp;
     const uint64_t hosts = (gpus + space->gpus_per_host - 1) / space->gpus_per_host;
     const double gib = (double)space->choice[KVS_DIM_DRAM][choice.i[1]] / 0x1p30;
-    const double hours = price[KVS_PRICE_YEARS] * HOURS_A_YEAR;
+    const double hours = price[KVS_PRICE_YEARS] * KVS_HOURS_A_YEAR;
     struct kvs_cost_hour cost = {.hosts = (uint32_t)hosts};
     const double gpu = (double)gpus * price[KVS_PRICE_GPU];
     const double dram = (double)hosts * gib * price[KVS_PRICE_DRAM_GIB];

@@ -11,6 +11,7 @@
 #include "spec.h"
 
 #define KVS_MAX_CHOICE 32
+#define KVS_HOURS_A_YEAR 8766.0
 
 enum kvs_dim { KVS_DIM_REPLICAS, KVS_DIM_DRAM, KVS_DIM_DRIVES, KVS_N_DIM };
 extern const char *const kvs_dim_name[KVS_N_DIM]; /* "replicas", "dram", "drives" */
