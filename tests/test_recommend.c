@@ -1,4 +1,5 @@
 /* Prices, the space of configurations, SLOs, and the search held against the whole space. */
+#include "study/front.h"
 #include "study/recommend.h"
 #include "study/settings.h"
 #include "test.h"
@@ -180,6 +181,28 @@ static void wear_is_what_lasts_shorter_than_it_is_written_off(void **state)
     kvs_prices_free(prices);
 }
 
+static void the_front_is_a_row_a_configuration_that_ran(void **state)
+{
+    struct kvs_prices *prices = open_prices();
+    const struct kvs_space space = make_space(prices);
+    struct kvs_measure measure[27] = {
+        {.ran = true, .meets = true, .ttft_p99_s = 0.5, .goodput_per_s = 2, .gpu_busy_frac = 0.5},
+        {.ran = false}};
+    enum kvs_try tried[27] = {KVS_TRY_DONE, KVS_TRY_DONE};
+    const struct kvs_recommend found = {.n = 27, .state = tried, .measure = measure, .found = true};
+    char *text;
+    size_t n;
+    FILE *to = open_memstream(&text, &n);
+    (void)state;
+    kvs_front_csv(&found, &space, to);
+    fclose(to);
+    assert_string_equal(text, "configuration,cost_per_h,ttft_p99_s,goodput_req_per_s,meets,front,"
+                              "cheapest,busiest\n"
+                              "\"1 x 1 GPU, 1 host\",1.15,0.5,2,1,1,1,GPU\n");
+    free(text);
+    kvs_prices_free(prices);
+}
+
 static void the_busiest_binds(void **state)
 {
     const struct kvs_measure gpu = {.gpu_busy_frac = 0.5, .link_frac = 0.4, .link = "nvme"},
@@ -276,6 +299,7 @@ int main(void)
         cmocka_unit_test(slo_terms_are_columns_and_bounds),
         cmocka_unit_test(measure_takes_the_policy_that_meets),
         cmocka_unit_test(wear_is_what_lasts_shorter_than_it_is_written_off),
+        cmocka_unit_test(the_front_is_a_row_a_configuration_that_ran),
         cmocka_unit_test(the_busiest_binds),
         cmocka_unit_test(search_finds_what_the_whole_space_says),
         cmocka_unit_test(settings_name_a_hosts_share),

@@ -7,6 +7,7 @@
 #include "base/opt.h"
 #include "base/units.h"
 #include "report/workload.h"
+#include "study/front.h"
 #include "study/recommend.h"
 #include "study/settings.h"
 
@@ -24,7 +25,7 @@
     "grow, what a million tokens cost, and the settings of serving systems. Simulated."
 
 struct args {
-    const char *prices;
+    const char *prices, *dir;
     struct kvs_strs slo, sets, replicas, dram, drives;
     uint64_t jobs;
     bool all, quiet;
@@ -44,6 +45,8 @@ static const struct kvs_opt table[] = {
      false, 0},
     {"set", KVS_OPT_MANY, ARG(sets), NULL, 0, 0, "PATH=VALUE, a setting of the workload", NULL,
      false, 0},
+    {"output", KVS_OPT_STR, ARG(dir), NULL, 0, 0,
+     "folder for cost_front.csv and its drawing, cost against p99 TTFT", NULL, false, 'o'},
     {"all", KVS_OPT_FLAG, ARG(all), NULL, 0, 0,
      "simulate the whole space: the front is then complete", NULL, false, 0},
     {"jobs", KVS_OPT_U64, ARG(jobs), "0", 0, 4096, "worker processes; 0: one a core", NULL, false,
@@ -149,10 +152,12 @@ static void print_head(const struct kvs_space *space)
 
 static void print_front(const struct view *view)
 {
+    uint64_t n_ran = 0;
+    for (uint64_t i = 0; i < view->found->n; i++)
+        n_ran += view->found->state[i] == KVS_TRY_DONE;
     printf("\nPareto front of cost, p99 TTFT and goodput, over %" PRIu64 " of %" PRIu64
            " configurations that were simulated\n",
-           view->found->n_simulated < view->found->n ? view->found->n_simulated : view->found->n,
-           view->found->n);
+           n_ran, view->found->n);
     print_head(view->space);
     for (uint64_t i = 0; i < view->found->n; i++)
         if (kvs_recommend_on_front(view->found, view->space, i))
@@ -358,6 +363,8 @@ static enum kvs_code run(const struct args *args, const char *file,
             fputs("\r\033[K", stderr);
         if (!code)
             print_all(&(struct view){&space, &slo, found}, workload);
+        if (!code && args->dir)
+            code = kvs_front_draw(found, &space, args->dir, workload->name, err);
     }
     kvs_recommend_free(found);
     kvs_prices_free(prices);
