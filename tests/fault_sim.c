@@ -116,11 +116,29 @@ static void nth_allocation_of_what_is_optional_fails_cleanly(void **state)
     simlab_close(&lab);
 }
 
+/* A tier over nodes with copies, one lost and back, which gives it work to move blocks. */
+static void nth_allocation_of_a_tier_over_nodes_fails_cleanly(void **state)
+{
+    struct simlab lab;
+    (void)state;
+    simlab_open(&lab, "llama-3.1-8b", "h100-sxm", 8);
+    lab.config.n_replica = 3;
+    lab.config.hbm_cache = false;
+    lab.config.tier[1].placement = KVS_PLACE_HASHED;
+    lab.config.tier[1].n_copy = 2;
+    lab.config.tier[1].network = (uint32_t)(kvs_hw_link(lab.hw, "nic") - lab.hw->link);
+    lab.config.tier[1].n_outage = 1;
+    lab.config.tier[1].outage[0] = (struct kvs_outage){1, 100000000, 900000000};
+    fail_each_allocation(&lab);
+    simlab_close(&lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nth_allocation_fails_cleanly),
         cmocka_unit_test(nth_allocation_of_what_is_optional_fails_cleanly),
+        cmocka_unit_test(nth_allocation_of_a_tier_over_nodes_fails_cleanly),
     };
     return cmocka_run_group_tests_name("fault_sim", tests, NULL, NULL);
 }

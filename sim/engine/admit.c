@@ -18,6 +18,10 @@ void sim_look_up(struct sim *sim, struct req *req)
     const struct kvs_sim_config *config = sim->config;
     struct kvs_tier *tier[1 + KVS_MAX_TIER] = {sim->replica[req->record.replica].hbm};
     uint32_t n_tier = 1;
+    if (sim->node_load) {
+        sim_shard_look_up(sim, req);
+        return;
+    }
     for (uint32_t t = 0; t < config->n_tier && !config->planner->never_loads; t++)
         tier[n_tier++] = sim_store(sim, req->record.replica, t)->tier;
     kvs_lookup(config->reuse == KVS_REUSE_PREFIX ? KVS_LOOKUP_PREFIX : KVS_LOOKUP_CONTENT, tier,
@@ -118,8 +122,7 @@ static bool take_room(struct sim *sim, struct req *req)
             continue;
         }
         if (req->where[b] >= 0) {
-            struct kvs_tier *tier =
-                sim_store(sim, req->record.replica, (uint32_t)req->where[b])->tier;
+            struct kvs_tier *tier = sim_block_store(sim, req, b)->tier;
             kvs_tier_touch(tier, req->tier_slot[b], sim->now_ns);
             kvs_tier_pin(tier, req->tier_slot[b]);
         }
@@ -169,7 +172,7 @@ static void add_found(const struct sim *sim, struct req *req, uint32_t tier_i, u
     req->now.tier_tok[tier_i] += n_tok;
     if (!sim->levels)
         return;
-    const struct kvs_map *held = &sim_store(sim, req->record.replica, tier_i)->held;
+    const struct kvs_map *held = &sim_block_store(sim, req, b)->held;
     req->now.tier_bytes[tier_i] +=
         n_tok * sim_stored_per_tok(sim, sim_held(sim, held, req->key[b]));
 }
@@ -296,8 +299,7 @@ void sim_drop_unread(struct sim *sim, struct req *req)
         if (req->where[b] < 0 || req->load[req->where[b]] != LOAD_NONE ||
             req->tier_slot[b] == KVS_NO_SLOT)
             continue;
-        kvs_tier_unpin(sim_store(sim, req->record.replica, (uint32_t)req->where[b])->tier,
-                       req->tier_slot[b]);
+        kvs_tier_unpin(sim_block_store(sim, req, b)->tier, req->tier_slot[b]);
         req->tier_slot[b] = KVS_NO_SLOT;
     }
 }
@@ -359,7 +361,9 @@ static bool plan(struct sim *sim, struct req *req)
     bool moved;
     if (!to_pieces(sim, req, &n_piece, &moved))
         return false;
+    sim_shard_routes(sim, req);
     kvs_tables_build(sim->tables, req->inst, sim->piece, n_piece, problem);
+    sim_shard_latency(sim, req, problem);
     problem->error = sim->error;
     problem->gpu_start_ns = replica->backlog_ns;
     for (uint32_t t = 0; t < problem->n_route; t++)

@@ -66,11 +66,17 @@ static void check_link(const struct sim *sim, uint32_t link_i, bool write)
     const struct kvs_sim_link_total *total = &result->link[2 * link_i + write];
     const uint32_t own = sim_link_instance(sim, link_i, write, 0);
     double n_bytes = 0;
-    for (uint32_t t = 0; t < config->n_tier; t++)
-        if (crosses(sim_lane(sim, 0, t, write), own)) {
-            n_bytes += (double)(write ? result->tier[t].write_bytes : result->tier[t].load_bytes);
-            n_bytes += t == 0 ? (double)result->swap_bytes : 0; /* out, and all of it back */
-        }
+    for (uint32_t t = 0; t < config->n_tier; t++) {
+        const bool on_lane = crosses(sim_lane(sim, 0, t, write), own);
+        const uint64_t lane_bytes =
+            write ? result->tier[t].write_bytes : result->tier[t].load_bytes;
+        if (sim_sharded(sim, t))
+            n_bytes += (double)sim_shard_link_bytes(sim, t, link_i, write, on_lane);
+        else if (on_lane)
+            n_bytes += (double)lane_bytes;
+        if (on_lane && t == 0)
+            n_bytes += (double)result->swap_bytes; /* out, and all of it back */
+    }
     if (config->n_decode_replica && config->handover_link == link_i)
         n_bytes += (double)result->handover_bytes; /* of one end; the other's direction likewise */
     assert(same(n_bytes, total->n_bytes));
@@ -89,7 +95,8 @@ static void check_bytes(const struct sim *sim)
         assert(stats->pinned_bytes == 0 && stats->reserved_bytes == 0);
         assert(stats->used_bytes <= stats->capacity_bytes);
         assert(out_bytes <= stats->insert_bytes);
-        if (config->tier[t].write != KVS_WRITE_EXCLUSIVE) /* there what is loaded leaves, too */
+        /* exclusive: what is loaded leaves, too; nodes lost: what they held, and what moves */
+        if (config->tier[t].write != KVS_WRITE_EXCLUSIVE && !config->tier[t].n_outage)
             assert(out_bytes == stats->insert_bytes);
     }
     for (uint32_t j = 0; j < config->hw->n_link; j++) {

@@ -81,6 +81,13 @@ void sim_expect(const struct sim *sim, struct kvs_tier *tier, uint32_t slot, uin
     kvs_tier_expect(tier, slot, next && *next != NEVER ? *next : UINT64_MAX);
 }
 
+static void expect_in(const struct sim *sim, struct kvs_tier *tier, uint64_t key)
+{
+    uint32_t slot = kvs_tier_find(tier, key);
+    if (slot != KVS_NO_SLOT)
+        sim_expect(sim, tier, slot, key);
+}
+
 bool sim_foresee(struct sim *sim, const struct req *req)
 {
     const struct kvs_foresight *foresight = sim->config->foresight;
@@ -96,13 +103,14 @@ bool sim_foresee(struct sim *sim, const struct req *req)
         if (*of < next)
             *of = next;
     }
-    for (uint32_t b = 0; b < req->n_block; b++)
-        for (uint32_t t = 0; t <= sim->config->n_tier; t++) {
-            struct kvs_tier *tier = t ? sim_store(sim, req->record.replica, t - 1)->tier
-                                      : sim->replica[req->record.replica].hbm;
-            uint32_t slot = kvs_tier_find(tier, req->key[b]);
-            if (slot != KVS_NO_SLOT)
-                sim_expect(sim, tier, slot, req->key[b]);
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        expect_in(sim, sim->replica[req->record.replica].hbm, req->key[b]);
+        for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+            const bool sharded = sim_sharded(sim, t);
+            struct store *store = sim_store(sim, sharded ? 0 : req->record.replica, t);
+            for (uint32_t h = 0; h < (sharded ? sim->n_host : 1); h++)
+                expect_in(sim, store[h].tier, req->key[b]);
         }
+    }
     return true;
 }

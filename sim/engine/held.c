@@ -132,8 +132,7 @@ void sim_describe(const struct sim *sim, const struct req *req, uint32_t b, stru
         return;
     const bool in_hbm = req->where[b] == KVS_AT_HBM;
     const struct kvs_map *held =
-        in_hbm ? &sim->replica[req->record.replica].held
-               : &sim_store(sim, req->record.replica, (uint32_t)req->where[b])->held;
+        in_hbm ? &sim->replica[req->record.replica].held : &sim_block_store(sim, req, b)->held;
     const uint32_t state = sim_held(sim, held, req->key[b]), level = level_of(state);
     piece->held = (uint16_t)(1u << level);
     piece->loss = carried(state) + (in_hbm ? sim->full_loss[level] : 0);
@@ -157,7 +156,7 @@ bool sim_hold_prompt(struct sim *sim, const struct req *req, int64_t loss)
         if (req->slot[b] == KVS_NO_SLOT || req->where[b] == KVS_AT_HBM)
             continue;
         if (req->where[b] >= 0 && !again) {
-            const struct store *from = sim_store(sim, req->record.replica, (uint32_t)req->where[b]);
+            const struct store *from = sim_block_store(sim, req, b);
             state = sim_held(sim, &from->held, req->key[b]);
             if (!sim->full_loss[level_of(state)])
                 state = with_level(state, 0); /* as it was before it was encoded */

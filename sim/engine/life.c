@@ -17,6 +17,7 @@ void sim_req_free(struct req *req)
     free(req->tier_slot);
     free(req->place);
     free(req->where);
+    free(req->node);
     free(req->chain);
     free(req->moved);
     free(req->follow);
@@ -68,11 +69,13 @@ static bool blocks_room(struct req *req, uint32_t n)
     req->place = place ? place : req->place;
     void *where = realloc(req->where, room * sizeof *req->where);
     req->where = where ? where : req->where;
+    void *node = realloc(req->node, room * sizeof *req->node);
+    req->node = node ? node : req->node;
     void *chain = realloc(req->chain, room * sizeof *req->chain);
     req->chain = chain ? chain : req->chain;
     void *moved = realloc(req->moved, room * sizeof *req->moved);
     req->moved = moved ? moved : req->moved;
-    if (!key || !tok || !slot || !tier_slot || !place || !where || !chain || !moved)
+    if (!key || !tok || !slot || !tier_slot || !place || !where || !node || !chain || !moved)
         return false;
     req->block_room = room;
     return true;
@@ -244,7 +247,9 @@ static void view_prompt(struct sim *sim, struct req *req, uint32_t replica_i,
         if (where == KVS_AT_NONE)
             continue;
         held_tok += req->tok[b];
-        if (where == KVS_AT_HBM || !sim->tier_shared[where])
+        if (where == KVS_AT_HBM ||
+            (!sim->tier_shared[where] && (!sim_sharded(sim, (uint32_t)where) ||
+                                          req->node[b] == sim->replica[replica_i].host_i)))
             view->match_tok += req->tok[b];
         if (where >= 0) {
             tok[where] += req->tok[b];

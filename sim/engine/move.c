@@ -26,10 +26,12 @@ void sim_transfer_free(struct transfer *transfer)
     free(transfer->key);
     free(transfer->info);
     free(transfer->held);
+    free(transfer->node);
+    free(transfer->node_bytes);
     free(transfer);
 }
 
-static struct transfer *transfer_new(struct sim *sim)
+struct transfer *sim_transfer_new(struct sim *sim)
 {
     struct transfer *transfer = sim->idle_transfer;
     if (transfer) {
@@ -37,7 +39,7 @@ static struct transfer *transfer_new(struct sim *sim)
         transfer->next = NULL;
         transfer->n_block = 0;
         transfer->encode_s = 0;
-        transfer->open = false;
+        transfer->open = transfer->sharded = transfer->move = false;
         return transfer;
     }
     transfer = calloc(1, sizeof *transfer);
@@ -54,7 +56,7 @@ static void transfer_idle(struct sim *sim, struct transfer *transfer)
 }
 
 /* Joins the lane; the first in it starts when its latency is over. */
-static bool enqueue(struct sim *sim, struct lane *lane, struct transfer *transfer)
+bool sim_enqueue(struct sim *sim, struct lane *lane, struct transfer *transfer)
 {
     bool empty = !lane->first;
     transfer->flow = KVS_NO_FLOW;
@@ -96,7 +98,7 @@ static double descriptors(const struct sim *sim, const struct req *req, uint32_t
 bool sim_load(struct sim *sim, struct req *req, uint32_t tier_i)
 {
     struct lane *lane = sim_lane(sim, req->record.replica, tier_i, false);
-    struct transfer *transfer = transfer_new(sim);
+    struct transfer *transfer = sim_transfer_new(sim);
     if (!transfer)
         return false;
     transfer->req = req;
@@ -109,10 +111,14 @@ bool sim_load(struct sim *sim, struct req *req, uint32_t tier_i)
     transfer->work_ns = req->due_ns[tier_i][sim->n_layer - 1];
     transfer->ease = 1;
     transfer->latency_ns = lane->latency_ns;
+    if (sim_sharded(sim, tier_i) && !sim_shard_load(sim, transfer)) {
+        sim_transfer_free(transfer);
+        return sim_nomem(sim);
+    }
     req->transfer[tier_i] = transfer;
     req->load[tier_i] = LOAD_QUEUED;
     req->n_loading++;
-    return enqueue(sim, lane, transfer);
+    return sim_enqueue(sim, lane, transfer);
 }
 
 /* Seconds that the transfer occupies one hop of its lane. */
@@ -123,25 +129,43 @@ static double hop_s(const struct lane *lane, uint32_t h, const struct transfer *
                       hop->share * transfer->n_descriptor);
 }
 
+/* The links that the transfer takes, and how long it occupies each. */
+static void hops_of(const struct sim *sim, const struct lane *lane, const struct transfer *transfer,
+                    struct hops *hops)
+{
+    if (transfer->sharded) {
+        sim_shard_hops(sim, lane, transfer, hops);
+        return;
+    }
+    hops->n = lane->n_hop;
+    for (uint32_t h = 0; h < lane->n_hop; h++) {
+        hops->link[h] = lane->link[h];
+        hops->s[h] = hop_s(lane, h, transfer);
+    }
+}
+
+/* How much of a link's time the loads of one prompt would take together. */
+static double use_of(uint32_t link, struct transfer *const *transfer, const struct hops *hops,
+                     uint32_t n)
+{
+    double use = 0;
+    for (uint32_t u = 0; u < n; u++)
+        for (uint32_t g = 0; transfer[u] && g < hops[u].n; g++)
+            if (hops[u].link[g] == link)
+                use += fmin(1, hops[u].s[g] * 1e9 / (double)transfer[u]->work_ns);
+    return use;
+}
+
 void sim_ease_loads(const struct sim *sim, const struct req *req)
 {
     double most = 1;
-    for (uint32_t t = 0; t < sim->config->n_tier; t++) {
-        if (!req->transfer[t])
-            continue;
-        const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
-        for (uint32_t h = 0; h < lane->n_hop; h++) {
-            double use = 0;
-            for (uint32_t u = 0; u < sim->config->n_tier; u++) {
-                const struct transfer *other = req->transfer[u];
-                const struct lane *its = sim_lane(sim, req->record.replica, u, false);
-                for (uint32_t g = 0; other && g < its->n_hop; g++)
-                    if (its->link[g] == lane->link[h])
-                        use += fmin(1, hop_s(its, g, other) * 1e9 / (double)other->work_ns);
-            }
-            most = fmax(most, use);
-        }
-    }
+    struct hops hops[KVS_MAX_TIER];
+    for (uint32_t t = 0; t < sim->config->n_tier; t++)
+        if (req->transfer[t])
+            hops_of(sim, sim_lane(sim, req->record.replica, t, false), req->transfer[t], &hops[t]);
+    for (uint32_t t = 0; t < sim->config->n_tier; t++)
+        for (uint32_t h = 0; req->transfer[t] && h < hops[t].n; h++)
+            most = fmax(most, use_of(hops[t].link[h], req->transfer, hops, sim->config->n_tier));
     for (uint32_t t = 0; most > 1 && t < sim->config->n_tier; t++)
         if (req->transfer[t])
             req->transfer[t]->ease = (1 - 1e-9) / most;
@@ -156,20 +180,24 @@ static double arrival_s(const struct lane *lane, const struct transfer *transfer
 }
 
 /* What a transfer that no plan made takes alone. */
-static void set_work(const struct lane *lane, struct transfer *transfer)
+static void set_work(const struct sim *sim, const struct lane *lane, struct transfer *transfer)
 {
+    struct hops hops;
     double longest_s = transfer->encode_s; /* a stage before the links */
     transfer->ease = 1;
     transfer->latency_ns = lane->latency_ns;
-    for (uint32_t h = 0; h < lane->n_hop; h++)
-        longest_s = fmax(longest_s, hop_s(lane, h, transfer));
+    hops_of(sim, lane, transfer, &hops);
+    for (uint32_t h = 0; h < hops.n; h++)
+        longest_s = fmax(longest_s, hops.s[h]);
     transfer->work_ns = kvs_ns(longest_s) + 1;
+    if (transfer->sharded)
+        transfer->latency_ns += sim_shard_network_ns(sim, transfer);
 }
 
 bool sim_swap(struct sim *sim, struct req *req, bool out)
 {
     struct lane *lane = sim_lane(sim, req->record.replica, 0, out);
-    struct transfer *transfer = transfer_new(sim);
+    struct transfer *transfer = sim_transfer_new(sim);
     if (!transfer)
         return false;
     transfer->swap = req;
@@ -179,8 +207,8 @@ bool sim_swap(struct sim *sim, struct req *req, bool out)
     transfer->write = out;
     transfer->n_bytes = req->swap_bytes;
     transfer->n_descriptor = all_descriptors(sim, req, req->record.input_tok + req->done_tok);
-    set_work(lane, transfer);
-    return enqueue(sim, lane, transfer);
+    set_work(sim, lane, transfer);
+    return sim_enqueue(sim, lane, transfer);
 }
 
 /* KV of the whole prompt. Both ends' links are of one kind; each takes its own rate. */
@@ -193,7 +221,7 @@ static void describe_handover(const struct sim *sim, const struct req *req,
     transfer->write = true;
     transfer->n_bytes = (uint64_t)ceil(sim->kv_bytes_per_tok * req->record.input_tok);
     transfer->n_descriptor = all_descriptors(sim, req, req->record.input_tok);
-    set_work(lane, transfer);
+    set_work(sim, lane, transfer);
     int64_t in_ns = kvs_ns(arrival_s(lane, transfer)) + 1;
     transfer->work_ns = in_ns > transfer->work_ns ? in_ns : transfer->work_ns;
 }
@@ -207,13 +235,13 @@ int64_t sim_send_ns(const struct sim *sim, const struct req *req)
 
 bool sim_send(struct sim *sim, struct req *req)
 {
-    struct transfer *transfer = transfer_new(sim);
+    struct transfer *transfer = sim_transfer_new(sim);
     if (!transfer)
         return false;
     transfer->handover = req;
     transfer->request_i = req->record.index;
     describe_handover(sim, req, transfer);
-    return enqueue(sim, sim_lane(sim, req->home_i, sim->config->n_tier, true), transfer);
+    return sim_enqueue(sim, sim_lane(sim, req->home_i, sim->config->n_tier, true), transfer);
 }
 
 /* The changed flows end at other times now, and prompts that wait for them may start at others. */
@@ -272,16 +300,19 @@ bool sim_lane_start(struct sim *sim, uint32_t lane_i)
 {
     struct lane *lane = &sim->lane[lane_i];
     struct transfer *transfer = lane->first;
-    struct kvs_flow_spec spec = {
-        .n_hop = lane->n_hop, .n_bytes = (double)transfer->n_bytes, .work_ns = transfer->work_ns};
+    struct kvs_flow_spec spec = {.n_bytes = (double)transfer->n_bytes,
+                                 .work_ns = transfer->work_ns};
     /* no link is occupied longer than the transfer takes alone, however its layers were rounded */
     double most_s = (double)spec.work_ns * 1e-9;
-    for (uint32_t h = 0; h < lane->n_hop; h++) {
-        double s = hop_s(lane, h, transfer);
-        spec.link[h] = lane->link[h];
-        spec.s_per_byte[h] = spec.n_bytes > 0 /* it was dropped otherwise */
-                                 ? transfer->ease * (s < most_s ? s : most_s) / spec.n_bytes
-                                 : 0;
+    struct hops hops;
+    hops_of(sim, lane, transfer, &hops);
+    spec.n_hop = hops.n;
+    for (uint32_t h = 0; h < hops.n; h++) {
+        spec.link[h] = hops.link[h];
+        const bool slower = transfer->sharded && hops.s[h] > most_s + sim->n_layer * 1e-9;
+        const double s = slower || hops.s[h] < most_s ? hops.s[h] : most_s;
+        /* no bytes: it was dropped */
+        spec.s_per_byte[h] = spec.n_bytes > 0 ? transfer->ease * s / spec.n_bytes : 0;
     }
     if (transfer->handover) {
         spec.link[spec.n_hop] = arrival_link(sim, transfer);
@@ -334,6 +365,8 @@ bool sim_cut_load(struct sim *sim, struct req *req, uint32_t tier_i, uint64_t n_
     transfer->work_ns = work_ns;
     transfer->n_descriptor *= (double)n_bytes / (double)transfer->n_bytes;
     transfer->n_bytes = n_bytes;
+    if (transfer->sharded)
+        sim_shard_cut(sim, transfer);
     if (req->load[tier_i] == LOAD_MOVING) {
         assert(n_bytes > 0);
         kvs_net_cut(sim->net, transfer->flow, work_ns);
@@ -356,9 +389,8 @@ bool sim_cut_load(struct sim *sim, struct req *req, uint32_t tier_i, uint64_t n_
     return true;
 }
 
-/* The block is in the tier now, unless someone else brought it or it finds no room. */
-static bool land(struct sim *sim, struct store *store, uint64_t key,
-                 const struct kvs_block_info *info, uint32_t state)
+bool sim_land(struct sim *sim, struct store *store, uint64_t key, const struct kvs_block_info *info,
+              uint32_t state)
 {
     if (kvs_tier_find(store->tier, key) != KVS_NO_SLOT)
         return true;
@@ -367,6 +399,13 @@ static bool land(struct sim *sim, struct store *store, uint64_t key,
         return true;
     sim_expect(sim, store->tier, slot, key);
     return sim_hold(sim, &store->held, key, state);
+}
+
+/* Who knows what is on its way into a tier and what it admits: of one that is spread over nodes,
+ * one for all. */
+static struct store *gate(const struct sim *sim, uint32_t replica_i, uint32_t tier_i)
+{
+    return sim_store(sim, sim_sharded(sim, tier_i) ? 0 : replica_i, tier_i);
 }
 
 static bool wanted(struct sim *sim, struct store *store, uint32_t tier_i, uint64_t key,
@@ -392,7 +431,7 @@ static uint32_t first_whole(const struct req *req)
     return b;
 }
 
-static bool block_room(struct transfer *transfer)
+bool sim_block_room(struct transfer *transfer)
 {
     if (transfer->n_block < transfer->block_room)
         return true;
@@ -406,7 +445,10 @@ static bool block_room(struct transfer *transfer)
     uint32_t *held = realloc(transfer->held, room * sizeof *held);
     if (held)
         transfer->held = held;
-    if (!key || !info || !held)
+    uint32_t *node = realloc(transfer->node, room * sizeof *node);
+    if (node)
+        transfer->node = node;
+    if (!key || !info || !node || !held)
         return false;
     transfer->block_room = room;
     return true;
@@ -418,7 +460,7 @@ static struct transfer *open_write(struct sim *sim, struct lane *lane)
     struct transfer *transfer = lane->first ? lane->last : NULL;
     if (transfer && transfer->open && transfer->flow == KVS_NO_FLOW)
         return transfer;
-    transfer = transfer_new(sim);
+    transfer = sim_transfer_new(sim);
     if (!transfer)
         return NULL;
     transfer->req = NULL;
@@ -428,8 +470,8 @@ static struct transfer *open_write(struct sim *sim, struct lane *lane)
     transfer->write = transfer->open = true;
     transfer->n_bytes = 0;
     transfer->n_descriptor = 0;
-    set_work(lane, transfer);
-    if (enqueue(sim, lane, transfer))
+    set_work(sim, lane, transfer);
+    if (sim_enqueue(sim, lane, transfer))
         return transfer;
     return NULL; /* it is the lane's */
 }
@@ -448,6 +490,25 @@ static uint32_t copy_tok(const struct sim *sim, const struct copy *copy)
     return (uint32_t)((double)copy->info.n_bytes / per_tok + 1e-6); /* bytes were rounded up */
 }
 
+/* A block to be written, with all its copies. *added: it lacked any. */
+static bool add_block(struct sim *sim, struct transfer *transfer, uint64_t key,
+                      const struct kvs_block_info *info, uint32_t state, bool *added)
+{
+    *added = true;
+    if (sim_sharded(sim, transfer->tier_i)) {
+        const int n = sim_shard_add(sim, transfer, key, info, state);
+        *added = n > 0;
+        return n >= 0;
+    }
+    if (!sim_block_room(transfer))
+        return false;
+    transfer->key[transfer->n_block] = key;
+    transfer->held[transfer->n_block] = state;
+    transfer->info[transfer->n_block++] = *info;
+    transfer->n_bytes += info->n_bytes;
+    return true;
+}
+
 /* One block for a tier, from a nearer one or HBM: it joins those that wait to be written. */
 static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, struct copy copy)
 {
@@ -455,11 +516,12 @@ static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, struct c
     struct kvs_block_info *info = &copy.info;
     const uint32_t n_tok = copy_tok(sim, &copy);
     const double encode_s = sim_settle(sim, tier_i, copy.raw, n_tok, info, &copy.state);
-    struct store *store = sim_store(sim, replica_i, tier_i);
+    struct store *store = gate(sim, replica_i, tier_i);
     struct lane *lane = sim_lane(sim, replica_i, tier_i, true);
-    bool found;
-    if (kvs_tier_find(store->tier, key) != KVS_NO_SLOT || kvs_map_find(&store->pending, key) ||
-        !wanted(sim, store, tier_i, key, info->n_bytes))
+    bool found, added;
+    if ((sim_sharded(sim, tier_i) ? !sim_shard_lacks(sim, replica_i, tier_i, key, info->n_bytes)
+                                  : kvs_tier_find(store->tier, key) != KVS_NO_SLOT) ||
+        kvs_map_find(&store->pending, key) || !wanted(sim, store, tier_i, key, info->n_bytes))
         return true;
     if (lane->queued_ns > SIM_WRITE_QUEUE_NS) {
         sim->result->tier[tier_i].write_dropped_bytes += info->n_bytes;
@@ -468,16 +530,15 @@ static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, struct c
     struct transfer *transfer = open_write(sim, lane);
     if (!transfer)
         return false;
-    if (!block_room(transfer) || !kvs_map_put(&store->pending, key, 1, &found))
+    if (!add_block(sim, transfer, key, info, copy.state, &added))
         return sim_nomem(sim);
-    transfer->key[transfer->n_block] = key;
-    transfer->held[transfer->n_block] = copy.state;
-    transfer->info[transfer->n_block++] = *info;
-    transfer->n_bytes += info->n_bytes;
+    assert(added);
+    if (!kvs_map_put(&store->pending, key, 1, &found))
+        return sim_nomem(sim);
     transfer->encode_s += encode_s;
     transfer->n_descriptor += sim->unit_descriptors * sim_units(sim, n_tok);
     lane->queued_ns -= transfer->work_ns;
-    set_work(lane, transfer);
+    set_work(sim, lane, transfer);
     lane->queued_ns += transfer->work_ns;
     return true;
 }
@@ -497,12 +558,12 @@ static bool promote(struct sim *sim, uint32_t replica_i, uint32_t t, uint32_t ne
     struct store *store = sim_store(sim, replica_i, near);
     if (sim->config->tier[near].write == KVS_WRITE_EXCLUSIVE)
         return true; /* HBM has it */
-    if (!sim->passes[t][near])
+    if (!sim->passes[t][near] || sim_sharded(sim, near))
         return offer(sim, replica_i, near, copy);
     (void)sim_settle(sim, near, false, copy_tok(sim, &copy), &copy.info, &copy.state);
     return kvs_tier_find(store->tier, copy.key) != KVS_NO_SLOT ||
            !wanted(sim, store, near, copy.key, copy.info.n_bytes) ||
-           land(sim, store, copy.key, &copy.info, copy.state);
+           sim_land(sim, store, copy.key, &copy.info, copy.state);
 }
 
 /* What was read leaves its pins; what was read whole stays in the nearer tiers that it passed. */
@@ -514,20 +575,22 @@ static bool load_done(struct sim *sim, struct transfer *transfer)
         req->arrive_ns[t][l] = kvs_net_when(sim->net, transfer->flow, req->due_ns[t][l]);
     req->load[t] = LOAD_DONE;
     req->n_loading--;
-    struct store *from = sim_store(sim, transfer->replica_i, t);
     uint32_t whole_from = first_whole(req);
     for (uint32_t b = req->n_block; b-- > 0;) { /* from the end, as life.c says */
         if (req->where[b] != (int8_t)t)
             continue;
         const uint32_t slot = req->tier_slot[b];
+        struct store *from = sim_block_store(sim, req, b);
         const struct copy copy = {req->key[b], *kvs_tier_info(from->tier, slot),
                                   sim_held(sim, &from->held, req->key[b]), false};
         kvs_tier_unpin(from->tier, slot);
         req->tier_slot[b] = KVS_NO_SLOT;
+        const bool leaves =
+            from->down || (b >= whole_from && sim->config->tier[t].write == KVS_WRITE_EXCLUSIVE);
+        if (leaves && !kvs_tier_pinned(from->tier, slot))
+            kvs_tier_remove(from->tier, slot);
         if (b < whole_from)
             continue;
-        if (sim->config->tier[t].write == KVS_WRITE_EXCLUSIVE && !kvs_tier_pinned(from->tier, slot))
-            kvs_tier_remove(from->tier, slot);
         for (uint32_t near = 0; near < t; near++)
             if (!promote(sim, transfer->replica_i, t, near, copy))
                 return false;
@@ -538,12 +601,14 @@ static bool load_done(struct sim *sim, struct transfer *transfer)
 
 static bool write_done(struct sim *sim, struct transfer *transfer)
 {
-    struct store *store = sim_store(sim, transfer->replica_i, transfer->tier_i);
+    struct store *at = gate(sim, transfer->replica_i, transfer->tier_i);
     for (uint32_t b = transfer->n_block; b-- > 0;) {
+        struct store *store = transfer->sharded ? at + transfer->node[b] : at;
         if (b >= AHEAD)
             kvs_tier_prefetch(store->tier, transfer->key[b - AHEAD]);
-        kvs_map_del(&store->pending, transfer->key[b]);
-        if (!land(sim, store, transfer->key[b], &transfer->info[b], transfer->held[b]))
+        kvs_map_del(&at->pending, transfer->key[b]);
+        if (!store->down &&
+            !sim_land(sim, store, transfer->key[b], &transfer->info[b], transfer->held[b]))
             return false;
     }
     sim->result->tier[transfer->tier_i].write_bytes += transfer->n_bytes;
@@ -553,15 +618,19 @@ static bool write_done(struct sim *sim, struct transfer *transfer)
 bool sim_flow_end(struct sim *sim, uint32_t flow)
 {
     struct transfer *transfer = sim->flow_transfer[flow];
-    struct lane *lane = sim_lane(sim, transfer->replica_i, transfer->tier_i, transfer->write);
+    struct lane *lane = transfer->move
+                            ? sim_move_lane(sim, transfer->tier_i, transfer->replica_i)
+                            : sim_lane(sim, transfer->replica_i, transfer->tier_i, transfer->write);
     struct req *req = transfer->req;
     assert(lane->first == transfer);
     lane->first = transfer->next;
     lane->queued_ns -= transfer->work_ns;
     sim->flow_version[flow]++;
     kvs_net_stop(sim->net, sim->now_ns, flow);
-    for (uint32_t h = 0; h < lane->n_hop; h++)
+    for (uint32_t h = 0; h < lane->n_hop && !transfer->sharded; h++)
         sim->link_bytes[lane->link[h]] += (double)transfer->n_bytes;
+    if (transfer->sharded)
+        sim_shard_done(sim, lane, transfer);
     if (req)
         sim_lane_done(lane, transfer, sim->now_ns);
     if (req && !load_done(sim, transfer))
@@ -572,8 +641,10 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
         sim->link_bytes[arrival_link(sim, transfer)] += (double)transfer->n_bytes;
         sim->result->handover_bytes += transfer->n_bytes;
     }
-    const bool write = transfer->write;
-    if (write && !swap && !handover && !write_done(sim, transfer))
+    const bool write = transfer->write, move = transfer->move;
+    if (move)
+        sim_move_done(sim, transfer);
+    else if (write && !swap && !handover && !write_done(sim, transfer))
         return false;
     kvs_net_forget(sim->net, flow);
     struct kvs_span span = {.kind = handover ? KVS_SPAN_HAND_OVER
@@ -589,7 +660,7 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
     if (req)
         req->transfer[transfer->tier_i] = NULL;
     transfer_idle(sim, transfer);
-    if (!sim_span(sim, &span) || !rates_changed(sim))
+    if ((!move && !sim_span(sim, &span)) || !rates_changed(sim))
         return false;
     if (lane->first && !sim_event(sim, sim->now_ns + lane->first->latency_ns, EV_FLOW_START,
                                   (uint32_t)(lane - sim->lane), 0))
@@ -605,19 +676,26 @@ bool sim_flow_end(struct sim *sim, uint32_t flow)
 static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
 {
     uint32_t replica_i = req->record.replica;
-    struct store *store = sim_store(sim, replica_i, tier_i);
+    struct store *store = gate(sim, replica_i, tier_i);
     struct lane *lane = sim_lane(sim, replica_i, tier_i, true);
     const struct replica *replica = &sim->replica[replica_i];
-    const bool admit = sim->config->tier[tier_i].admit;
-    struct transfer *transfer = transfer_new(sim);
+    const bool admit = sim->config->tier[tier_i].admit, sharded = sim_sharded(sim, tier_i);
+    struct transfer *transfer = sim_transfer_new(sim);
     if (!transfer)
         return false;
-    uint64_t n_bytes = 0, n_unit = 0;
+    uint64_t n_unit = 0;
+    transfer->req = NULL;
+    transfer->request_i = req->record.index;
+    transfer->replica_i = replica_i;
+    transfer->tier_i = tier_i;
+    transfer->write = true;
+    transfer->n_bytes = 0;
     for (uint32_t b = 0; b < req->n_block; b++) {
         if (b + AHEAD < req->n_block)
             kvs_tier_prefetch(store->tier, req->key[b + AHEAD]);
-        if (req->slot[b] == KVS_NO_SLOT || req->where[b] == (int8_t)tier_i ||
-            kvs_tier_find(store->tier, req->key[b]) != KVS_NO_SLOT)
+        if (req->slot[b] == KVS_NO_SLOT ||
+            (!sharded && (req->where[b] == (int8_t)tier_i ||
+                          kvs_tier_find(store->tier, req->key[b]) != KVS_NO_SLOT)))
             continue;
         struct kvs_block_info info = *kvs_tier_info(replica->hbm, req->slot[b]);
         uint32_t state = 0;
@@ -626,37 +704,33 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
             state = sim_held(sim, &replica->held, req->key[b]);
             encode_s = sim_settle(sim, tier_i, true, req->tok[b], &info, &state);
         }
-        bool found;
+        bool found, added;
         if (admit && (kvs_map_find(&store->pending, req->key[b]) ||
                       !wanted(sim, store, tier_i, req->key[b], info.n_bytes)))
             continue;
-        if (!kvs_map_put(&store->pending, req->key[b], 1, &found) || !block_room(transfer))
+        if (!kvs_map_put(&store->pending, req->key[b], 1, &found))
             goto nomem;
         if (found)
             continue;
-        transfer->key[transfer->n_block] = req->key[b];
-        transfer->info[transfer->n_block] = info;
-        transfer->held[transfer->n_block] = state;
+        if (!add_block(sim, transfer, req->key[b], &info, state, &added))
+            goto nomem;
+        if (!added) {
+            kvs_map_del(&store->pending, req->key[b]);
+            continue;
+        }
         transfer->encode_s += encode_s;
-        n_bytes += transfer->info[transfer->n_block++].n_bytes;
         n_unit += sim_units(sim, req->tok[b]);
     }
-    if (!n_bytes || lane->queued_ns > SIM_WRITE_QUEUE_NS) {
+    if (!transfer->n_bytes || lane->queued_ns > SIM_WRITE_QUEUE_NS) {
         for (uint32_t b = 0; b < transfer->n_block; b++)
             kvs_map_del(&store->pending, transfer->key[b]);
-        sim->result->tier[tier_i].write_dropped_bytes += n_bytes;
+        sim->result->tier[tier_i].write_dropped_bytes += transfer->n_bytes;
         transfer_idle(sim, transfer);
         return true;
     }
-    transfer->req = NULL;
-    transfer->request_i = req->record.index;
-    transfer->replica_i = replica_i;
-    transfer->tier_i = tier_i;
-    transfer->write = true;
-    transfer->n_bytes = n_bytes;
     transfer->n_descriptor = sim->unit_descriptors * (double)n_unit;
-    set_work(lane, transfer);
-    return enqueue(sim, lane, transfer);
+    set_work(sim, lane, transfer);
+    return sim_enqueue(sim, lane, transfer);
 
 nomem:
     sim_transfer_free(transfer);

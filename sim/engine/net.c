@@ -17,8 +17,8 @@ struct flow {
     double cap; /* bytes per second alone */
     double rate;
     bool active, frozen;
-    uint32_t mark;               /* of the last visit */
-    uint32_t place[KVS_MAX_HOP]; /* in each link's list */
+    uint32_t mark;                /* of the last visit */
+    uint32_t place[KVS_FLOW_HOP]; /* in each link's list */
     uint32_t n_leg, leg_room;
     struct leg *leg;
 };
@@ -301,7 +301,12 @@ uint32_t kvs_net_start(struct kvs_net *net, int64_t now_ns, const struct kvs_flo
         at = net->n_flow++;
     }
     struct flow *flow = &net->flow[at];
-    flow->spec = *spec;
+    flow->spec.n_hop = spec->n_hop;
+    memcpy(flow->spec.link, spec->link, spec->n_hop * sizeof *spec->link);
+    memcpy(flow->spec.s_per_byte, spec->s_per_byte, spec->n_hop * sizeof *spec->s_per_byte);
+    flow->spec.n_bytes = spec->n_bytes;
+    flow->spec.work_ns = spec->work_ns;
+    flow->spec.owner = spec->owner;
     flow->cap = spec->work_ns > 0 ? spec->n_bytes / ((double)spec->work_ns * 1e-9) : HUGE_VAL;
     flow->n_leg = 0;
     bool room = leg_room(flow);

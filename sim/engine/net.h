@@ -18,15 +18,16 @@
 #include <stdint.h>
 
 #define KVS_NO_FLOW UINT32_MAX
+#define KVS_FLOW_HOP 200 /* links of a flow that comes from many nodes at once */
 
 struct kvs_net; /* from kvs_net_new, ended by kvs_net_free */
 
 struct kvs_flow_spec {
     uint32_t n_hop;
-    uint32_t link[KVS_MAX_HOP];     /* indices of links, no link twice */
-    double s_per_byte[KVS_MAX_HOP]; /* of that link's time; its inverse is the link's rate */
+    uint32_t link[KVS_FLOW_HOP];     /* indices of links, no link twice */
+    double s_per_byte[KVS_FLOW_HOP]; /* of that link's time; its inverse is the link's rate */
     double n_bytes;
-    int64_t work_ns; /* alone; at least the longest of n_bytes * s_per_byte */
+    int64_t work_ns; /* alone, if no link of its route takes longer: n_bytes * s_per_byte */
     uint32_t owner;  /* the caller's */
 };
 

@@ -162,7 +162,7 @@ static uint32_t n_frac_of(const struct kvs_sim_config *config)
 static enum kvs_code make_tables(struct sim *sim)
 {
     const struct kvs_sim_config *config = sim->config;
-    for (uint32_t t = 0; t < config->n_tier; t++) {
+    for (uint32_t t = 0; t < config->n_tier; t++) { /* of tiers spread over nodes: for now */
         const struct lane *lane = sim_lane(sim, 0, t, false);
         sim->route[t].n_hop = lane->n_hop;
         memcpy(sim->route[t].hop, lane->hop, sizeof lane->hop);
@@ -277,15 +277,18 @@ static enum kvs_code set_up(struct sim *sim)
         sim->class_n[kvs_cost_class(config->cost, l)]++;
         sim->kv_bytes_per_tok += kvs_model_kv_bytes_per_tok(config->model, l);
     }
-    uint32_t per_host = replicas_per_host(config);
-    sim->n_host = (sim->n_replica + per_host - 1) / per_host;
+    sim->per_host = replicas_per_host(config);
+    sim->n_host = (sim->n_replica + sim->per_host - 1) / sim->per_host;
+    if (sim_shard_check(sim) != KVS_OK)
+        return sim->err->code;
     for (uint32_t j = 0; j < config->hw->n_link; j++)
         sim->n_link += 2 * n_instance(sim, &config->hw->link[j]);
     sim->net = kvs_net_new(sim->n_link);
     sim->link_bytes = array(sim->n_link, sizeof *sim->link_bytes);
     sim->replica = array(sim->n_replica, sizeof *sim->replica);
     sim->store = array((size_t)config->n_tier * sim->n_host, sizeof *sim->store);
-    sim->lane = array((size_t)sim->n_replica * (config->n_tier + 1) * 2, sizeof *sim->lane);
+    sim->n_lane = sim->n_replica * (config->n_tier + 1) * 2 + config->n_tier * sim->n_host;
+    sim->lane = array(sim->n_lane, sizeof *sim->lane);
     sim->view = array(sim->n_replica, sizeof *sim->view);
     sim->seg = array((size_t)config->prefill_batch + 1, sizeof *sim->seg);
     sim->decode_fixed_s = array((size_t)config->max_batch + 1, sizeof *sim->decode_fixed_s);
@@ -321,7 +324,9 @@ static enum kvs_code set_up(struct sim *sim)
         }
     for (uint32_t r = 0; config->n_decode_replica && r < config->n_replica; r++)
         make_handover_lane(sim, r);
-    return sim_levels_begin(sim) ? make_tables(sim) : sim->err->code;
+    if (!sim_shard_begin(sim) || !sim_levels_begin(sim))
+        return sim->err->code;
+    return make_tables(sim);
 }
 
 static void free_reqs(struct req *req)
@@ -351,8 +356,11 @@ static void tear_down(struct sim *sim)
     sim_req_free(sim->next_req);
     sim_turns_free(sim->turns);
     free_transfers(sim->idle_transfer);
-    for (uint32_t i = 0; sim->lane && i < sim->n_replica * (config->n_tier + 1) * 2; i++)
+    for (uint32_t i = 0; sim->lane && i < sim->n_lane; i++)
         free_transfers(sim->lane[i].first);
+    for (uint32_t t = 0; t < config->n_tier; t++)
+        kvs_ring_free(sim->ring[t]);
+    free(sim->node_load);
     for (uint32_t r = 0; sim->replica && r < sim->n_replica; r++) {
         kvs_tier_free(sim->replica[r].hbm);
         kvs_map_free(&sim->replica[r].held);
@@ -413,6 +421,8 @@ static bool handle(struct sim *sim, const struct kvs_event *event)
         return sim_poke(sim, index);
     case EV_FRONT:
         return sim_front_end(sim, index);
+    case EV_NODE:
+        return sim_node(sim, index);
     case EV_ARRIVE:
         break;
     }
@@ -513,6 +523,7 @@ static void sum_up(struct sim *sim)
             for (const struct transfer *left = sim_lane(sim, r, t, true)->first; left;
                  left = left->next)
                 result->tier[t].write_backlog_bytes += left->n_bytes;
+    sim_shard_sum(sim);
     sum_links(sim);
     result->verdict = verdict(sim);
 }

@@ -76,6 +76,21 @@ enum kvs_write {
                          */
 };
 
+/* Where the blocks of a tier of the hosts go, and who sees them. */
+enum kvs_placement {
+    KVS_PLACE_LOCAL,  /* to the host that computed them; no other host sees them */
+    KVS_PLACE_HASHED, /* to the nodes that a ring gives them (store/ring.h); all hosts see them */
+    KVS_PLACE_CACHE_AWARE /* to the host that computed them; all hosts see them */
+};
+
+#define KVS_MAX_OUTAGE 16
+
+/* A node (host) is away; what it held is gone. */
+struct kvs_outage {
+    uint32_t host;
+    int64_t from_ns, to_ns;
+};
+
 struct kvs_tier_config {
     const char *name;        /* a tier of the hardware profile: "dram", "nvme", "remote" */
     uint64_t capacity_bytes; /* of one such tier (a host's, or the cluster's, by its scope) */
@@ -84,6 +99,11 @@ struct kvs_tier_config {
     uint32_t level; /* that it stores blocks at: an index of kvs_sim_config.level */
     const struct kvs_admit_ops *admit; /* of what is offered; NULL: all */
     struct kvs_admit_config admit_config;
+    enum kvs_placement placement; /* other than local: a tier of the hosts, write through */
+    uint32_t n_copy;              /* of a block, each on another node; at least 1 unless local */
+    uint32_t network;             /* index of the link between the nodes */
+    uint32_t n_outage;
+    struct kvs_outage outage[KVS_MAX_OUTAGE]; /* a node's own do not overlap */
 };
 
 /* The order in which a trace asks for blocks, for eviction policies that must be told the future.
@@ -225,7 +245,13 @@ struct kvs_sim_tier_total {
     uint64_t write_declined_bytes; /* offered, but the admission rule did not want them */
     uint64_t write_dropped_bytes;  /* never written: the queue to this tier was too long */
     uint64_t lookup_blocks; /* blocks of admitted prompts that HBM and nearer tiers did not hold */
-    struct kvs_tier_stats stats; /* summed over the instances of this tier, at the end */
+    /* placement other than local */
+    uint64_t network_bytes;        /* between nodes: loads, copies written, blocks moved */
+    uint64_t rebalance_bytes;      /* of these moved to nodes that came back */
+    uint64_t rebalance_left_bytes; /* still to be moved when the last request ended */
+    uint64_t lost_bytes;           /* of blocks that nodes took with them */
+    double node_spread;            /* bytes read from the busiest node over the mean; 0: none */
+    struct kvs_tier_stats stats;   /* summed over the instances of this tier, at the end */
 };
 
 struct kvs_sim_link_total {

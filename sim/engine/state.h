@@ -8,6 +8,7 @@
  * room.c   HBM for answers: growth with decoding, preemption
  * replan.c a plan made again when compute begins
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
+ * shard.c  a tier spread over the nodes: who holds what, the links between them, nodes lost
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
  * held.c   the levels that blocks are stored at, and what they lost
  * foresee.c the trace's future, for Belady
@@ -28,6 +29,7 @@
 #include "sched.h"
 #include "sim.h"
 #include "store/lookup.h"
+#include "store/ring.h"
 
 /* A write-back is dropped while writes of so many seconds wait before it, as stores under pressure
  * do. */
@@ -40,6 +42,7 @@ enum event_kind {
     EV_FLOW_START, /* index: lane; the latency of its first transfer is over */
     EV_WAKE,       /* index: replica; a waiting prompt could start without a stall now */
     EV_FRONT,      /* index: replica; its front end is done with a prompt */
+    EV_NODE,       /* index: of an outage, see shard.c; a node goes or comes back */
     EV_ARRIVE,     /* index: of a turn or a user, see arrive.c */
 };
 
@@ -66,6 +69,12 @@ struct transfer {
     uint64_t *key;
     struct kvs_block_info *info;
     uint32_t *held; /* their states: see held.c */
+    /* of a tier spread over nodes */
+    bool sharded;
+    bool move;            /* from one node to another: replica_i is the node that gives */
+    uint32_t *node;       /* [n_block] where each goes: a block has an entry for each copy */
+    uint64_t *node_bytes; /* [host] that each node gives or takes */
+    uint64_t once_bytes;  /* n_bytes, copies counted once: what leaves HBM */
 };
 
 /*
@@ -98,9 +107,12 @@ struct let_go {
 struct store {
     struct kvs_tier *tier;
     struct let_go let_go;
-    void *admit;            /* its admission rule's */
-    struct kvs_map pending; /* keys on their way into it */
-    struct kvs_map held;    /* key to state: see held.c */
+    void *admit; /* its admission rule's */
+    struct kvs_map
+        pending; /* keys on their way into it; of a tier spread over nodes, all at host 0 */
+    bool down;   /* the node is lost */
+    uint64_t reading_bytes, read_bytes; /* that it has still to give; that it gave */
+    struct kvs_map held;                /* key to state: see held.c */
 };
 
 enum phase {
@@ -145,6 +157,7 @@ struct req {
     uint32_t *tier_slot;     /* in the tier it is loaded from, pinned until read */
     struct kvs_place *place; /* as looked up: 0 is HBM, tiers follow */
     int8_t *where;           /* the same as kvs_piece.where */
+    uint32_t *node;          /* of a tier spread over nodes: the host it is loaded from */
     uint32_t *chain; /* under repair: what stands before the block and in it, hashed to 31 bits */
     bool *moved;     /* it was computed behind other text */
     uint64_t reserved_bytes; /* in HBM, beyond its blocks */
@@ -246,6 +259,8 @@ struct check {
     uint64_t asked_tok, done_tok;      /* to be computed by the plans; computed in steps */
     int64_t compute_ns;                /* as the records have it */
     int64_t n_part;                    /* prompts in steps */
+    /* of tiers spread over nodes: written, copies counted once; of network_bytes, by writes */
+    uint64_t once_bytes[KVS_MAX_TIER], network_write_bytes[KVS_MAX_TIER];
 };
 
 struct turns;
@@ -270,15 +285,17 @@ struct sim {
     double tok_s, tok_per_pos_s;     /* prefill of one token: at position 0; for each before it */
     double *decode_fixed_s, *decode_per_tok_s; /* [sequences] */
 
-    uint32_t n_replica; /* all of them: those that only decode come last */
-    uint32_t n_host, n_link;
-    double *link_bytes; /* [instance] */
+    uint32_t n_replica;                        /* all of them: those that only decode come last */
+    uint32_t n_host, n_link, n_lane, per_host; /* replicas a host */
+    double *link_bytes;                        /* [instance] */
     struct replica *replica;
     struct store *store;            /* [tier * n_host + host], cluster-wide tiers at host 0 */
     bool tier_shared[KVS_MAX_TIER]; /* the tier is cluster-wide */
-    bool passes[KVS_MAX_TIER][KVS_MAX_TIER];    /* [t][near] loads from t pass the nearer tier */
-    bool broken;                                /* sim->err has what a callback could not return */
-    struct lane *lane;                          /* [(replica * n_tier + tier) * 2 + write] */
+    bool passes[KVS_MAX_TIER][KVS_MAX_TIER]; /* [t][near] loads from t pass the nearer tier */
+    bool broken;                             /* sim->err has what a callback could not return */
+    struct lane *lane; /* [(replica * (n_tier + 1) + tier) * 2 + write], and from node to node */
+    struct kvs_ring *ring[KVS_MAX_TIER]; /* of hashed tiers */
+    uint64_t *node_load; /* [tier * n_host + host] while a look-up or a write goes */
     struct kvs_table_route route[KVS_MAX_TIER]; /* what tables borrows */
     struct kvs_plan_error error;                /* the profile's error bars */
     bool levels;                                /* any tier stores at another level than raw */
@@ -387,6 +404,12 @@ bool sim_flow_end(struct sim *sim, uint32_t flow);
 /* When the tier's load had or, at its present rate, will have brought layer l. */
 int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t tier_i, uint32_t l);
 void sim_transfer_free(struct transfer *transfer);
+struct transfer *sim_transfer_new(struct sim *sim); /* NULL: a failure */
+bool sim_enqueue(struct sim *sim, struct lane *lane, struct transfer *transfer);
+bool sim_block_room(struct transfer *transfer);
+/* The block is in the tier now, unless someone else brought it or it finds no room. */
+bool sim_land(struct sim *sim, struct store *store, uint64_t key, const struct kvs_block_info *info,
+              uint32_t state);
 /* Units of the layout that n_tok tokens of one block are stored in. */
 uint32_t sim_units(const struct sim *sim, uint32_t n_tok);
 struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i);
@@ -409,6 +432,49 @@ void sim_describe(const struct sim *sim, const struct req *req, uint32_t b,
 /* The prompt's blocks that are new in HBM: loaded ones as their tiers have them, computed ones with
  * the plan's loss. */
 bool sim_hold_prompt(struct sim *sim, const struct req *req, int64_t loss);
+
+/* shard.c */
+/* Links that a transfer takes, with the seconds of each link's time that it occupies. */
+struct hops {
+    uint32_t n;
+    uint32_t link[KVS_FLOW_HOP]; /* instances */
+    double s[KVS_FLOW_HOP];
+    uint64_t n_bytes[KVS_FLOW_HOP];
+};
+enum kvs_code sim_shard_check(const struct sim *sim);
+bool sim_shard_begin(struct sim *sim); /* rings, outages to come */
+bool sim_sharded(const struct sim *sim, uint32_t tier_i);
+/* sim_look_up where a tier is spread over nodes: each block from the requester's own host, or the
+ * node with the least to give among those that hold it. A lost node holds nothing. */
+void sim_shard_look_up(struct sim *sim, struct req *req);
+struct store *sim_block_store(const struct sim *sim, const struct req *req, uint32_t b);
+/* Sets the routes of tiers spread over nodes for a plan of this prompt; and adds the network's
+ * latency to the problem that was built with them. */
+void sim_shard_routes(struct sim *sim, const struct req *req);
+void sim_shard_latency(const struct sim *sim, const struct req *req,
+                       struct kvs_plan_problem *problem);
+/* A load has fewer bytes than it had: its nodes give less in the same shares. */
+void sim_shard_cut(struct sim *sim, struct transfer *transfer);
+bool sim_shard_load(struct sim *sim, struct transfer *transfer); /* a load: its nodes' shares */
+/* A write: gives the block its places. 0: it has them all. -1: out of memory. */
+int sim_shard_add(struct sim *sim, struct transfer *transfer, uint64_t key,
+                  const struct kvs_block_info *info, uint32_t state);
+/* The block has fewer copies than it is to have, and there is a place for one. */
+bool sim_shard_lacks(struct sim *sim, uint32_t replica_i, uint32_t tier_i, uint64_t key,
+                     uint64_t n_bytes);
+/* The network's latency, if the transfer takes it. */
+int64_t sim_shard_network_ns(const struct sim *sim, const struct transfer *transfer);
+void sim_shard_hops(const struct sim *sim, const struct lane *lane, const struct transfer *transfer,
+                    struct hops *hops);
+void sim_shard_done(struct sim *sim, const struct lane *lane, const struct transfer *transfer);
+bool sim_node(struct sim *sim, uint32_t index); /* EV_NODE */
+struct lane *sim_move_lane(const struct sim *sim, uint32_t tier_i, uint32_t host_i);
+void sim_move_done(struct sim *sim, const struct transfer *transfer);
+void sim_shard_sum(struct sim *sim);
+/* What the tier's traffic amounts to on a link of the profile; on_lane: prompts' transfers take it.
+ */
+uint64_t sim_shard_link_bytes(const struct sim *sim, uint32_t tier_i, uint32_t link_i, bool write,
+                              bool on_lane);
 
 /* tally.c */
 void sim_tally_lookup(struct sim *sim, struct req *req); /* it is admitted and has its plan */

@@ -140,6 +140,21 @@ static json_t *store_json(const struct kvs_tier_stats *stats)
     return made(&m);
 }
 
+/* A tier that all hosts see. */
+static json_t *nodes_json(const struct kvs_tier_config *config,
+                          const struct kvs_sim_tier_total *total)
+{
+    struct maker m = make();
+    put_int(&m, "nodes", total->n);
+    put_int(&m, "replicas", config->n_copy);
+    put_num(&m, "read_max_over_mean", total->node_spread > 0 ? total->node_spread : (double)NAN);
+    put_int(&m, "network_bytes", total->network_bytes);
+    put_int(&m, "rebalance_bytes", total->rebalance_bytes);
+    put_int(&m, "rebalance_left_bytes", total->rebalance_left_bytes);
+    put_int(&m, "lost_bytes", total->lost_bytes);
+    return made(&m);
+}
+
 static json_t *tier_json(const struct kvs_tier_config *config, const struct kvs_outcome *outcome,
                          uint32_t tier_i)
 {
@@ -164,6 +179,8 @@ static json_t *tier_json(const struct kvs_tier_config *config, const struct kvs_
     put_int(&m, "write_declined_bytes", total->write_declined_bytes);
     put_int(&m, "write_dropped_bytes", total->write_dropped_bytes);
     put(&m, "store", store_json(&total->stats));
+    if (config->placement != KVS_PLACE_LOCAL)
+        put(&m, "nodes", nodes_json(config, total));
     return made(&m);
 }
 

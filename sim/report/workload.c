@@ -11,6 +11,7 @@
 #include "sample.h"
 #include "store/admit.h"
 #include "store/evict.h"
+#include "store/ring.h"
 #include "tier_levels.h"
 #include "workloads/trace_filter.h"
 
@@ -119,13 +120,18 @@ static const struct kvs_opt cluster_table[] = {
 
 struct tier {
     const char *name, *level, *evict, *admit;
-    uint64_t capacity, admit_n;
+    uint64_t capacity, admit_n, replicas;
     double admit_share;
-    int write;
+    int write, placement;
+    const char *network;
+    struct kvs_json nodes_lost;
 };
 
 static const char *const write_names[] = {"through", "back", "exclusive",
                                           NULL}; /* by enum kvs_write */
+
+static const char *const placement_names[] = {"local", "hashed", "cache-aware",
+                                              NULL}; /* by enum kvs_placement */
 
 #define TIER(field) offsetof(struct tier, field)
 static const struct kvs_opt tier_table[] = {
@@ -145,6 +151,29 @@ static const struct kvs_opt tier_table[] = {
      "admit touched: stored when offered so often", NULL, false, 0},
     {"admit_share", KVS_OPT_DOUBLE, TIER(admit_share), "0.1", 0, 1,
      "admit random: share of the offers that is taken", NULL, false, 0},
+    {"placement", KVS_OPT_ENUM, TIER(placement), "local", 0, 0,
+     "a host's tier is its own (local), or all hosts see each other's: blocks go where a hash ring "
+     "says (hashed), or to the host that computed them (cache-aware)",
+     placement_names, false, 0},
+    {"replicas", KVS_OPT_U64, TIER(replicas), "1", 1, KVS_RING_MAX_NODE,
+     "placement other than local: copies of a block, each on another host", NULL, false, 0},
+    {"network", KVS_OPT_STR, TIER(network), "nic", 0, 0,
+     "placement other than local: the profile's link between hosts", NULL, false, 0},
+    {"nodes_lost", KVS_OPT_NODE, TIER(nodes_lost), NULL, 0, 0,
+     "placement other than local: hosts that are away, with what they held", NULL, false, 0},
+};
+
+struct lost {
+    uint64_t host;
+    double from_s, to_s;
+};
+
+static const struct kvs_opt lost_table[] = {
+    {"host", KVS_OPT_U64, offsetof(struct lost, host), NULL, 0, 4096,
+     "which, from 0 in the order in which replicas fill them", NULL, true, 0},
+    {"from", KVS_OPT_TIME, offsetof(struct lost, from_s), NULL, 0, 1e9, "it goes", NULL, true, 0},
+    {"to", KVS_OPT_TIME, offsetof(struct lost, to_s), NULL, 0, 1e9, "it is back, empty", NULL, true,
+     0},
 };
 
 #define NO_REPAIR "none"
@@ -507,6 +536,58 @@ static enum kvs_code read_taking(struct kvs_json node, const struct tier *tier, 
     return KVS_OK;
 }
 
+static enum kvs_code read_lost(struct kvs_json node, struct kvs_tier_config *config,
+                               struct kvs_err *err)
+{
+    const size_t n = kvs_json_size(node);
+    enum kvs_code code = node.v ? kvs_json_array(node, err) : KVS_OK;
+    if (!code && n > KVS_MAX_OUTAGE)
+        return kvs_json_fail(node, err, KVS_ERR_RANGE, "found %zu entries, want at most %d", n,
+                             KVS_MAX_OUTAGE);
+    for (size_t i = 0; i < n && !code; i++) {
+        const struct kvs_json one = kvs_json_at(node, i);
+        struct lost lost;
+        if ((code = kvs_json_object(one, err)) ||
+            (code = kvs_opt_json(lost_table, N(lost_table), one, &lost, err)))
+            break;
+        if (lost.to_s <= lost.from_s)
+            return kvs_json_fail(kvs_json_get(one, "to"), err, KVS_ERR_RANGE,
+                                 "found %g s, want a time after \"from\", %g s", lost.to_s,
+                                 lost.from_s);
+        config->outage[config->n_outage++] =
+            (struct kvs_outage){(uint32_t)lost.host, kvs_ns(lost.from_s), kvs_ns(lost.to_s)};
+    }
+    return code;
+}
+
+/* Where a tier's blocks go. */
+static enum kvs_code read_placement(const struct kvs_workload_in *in, struct kvs_json node,
+                                    const struct tier *tier, struct kvs_tier_config *config,
+                                    struct kvs_err *err)
+{
+    static const char *const keys[] = {"replicas", "network", "nodes_lost"};
+    const char *names[KVS_MAX_LINK];
+    config->placement = (enum kvs_placement)tier->placement;
+    config->n_copy = (uint32_t)tier->replicas;
+    if (config->placement == KVS_PLACE_LOCAL) {
+        const bool set[] = {tier->replicas != 1, false, kvs_json_size(tier->nodes_lost) > 0};
+        for (unsigned i = 0; i < N(keys); i++)
+            if (set[i])
+                return kvs_json_fail(kvs_json_get(node, keys[i]), err, KVS_ERR_ARG,
+                                     "has no meaning with placement \"local\"; want "
+                                     "\"placement\": \"hashed\" or \"cache-aware\"");
+        return KVS_OK;
+    }
+    for (uint32_t i = 0; i < in->hw->n_link; i++) {
+        names[i] = in->hw->link[i].name;
+        if (strcmp(names[i], tier->network) == 0) {
+            config->network = i;
+            return read_lost(tier->nodes_lost, config, err);
+        }
+    }
+    return unknown_name(kvs_json_get(node, "network"), err, tier->network, names, in->hw->n_link);
+}
+
 static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
                                struct kvs_sim_config *sim, struct kvs_err *err)
 {
@@ -551,7 +632,8 @@ static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
                              in->hw->name, tier->name);
     config->name = hw_tier->name;
     config->capacity_bytes = tier->capacity;
-    if ((code = read_taking(node, tier, in->top.seed, config, err)))
+    if ((code = read_taking(node, tier, in->top.seed, config, err)) ||
+        (code = read_placement(in, node, tier, config, err)))
         return code;
     sim->n_tier++;
     return read_evict(kvs_json_get(node, "evict"), tier->evict, &config->evict, err);
@@ -570,7 +652,9 @@ static void take_all_tiers(struct kvs_workload_in *in, struct kvs_sim_config *si
                                               .admit = "always",
                                               .capacity = hw_tier->capacity_bytes,
                                               .admit_n = 2,
-                                              .admit_share = 0.1};
+                                              .admit_share = 0.1,
+                                              .replicas = 1,
+                                              .network = "nic"};
         sim->tier[sim->n_tier++] = (struct kvs_tier_config){
             .name = hw_tier->name, .capacity_bytes = hw_tier->capacity_bytes};
         enum kvs_code code = kvs_evict_find("lru", &sim->tier[sim->n_tier - 1].evict, NULL);
@@ -1007,7 +1091,13 @@ static json_t *record_list(const struct kvs_workload *w, uint32_t n,
 
 static json_t *record_tier(const struct kvs_workload *w, uint32_t i)
 {
-    return kvs_opt_record(tier_table, N(tier_table), &w->in->tier[i]);
+    json_t *tier = kvs_opt_record(tier_table, N(tier_table), &w->in->tier[i]);
+    if (tier && !w->in->tier[i].nodes_lost.v &&
+        json_object_set_new(tier, "nodes_lost", json_array())) {
+        json_decref(tier);
+        tier = NULL;
+    }
+    return tier;
 }
 
 static json_t *record_policy(const struct kvs_workload *w, uint32_t i)

@@ -130,6 +130,13 @@ void kvs_tier_expect(struct kvs_tier *tier, uint32_t slot, uint64_t next_use)
     tier->evict.ops->on_expect(&tier->evict, slot, next_use);
 }
 
+uint32_t kvs_tier_next(const struct kvs_tier *tier, uint32_t from)
+{
+    while (from < tier->n_fresh && tier->pin[from] == FREE)
+        from++;
+    return from < tier->n_fresh ? from : KVS_NO_SLOT;
+}
+
 uint64_t kvs_tier_key(const struct kvs_tier *tier, uint32_t slot)
 {
     assert(resident(tier, slot));

@@ -84,6 +84,8 @@ struct kvs_tier_stats {
     uint64_t evict_unused_bytes; /* of evict_bytes: blocks that were never touched */
 };
 void kvs_tier_stats(const struct kvs_tier *tier, struct kvs_tier_stats *stats);
+/* The first slot from `from` on that holds a block, or KVS_NO_SLOT: all blocks, one by one. */
+uint32_t kvs_tier_next(const struct kvs_tier *tier, uint32_t from);
 uint64_t kvs_tier_key(const struct kvs_tier *tier, uint32_t slot);
 const struct kvs_block_info *kvs_tier_info(const struct kvs_tier *tier, uint32_t slot);
 

@@ -43,6 +43,15 @@ static double tiers_dropped(const struct kvs_outcome *o)
     return bytes;
 }
 
+/* Between the nodes of tiers that all hosts see. */
+static double tiers_network(const struct kvs_outcome *o)
+{
+    double bytes = 0;
+    for (uint32_t i = 0; i < o->sim.n_tier; i++)
+        bytes += (double)o->sim.tier[i].network_bytes;
+    return bytes;
+}
+
 /* Requests a second as they came. */
 static double offered(const struct kvs_outcome *o)
 {
@@ -88,6 +97,7 @@ static double offered(const struct kvs_outcome *o)
     X(tier2_write_bytes, tier_write(o, 2))                                                         \
     X(tier3_write_bytes, tier_write(o, 3))                                                         \
     X(write_dropped_bytes, tiers_dropped(o))                                                       \
+    X(network_bytes, tiers_network(o))                                                             \
     X(span_s, o->span_s)
 
 #define ENTRY(name, value) FIGURE_##name,

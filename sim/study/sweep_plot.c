@@ -214,10 +214,47 @@ static void put_rate(const struct plot *plot, FILE *to)
     }
 }
 
+static bool uses_network(const struct plot *plot)
+{
+    for (uint64_t row = 0; row < plot->sheet->n_row; row++)
+        if (ran(plot, row) && num(plot, row, "network_bytes") > 0)
+            return true;
+    return false;
+}
+
+/* The last policy over the first axis of numbers, a line for each value of the first one of names;
+ * where nodes have anything to do with each other. */
+static void put_nodes(const struct plot *plot, FILE *to)
+{
+    unsigned x = MAX_AXIS, line = MAX_AXIS;
+    fputs("x_axis,line_i,line,x,hit_frac,network_bytes_per_s,ttft_p50_s,ttft_p99_s\n", to);
+    for (unsigned i = plot->n_axis; i-- > 0;)
+        *(plot->axis[i].numeric ? &x : &line) = i;
+    if (kvs_sheet_col(plot->sheet, "network_bytes") < 0 || !uses_network(plot) || x == MAX_AXIS)
+        return;
+    const char *policy = kvs_sheet_str(plot->sheet, plot->sheet->n_row - 1, plot->policy);
+    for (uint64_t row = 0; row < plot->sheet->n_row; row++) {
+        if (!at_middle(plot, row, x, line) ||
+            strcmp(kvs_sheet_str(plot->sheet, row, plot->policy), policy) != 0)
+            continue;
+        put_name(to, plot->sheet->col[plot->axis[x].col]);
+        fprintf(to, ",%u,", line < MAX_AXIS ? value_i(plot, row, &plot->axis[line]) + 1 : 1);
+        put_name(to,
+                 line < MAX_AXIS ? kvs_sheet_str(plot->sheet, row, plot->axis[line].col) : policy);
+        fprintf(to, ",%.10g,%.6g,%.6g,%.6g,%.6g\n", place(plot, row, &plot->axis[x]),
+                num(plot, row, "hbm_hit_frac") + num(plot, row, "tiers_hit_frac"),
+                num(plot, row, "network_bytes") / num(plot, row, "span_s"),
+                num(plot, row, "ttft_p50_s"), num(plot, row, "ttft_p99_s"));
+    }
+}
+
 static const struct {
     const char *name;
     void (*put)(const struct plot *plot, FILE *to);
-} figures[] = {{"sweep_axes", put_axes}, {"sweep_heat", put_heat}, {"sweep_rate", put_rate}};
+} figures[] = {{"sweep_axes", put_axes},
+               {"sweep_heat", put_heat},
+               {"sweep_rate", put_rate},
+               {"sweep_nodes", put_nodes}};
 
 /* The data; *more: more than the header. */
 static enum kvs_code write_data(const struct plot *plot, size_t i, bool *more, struct kvs_err *err)

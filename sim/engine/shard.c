@@ -1,0 +1,697 @@
+/*
+ * shard.c - a tier of the hosts that all of them see: who holds what, the links between nodes,
+ * nodes lost and back.
+ *
+ * A node is a host with its part of the tier. Everybody knows which nodes hold a block (as by a
+ * master's directory), so a block is found wherever it is; the ring says where a new one goes. A
+ * prompt's load is one flow that comes from all its nodes at once, in the shares of its blocks: it
+ * occupies each node's storage links by what that node gives, the network link of each other node
+ * (out) and of the requester (in), and the GPU's links by all of it. So the node that is slowest
+ * for its share sets the pace. Links of the host's scope count at the node that holds the block.
+ *
+ * A lost node takes its blocks with it; what was being read from it, or waited to be, still comes.
+ * When it is back, the blocks that the ring gives to it and others hold meanwhile move to it, a
+ * batch at a time, over the same links. Copies that went with a node are made again when a prompt
+ * next has the block in HBM.
+ */
+#include "state.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define N_POINT 128 /* of a node on the ring: shares deviate by 1 / sqrt(128) of their mean */
+#define BOUND 1.25  /* no node is given a block while it holds so many times the mean */
+#define MOVE_BYTES ((uint64_t)256 << 20) /* of a batch */
+
+bool sim_sharded(const struct sim *sim, uint32_t tier_i)
+{
+    return sim->config->tier[tier_i].placement != KVS_PLACE_LOCAL;
+}
+
+static struct store *node_at(const struct sim *sim, uint32_t tier_i, uint32_t host_i)
+{
+    return &sim->store[tier_i * sim->n_host + host_i];
+}
+
+struct store *sim_block_store(const struct sim *sim, const struct req *req, uint32_t b)
+{
+    const uint32_t t = (uint32_t)req->where[b];
+    return sim_sharded(sim, t) ? node_at(sim, t, req->node[b])
+                               : sim_store(sim, req->record.replica, t);
+}
+
+struct lane *sim_move_lane(const struct sim *sim, uint32_t tier_i, uint32_t host_i)
+{
+    return &sim->lane[sim->n_replica * (sim->config->n_tier + 1) * 2 + tier_i * sim->n_host +
+                      host_i];
+}
+
+/* --- set-up ----------------------------------------------------------------------------------- */
+
+static enum kvs_code check_outages(const struct sim *sim, uint32_t t)
+{
+    const struct kvs_tier_config *tier = &sim->config->tier[t];
+    for (uint32_t i = 0; i < tier->n_outage; i++) {
+        const struct kvs_outage *one = &tier->outage[i];
+        if (one->host >= sim->n_host)
+            return kvs_fail(sim->err, KVS_ERR_RANGE,
+                            "tiers[%u].nodes_lost[%u].host: found %u, want less than %u, the hosts "
+                            "that the replicas fill",
+                            t, i, one->host, sim->n_host);
+        for (uint32_t j = 0; j < i; j++)
+            if (tier->outage[j].host == one->host && tier->outage[j].from_ns <= one->to_ns &&
+                one->from_ns <= tier->outage[j].to_ns)
+                return kvs_fail(sim->err, KVS_ERR_ARG,
+                                "tiers[%u].nodes_lost[%u]: host %u is lost already at that time, "
+                                "by entry %u",
+                                t, i, one->host, j);
+    }
+    return KVS_OK;
+}
+
+enum kvs_code sim_shard_check(const struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    for (uint32_t t = 0; t < config->n_tier; t++) {
+        const struct kvs_hw_tier *tier = kvs_hw_tier(config->hw, config->tier[t].name);
+        uint32_t n_hop = tier->n_hop + 1;
+        if (!sim_sharded(sim, t))
+            continue;
+        if (tier->scope != KVS_SCOPE_HOST)
+            return kvs_fail(sim->err, KVS_ERR_ARG,
+                            "tiers[%u].placement: %s of %s is no tier of the hosts; want \"local\"",
+                            t, tier->name, config->hw->name);
+        if (config->tier[t].write != KVS_WRITE_THROUGH)
+            return kvs_fail(sim->err, KVS_ERR_ARG,
+                            "tiers[%u].write: a tier spread over nodes wants \"through\"", t);
+        assert(config->tier[t].n_copy > 0 && config->tier[t].network < config->hw->n_link);
+        for (uint32_t h = 0; h < tier->n_hop; h++) {
+            if (tier->hop[h] == config->tier[t].network)
+                return kvs_fail(sim->err, KVS_ERR_ARG,
+                                "tiers[%u].network: %s is on the tier's own route already", t,
+                                config->hw->link[tier->hop[h]].name);
+            if (config->hw->link[tier->hop[h]].scope == KVS_SCOPE_HOST)
+                n_hop += sim->n_host;
+        }
+        n_hop += sim->n_host;
+        if (sim->n_host > KVS_RING_MAX_NODE || n_hop > KVS_FLOW_HOP || tier->n_hop == KVS_MAX_HOP)
+            return kvs_fail(sim->err, KVS_ERR_RANGE,
+                            "tiers[%u].placement: %u nodes with a route of %u links each, want at "
+                            "most %d nodes and %d links",
+                            t, sim->n_host, tier->n_hop, KVS_RING_MAX_NODE, KVS_FLOW_HOP);
+        if (check_outages(sim, t) != KVS_OK)
+            return sim->err->code;
+    }
+    return KVS_OK;
+}
+
+bool sim_shard_begin(struct sim *sim)
+{
+    const struct kvs_sim_config *config = sim->config;
+    bool any = false;
+    for (uint32_t t = 0; t < config->n_tier; t++) {
+        const struct kvs_tier_config *tier = &config->tier[t];
+        if (!sim_sharded(sim, t))
+            continue;
+        any = true;
+        if (tier->placement == KVS_PLACE_HASHED &&
+            !(sim->ring[t] = kvs_ring_new(sim->n_host, N_POINT)))
+            return sim_nomem(sim);
+        for (uint32_t h = 0; h < sim->n_host; h++)
+            *sim_move_lane(sim, t, h) =
+                (struct lane){.replica_i = h, .tier_i = t, .write = true, .slow = 1};
+        for (uint32_t i = 0; i < 2 * tier->n_outage; i++) {
+            const struct kvs_outage *outage = &tier->outage[i / 2];
+            if (!sim_event(sim, i % 2 ? outage->to_ns : outage->from_ns, EV_NODE,
+                           t * 2 * KVS_MAX_OUTAGE + i, 0))
+                return false;
+        }
+    }
+    if (any && !(sim->node_load = calloc(KVS_MAX_TIER * KVS_RING_MAX_NODE, sizeof *sim->node_load)))
+        return sim_nomem(sim);
+    return true;
+}
+
+/* --- who holds what --------------------------------------------------------------------------- */
+
+/* The nodes that hold a block and are there, as bits; *slot is its place at the one chosen. */
+static uint64_t holders(const struct sim *sim, uint32_t t, uint64_t key)
+{
+    uint64_t held = 0;
+    for (uint32_t h = 0; h < sim->n_host; h++)
+        if (!node_at(sim, t, h)->down &&
+            kvs_tier_find(node_at(sim, t, h)->tier, key) != KVS_NO_SLOT)
+            held |= (uint64_t)1 << h;
+    return held;
+}
+
+/* From whom a block is read: here if it is here, or else who has least to give; equals in turn. */
+static uint32_t giver(const struct sim *sim, uint32_t t, uint64_t key, uint64_t held, uint32_t here)
+{
+    const uint64_t *load = sim->node_load + t * sim->n_host;
+    uint32_t best = UINT32_MAX;
+    if (held >> here & 1)
+        return here;
+    uint32_t h = (uint32_t)(kvs_mix64(key) % sim->n_host);
+    for (uint32_t i = 0; i < sim->n_host; i++, h = h + 1 < sim->n_host ? h + 1 : 0)
+        if (held >> h & 1 && (best == UINT32_MAX || load[h] < load[best]))
+            best = h;
+    return best;
+}
+
+/* The nearest tier that holds a block. */
+static bool find_block(struct sim *sim, struct req *req, uint32_t b)
+{
+    const uint32_t replica_i = req->record.replica, here = sim->replica[replica_i].host_i;
+    const uint64_t key = req->key[b];
+    const uint64_t n_bytes = (uint64_t)(sim->kv_bytes_per_tok * req->tok[b]);
+    if ((req->slot[b] = kvs_tier_find(sim->replica[replica_i].hbm, key)) != KVS_NO_SLOT) {
+        req->where[b] = KVS_AT_HBM;
+        return true;
+    }
+    for (uint32_t t = 0; t < sim->config->n_tier && !sim->config->planner->never_loads; t++) {
+        const struct store *store = sim_store(sim, replica_i, t);
+        if (sim_sharded(sim, t)) {
+            const uint64_t held = holders(sim, t, key);
+            if (!held)
+                continue;
+            req->node[b] = giver(sim, t, key, held, here);
+            sim->node_load[t * sim->n_host + req->node[b]] += n_bytes;
+            store = node_at(sim, t, req->node[b]);
+        }
+        if ((req->tier_slot[b] = kvs_tier_find(store->tier, key)) == KVS_NO_SLOT)
+            continue;
+        req->where[b] = (int8_t)t;
+        return true;
+    }
+    return false;
+}
+
+void sim_shard_look_up(struct sim *sim, struct req *req)
+{
+    bool ended = false;
+    for (uint32_t i = 0; i < sim->config->n_tier * sim->n_host; i++)
+        sim->node_load[i] = sim->store[i].reading_bytes;
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        req->where[b] = KVS_AT_NONE;
+        req->slot[b] = req->tier_slot[b] = KVS_NO_SLOT;
+        if (!ended && !find_block(sim, req, b))
+            ended = sim->config->reuse == KVS_REUSE_PREFIX;
+    }
+}
+
+/* Where copies of a block are still to go. */
+static uint32_t places(struct sim *sim, uint32_t replica_i, uint32_t t, uint64_t key,
+                       uint64_t n_bytes, uint32_t node[KVS_RING_MAX_NODE])
+{
+    const struct kvs_tier_config *config = &sim->config->tier[t];
+    uint64_t *load = sim->node_load + t * sim->n_host, total = 0;
+    const uint64_t held = holders(sim, t, key);
+    const uint32_t n_held = (uint32_t)__builtin_popcountll(held);
+    uint32_t here = sim->replica[replica_i].host_i, n_up = 0;
+    struct kvs_ring_state state = {.out = held, .load = load};
+    if (n_held >= config->n_copy)
+        return 0;
+    if (config->placement == KVS_PLACE_CACHE_AWARE) {
+        node[0] = here;
+        return !(held >> here & 1) && !node_at(sim, t, here)->down;
+    }
+    for (uint32_t h = 0; h < sim->n_host; h++) {
+        struct kvs_tier_stats stats;
+        if (node_at(sim, t, h)->down) {
+            state.out |= (uint64_t)1 << h;
+            continue;
+        }
+        kvs_tier_stats(node_at(sim, t, h)->tier, &stats);
+        load[h] = stats.used_bytes;
+        total += load[h];
+        n_up++;
+    }
+    if (!n_up)
+        return 0;
+    state.bound = kvs_ring_bound(BOUND, total, n_bytes, n_up);
+    return kvs_ring_pick(sim->ring[t], key, config->n_copy - n_held, &state, node);
+}
+
+bool sim_shard_lacks(struct sim *sim, uint32_t replica_i, uint32_t tier_i, uint64_t key,
+                     uint64_t n_bytes)
+{
+    uint32_t node[KVS_RING_MAX_NODE];
+    return places(sim, replica_i, tier_i, key, n_bytes, node) > 0;
+}
+
+/* --- what travels ----------------------------------------------------------------------------- */
+
+static bool make_sharded(struct sim *sim, struct transfer *transfer)
+{
+    if (!transfer->node_bytes)
+        transfer->node_bytes = calloc(sim->n_host, sizeof *transfer->node_bytes);
+    if (!transfer->node_bytes)
+        return false;
+    memset(transfer->node_bytes, 0, sim->n_host * sizeof *transfer->node_bytes);
+    transfer->once_bytes = 0;
+    transfer->sharded = true;
+    return true;
+}
+
+static int64_t network_latency_ns(const struct sim *sim, uint32_t t)
+{
+    return kvs_ns(sim->config->hw->link[sim->config->tier[t].network].latency_s.value);
+}
+
+/* What comes from or goes to other nodes. */
+static uint64_t remote_bytes(const struct sim *sim, const struct transfer *transfer)
+{
+    const uint32_t here =
+        transfer->move ? transfer->replica_i : sim->replica[transfer->replica_i].host_i;
+    uint64_t n_bytes = 0;
+    for (uint32_t h = 0; h < sim->n_host; h++)
+        n_bytes += h != here ? transfer->node_bytes[h] : 0;
+    return n_bytes;
+}
+
+int64_t sim_shard_network_ns(const struct sim *sim, const struct transfer *transfer)
+{
+    return remote_bytes(sim, transfer) ? network_latency_ns(sim, transfer->tier_i) : 0;
+}
+
+/* Tokens of the prompt that each node gives. */
+static void tok_of(const struct sim *sim, const struct req *req, uint32_t t,
+                   uint64_t tok[KVS_RING_MAX_NODE])
+{
+    memset(tok, 0, sim->n_host * sizeof *tok);
+    for (uint32_t b = 0; b < req->n_block; b++)
+        if (req->where[b] == (int8_t)t)
+            tok[req->node[b]] += req->tok[b];
+}
+
+/* Its bytes come from the nodes as its blocks lie there, whichever layers and blocks the plan
+ * reads. */
+bool sim_shard_load(struct sim *sim, struct transfer *transfer)
+{
+    uint64_t tok[KVS_RING_MAX_NODE], left_tok = 0, left_bytes = transfer->n_bytes;
+    const uint32_t t = transfer->tier_i;
+    if (!make_sharded(sim, transfer))
+        return false;
+    tok_of(sim, transfer->req, t, tok);
+    for (uint32_t h = 0; h < sim->n_host; h++)
+        left_tok += tok[h];
+    for (uint32_t h = 0; h < sim->n_host && left_tok; h++) {
+        const double frac = (double)tok[h] / (double)left_tok;
+        const uint64_t n_bytes =
+            tok[h] == left_tok ? left_bytes : (uint64_t)((double)left_bytes * frac);
+        transfer->node_bytes[h] = n_bytes;
+        node_at(sim, t, h)->reading_bytes += n_bytes;
+        left_tok -= tok[h];
+        left_bytes -= n_bytes;
+    }
+    assert(left_bytes == 0);
+    transfer->once_bytes = transfer->n_bytes;
+    transfer->latency_ns += sim_shard_network_ns(sim, transfer);
+    return true;
+}
+
+void sim_shard_cut(struct sim *sim, struct transfer *transfer)
+{
+    uint64_t had_bytes = transfer->once_bytes, left_bytes = transfer->n_bytes;
+    for (uint32_t h = 0; h < sim->n_host && had_bytes; h++) {
+        const uint64_t had = transfer->node_bytes[h];
+        const uint64_t n_bytes =
+            had == had_bytes ? left_bytes
+                             : (uint64_t)((double)left_bytes * ((double)had / (double)had_bytes));
+        node_at(sim, transfer->tier_i, h)->reading_bytes -= had - n_bytes;
+        transfer->node_bytes[h] = n_bytes;
+        had_bytes -= had;
+        left_bytes -= n_bytes;
+    }
+    transfer->once_bytes = transfer->n_bytes;
+}
+
+static bool add_copy(struct transfer *transfer, uint32_t node, uint64_t key,
+                     const struct kvs_block_info *info, uint32_t state)
+{
+    if (!sim_block_room(transfer))
+        return false;
+    transfer->node[transfer->n_block] = node;
+    transfer->key[transfer->n_block] = key;
+    transfer->held[transfer->n_block] = state;
+    transfer->info[transfer->n_block++] = *info;
+    transfer->node_bytes[node] += info->n_bytes;
+    transfer->n_bytes += info->n_bytes;
+    return true;
+}
+
+int sim_shard_add(struct sim *sim, struct transfer *transfer, uint64_t key,
+                  const struct kvs_block_info *info, uint32_t state)
+{
+    uint32_t node[KVS_RING_MAX_NODE];
+    const uint32_t n = places(sim, transfer->replica_i, transfer->tier_i, key, info->n_bytes, node);
+    if (!transfer->sharded && !make_sharded(sim, transfer))
+        return -1;
+    for (uint32_t i = 0; i < n; i++)
+        if (!add_copy(transfer, node[i], key, info, state))
+            return -1;
+    transfer->once_bytes += n ? info->n_bytes : 0;
+    return (int)n;
+}
+
+static void add_hop(struct hops *hops, uint32_t instance, const struct kvs_hw_link *link,
+                    bool write, uint64_t n_bytes, double s_share, double n_descriptor)
+{
+    assert(hops->n < KVS_FLOW_HOP);
+    hops->link[hops->n] = instance;
+    hops->s[hops->n] = kvs_link_s(link, write, s_share * (double)n_bytes, s_share * n_descriptor);
+    hops->n_bytes[hops->n++] = n_bytes;
+}
+
+/* A replica of the host whose links of a GPU's scope a transfer of another replica takes there. */
+static uint32_t rail(const struct sim *sim, uint32_t host_i, uint32_t replica_i)
+{
+    const uint32_t r = host_i * sim->per_host + replica_i % sim->per_host;
+    return r < sim->n_replica ? r : host_i * sim->per_host;
+}
+
+/* The network link at one end. */
+static void add_network(const struct sim *sim, struct hops *hops, const struct transfer *transfer,
+                        uint32_t replica_i, bool write, uint64_t n_bytes)
+{
+    const uint32_t network = sim->config->tier[transfer->tier_i].network;
+    const struct kvs_hw_link *link = &sim->config->hw->link[network];
+    const double frac = (double)n_bytes / (double)transfer->n_bytes;
+    if (n_bytes)
+        add_hop(hops, sim_link_instance(sim, network, write, replica_i), link, write, n_bytes,
+                link->scope == KVS_SCOPE_GPU ? 1.0 / sim->config->tp : 1,
+                frac * transfer->n_descriptor);
+}
+
+/* All ends of the network: `here` on one side, the other nodes on the other. */
+static void network_hops(const struct sim *sim, const struct transfer *transfer, uint32_t here,
+                         uint32_t replica_i, bool out, struct hops *hops)
+{
+    const uint32_t network = sim->config->tier[transfer->tier_i].network;
+    add_network(sim, hops, transfer, replica_i, out, remote_bytes(sim, transfer));
+    if (sim->config->hw->link[network].scope == KVS_SCOPE_CLUSTER)
+        return; /* one for all */
+    for (uint32_t h = 0; h < sim->n_host; h++)
+        if (h != here)
+            add_network(sim, hops, transfer, rail(sim, h, replica_i), !out,
+                        transfer->node_bytes[h]);
+}
+
+/* From one node to another: read there, written here. */
+static void move_hops(const struct sim *sim, const struct transfer *transfer, struct hops *hops)
+{
+    const struct kvs_hw *hw = sim->config->hw;
+    const struct kvs_hw_tier *tier = kvs_hw_tier(hw, sim->config->tier[transfer->tier_i].name);
+    const uint32_t from = transfer->replica_i * sim->per_host;
+    for (uint32_t j = 0; j < tier->n_hop; j++) {
+        const struct kvs_hw_link *link = &hw->link[tier->hop[j]];
+        if (link->scope != KVS_SCOPE_HOST)
+            continue;
+        add_hop(hops, sim_link_instance(sim, tier->hop[j], false, from), link, false,
+                transfer->n_bytes, 1, transfer->n_descriptor);
+        for (uint32_t h = 0; h < sim->n_host; h++)
+            if (transfer->node_bytes[h])
+                add_hop(hops, sim_link_instance(sim, tier->hop[j], true, h * sim->per_host), link,
+                        true, transfer->node_bytes[h], 1, transfer->n_descriptor);
+    }
+    network_hops(sim, transfer, transfer->replica_i, from, true, hops);
+}
+
+void sim_shard_hops(const struct sim *sim, const struct lane *lane, const struct transfer *transfer,
+                    struct hops *hops)
+{
+    const struct kvs_hw *hw = sim->config->hw;
+    const uint32_t here = sim->replica[transfer->replica_i].host_i;
+    hops->n = 0;
+    if (!transfer->n_bytes)
+        return;
+    if (transfer->move) {
+        move_hops(sim, transfer, hops);
+        return;
+    }
+    for (uint32_t j = 0; j < lane->n_hop; j++) {
+        const struct kvs_hw_link *link = lane->hop[j].link;
+        const double once = (double)transfer->once_bytes / (double)transfer->n_bytes;
+        if (link->scope != KVS_SCOPE_HOST) {
+            add_hop(hops, lane->link[j], link, lane->write, transfer->once_bytes,
+                    lane->hop[j].share, once * transfer->n_descriptor);
+            continue;
+        }
+        for (uint32_t h = 0; h < sim->n_host; h++) {
+            const double frac = (double)transfer->node_bytes[h] / (double)transfer->n_bytes;
+            if (transfer->node_bytes[h])
+                add_hop(hops,
+                        sim_link_instance(sim, (uint32_t)(link - hw->link), lane->write,
+                                          h * sim->per_host),
+                        link, lane->write, transfer->node_bytes[h], 1,
+                        frac * transfer->n_descriptor);
+        }
+    }
+    network_hops(sim, transfer, here, transfer->replica_i, lane->write, hops);
+}
+
+void sim_shard_done(struct sim *sim, const struct lane *lane, const struct transfer *transfer)
+{
+    struct kvs_sim_tier_total *total = &sim->result->tier[transfer->tier_i];
+    struct hops hops;
+    sim_shard_hops(sim, lane, transfer, &hops);
+    for (uint32_t h = 0; h < hops.n; h++)
+        sim->link_bytes[hops.link[h]] += (double)hops.n_bytes[h];
+    const uint64_t network_bytes = remote_bytes(sim, transfer);
+    total->network_bytes += network_bytes;
+    if (transfer->write && !transfer->move)
+        sim->check.once_bytes[transfer->tier_i] += transfer->once_bytes;
+    if (lane->write) /* of the one fabric, where the network is that */
+        sim->check.network_write_bytes[transfer->tier_i] += network_bytes;
+    for (uint32_t h = 0; h < sim->n_host && !transfer->write; h++) {
+        struct store *store = node_at(sim, transfer->tier_i, h);
+        assert(store->reading_bytes >= transfer->node_bytes[h]);
+        store->reading_bytes -= transfer->node_bytes[h];
+        store->read_bytes += transfer->node_bytes[h];
+    }
+}
+
+/* --- what a plan sees ------------------------------------------------------------------------- */
+
+void sim_shard_routes(struct sim *sim, const struct req *req)
+{
+    const struct kvs_sim_config *config = sim->config;
+    const uint32_t here = sim->replica[req->record.replica].host_i;
+    for (uint32_t t = 0; t < config->n_tier; t++) {
+        const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
+        uint64_t tok[KVS_RING_MAX_NODE], all_tok = 0, most_tok = 0;
+        if (!sim_sharded(sim, t))
+            continue;
+        tok_of(sim, req, t, tok);
+        for (uint32_t h = 0; h < sim->n_host; h++) {
+            all_tok += tok[h];
+            most_tok = tok[h] > most_tok ? tok[h] : most_tok;
+        }
+        struct kvs_table_route *route = &sim->route[t];
+        route->n_hop = lane->n_hop;
+        memcpy(route->hop, lane->hop, sizeof lane->hop);
+        for (uint32_t h = 0; h < route->n_hop && all_tok; h++)
+            if (route->hop[h].link->scope == KVS_SCOPE_HOST)
+                route->hop[h].share = (double)most_tok / (double)all_tok;
+        if (!all_tok || tok[here] == all_tok)
+            continue;
+        const struct kvs_hw_link *link = &config->hw->link[config->tier[t].network];
+        route->hop[route->n_hop++] =
+            (struct kvs_table_hop){link, (double)(all_tok - tok[here]) / (double)all_tok *
+                                             (link->scope == KVS_SCOPE_GPU ? 1.0 / config->tp : 1)};
+    }
+}
+
+void sim_shard_latency(const struct sim *sim, const struct req *req,
+                       struct kvs_plan_problem *problem)
+{
+    for (uint32_t t = 0; t < problem->n_route; t++)
+        if (sim_sharded(sim, t) &&
+            sim->route[t].n_hop > sim_lane(sim, req->record.replica, t, false)->n_hop)
+            problem->io_start_ns[t] += network_latency_ns(sim, t);
+}
+
+/* --- nodes lost and back ---------------------------------------------------------------------- */
+
+static void lose(struct sim *sim, uint32_t t, struct store *store)
+{
+    store->down = true;
+    for (uint32_t slot = 0; (slot = kvs_tier_next(store->tier, slot)) != KVS_NO_SLOT; slot++) {
+        sim->result->tier[t].lost_bytes += kvs_tier_info(store->tier, slot)->n_bytes;
+        if (!kvs_tier_pinned(store->tier, slot))
+            kvs_tier_remove(store->tier, slot);
+    }
+}
+
+/* The ring gives the block to the node, if the bound does not say otherwise. */
+static bool belongs(const struct sim *sim, uint32_t t, uint64_t key, uint32_t host_i)
+{
+    struct kvs_ring_state state = {0};
+    uint32_t node[KVS_RING_MAX_NODE];
+    for (uint32_t h = 0; h < sim->n_host; h++)
+        state.out |= (uint64_t)node_at(sim, t, h)->down << h;
+    const uint32_t n = kvs_ring_pick(sim->ring[t], key, sim->config->tier[t].n_copy, &state, node);
+    for (uint32_t i = 0; i < n; i++)
+        if (node[i] == host_i)
+            return true;
+    return false;
+}
+
+/* One of the holders is none that the ring gives the block to: it is the one to part with it. */
+static bool stray(const struct sim *sim, uint32_t t, uint64_t key, uint64_t held)
+{
+    for (uint32_t h = 0; h < sim->n_host; h++)
+        if (held >> h & 1 && !belongs(sim, t, key, h))
+            return true;
+    return false;
+}
+
+static struct transfer *new_move(struct sim *sim, uint32_t t, uint32_t from)
+{
+    struct transfer *transfer = sim_transfer_new(sim);
+    if (!transfer)
+        return NULL;
+    transfer->req = NULL;
+    transfer->request_i = UINT64_MAX;
+    transfer->replica_i = from;
+    transfer->tier_i = t;
+    transfer->write = transfer->move = true;
+    transfer->n_bytes = 0;
+    transfer->n_descriptor = 0;
+    if (make_sharded(sim, transfer))
+        return transfer;
+    sim_transfer_free(transfer);
+    sim_nomem(sim);
+    return NULL;
+}
+
+static bool start_move(struct sim *sim, struct transfer *transfer)
+{
+    struct lane *lane = sim_move_lane(sim, transfer->tier_i, transfer->replica_i);
+    struct hops hops;
+    double longest_s = 0;
+    sim_shard_hops(sim, lane, transfer, &hops);
+    for (uint32_t h = 0; h < hops.n; h++)
+        longest_s = fmax(longest_s, hops.s[h]);
+    transfer->ease = 1;
+    transfer->once_bytes = transfer->n_bytes;
+    transfer->work_ns = kvs_ns(longest_s) + 1;
+    transfer->latency_ns = network_latency_ns(sim, transfer->tier_i);
+    return sim_enqueue(sim, lane, transfer);
+}
+
+/* What `from` holds of the blocks that belong to a node that is back goes there. */
+static bool move_from(struct sim *sim, uint32_t t, uint32_t from, uint32_t to)
+{
+    struct kvs_map *pending = &node_at(sim, t, 0)->pending;
+    const struct kvs_tier *tier = node_at(sim, t, from)->tier;
+    struct transfer *transfer = NULL;
+    bool fine = true;
+    for (uint32_t slot = 0; fine && (slot = kvs_tier_next(tier, slot)) != KVS_NO_SLOT; slot++) {
+        const uint64_t key = kvs_tier_key(tier, slot);
+        const struct kvs_block_info *info = kvs_tier_info(tier, slot);
+        bool found;
+        const uint64_t held = holders(sim, t, key);
+        if (!belongs(sim, t, key, to) || held >> to & 1 || kvs_map_find(pending, key) ||
+            (belongs(sim, t, key, from) && stray(sim, t, key, held)))
+            continue;
+        if (!transfer && !(transfer = new_move(sim, t, from)))
+            return false;
+        if (!add_copy(transfer, to, key, info, sim_held(sim, &node_at(sim, t, from)->held, key)) ||
+            !kvs_map_put(pending, key, 1, &found)) {
+            sim_transfer_free(transfer);
+            return sim_nomem(sim);
+        }
+        const double n_tok = (double)info->n_bytes / sim->kv_bytes_per_tok;
+        transfer->n_descriptor += sim->unit_descriptors * sim_units(sim, (uint32_t)n_tok);
+        if (transfer->n_bytes >= MOVE_BYTES) {
+            fine = start_move(sim, transfer);
+            transfer = NULL;
+        }
+    }
+    return fine && (!transfer || start_move(sim, transfer));
+}
+
+bool sim_node(struct sim *sim, uint32_t index)
+{
+    const uint32_t t = index / (2 * KVS_MAX_OUTAGE), i = index % (2 * KVS_MAX_OUTAGE);
+    const uint32_t host_i = sim->config->tier[t].outage[i / 2].host;
+    struct store *store = node_at(sim, t, host_i);
+    if (i % 2 == 0) {
+        lose(sim, t, store);
+        return true;
+    }
+    store->down = false;
+    for (uint32_t h = 0; h < sim->n_host && sim->ring[t]; h++)
+        if (h != host_i && !node_at(sim, t, h)->down && !move_from(sim, t, h, host_i))
+            return false;
+    return true;
+}
+
+void sim_move_done(struct sim *sim, const struct transfer *transfer)
+{
+    const uint32_t t = transfer->tier_i;
+    struct store *from = node_at(sim, t, transfer->replica_i);
+    for (uint32_t b = 0; b < transfer->n_block; b++) {
+        struct store *to = node_at(sim, t, transfer->node[b]);
+        const uint64_t key = transfer->key[b];
+        const uint32_t slot = kvs_tier_find(from->tier, key);
+        kvs_map_del(&node_at(sim, t, 0)->pending, key);
+        if (slot == KVS_NO_SLOT || from->down || to->down)
+            continue; /* evicted, or gone with its node, meanwhile */
+        sim->broken |= !sim_land(sim, to, key, &transfer->info[b], transfer->held[b]);
+        if (kvs_tier_find(to->tier, key) != KVS_NO_SLOT && !kvs_tier_pinned(from->tier, slot) &&
+            !belongs(sim, t, key, transfer->replica_i))
+            kvs_tier_remove(from->tier, slot);
+    }
+    sim->result->tier[t].rebalance_bytes += transfer->n_bytes;
+}
+
+/* --- totals ----------------------------------------------------------------------------------- */
+
+uint64_t sim_shard_link_bytes(const struct sim *sim, uint32_t tier_i, uint32_t link_i, bool write,
+                              bool on_lane)
+{
+    const struct kvs_sim_config *config = sim->config;
+    const struct kvs_sim_tier_total *total = &sim->result->tier[tier_i];
+    const struct kvs_hw_tier *tier = kvs_hw_tier(config->hw, config->tier[tier_i].name);
+    const enum kvs_scope scope = config->hw->link[link_i].scope;
+    const uint64_t write_bytes = sim->check.network_write_bytes[tier_i];
+    uint64_t n_bytes = 0;
+    if (link_i == config->tier[tier_i].network)
+        return scope != KVS_SCOPE_CLUSTER ? total->network_bytes
+               : write                    ? write_bytes
+                                          : total->network_bytes - write_bytes;
+    if (on_lane)
+        n_bytes = !write                    ? total->load_bytes
+                  : scope == KVS_SCOPE_HOST ? total->write_bytes
+                                            : sim->check.once_bytes[tier_i];
+    for (uint32_t h = 0; h < tier->n_hop; h++)
+        if (tier->hop[h] == link_i && scope == KVS_SCOPE_HOST)
+            n_bytes += total->rebalance_bytes; /* read at one node, written at another */
+    return n_bytes;
+}
+
+void sim_shard_sum(struct sim *sim)
+{
+    for (uint32_t t = 0; t < sim->config->n_tier; t++) {
+        struct kvs_sim_tier_total *total = &sim->result->tier[t];
+        uint64_t most = 0, all = 0;
+        if (!sim_sharded(sim, t))
+            continue;
+        for (uint32_t h = 0; h < sim->n_host; h++) {
+            const uint64_t n_bytes = node_at(sim, t, h)->read_bytes;
+            const struct transfer *left = sim_move_lane(sim, t, h)->first;
+            assert(node_at(sim, t, h)->reading_bytes == 0); /* all loads ended */
+            most = n_bytes > most ? n_bytes : most;
+            all += n_bytes;
+            for (; left; left = left->next)
+                total->rebalance_left_bytes += left->n_bytes;
+        }
+        assert(all == total->load_bytes);
+        total->node_spread = all ? (double)most * sim->n_host / (double)all : 0;
+    }
+}
