@@ -110,9 +110,12 @@ enum kvs_code kvs_collect_request(void *ctx, const struct kvs_sim_request *reque
     if (!rows)
         return kvs_nomem(err);
     collect->row = rows;
+    if (request->index >= UINT32_MAX)
+        return kvs_fail(err, KVS_ERR_RANGE, "more than %u requests in one run", UINT32_MAX - 1);
+    assert(request->replica <= UINT16_MAX && request->decode_replica <= UINT16_MAX);
     struct kvs_row *row = &rows[collect->n_row];
     *row = (struct kvs_row){
-        .index = request->index,
+        .index = (uint32_t)request->index,
         .session = request->session,
         .arrive_ns = request->arrive_ns,
         .admit_ns = request->admit_ns,
@@ -124,15 +127,15 @@ enum kvs_code kvs_collect_request(void *ctx, const struct kvs_sim_request *reque
         .decode_ns = request->decode_ns,
         .compute_ns = request->compute_ns,
         .loss = request->loss,
-        .replica = request->replica,
+        .replica = (uint16_t)request->replica,
         .input_tok = request->input_tok,
         .output_tok = request->output_tok,
         .hbm_tok = request->hbm_tok,
         .recompute_tok = request->recompute_tok,
         .new_tok = request->new_tok,
-        .n_preempt = request->n_preempt,
-        .again_tok = request->again_tok,
-        .decode_replica = request->decode_replica,
+        .n_preempt = (uint16_t)(request->n_preempt < UINT16_MAX ? request->n_preempt : UINT16_MAX),
+        .again_tok = (uint32_t)(request->again_tok < UINT32_MAX ? request->again_tok : UINT32_MAX),
+        .decode_replica = (uint16_t)request->decode_replica,
         .plan_i = KVS_NO_PLAN,
         .refused = request->refused,
         .in_slo = request->in_slo,

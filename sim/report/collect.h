@@ -12,18 +12,19 @@
 
 #define KVS_NO_PLAN UINT32_MAX
 
-/* struct kvs_sim_request, with its plan as an index of the distinct ones. */
+/* struct kvs_sim_request, with its plan as an index of the distinct ones; in as few bytes as will
+ * do, since there may be ten million. */
 struct kvs_row {
-    uint64_t index, session;
+    uint64_t session;
     int64_t arrive_ns, admit_ns, first_token_ns, finish_ns, predicted_ttft_ns;
     int64_t queue_ns, load_ns, decode_ns, compute_ns;
     int64_t loss; /* 1e-9 nats */
     uint64_t load_bytes[KVS_MAX_TIER];
     uint32_t tier_tok[KVS_MAX_TIER];
-    uint32_t replica, input_tok, output_tok, hbm_tok, recompute_tok, new_tok, n_preempt,
-        decode_replica;
-    uint64_t again_tok;
-    uint32_t plan_i; /* KVS_NO_PLAN: nothing was held outside HBM */
+    uint32_t index, input_tok, output_tok, hbm_tok, recompute_tok, new_tok;
+    uint32_t again_tok; /* UINT32_MAX: that many and more; n_preempt likewise */
+    uint32_t plan_i;    /* KVS_NO_PLAN: nothing was held outside HBM */
+    uint16_t replica, decode_replica, n_preempt;
     bool refused, in_slo;
 };
 

@@ -177,7 +177,7 @@ static enum kvs_code machine_events(struct writer *w, const char *const *tier_na
 static void request_events(struct writer *w, const struct kvs_row *row, uint32_t pid, uint32_t tid)
 {
     char name[48];
-    snprintf(name, sizeof name, "request %" PRIu64, row->index);
+    snprintf(name, sizeof name, "request %" PRIu32, row->index);
     span_event(w, name, pid, tid, row->arrive_ns, row->finish_ns);
     fprintf(w->to,
             "\"input_tok\":%" PRIu32 ",\"output_tok\":%" PRIu32 ",\"hbm_tok\":%" PRIu32
