@@ -8,6 +8,7 @@
 #include "kernels/codec/half.h"
 #include "kernels/codec/measure.h"
 #include "kernels/codec/rans.h"
+#include "kernels/codec/weigh.h"
 #include "kv_lab.h"
 
 #include <math.h>
@@ -279,47 +280,6 @@ static void equal_kl(const char *what, const struct outcome *other, const struct
     (void)fflush(stdout);
 }
 
-/* --- weights -----------------------------------------------------------------------------------
- */
-
-/*
- * How much an error of a channel counts, from the model's weights alone: K: the mean square of the
- * query's channel if the normed input were white, over the query heads that share the key, equal
- * within a RoPE pair; V: the squared column of the output projection.
- */
-static float **channel_weights(const struct kv_lab *lab)
-{
-    const struct kvs_weights_shape *s = kvs_weights_shape(lab->weights);
-    float **w = calloc(lab->n_layer * 2ull, sizeof *w);
-    float *q = malloc(kvs_weights_n(lab->weights, KVS_W_Q) * sizeof *q);
-    float *o = malloc(kvs_weights_n(lab->weights, KVS_W_O) * sizeof *o);
-    float *g = malloc(s->hidden * sizeof *g);
-    uint32_t share = s->n_head / s->n_kv_head, dim = s->head_dim;
-    for (uint32_t l = 0; l < lab->n_layer; l++) {
-        kvs_weights_read(lab->weights, KVS_W_Q, l, q);
-        kvs_weights_read(lab->weights, KVS_W_O, l, o);
-        kvs_weights_read(lab->weights, KVS_W_ATTN_NORM, l, g);
-        w[l * 2] = calloc(lab->n_chan, sizeof **w);
-        w[l * 2 + 1] = calloc(lab->n_chan, sizeof **w);
-        for (uint32_t h = 0; h < s->n_head; h++)
-            for (uint32_t c = 0; c < dim; c++) {
-                uint32_t to = h / share * dim + c, row = h * dim + c;
-                uint32_t pair = s->rope_halves ? (c + dim / 2) % dim : c ^ 1;
-                for (uint32_t i = 0; i < s->hidden; i++) {
-                    float a = q[(size_t)row * s->hidden + i] * g[i];
-                    w[l * 2][to] += a * a;
-                    w[l * 2][h / share * dim + pair] += a * a;
-                    float b = o[(size_t)i * s->n_head * dim + row];
-                    w[l * 2 + 1][to] += b * b;
-                }
-            }
-    }
-    free(q);
-    free(o);
-    free(g);
-    return w;
-}
-
 /* --- allocation --------------------------------------------------------------------------------
  */
 
@@ -402,7 +362,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "# skip: no model (make models) or no tests/data/smollm2_text.txt\n");
         return 0;
     }
-    float **weight = channel_weights(&lab);
+    struct kvs_err err = {0};
+    const float **weight;
+    must(kvs_kvf_weigh(lab.weights, &weight, &err), &err);
     printf("{\"bench\": \"codec_quality\", \"what\": \"reference\", \"nll\": %.4f, \"prefix\": %d, "
            "\"next\": %d}\n",
            lab.nll, LAB_PREFIX, LAB_NEXT);
@@ -422,7 +384,7 @@ int main(int argc, char **argv)
                 p4 = o;
             if (kvs_level_is_e(all[i]) && n_e < 7) {
                 e[n_e] = o;
-                set.weight = (const float *const *)weight;
+                set.weight = weight;
                 w[n_e] = play(&lab, &set);
                 line("uniform, weighted steps", kvs_level_names[all[i]], &w[n_e++]);
             }
@@ -434,7 +396,7 @@ int main(int argc, char **argv)
             set.before_rope = true;
             o = play(&lab, &set);
             line("before RoPE", kvs_level_names[some[i]], &o);
-            set.weight = (const float *const *)weight;
+            set.weight = weight;
             o = play(&lab, &set);
             line("before RoPE, weighted steps", kvs_level_names[some[i]], &o);
             set = uniform(some[i]);
@@ -463,12 +425,12 @@ int main(int argc, char **argv)
     }
     if (strstr(part, "allocate") && kv_lab_open(&calibration, 1)) {
         static struct damage d;
-        damages(&calibration, &d, (const float *const *)weight);
+        damages(&calibration, &d, weight);
         static const double goals[] = {4.5, 4.0, 3.5, 3.12, 2.8, 2.56, 2.3, 2.16, 1.9};
         struct outcome a[9];
         for (int i = 0; i < 9; i++) {
             struct setting set = uniform(KVS_E3);
-            set.weight = (const float *const *)weight;
+            set.weight = weight;
             allocate(&d, lab.n_layer * 2, goals[i], set.level);
             a[i] = play(&lab, &set);
             line("allocated", "mixed", &a[i]);
@@ -488,8 +450,6 @@ int main(int argc, char **argv)
         equal_kl("LMCache CacheGen, 256-token chunks; allocated", &o, a, 9);
         kv_lab_close(&calibration);
     }
-    for (uint32_t i = 0; i < lab.n_layer * 2; i++)
-        free(weight[i]);
     free(weight);
     kv_lab_close(&lab);
     return 0;
