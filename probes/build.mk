@@ -4,7 +4,7 @@ $(PROBE_LIB): $(call obj,$(PROBE_SRC))
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-$(BUILD)/kvprobe: $(call obj,probes/main.c) $(PROBE_LIB) $(LIB)
+$(BUILD)/kvprobe: $(call obj,probes/main.c) $(PROBE_LIB) $(KERN_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 

@@ -1,4 +1,4 @@
-/* kvprobe [all|topology|memory|storage|network|copy]: measures, and writes the profile. */
+/* kvprobe [all|topology|memory|storage|network|copy|prefill]: measures, and writes the profile. */
 #include "cmd.h"
 
 #include "base/opt.h"
@@ -38,6 +38,11 @@ static const struct kvs_opt table[] = {
     {"peer", KVS_OPT_STR, AT(peer), NULL, 0, 0,
      "host running kvprobe serve; none: loopback, by a server of our own", NULL, false, 0},
     {"port", KVS_OPT_U64, AT(port), "18515", 1, 65535, "of the peer", NULL, false, 0},
+    {"device", KVS_OPT_STR, AT(device), NULL, 0, 0,
+     "that computes: cpu, cuda, simt, ref; none: cuda where there is one, else cpu", NULL, false,
+     0},
+    {"model", KVS_OPT_STR, AT(model), NULL, 0, 0,
+     "weights to compute with, or a shape of configs/models; none: SmolLM2-135M", NULL, false, 0},
     {"seed", KVS_OPT_U64, AT(seed), "1", 0, 0, "of orders, places and resampling", NULL, false, 0},
     {"name", KVS_OPT_STR, AT(name), NULL, 0, 0, "of the profile; none: a hash of the host", NULL,
      false, 0},
@@ -108,6 +113,7 @@ static json_t *profile_json(struct kvs_probe_run *r)
                     ended, "argv", args, "level", levels[r->level], "seed", (json_int_t)r->opt.seed,
                     "complete", r->complete, "storage", r->storage, "network", r->network,
                     "devices", r->devices);
+    n_gpu = n_gpu || !r->gpu ? n_gpu : 1; /* the processor stands for one */
     struct kvs_profile profile = {.name = r->name,
                                   .about = r->complete
                                                ? "measured by kvprobe"
@@ -118,6 +124,8 @@ static json_t *profile_json(struct kvs_probe_run *r)
                                   .run = run,
                                   .env = r->env,
                                   .topology = r->topology_json,
+                                  .gpu = r->gpu,
+                                  .compute = r->compute,
                                   .points = &r->points,
                                   .seed = r->opt.seed};
     json_t *json = kvs_profile_json(&profile);
@@ -199,9 +207,9 @@ static enum kvs_code set_up(struct kvs_probe_run *r, struct kvs_err *err)
 
 static enum kvs_code check_section(const char *which, struct kvs_err *err)
 {
-    static const char *const names[] = {"all",     "topology", "memory", "storage",
-                                        "network", "copy",     "serve",  "show",
-                                        "compare", "merge",    "import"};
+    static const char *const names[] = {"all",     "topology", "memory",  "storage",
+                                        "network", "copy",     "prefill", "serve",
+                                        "show",    "compare",  "merge",   "import"};
     char known[256];
     if (strcmp(which, "all") == 0)
         return KVS_OK;
@@ -225,7 +233,7 @@ enum kvs_code kvs_cmd_measure(int argc, char **argv, struct kvs_err *err)
     const char *which = pos.n ? pos.v[0] : "all";
     if (!code && help) {
         kvs_opt_help(stdout,
-                     "kvprobe [all|topology|memory|storage|network|copy] [OPTION]...\n"
+                     "kvprobe [all|topology|memory|storage|network|copy|prefill] [OPTION]...\n"
                      "       kvprobe serve|show|compare|merge|import --help",
                      "Measures this machine and writes a hardware profile for kvsim.", table,
                      N_OPT);
@@ -254,6 +262,9 @@ done:
     json_decref(r->storage);
     json_decref(r->network);
     json_decref(r->devices);
+    json_decref(r->gpu);
+    json_decref(r->compute);
+    kvs_subject_close(&r->subject);
     kvs_points_free(&r->points);
     free(r);
     return code;

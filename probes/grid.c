@@ -24,8 +24,8 @@ struct kvs_effort kvs_grid_effort(enum kvs_grid_level level, uint64_t seed)
 /* A list of numbers that ends with 0. */
 typedef const uint64_t *list;
 
-static struct kvs_point *add(struct kvs_tasks *tasks, const char *probe, const char *target,
-                             void *self, kvs_run_fn *run)
+struct kvs_point *kvs_tasks_add(struct kvs_tasks *tasks, const char *probe, const char *target,
+                                void *self, kvs_run_fn *run)
 {
     if (tasks->n == tasks->room) {
         unsigned room = tasks->room ? 2 * tasks->room : 32;
@@ -56,7 +56,7 @@ bool kvs_grid_memory(struct kvs_tasks *tasks, enum kvs_grid_level level, unsigne
         {512, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB}};
     for (unsigned jobs = 1;; jobs = 2 * jobs < n_core ? 2 * jobs : n_core) {
         for (size_t i = 0; i < 3; i++) {
-            struct kvs_point *p = add(tasks, kernels[i], target, mem, run);
+            struct kvs_point *p = kvs_tasks_add(tasks, kernels[i], target, mem, run);
             if (!p)
                 return false;
             p->jobs = jobs;
@@ -65,12 +65,12 @@ bool kvs_grid_memory(struct kvs_tasks *tasks, enum kvs_grid_level level, unsigne
             break;
     }
     for (list size = pieces[level]; *size; size++) {
-        struct kvs_point *p = add(tasks, "memory.gather", target, mem, run);
+        struct kvs_point *p = kvs_tasks_add(tasks, "memory.gather", target, mem, run);
         if (!p)
             return false;
         p->size_bytes = *size;
     }
-    return add(tasks, "memory.latency", target, mem, run) != NULL;
+    return kvs_tasks_add(tasks, "memory.latency", target, mem, run) != NULL;
 }
 
 /* --- storage ------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ static bool add_disk(struct kvs_tasks *tasks, const struct disk_grid *g, const c
             for (list jobs = g->jobs; *jobs; jobs++) {
                 if (*size * *depth > MAX_IN_FLIGHT || *size > file_bytes / 4)
                     continue;
-                struct kvs_point *p = add(tasks, g->probe, "disk0", disk, run);
+                struct kvs_point *p = kvs_tasks_add(tasks, g->probe, "disk0", disk, run);
                 if (!p || !kvs_point_set(p, "pattern", json_string(g->pattern)) ||
                     !kvs_point_set(p, "path", json_string(path)))
                     return false;
@@ -148,7 +148,7 @@ static bool add_rings(struct kvs_tasks *tasks, enum kvs_grid_level level, const 
     static const uint64_t depths[][3] = {{0}, {1, 64}, {1, 64}};
     for (size_t i = 0; i < 2; i++)
         for (list depth = depths[level]; *depth; depth++) {
-            struct kvs_point *p = add(tasks, "storage.read", "disk0", disk, run);
+            struct kvs_point *p = kvs_tasks_add(tasks, "storage.read", "disk0", disk, run);
             if (!p || !kvs_point_set(p, "pattern", json_string("rand")) ||
                 !kvs_point_set(p, "path", json_string(path)) ||
                 !kvs_point_set(p, "ring", json_string(rings[i])))
@@ -185,7 +185,7 @@ static struct kvs_point *add_net(struct kvs_tasks *tasks, const char *probe, con
                                  const char *transport, enum kvs_net_wait wait, void *net,
                                  kvs_run_fn *run)
 {
-    struct kvs_point *p = add(tasks, probe, peer, net, run);
+    struct kvs_point *p = kvs_tasks_add(tasks, probe, peer, net, run);
     bool good = p && kvs_point_set(p, "transport", json_string(transport)) &&
                 kvs_point_set(p, "wait", json_string(wait == KVS_WAIT_POLL ? "poll" : "block"));
     return good ? p : NULL;
@@ -240,7 +240,7 @@ bool kvs_grid_copy(struct kvs_tasks *tasks, enum kvs_grid_level level, const cha
                 for (size_t h = 0; h < 2; h++) {
                     if (h == 1 && (depth > 1 || i == 2))
                         continue; /* pageable copies do not overlap */
-                    struct kvs_point *p = add(tasks, probes[i], gpu, copy, run);
+                    struct kvs_point *p = kvs_tasks_add(tasks, probes[i], gpu, copy, run);
                     if (!p || !kvs_point_set(p, "host", json_string(hosts[h])))
                         return false;
                     p->size_bytes = *size;
@@ -254,7 +254,7 @@ bool kvs_grid_copy_busy(struct kvs_tasks *tasks, const char *gpu, const char *be
 {
     static const char *const probes[] = {"copy.h2d", "copy.d2h", "copy.both"};
     for (size_t i = 0; i < 3; i++) {
-        struct kvs_point *p = add(tasks, probes[i], gpu, busy, run);
+        struct kvs_point *p = kvs_tasks_add(tasks, probes[i], gpu, busy, run);
         if (!p || !kvs_point_set(p, "host", json_string("pinned")) ||
             !kvs_point_set(p, "beside", json_string(beside)))
             return false;
@@ -273,7 +273,7 @@ bool kvs_grid_gds(struct kvs_tasks *tasks, enum kvs_grid_level level, const char
     for (list size = sizes[level]; *size; size++) {
         if (*size > file_bytes / 4)
             continue;
-        struct kvs_point *p = add(tasks, "copy.gds", gpu, gds, run);
+        struct kvs_point *p = kvs_tasks_add(tasks, "copy.gds", gpu, gds, run);
         if (!p)
             return false;
         p->size_bytes = *size;

@@ -17,6 +17,9 @@ struct kvs_tasks {
     struct kvs_points *points; /* new points go here */
 };
 
+/* A new point with its task: depth and jobs 1. NULL: no memory. */
+struct kvs_point *kvs_tasks_add(struct kvs_tasks *tasks, const char *probe, const char *target,
+                                void *self, kvs_run_fn *run);
 /* Each adds a section's points and the tasks that measure them. false: no memory. */
 bool kvs_grid_memory(struct kvs_tasks *tasks, enum kvs_grid_level level, unsigned n_core,
                      const char *target, void *mem, kvs_run_fn *run);

@@ -205,9 +205,14 @@ char *kvs_point_title(const struct kvs_point *point, char *buf, size_t room)
     if (point->n_descriptor && at >= 0 && (size_t)at < room)
         at += snprintf(buf + at, room - (size_t)at, " load of %llu",
                        (unsigned long long)point->n_descriptor);
-    json_object_foreach(point->params, key,
-                        value) if (json_is_string(value) && at >= 0 && (size_t)at < room) at +=
-        snprintf(buf + at, room - (size_t)at, " %s", json_string_value(value));
+    json_object_foreach(point->params, key, value)
+    {
+        if (json_is_string(value) && at >= 0 && (size_t)at < room)
+            at += snprintf(buf + at, room - (size_t)at, " %s", json_string_value(value));
+        else if (json_is_integer(value) && at >= 0 && (size_t)at < room)
+            at += snprintf(buf + at, room - (size_t)at, " %s %lld", key,
+                           (long long)json_integer_value(value));
+    }
     return buf;
 }
 

@@ -20,6 +20,7 @@ static bool fits_model(const struct kvs_point *p)
 {
     const char *pattern = kvs_point_param(p, "pattern");
     return p->status == KVS_MEASURED_OK && p->n_repeat > 0 && p->size_bytes > 0 &&
+           strncmp(p->probe, "prefill.", 8) != 0 &&
            (strncmp(p->probe, "memory.", 7) != 0 || strcmp(p->probe, "memory.gather") == 0) &&
            strcmp(p->probe, "storage.mix") != 0 && strcmp(pattern, "seq") != 0 && p->jobs <= 1 &&
            !kvs_point_param(p, "ring")[0] && !kvs_point_param(p, "beside")[0] &&
@@ -343,12 +344,12 @@ json_t *kvs_profile_json(const struct kvs_profile *p)
     for (unsigned i = 0; i < n; i++)
         append(fits_array, fit_json(&fits[i]), &bad);
     json_t *links = links_json(p->points, fits, n), *tiers = tiers_json(p, links);
-    json = json_pack("{ss ss ss ss sI sn so so s{ss sI} sO? sO? sO? so so}", "schema",
+    json = json_pack("{ss ss ss ss sI sO? sO* so so s{ss sI} sO? sO? sO? so so}", "schema",
                      "kvsim.profile", "schema_version", SCHEMA_VERSION, "name", p->name, "about",
-                     p->about, "gpus_per_host", (json_int_t)p->gpus_per_host, "gpu", "links", links,
-                     "tiers", tiers, "kvprobe", "version", KVS_VERSION, "protocol", (json_int_t)1,
-                     "run", p->run, "env", p->env, "topology", p->topology, "points", points,
-                     "fits", fits_array);
+                     p->about, "gpus_per_host", (json_int_t)p->gpus_per_host, "gpu", p->gpu,
+                     "compute", p->compute, "links", links, "tiers", tiers, "kvprobe", "version",
+                     KVS_VERSION, "protocol", (json_int_t)1, "run", p->run, "env", p->env,
+                     "topology", p->topology, "points", points, "fits", fits_array);
     free(fits);
     if (bad) {
         json_decref(json);

@@ -30,6 +30,7 @@ struct kvs_profile {
     unsigned gpus_per_host;
     double mem_bytes, disk_bytes; /* capacities, 0: not known */
     json_t *run, *env, *topology;
+    json_t *gpu, *compute; /* NULL: null, and none */
     const struct kvs_points *points;
     uint64_t seed;
 };

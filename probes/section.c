@@ -13,22 +13,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum kvs_code measure(struct kvs_probe_run *r, struct kvs_tasks *tasks, struct kvs_err *err)
+enum kvs_code kvs_probe_measure(struct kvs_probe_run *r, struct kvs_tasks *tasks,
+                                const struct kvs_effort *effort, struct kvs_err *err)
 {
     bool complete;
+    enum kvs_code code =
+        kvs_measure(tasks->v, tasks->n, effort ? effort : &r->effort, &r->hooks, &complete, err);
+    kvs_probe_end_progress(r);
+    return code;
+}
+
+/* What passes through memory can't be faster. */
+static enum kvs_code measure(struct kvs_probe_run *r, struct kvs_tasks *tasks, struct kvs_err *err)
+{
     for (unsigned i = 0; i < tasks->n && r->memory_rate > 0; i++)
         if (strncmp(tasks->v[i].point->probe, "memory.", 7) != 0 &&
             !(tasks->v[i].point->ceiling_bytes_per_s > 0 &&
               tasks->v[i].point->ceiling_bytes_per_s < r->memory_rate))
             tasks->v[i].point->ceiling_bytes_per_s = r->memory_rate;
-    enum kvs_code code = kvs_measure(tasks->v, tasks->n, &r->effort, &r->hooks, &complete, err);
-    kvs_probe_end_progress(r);
-    return code;
+    return kvs_probe_measure(r, tasks, NULL, err);
 }
 
-/* A section that cannot even begin is one point that says why. */
-static enum kvs_code absent(struct kvs_probe_run *r, const char *probe, const char *target,
-                            enum kvs_code why, const struct kvs_err *reason, struct kvs_err *err)
+enum kvs_code kvs_probe_absent(struct kvs_probe_run *r, const char *probe, const char *target,
+                               enum kvs_code why, const struct kvs_err *reason, struct kvs_err *err)
 {
     if (why == KVS_ERR_NOMEM)
         return kvs_nomem(err);
@@ -60,7 +67,7 @@ static enum kvs_code memory_pair(struct kvs_probe_run *r, int from, int to, uint
         snprintf(target, sizeof target, "node%d>node%d", from, to);
     enum kvs_code code = kvs_mem_open(n_byte, from, to, r->opt.seed, &kvs_probe_stop, &mem, &own);
     if (code)
-        return absent(r, "memory.copy", target, KVS_ERR_ABSENT, &own, err);
+        return kvs_probe_absent(r, "memory.copy", target, KVS_ERR_ABSENT, &own, err);
     size_t first = r->points.n;
     if (!kvs_grid_memory(&tasks, r->level, r->hooks.n_core, target, mem, kvs_mem_run))
         code = kvs_nomem(err);
@@ -121,7 +128,8 @@ static enum kvs_code probe_storage(struct kvs_probe_run *r, struct kvs_err *err)
     if (code == KVS_ERR_ARG || code == KVS_ERR_RANGE)
         return kvs_fail(err, code, "%s", own.msg);
     if (code)
-        return kvs_probe_stop ? KVS_OK : absent(r, "storage.read", "disk0", code, &own, err);
+        return kvs_probe_stop ? KVS_OK
+                              : kvs_probe_absent(r, "storage.read", "disk0", code, &own, err);
     json_t *before = kvs_disk_json(disk);
     const char *path = json_string_value(json_object_get(before, "path"));
     if (!kvs_grid_storage(&tasks, r->level, path ? path : "", kvs_disk_can_write(disk),
@@ -148,7 +156,7 @@ static enum kvs_code probe_transport(struct kvs_probe_run *r, const struct kvs_n
     struct kvs_err own = {KVS_OK, ""};
     enum kvs_code code = kvs_net_open(config, &net, &own);
     if (code) {
-        code = absent(r, "network.read", target, code, &own, err);
+        code = kvs_probe_absent(r, "network.read", target, code, &own, err);
         struct kvs_point *p = code ? NULL : r->points.v[r->points.n - 1];
         if (p && (!kvs_point_set(p, "transport", json_string(config->transport)) ||
                   !kvs_point_set(p, "wait",
@@ -280,7 +288,7 @@ static enum kvs_code measure_copies(struct kvs_probe_run *r, struct kvs_copy *co
     else
         kvs_fail(&own, why, "no test file to read from");
     if (why)
-        code = absent(r, "copy.gds", "gpu0", why, &own, err);
+        code = kvs_probe_absent(r, "copy.gds", "gpu0", why, &own, err);
     if (!code && (!kvs_grid_copy(&tasks, r->level, "gpu0", copy, kvs_copy_run) ||
                   (load->busy.n &&
                    !kvs_grid_copy_busy(&tasks, "gpu0", load->says, &load->busy, kvs_busy_run)) ||
@@ -304,7 +312,7 @@ static enum kvs_code probe_copy(struct kvs_probe_run *r, struct kvs_err *err)
     r->devices = kvs_copy_backends_in(r->opt.libs);
     enum kvs_code code = kvs_copy_open(r->opt.libs, 0, &kvs_probe_stop, &copy, &own);
     if (code)
-        return absent(r, "copy.h2d", "gpu0", code, &own, err);
+        return kvs_probe_absent(r, "copy.h2d", "gpu0", code, &own, err);
     open_load(r, copy, &load);
     code = measure_copies(r, copy, &load, err);
     close_load(&load);
@@ -314,5 +322,5 @@ static enum kvs_code probe_copy(struct kvs_probe_run *r, struct kvs_err *err)
 
 const struct kvs_section kvs_sections[KVS_N_SECTION] = {
     {"topology", probe_topology}, {"memory", probe_memory}, {"storage", probe_storage},
-    {"network", probe_network},   {"copy", probe_copy},
+    {"network", probe_network},   {"copy", probe_copy},     {"prefill", kvs_probe_prefill},
 };

@@ -56,6 +56,19 @@ device_section() {
         grep -q '^copy.gds gpu0 1.00 MiB x 1 ' "$dir/copies" && ! grep -q 'not measured\|error' "$dir/copies"
 }
 
+# With the small model: a profile whose processor computes, and kvsim plans with it.
+prefill_profile() {
+    shared=${KVS_SHARED:-../shared}
+    "$kvprobe" prefill --device cpu --model "$shared/models/stories260K.bin" --name tiny -o "$dir/cpu.json" \
+        >"$dir/prefill" || return 1
+    cat "$dir/prefill"
+    ! grep -q 'not measured\|error\|want' "$dir/prefill" && grep -q '^prefill.layer cpu .* rows 512 context 1024 ' "$dir/prefill" &&
+        grep -q '"model": "stories260K"' "$dir/cpu.json" && "$kvprobe" show "$dir/cpu.json" | grep -q prefill.kv &&
+        "$kvprobe" merge "$dir/mem.json" "$dir/cpu.json" -o "$dir/machine.json" &&
+        "$(dirname "$kvprobe")/kvsim" plan --model smollm2-135m --hardware "$dir/machine.json" --context 4096 --tier dram \
+            --bandwidth 1GB/s
+}
+
 check "an unknown command is refused with the nearest name" refused 2 'did you mean "storage"' storge
 check "two levels at once are refused" refused 2 'want one of them' --quick --full
 check "destroying nothing is refused" refused 2 'wants a --target' storage --destroy
@@ -72,6 +85,12 @@ if [ -e "$(dirname "$kvprobe")/tests/fake/libcuda.so.1" ]; then
     check "copies run both ways, beside disk and network, and from a file to the device" device_section
 else
     echo "ok $((n = n + 1)) - copies on a fake device # skip: no fake driver beside $kvprobe"
+fi
+check "an unknown device is refused" refused 2 'device: ' prefill --device abacus
+if [ -r "${KVS_SHARED:-../shared}/models/stories260K.bin" ]; then
+    check "the processor is measured as a device, and kvsim plans with it" prefill_profile
+else
+    echo "ok $((n = n + 1)) - the processor measured as a device # skip: no models/stories260K.bin"
 fi
 check "an interrupt leaves a partial profile and no file" interrupted
 echo "1..$n"

@@ -32,6 +32,7 @@ struct experts {
 
 /* Costs of one layer of a class; see kvs_cost_new for how they come about. */
 struct layer {
+    const struct kvs_measured *measured; /* NULL: composed of what follows */
     bool moe;
     double window; /* 0: none */
     uint32_t n_gemm;
@@ -54,6 +55,7 @@ struct kvs_cost {
     struct gemm kv_gemm, head_gemm;
     double kv_stream_s, shift_stream_s, embed_s;
     double launch_s, reduce_s0, reduce_s, hand_s0, hand_s;
+    const struct kvs_measured *head; /* begins of passes, and logits, as measured; NULL: neither */
     double n_of_class[MAX_CLASS];
 };
 
@@ -76,6 +78,8 @@ double kvs_cost_linear_s(const struct kvs_cost *cost, uint32_t class_i, double n
     const struct layer *l = &cost->layer[class_i];
     if (n_tok <= 0)
         return 0;
+    if (l->measured)
+        return kvs_measured_linear_s(l->measured, n_tok);
     double s = l->launch_s + l->stream_s * n_tok;
     for (uint32_t i = 0; i < l->n_gemm; i++)
         s += gemm_s(&l->gemm[i], n_tok);
@@ -99,6 +103,8 @@ static double keys_seen(double q, double ctx, double w)
 /* Seconds of one sequence's attention without the launch. */
 static double attend_s(const struct layer *l, double q, double ctx)
 {
+    if (l->measured)
+        return kvs_measured_attention_s(l->measured, q, ctx);
     double seen = keys_seen(q, ctx, l->window);
     double last = l->window > 0 ? fmin(ctx + q, l->window + q) : ctx + q; /* keys that any sees */
     /* the cheaper kernel for this many queries: whatever the context, so that decode is affine */
@@ -132,7 +138,8 @@ double kvs_cost_layer_s(const struct kvs_cost *cost, uint32_t class_i, const str
         n_tok += seg[i].n_seq * seg[i].n_tok;
     if (n_tok <= 0)
         return 0;
-    return kvs_cost_linear_s(cost, class_i, n_tok) + cost->launch_s +
+    double launch_s = cost->layer[class_i].measured ? 0 : cost->launch_s;
+    return kvs_cost_linear_s(cost, class_i, n_tok) + launch_s +
            kvs_cost_attention_s(cost, class_i, seg, n_seg) + kvs_cost_allreduce_s(cost, n_tok);
 }
 
@@ -141,6 +148,8 @@ double kvs_cost_kv_s(const struct kvs_cost *cost, uint32_t class_i, double n_tok
     assert(class_i < cost->n_class);
     if (n_tok <= 0)
         return 0;
+    if (cost->layer[class_i].measured)
+        return kvs_measured_kv_s(cost->layer[class_i].measured, n_tok);
     /* three launches: norm, GEMM, RoPE */
     return 3 * cost->launch_s + gemm_s(&cost->kv_gemm, n_tok) + cost->kv_stream_s * n_tok;
 }
@@ -153,10 +162,13 @@ double kvs_cost_shift_s(const struct kvs_cost *cost, uint32_t class_i, double n_
 
 double kvs_cost_head_s(const struct kvs_cost *cost, double n_tok, double n_row)
 {
+    const struct kvs_measured *m = cost->head;
     double s = 0;
     if (n_tok > 0)
-        s += cost->launch_s + cost->embed_s * n_tok;
-    if (n_row > 0)
+        s += m ? kvs_measured_begin_s(m, n_tok) : cost->launch_s + cost->embed_s * n_tok;
+    if (n_row > 0 && m)
+        s += kvs_measured_head_s(m, n_row);
+    else if (n_row > 0)
         s += 2 * cost->launch_s + gemm_s(&cost->head_gemm, n_row);
     return s;
 }
@@ -176,7 +188,9 @@ void kvs_cost_decode_s(const struct kvs_cost *cost, double n_seq, double *fixed_
         *fixed_s += n * kvs_cost_layer_s(cost, i, &seg, 1);
         if (l->window > 0)
             continue;
-        *per_context_tok_s += n * (attend_s(l, 1, 1) - attend_s(l, 1, 0));
+        /* by roofline affine in the context; as measured, the chord */
+        double far = l->measured ? l->measured->context_tok[l->measured->n_context - 1] : 1;
+        *per_context_tok_s += n * (attend_s(l, 1, far) - attend_s(l, 1, 0)) / far;
     }
 }
 
@@ -384,6 +398,19 @@ static void set_layer(struct layer *l, const struct kvs_model *m, const struct w
     l->launch_s = (l->launch_s + (l->moe ? 9 : 5)) * gpu->launch_s.value;
 }
 
+/* Layers of this shape as they were measured, on one GPU: the last of the profile's that fit. */
+static const struct kvs_measured *measured_for(const struct kvs_model *m, const struct kvs_hw *hw,
+                                               uint32_t tp)
+{
+    for (uint32_t i = tp == 1 && !m->mla.kv_lora ? hw->n_measured : 0; i-- > 0;) {
+        const struct kvs_measured *x = &hw->measured[i];
+        if (x->hidden == m->hidden && x->heads == m->heads && x->kv_heads == m->kv_heads &&
+            x->head_dim == m->head_dim && x->ffn == m->ffn)
+            return x;
+    }
+    return NULL;
+}
+
 static uint32_t class_for(struct kvs_cost *cost, bool moe, double window)
 {
     for (uint32_t i = 0; i < cost->n_class; i++)
@@ -405,8 +432,13 @@ static void set_tables(struct kvs_cost *cost)
         cost->class_of[l] = (uint8_t)class_i;
         cost->n_of_class[class_i]++;
     }
-    for (uint32_t i = 0; i < cost->n_class; i++)
-        set_layer(&cost->layer[i], m, &w, &r, gpu);
+    const struct kvs_measured *measured = measured_for(m, cost->hw, cost->tp);
+    for (uint32_t i = 0; i < cost->n_class; i++) {
+        struct layer *l = &cost->layer[i];
+        set_layer(l, m, &w, &r, gpu);
+        l->measured = l->moe || l->window > 0 ? NULL : measured;
+    }
+    cost->head = measured && measured->vocab == m->vocab ? measured : NULL;
 
     double kv = m->mla.kv_lora ? (double)m->mla.kv_lora + m->mla.rope_dim : 2 * w.kv;
     cost->kv_gemm = gemm_of(&r, w.hidden, kv);

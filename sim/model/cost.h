@@ -13,6 +13,10 @@
  *       of E (1 - (1 - active / E)^m) distinct experts are read
  *   all-reduce over tp GPUs:         latency + 2 (tp - 1) / tp bytes / bus rate
  *
+ * Where the profile has layers of the model's shape as they were measured ("compute", tp = 1),
+ * their times are what measured.h says between the points; two segments add their attention. A
+ * whole layer is then the sum of the three below, without a launch.
+ *
  * half makes small batches inefficient (tiles half empty, short pipelines), tail charges each query
  * for the masked part of its diagonal tile and for its tile's start and end. sim/model/README.md
  * says how well that meets published measurements.
@@ -72,6 +76,7 @@ double kvs_cost_head_s(const struct kvs_cost *cost, double n_tok, double n_row);
  *
  *     step_s = *fixed_s + *per_context_tok_s * sum of contexts
  *
+ * (where attention was measured, by the chord from no context to the longest).
  * Windowed layers count as full: their windows' reads are part of *fixed_s.
  */
 void kvs_cost_decode_s(const struct kvs_cost *cost, double n_seq, double *fixed_s,

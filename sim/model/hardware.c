@@ -261,13 +261,31 @@ static enum kvs_code read_serving(struct kvs_json array, struct kvs_hw *hw, stru
     return code;
 }
 
+/* --- layers as measured ---------------------------------------------------------------------- */
+
+static enum kvs_code read_compute(struct kvs_json array, struct kvs_hw *hw, struct kvs_err *err)
+{
+    if (!array.v)
+        return KVS_OK;
+    enum kvs_code code = kvs_json_array(array, err);
+    size_t n = code ? 0 : kvs_json_size(array);
+    if (n > KVS_MAX_MEASURED)
+        return kvs_json_fail(array, err, KVS_ERR_RANGE, "found %zu entries, want at most %d", n,
+                             KVS_MAX_MEASURED);
+    for (size_t i = 0; i < n && !code; i++) {
+        code = kvs_measured_json(kvs_json_at(array, i), &hw->measured[i], err);
+        hw->n_measured += !code;
+    }
+    return code;
+}
+
 /* --- the profile ----------------------------------------------------------------------------- */
 
 struct file {
     const char *schema, *version, *name, *about;
     uint64_t gpus_per_host;
     struct kvs_strs aliases, fitted_on;
-    struct kvs_json gpu, links, tiers, serving;
+    struct kvs_json gpu, compute, links, tiers, serving;
     struct kvs_json kvprobe, run, env, topology, points, fits; /* kvprobe's record; not read here */
 };
 
@@ -287,6 +305,8 @@ static const struct kvs_opt profile_table[] = {
     {"fitted_on", KVS_OPT_LIST, AT(fitted_on), NULL, 0, 0, "published rows used in fitting", NULL,
      false, 0},
     {"gpu", KVS_OPT_NODE, AT(gpu), NULL, 0, 0, "operator figures; null: no GPU", NULL, true, 0},
+    {"compute", KVS_OPT_NODE, AT(compute), NULL, 0, 0, "layers as they were measured", NULL, false,
+     0},
     {"links", KVS_OPT_NODE, AT(links), NULL, 0, 0, "what bytes travel through", NULL, true, 0},
     {"tiers", KVS_OPT_NODE, AT(tiers), NULL, 0, 0, "places that hold blocks", NULL, true, 0},
     {"serving", KVS_OPT_NODE, AT(serving), NULL, 0, 0, "what serving systems add", NULL, false, 0},
@@ -314,8 +334,8 @@ static enum kvs_code read_profile(struct kvs_json root, struct kvs_hw *hw, struc
     hw->gpus_per_host = (uint32_t)f.gpus_per_host;
     hw->aliases = f.aliases;
     hw->fitted_on = f.fitted_on;
-    if ((code = read_gpu(f.gpu, hw, err)) || (code = read_links(f.links, hw, err)) ||
-        (code = read_tiers(f.tiers, hw, err)))
+    if ((code = read_gpu(f.gpu, hw, err)) || (code = read_compute(f.compute, hw, err)) ||
+        (code = read_links(f.links, hw, err)) || (code = read_tiers(f.tiers, hw, err)))
         return code;
     return read_serving(f.serving, hw, err);
 }

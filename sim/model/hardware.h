@@ -8,7 +8,7 @@
 #ifndef KVS_HARDWARE_H
 #define KVS_HARDWARE_H
 
-#include "figure.h"
+#include "measured.h"
 
 /* How many of a link a cluster has: one a GPU, one a host, one for all. */
 enum kvs_scope { KVS_SCOPE_GPU, KVS_SCOPE_HOST, KVS_SCOPE_CLUSTER };
@@ -81,7 +81,9 @@ struct kvs_hw {
     struct kvs_hw_link link[KVS_MAX_LINK];
     struct kvs_hw_tier tier[KVS_MAX_LINK];
     struct kvs_hw_serving serving[KVS_MAX_SERVING];
-    struct kvs_hw_gpu *gpu;    /* NULL: no GPU, or none that was measured */
+    struct kvs_hw_gpu *gpu; /* NULL: no GPU, or none that was measured */
+    uint32_t n_measured;    /* layers as they were measured: "compute" */
+    struct kvs_measured measured[KVS_MAX_MEASURED];
     struct kvs_strs aliases;   /* other names of this GPU, in published tables */
     struct kvs_strs fitted_on; /* ids of the published rows that figures were fitted on */
     struct kvs_doc *doc;       /* what the strings are borrowed from */
