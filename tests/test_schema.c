@@ -80,6 +80,12 @@ static void every_quality_table_fits_its_schema(void **state)
     all_files_fit("quality", "configs/quality", 4);
 }
 
+static void every_price_list_fits_its_schema(void **state)
+{
+    (void)state;
+    all_files_fit("prices", "configs/prices", 2);
+}
+
 static void every_sweep_fits_its_schema(void **state)
 {
     (void)state;
@@ -171,6 +177,7 @@ int main(void)
         cmocka_unit_test(every_profile_fits_its_schema),
         cmocka_unit_test(every_codec_fits_its_schema),
         cmocka_unit_test(every_quality_table_fits_its_schema),
+        cmocka_unit_test(every_price_list_fits_its_schema),
         cmocka_unit_test(every_sweep_fits_its_schema),
         cmocka_unit_test(schemas_and_readers_agree),
         cmocka_unit_test(selftest_report_fits_its_schema),

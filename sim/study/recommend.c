@@ -79,14 +79,6 @@ static enum kvs_code simulate(struct search *search, const uint64_t *item, uint3
 /* --- the space ---------------------------------------------------------------------------------
  */
 
-static bool no_larger(struct kvs_choice a, struct kvs_choice b)
-{
-    for (int d = 0; d < KVS_N_DIM; d++)
-        if (a.i[d] > b.i[d])
-            return false;
-    return true;
-}
-
 static bool failed(const struct search *search, uint64_t number)
 {
     return search->out->state[number] == KVS_TRY_DONE && !search->out->measure[number].meets;
@@ -95,21 +87,18 @@ static bool failed(const struct search *search, uint64_t number)
 /* Whether one that failed is at least as large in everything. */
 static bool ruled_out(const struct search *search, uint64_t number)
 {
-    const struct kvs_choice own = kvs_space_at(search->options->space, number);
+    const struct kvs_space *space = search->options->space;
+    const struct kvs_choice own = kvs_space_at(space, number);
     for (uint64_t i = 0; i < search->out->n; i++)
-        if (failed(search, i) && no_larger(own, kvs_space_at(search->options->space, i)))
+        if (failed(search, i) && kvs_space_no_larger(space, own, kvs_space_at(space, i)))
             return true;
     return false;
 }
 
-/* The most DRAM and drives with as many replicas. */
 static uint64_t ceiling_of(const struct search *search, uint64_t number)
 {
     const struct kvs_space *space = search->options->space;
-    struct kvs_choice choice = kvs_space_at(space, number);
-    choice.i[KVS_DIM_DRAM] = space->n[KVS_DIM_DRAM] - 1;
-    choice.i[KVS_DIM_DRIVES] = space->n[KVS_DIM_DRIVES] - 1;
-    return kvs_space_number(space, choice);
+    return kvs_space_number(space, kvs_space_ceiling(space, kvs_space_at(space, number)));
 }
 
 static bool has(const uint64_t *item, uint32_t n, uint64_t number)
@@ -122,7 +111,7 @@ static bool has(const uint64_t *item, uint32_t n, uint64_t number)
 
 /*
  * What to simulate next; none: the search is at its end. The answer is the cheapest that meets the
- * SLO, wear counted, once all that cost less without wear are known or ruled out.
+ * SLO, wear counted, once all that cost no more without wear are known or ruled out.
  */
 static uint32_t next_batch(struct search *search, uint64_t batch[BATCH])
 {
@@ -133,7 +122,7 @@ static uint32_t next_batch(struct search *search, uint64_t batch[BATCH])
     const double least = out->found ? kvs_recommend_total(out, space, out->best).all : 0;
     for (uint64_t i = 0; i < out->n && n < BATCH; i++) {
         uint64_t number = search->order[i];
-        if (out->found && kvs_space_cost(space, kvs_space_at(space, number)).all >= least)
+        if (out->found && kvs_space_cost(space, kvs_space_at(space, number)).all > least)
             break;
         if (out->state[number] == KVS_TRY_UNKNOWN && !search->options->all &&
             ruled_out(search, number))
@@ -148,48 +137,49 @@ static uint32_t next_batch(struct search *search, uint64_t batch[BATCH])
     return n;
 }
 
-static enum kvs_code search_space(struct search *search, struct kvs_err *err)
+static enum kvs_code simulate_batch(struct search *search, const uint64_t *batch, uint32_t n,
+                                    struct kvs_err *err)
 {
     struct kvs_recommend *out = search->out;
-    uint64_t batch[BATCH];
-    enum kvs_code code = KVS_OK;
-    if (search->options->all) {
-        if ((code = simulate(search, NULL, (uint32_t)out->n, out->measure, err)))
-            return code;
-        for (uint64_t i = 0; i < out->n; i++)
-            out->state[i] = KVS_TRY_DONE;
-    }
-    for (uint32_t n; !code && (n = next_batch(search, batch)) > 0;) {
-        code = simulate(search, batch, n, out->measure, err);
-        for (uint32_t i = 0; i < n && !code; i++)
-            out->state[batch[i]] = KVS_TRY_DONE;
-    }
-    return code;
-}
-
-/* The neighbours of the answer, one step of one dimension away: for the table of what matters. */
-static enum kvs_code simulate_neighbours(struct search *search, struct kvs_err *err)
-{
-    const struct kvs_space *space = search->options->space;
-    struct kvs_recommend *out = search->out;
-    uint64_t batch[2 * KVS_N_DIM];
-    uint32_t n = 0;
-    for (int d = 0; d < KVS_N_DIM; d++)
-        for (int step = -1; step <= 1; step += 2) {
-            struct kvs_choice choice = kvs_space_at(space, out->best);
-            if ((step < 0 && choice.i[d] == 0) || (step > 0 && choice.i[d] + 1 == space->n[d]))
-                continue;
-            choice.i[d] = step < 0 ? choice.i[d] - 1 : choice.i[d] + 1;
-            const uint64_t number = kvs_space_number(space, choice);
-            if (out->state[number] != KVS_TRY_DONE)
-                batch[n++] = number;
-        }
-    if (n == 0)
-        return KVS_OK;
-    enum kvs_code code = simulate(search, batch, n, out->measure, err);
+    enum kvs_code code = n ? simulate(search, batch, n, out->measure, err) : KVS_OK;
     for (uint32_t i = 0; i < n && !code; i++)
         out->state[batch[i]] = KVS_TRY_DONE;
     return code;
+}
+
+static enum kvs_code simulate_all(struct search *search, struct kvs_err *err)
+{
+    uint32_t n = 0;
+    uint64_t *all = calloc(search->out->n, sizeof *all);
+    if (!all)
+        return kvs_nomem(err);
+    for (uint64_t i = 0; i < search->out->n; i++)
+        if (search->out->state[i] == KVS_TRY_UNKNOWN)
+            all[n++] = i;
+    enum kvs_code code = simulate_batch(search, all, n, err);
+    free(all);
+    return code;
+}
+
+static enum kvs_code search_space(struct search *search, struct kvs_err *err)
+{
+    uint64_t batch[BATCH];
+    enum kvs_code code = search->options->all ? simulate_all(search, err) : KVS_OK;
+    for (uint32_t n; !code && (n = next_batch(search, batch)) > 0;)
+        code = simulate_batch(search, batch, n, err);
+    return code;
+}
+
+/* The neighbours of the answer: for the table of what matters. */
+static enum kvs_code simulate_neighbours(struct search *search, struct kvs_err *err)
+{
+    uint64_t batch[KVS_MAX_NEIGHBOUR];
+    uint32_t n = 0;
+    const uint32_t n_near = kvs_space_neighbours(search->options->space, search->out->best, batch);
+    for (uint32_t i = 0; i < n_near; i++)
+        if (search->out->state[batch[i]] != KVS_TRY_DONE)
+            batch[n++] = batch[i];
+    return simulate_batch(search, batch, n, err);
 }
 
 /* --- growth ------------------------------------------------------------------------------------
@@ -299,6 +289,11 @@ static enum kvs_code make_order(struct search *search, struct kvs_err *err)
     for (uint64_t i = 0; i < n; i++)
         priced[i] = (struct priced){
             kvs_space_cost(search->options->space, kvs_space_at(search->options->space, i)).all, i};
+    for (uint64_t i = 0; i < n; i++)
+        if (!kvs_space_offered(search->options->space, kvs_space_at(search->options->space, i)))
+            search->out->state[i] = KVS_TRY_NOT_OFFERED;
+        else
+            search->out->n_offered++;
     qsort(priced, n, sizeof *priced, by_cost);
     for (uint64_t i = 0; i < n; i++)
         search->order[i] = priced[i].number;
@@ -320,14 +315,34 @@ static enum kvs_code share_trace(struct search *search, struct kvs_err *err)
     return code ? code : kvs_traces_load(search->job.traces, err);
 }
 
+/* A setting that no configuration can do with is told, rather than a table of nothing. */
+static enum kvs_code check_some_ran(const struct search *search, struct kvs_err *err)
+{
+    const struct kvs_recommend *out = search->out;
+    const char *reason = "no configuration is offered at these prices";
+    for (uint64_t i = 0; i < out->n; i++) {
+        if (out->state[i] == KVS_TRY_DONE && out->measure[i].ran)
+            return KVS_OK;
+        if (out->state[i] == KVS_TRY_DONE)
+            reason = out->measure[i].reason;
+    }
+    return kvs_fail(err, KVS_ERR_ARG, "no configuration runs: %s", reason);
+}
+
 static enum kvs_code run(struct search *search, struct kvs_err *err)
 {
     enum kvs_code code;
     if ((code = make_order(search, err)) || (code = share_trace(search, err)) ||
-        (code = search_space(search, err)) || !search->out->found)
+        (code = search_space(search, err)) || (code = check_some_ran(search, err)) ||
+        !search->out->found)
         return code;
-    if ((code = simulate_neighbours(search, err)))
-        return code;
+    for (uint64_t last = UINT64_MAX; search->out->best != last;) {
+        last = search->out->best;
+        if ((code = simulate_neighbours(search, err)))
+            return code;
+        /* one that was ruled out may meet the SLO all the same */
+        kvs_recommend_cheapest(search->out, search->options->space, &search->out->best);
+    }
     return find_growth(search, err);
 }
 
@@ -379,24 +394,23 @@ void kvs_recommend_free(struct kvs_recommend *recommend)
 struct kvs_total kvs_recommend_total(const struct kvs_recommend *recommend,
                                      const struct kvs_space *space, uint64_t number)
 {
-    const double *price = space->prices->value;
     const struct kvs_choice choice = kvs_space_at(space, number);
+    const struct kvs_priced_drive *drive = kvs_space_drive(space, choice);
     const struct kvs_cost_hour cost = kvs_space_cost(space, choice);
     const struct kvs_measure *m = &recommend->measure[number];
-    const double drives =
-        (double)(space->choice[KVS_DIM_DRIVES][choice.i[KVS_DIM_DRIVES]] * cost.hosts);
-    const int tier = space->choice[KVS_DIM_DRAM][choice.i[KVS_DIM_DRAM]] ? 1 : 0;
+    const double drives = (double)(kvs_space_value(space, choice, KVS_DIM_DRIVES) * cost.hosts);
+    const int tier = kvs_space_value(space, choice, KVS_DIM_DRAM) ? 1 : 0;
     struct kvs_total total = {.all = cost.all, .writes_per_day = (double)NAN};
     if (drives <= 0 || !m->ran || !(m->span_s > 0) || isnan(m->write_bytes[tier]))
         return total;
-    const double rated = price[KVS_PRICE_DRIVE_DWPD];
-    total.writes_per_day =
-        m->write_bytes[tier] / m->span_s * 86400 / (drives * price[KVS_PRICE_DRIVE_BYTES]);
+    total.writes_per_day = m->write_bytes[tier] / m->span_s * 86400 / (drives * drive->bytes);
+    if (!(cost.drives > 0)) /* they come with the GPUs: their wear is their owner's */
+        return total;
     /* a drive lasts KVS_RATED_YEARS * rated / writes; its price over the years it is written off is
      * in cost.drives already */
     total.wear =
-        drives * price[KVS_PRICE_DRIVE] / KVS_HOURS_A_YEAR *
-        fmax(0, total.writes_per_day / rated / KVS_RATED_YEARS - 1 / price[KVS_PRICE_YEARS]);
+        cost.drives * space->prices->years *
+        fmax(0, total.writes_per_day / drive->dwpd / KVS_RATED_YEARS - 1 / space->prices->years);
     total.all += total.wear;
     return total;
 }
@@ -414,10 +428,12 @@ bool kvs_recommend_cheapest(const struct kvs_recommend *recommend, const struct 
     bool found = false;
     double least = 0;
     for (uint64_t i = 0; i < recommend->n; i++) {
-        if (recommend->state[i] != KVS_TRY_DONE || !recommend->measure[i].meets)
+        const struct kvs_measure *m = &recommend->measure[i];
+        if (recommend->state[i] != KVS_TRY_DONE || !m->meets)
             continue;
         const double cost = kvs_recommend_total(recommend, space, i).all;
-        if (!found || cost < least) {
+        if (!found || cost < least ||
+            (cost == least && m->worst_frac < recommend->measure[*best].worst_frac)) {
             least = cost;
             *best = i;
         }

@@ -2,12 +2,12 @@
  * recommend.h - the cheapest configuration of a space that meets an SLO, and what is to be known of
  * it.
  *
- * The search takes configurations from cheap to dear. It rules out what is no larger, in every
- * dimension, than one that failed; before any of a number of replicas is tried, the largest DRAM
- * and drives of it are. That more never hurts is an assumption (tests hold it against the whole
- * space); `all` simulates every configuration instead. How fast drives wear out is known only when
- * a configuration has been simulated, so the search goes on until the next one costs more without
- * any wear than the best does with it.
+ * The search takes configurations from cheap to dear. It rules out what is no larger in anything
+ * (kvs_space_no_larger) than one that failed; before any of a number of replicas of a GPU type is
+ * tried, the largest DRAM, drives and network of it are. That more never hurts is an assumption
+ * (tests hold it against the whole space); `all` simulates every configuration instead. How fast
+ * drives wear out is known only when a configuration has been simulated, so the search goes on
+ * until the next one costs more without any wear than the best does with it.
  */
 #ifndef KVS_RECOMMEND_H
 #define KVS_RECOMMEND_H
@@ -26,10 +26,10 @@ struct kvs_recommend_options {
     void *ctx;
 };
 
-enum kvs_try { KVS_TRY_UNKNOWN, KVS_TRY_RULED_OUT, KVS_TRY_DONE };
+enum kvs_try { KVS_TRY_UNKNOWN, KVS_TRY_RULED_OUT, KVS_TRY_NOT_OFFERED, KVS_TRY_DONE };
 
 struct kvs_recommend {
-    uint64_t n; /* configurations */
+    uint64_t n, n_offered; /* configurations; those that can be had */
     enum kvs_try *state;
     struct kvs_measure *measure; /* where DONE */
     uint64_t n_simulated;
@@ -58,7 +58,8 @@ struct kvs_total kvs_recommend_total(const struct kvs_recommend *recommend,
 /* What is busiest: "GPU", a link's name, or "none". */
 const char *kvs_measure_binding(const struct kvs_measure *measure);
 
-/* The cheapest of those simulated that meets the SLO at other prices; false: none. */
+/* The cheapest of those simulated that meets the SLO, at any prices; of equally cheap ones that
+ * which meets it best. false: none. */
 bool kvs_recommend_cheapest(const struct kvs_recommend *recommend, const struct kvs_space *space,
                             uint64_t *best);
 /* Whether no simulated configuration is as cheap and better in p99 TTFT or in goodput. */
