@@ -60,6 +60,42 @@ static void front_end_takes_one_prompt_at_a_time(void **state)
     simlab_close(&lab);
 }
 
+/* The same prompt twice: the second time the GPU waits for the cache, once and for each token it
+ * held; computing the first time it does not. */
+static void gpu_waits_for_a_cache_in_the_forward_pass(void **state)
+{
+    struct kvs_trace_block block[4];
+    struct kvs_hw_serving serving = {.name = "cache"};
+    struct simlab lab;
+    int64_t ttft_ns[2][2];
+    (void)state;
+    for (unsigned i = 0; i < 4; i++)
+        block[i] = (struct kvs_trace_block){.id = i + 1, .n_tok = 500};
+    const struct kvs_request request[2] = {
+        {.input_tok = 2100, .output_tok = 1, .n_block = 4, .block = block},
+        {.arrive_ns = 5000000000,
+         .input_tok = 2100,
+         .output_tok = 1,
+         .n_block = 4,
+         .block = block}};
+    for (int with = 0; with < 2; with++) {
+        simlab_open(&lab, "llama-3.1-8b", "h100-sxm", 1);
+        lab.config.hbm_cache = false; /* what is held lies in tiers */
+        lab.config.serving = &serving;
+        serving.cache_request_s.value = with ? 0.03 : 0;
+        serving.cache_tok_s.value = with ? 5e-6 : 0;
+        simlab_run(&lab, request, 2, true);
+        assert_int_equal(lab.record[1].new_tok, 100);
+        for (uint32_t i = 0; i < 2; i++) {
+            ttft_ns[with][i] = simlab_ttft_ns(&lab, i);
+            assert_int_equal(lab.record[i].predicted_ttft_ns, ttft_ns[with][i]);
+        }
+        simlab_close(&lab);
+    }
+    assert_int_equal(ttft_ns[1][0], ttft_ns[0][0]);
+    assert_int_equal(ttft_ns[1][1], ttft_ns[0][1] + kvs_ns(0.03 + 2000 * 5e-6));
+}
+
 /*
  * TTFT of Qwen3-8B on 8 H800, prefill and decode apart (Mooncake PD performance doc: the sum of
  * recompute and transfer). Three of the rows fitted the profile, so they are held to 8 %, the
@@ -99,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lone_prompt_pays_request_tokens_and_steps),
         cmocka_unit_test(front_end_takes_one_prompt_at_a_time),
+        cmocka_unit_test(gpu_waits_for_a_cache_in_the_forward_pass),
         cmocka_unit_test(prefill_and_decode_apart_meet_published_ttft),
     };
     return cmocka_run_group_tests_name("serving", tests, NULL, NULL);

@@ -398,6 +398,8 @@ static bool plan(struct sim *sim, struct req *req)
     req->replanned = false;
     if (!start_loads(sim, req))
         return false;
+    if (!req->done_tok)
+        req->record.predicted_ttft_ns += sim_cache_wait_ns(sim, req);
     sim_pace_planned(sim, req);
     sim_drop_unread(sim, req);
     return sim_hold_prompt(sim, req, eval.distortion);

@@ -176,6 +176,17 @@ static void add_part(struct sim *sim, struct step *step, struct req *req, uint32
     step->part[step->n_part++] = (struct part){req, n_tok};
 }
 
+int64_t sim_cache_wait_ns(const struct sim *sim, const struct req *req)
+{
+    const struct kvs_hw_serving *serving = sim->config->serving;
+    double n_tok = 0;
+    if (!serving || !req->loads)
+        return 0;
+    for (uint32_t t = 0; t < sim->config->n_tier; t++)
+        n_tok += req->now.tier_tok[t];
+    return kvs_ns(serving->cache_request_s.value + serving->cache_tok_s.value * n_tok);
+}
+
 /*
  * Other prompts and the decoding sequences join the first one's pass; what they add to its time is
  * the difference of the pass with and without them.
@@ -195,9 +206,10 @@ static void fill_step(struct sim *sim, struct replica *replica)
     }
     uint32_t n_seg = step->n_part;
     step->extra_ns = sim->step_ns;
-    for (uint32_t p = 1; p < step->n_part; p++)
+    for (uint32_t p = 0; p < step->n_part; p++)
         if (step->part[p].req->phase == PHASE_FIRST)
-            step->extra_ns += step->part[p].req->decode_gpu_ns;
+            step->extra_ns += sim_cache_wait_ns(sim, step->part[p].req) +
+                              (p ? step->part[p].req->decode_gpu_ns : 0);
     if (replica->n_decoding)
         sim->seg[n_seg++] =
             (struct kvs_seg){replica->n_decoding, 1, replica->context_tok / replica->n_decoding};

@@ -213,7 +213,7 @@ struct serving_file {
     const char *name;
     struct kvs_strs of;
     uint64_t chunk_tok;
-    struct kvs_json request, tok, step;
+    struct kvs_json request, tok, step, cache_request, cache_tok;
 };
 
 static const struct kvs_opt serving_table[] = {
@@ -228,12 +228,18 @@ static const struct kvs_opt serving_table[] = {
      "each token of the prompt", NULL, false, 0},
     {"step_s", KVS_OPT_NODE, offsetof(struct serving_file, step), NULL, 0, 0, "each forward pass",
      NULL, false, 0},
+    {"cache_request_s", KVS_OPT_NODE, offsetof(struct serving_file, cache_request), NULL, 0, 0,
+     "once a prompt, where there are tiers: the GPU waits", NULL, false, 0},
+    {"cache_tok_s", KVS_OPT_NODE, offsetof(struct serving_file, cache_tok), NULL, 0, 0,
+     "each of its tokens not in HBM, where there are tiers: the GPU waits", NULL, false, 0},
 };
 
 static const struct kvs_figure_row serving_rows[] = {
     {"request_s", offsetof(struct kvs_hw_serving, request_s), 0, 3600, true},
     {"tok_s", offsetof(struct kvs_hw_serving, tok_s), 0, 1, true},
     {"step_s", offsetof(struct kvs_hw_serving, step_s), 0, 3600, true},
+    {"cache_request_s", offsetof(struct kvs_hw_serving, cache_request_s), 0, 3600, false},
+    {"cache_tok_s", offsetof(struct kvs_hw_serving, cache_tok_s), 0, 1, false},
 };
 
 static enum kvs_code read_serving(struct kvs_json array, struct kvs_hw *hw, struct kvs_err *err)

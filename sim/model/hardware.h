@@ -71,6 +71,11 @@ struct kvs_hw_serving {
     struct kvs_figure request_s; /* once a request */
     struct kvs_figure tok_s;     /* each token of the prompt, computed or not */
     struct kvs_figure step_s;    /* each forward pass */
+    /* of a cache below HBM that works in the forward pass, so that the GPU waits for it; absent: 0
+     */
+    struct kvs_figure
+        cache_request_s;           /* once a prompt: looking up, setting up, all ranks meeting */
+    struct kvs_figure cache_tok_s; /* each of its tokens not in HBM: loaded, or stored */
 };
 
 struct kvs_hw {
