@@ -15,10 +15,10 @@ VERSION  := 0.1.0
 DEPS     := pkg-config:cmd=pkg-config libjansson-dev:pc=jansson libzstd-dev:pc=libzstd \
             libxxhash-dev:pc=libxxhash libcmocka-dev:pc=cmocka gnuplot-nox:cmd=gnuplot \
             libhwloc-dev:pc=hwloc liburing-dev:pc=liburing libfabric-dev:pc=libfabric
-# used where they are there: oneDNN's GEMM is opened at run time
-TESTDEPS := libdnnl-dev:file=/usr/include/dnnl.h
+# used where they are there: oneDNN's GEMM is opened at run time, hiredis is for stores on Redis
+TESTDEPS := libdnnl-dev:file=/usr/include/dnnl.h libhiredis-dev:pc=hiredis redis-server:cmd=redis-server
 LINTDEPS := clang:cmd=clang clang-tidy:cmd=clang-tidy clang-format:cmd=clang-format
-LIBS     := jansson libzstd libxxhash hwloc
+LIBS     := jansson libzstd libxxhash hwloc liburing
 PROBELIBS := hwloc liburing libfabric
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
@@ -36,7 +36,7 @@ LIB_SRC   := $(sort $(wildcard sim/base/*.c sim/model/*.c sim/store/*.c sim/plan
 # the device and its kernels: an own library, so that the simulator links without it
 SIMD      := base $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),avx2 avx512)
 KERN_SRC  := $(filter-out kernels/cpu/simd.c kernels/codec/kern.c,$(sort $(wildcard kernels/*.c \
-               $(foreach dir,host ref cpu simt cuda weights selftest codec,kernels/$(dir)/*.c))))
+               $(foreach dir,host ref cpu simt cuda weights selftest codec store,kernels/$(dir)/*.c))))
 PROBE_SRC := $(filter-out probes/main.c,$(sort $(wildcard probes/*.c)))
 CLI_SRC   := $(sort $(wildcard sim/cli/*.c))
 TEST_SRC  := $(sort $(wildcard tests/test_*.c tests/prop_*.c tests/oracle_*.c tests/fault_*.c))
@@ -73,8 +73,8 @@ $(BUILD)/config.mk: Makefile tests/deps.sh
 	@mkdir -p $(@D)
 	@sh tests/deps.sh $(if $(filter quickstart test,$(GOALS)),install,check) $(DEPS) \
 	    $(if $(filter test bench,$(GOALS)),$(TESTDEPS)) $(if $(filter lint,$(GOALS)),$(LINTDEPS))
-	@echo "PKG_CFLAGS := $$(pkg-config --cflags $(LIBS))" > $@.tmp
-	@echo "PKG_LIBS := $$(pkg-config --libs $(LIBS))" >> $@.tmp
+	@echo "PKG_CFLAGS := $$(pkg-config --cflags $(LIBS)) $$(pkg-config --exists hiredis && echo -DKVS_HAVE_HIREDIS)" > $@.tmp
+	@echo "PKG_LIBS := $$(pkg-config --libs $(LIBS)) $$(pkg-config --exists hiredis && pkg-config --libs hiredis) -lpthread" >> $@.tmp
 	@echo "PROBE_PKG := -Wl,--as-needed $$(pkg-config --libs $(PROBELIBS)) -ldl -lpthread" >> $@.tmp
 	@echo "MPIS := $$(pkg-config --exists ompi-c && echo openmpi) $$(pkg-config --exists mpich && echo mpich)" >> $@.tmp
 	@echo "MPI_openmpi := $$(pkg-config --cflags --libs ompi-c 2>/dev/null)" >> $@.tmp
@@ -123,7 +123,7 @@ $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LI
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 
 # Calls that tests/fault.c makes fail.
-WRAPPED := malloc calloc realloc strdup strndup asprintf open read write mkdir rename renameat2 fsync fopen fdopen fflush mmap
+WRAPPED := malloc calloc realloc strdup strndup asprintf open read pread write mkdir rename renameat2 fsync fopen fdopen fflush mmap
 FAULTS  := $(filter $(BUILD)/tests/fault_%,$(TESTS))
 $(FAULTS): $(call obj,tests/fault.c)
 $(FAULTS): LDFLAGS += $(foreach call,$(WRAPPED),-Wl,--wrap=$(call))

@@ -35,6 +35,7 @@ char *__real_strdup(const char *s);
 char *__real_strndup(const char *s, size_t n);
 int __real_open(const char *path, int flags, ...);
 ssize_t __real_read(int fd, void *buf, size_t n);
+ssize_t __real_pread(int fd, void *buf, size_t n, off_t at);
 ssize_t __real_write(int fd, const void *buf, size_t n);
 int __real_mkdir(const char *path, mode_t mode);
 int __real_rename(const char *from, const char *to);
@@ -53,6 +54,7 @@ char *__wrap_strndup(const char *s, size_t n);
 int __wrap_asprintf(char **text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int __wrap_open(const char *path, int flags, ...);
 ssize_t __wrap_read(int fd, void *buf, size_t n);
+ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t at);
 ssize_t __wrap_write(int fd, const void *buf, size_t n);
 int __wrap_mkdir(const char *path, mode_t mode);
 int __wrap_rename(const char *from, const char *to);
@@ -111,6 +113,11 @@ int __wrap_open(const char *path, int flags, ...)
 ssize_t __wrap_read(int fd, void *buf, size_t n)
 {
     return strikes(KVS_FAULT_IO) ? -1 : __real_read(fd, buf, n);
+}
+
+ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t at)
+{
+    return strikes(KVS_FAULT_IO) ? -1 : __real_pread(fd, buf, n, at);
 }
 
 ssize_t __wrap_write(int fd, const void *buf, size_t n)

@@ -54,8 +54,8 @@ KVS_MUST_CHECK enum kvs_code kvs_reader_new(struct kvs_store *store,
 /* Waits for what is in flight, not for the rate; what has not come back never will, and its memory
  * is the caller's again. Accepts NULL. */
 void kvs_reader_free(struct kvs_reader *reader);
-/* "io_uring, O_DIRECT", "threads, page cache: io_uring: Operation not permitted", "redis". */
-const char *kvs_reader_how(const struct kvs_reader *reader);
+/* "io_uring, O_DIRECT", "threads, page cache: no io_uring: ...", "redis". */
+const char *kvs_reader_how(struct kvs_reader *reader);
 
 /* Hands a read over; what is wrong with it comes back with it. */
 void kvs_reader_submit(struct kvs_reader *reader, struct kvs_read *read);

@@ -66,9 +66,9 @@ void kvs_store_close(struct kvs_store *store); /* after its blocks and readers; 
 const char *kvs_store_place(const struct kvs_store *store);
 
 /*
- * Stores a codec file of one block, whose prefix_hash must be key's words; on disk when this
- * returns. A block that is there stays, and *there (or NULL) says so. KVS_ERR_IO: a full disk or
- * the like; then nothing of it is left.
+ * Stores a codec file of one block whose prefix_hash is key (else KVS_ERR_ARG); whole or not at
+ * all, even if the power fails. A block that is there stays, and *there (or NULL) says so.
+ * KVS_ERR_IO: a full disk or the like; then nothing of it is left.
  */
 KVS_MUST_CHECK enum kvs_code kvs_store_put(struct kvs_store *store, struct kvs_block_key key,
                                            const char *tag, const uint8_t *file, size_t n_byte,
@@ -92,12 +92,10 @@ struct kvs_store_entry {
 /* All blocks held, by key and then tag; the caller's to free. */
 KVS_MUST_CHECK enum kvs_code kvs_store_list(struct kvs_store *store, struct kvs_store_entry **entry,
                                             size_t *n, struct kvs_err *err);
-/*
- * Reads a block whole and verifies every checksum, then decodes every section if decode: the first
- * fault, by its name. KVS_ERR_ABSENT: not held.
- */
+/* Reads a block whole and decodes every section, checksums first: the first fault, by its name.
+ * KVS_ERR_ABSENT: not held. */
 KVS_MUST_CHECK enum kvs_code kvs_store_verify(struct kvs_store *store, struct kvs_block_key key,
-                                              const char *tag, bool decode, struct kvs_err *err);
+                                              const char *tag, struct kvs_err *err);
 
 /* --- a block that is held ---------------------------------------------------------------------
  */
