@@ -225,7 +225,7 @@ static enum kvs_code dir_list(void *at, kvs_entry_fn *each, void *ctx, struct kv
     return walk(dir->path, list_one, &lister, err);
 }
 
-const struct kvs_place kvs_place_dir = {
+const struct kvs_store_ops kvs_store_dir_ops = {
     .prefix = "",
     .open = dir_open,
     .close = dir_close,

@@ -80,3 +80,8 @@ bool kvs_block_name_parse(const char *text, size_t n, struct kvs_block_key *key,
     tag[n - 33] = 0;
     return true;
 }
+
+bool kvs_block_parse(const char *text, struct kvs_block_key *key, char tag[KVS_TAG_MAX])
+{
+    return kvs_block_name_parse(text, strlen(text), key, tag);
+}

@@ -1,7 +1,7 @@
 /*
  * place.h - what a kind of store must do; for kernels/store only, users include store.h, reader.h.
  *
- * One more kind: a file that defines a struct kvs_place, and a line of `places` in store.c.
+ * One more kind: a file that defines a struct kvs_store_ops, and a line of `kinds` in store.c.
  */
 #ifndef KVS_STORE_PLACE_H
 #define KVS_STORE_PLACE_H
@@ -37,7 +37,7 @@ struct kvs_path_ops {
 typedef enum kvs_code kvs_entry_fn(void *ctx, const struct kvs_store_entry *entry,
                                    struct kvs_err *err);
 
-struct kvs_place {
+struct kvs_store_ops {
     const char *prefix; /* of its names: "redis:"; "" takes the rest */
     enum kvs_code (*open)(const char *where, const struct kvs_store_opt *opt, void **at,
                           struct kvs_err *err);
@@ -55,10 +55,10 @@ struct kvs_place {
     char *(*name)(void *at, const struct kvs_block_key *key, const char *tag);
     const struct kvs_path_ops *path, *other_path; /* other: where path is absent; or NULL */
 };
-extern const struct kvs_place kvs_place_dir, kvs_place_redis;
+extern const struct kvs_store_ops kvs_store_dir_ops, kvs_store_redis_ops;
 
 void *kvs_store_at(const struct kvs_store *store);
-const struct kvs_place *kvs_store_kind(const struct kvs_store *store);
+const struct kvs_store_ops *kvs_store_ops(const struct kvs_store *store);
 extern const struct kvs_path_ops kvs_path_uring, kvs_path_threads;
 
 /* KEY.TAG: 32 hex digits, a dot, a tag, n bytes in all. */

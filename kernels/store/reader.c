@@ -29,7 +29,7 @@ struct kvs_reader {
 static enum kvs_code new_path(struct kvs_reader *reader, const struct kvs_store *store,
                               struct kvs_err *err)
 {
-    const struct kvs_place *kind = kvs_store_kind(store);
+    const struct kvs_store_ops *kind = kvs_store_ops(store);
     struct kvs_err first = {0};
 
     reader->ops = kind->path;

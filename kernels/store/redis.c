@@ -420,7 +420,7 @@ static const char *pipe_how(void *path)
 
 static const struct kvs_path_ops pipe_ops = {pipe_new, pipe_free, pipe_start, pipe_poll, pipe_how};
 
-const struct kvs_place kvs_place_redis = {
+const struct kvs_store_ops kvs_store_redis_ops = {
     .prefix = "redis:",
     .open = server_open,
     .close = server_close,
@@ -450,7 +450,7 @@ static void server_close(void *at)
     (void)at;
 }
 
-const struct kvs_place kvs_place_redis = {
+const struct kvs_store_ops kvs_store_redis_ops = {
     .prefix = "redis:", .open = server_open, .close = server_close};
 
 #endif

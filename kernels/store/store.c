@@ -9,11 +9,11 @@
 
 struct kvs_store {
     char *place;
-    const struct kvs_place *kind;
+    const struct kvs_store_ops *ops;
     void *at;
 };
 
-static const struct kvs_place *const places[] = {&kvs_place_redis, &kvs_place_dir};
+static const struct kvs_store_ops *const kinds[] = {&kvs_store_redis_ops, &kvs_store_dir_ops};
 
 int64_t kvs_store_now_ns(void)
 {
@@ -34,9 +34,9 @@ void *kvs_store_at(const struct kvs_store *store)
     return store->at;
 }
 
-const struct kvs_place *kvs_store_kind(const struct kvs_store *store)
+const struct kvs_store_ops *kvs_store_ops(const struct kvs_store *store)
 {
-    return store->kind;
+    return store->ops;
 }
 
 const char *kvs_store_place(const struct kvs_store *store)
@@ -57,12 +57,12 @@ enum kvs_code kvs_store_open(const char *place, const struct kvs_store_opt *opt,
         store->place = strdup(place);
     if (!store || !store->place)
         code = kvs_nomem(err);
-    while (!code && strncmp(place, places[i]->prefix, strlen(places[i]->prefix)) != 0)
+    while (!code && strncmp(place, kinds[i]->prefix, strlen(kinds[i]->prefix)) != 0)
         i++;
     if (!code) {
-        store->kind = places[i];
-        code = store->kind->open(place + strlen(store->kind->prefix), opt ? opt : &none, &store->at,
-                                 err);
+        store->ops = kinds[i];
+        code = store->ops->open(place + strlen(store->ops->prefix), opt ? opt : &none, &store->at,
+                                err);
     }
     if (code)
         kvs_store_close(store);
@@ -75,8 +75,8 @@ void kvs_store_close(struct kvs_store *store)
 {
     if (!store)
         return;
-    if (store->kind)
-        store->kind->close(store->at);
+    if (store->ops)
+        store->ops->close(store->at);
     free(store->place);
     free(store);
 }
@@ -108,7 +108,7 @@ static enum kvs_code name_of(const struct kvs_store *store, const struct kvs_blo
         return kvs_fail(err, KVS_ERR_ARG,
                         "tag: found \"%s\"; want 1 to %d lower-case letters, digits, '.' and '-'",
                         tag, KVS_TAG_MAX - 1);
-    *name = store->kind->name(store->at, key, tag);
+    *name = store->ops->name(store->at, key, tag);
     return *name ? KVS_OK : kvs_nomem(err);
 }
 
@@ -127,7 +127,7 @@ enum kvs_code kvs_store_put(struct kvs_store *store, struct kvs_block_key key, c
     if (!code)
         code = check_owner(name, kvf, &key, KVS_ERR_ARG, err);
     if (!code)
-        code = store->kind->put(store->at, name, file, n_byte, there, err);
+        code = store->ops->put(store->at, name, file, n_byte, there, err);
     kvs_kvf_close(kvf);
     free(name);
     return code;
@@ -137,7 +137,7 @@ enum kvs_code kvs_store_put(struct kvs_store *store, struct kvs_block_key key, c
 static enum kvs_code read_head(struct kvs_stored *block, struct kvs_err *err)
 {
     enum { GUESS = 8 * KVS_STORE_PAGE };
-    const struct kvs_place *kind = block->store->kind;
+    const struct kvs_store_ops *kind = block->store->ops;
     size_t have = block->n_byte < GUESS ? (size_t)block->n_byte : GUESS;
 
     if (block->n_byte == 0 || !kvs_store_aligned(block->n_byte))
@@ -177,7 +177,7 @@ enum kvs_code kvs_store_find(struct kvs_store *store, struct kvs_block_key key, 
     enum kvs_code code = name_of(store, &key, tag, &block->name, err);
     if (!code) {
         strcpy(block->tag, tag);
-        code = store->kind->find(store->at, block, err);
+        code = store->ops->find(store->at, block, err);
     }
     bool held = block->held;
     if (!code && held)
@@ -196,7 +196,7 @@ enum kvs_code kvs_store_drop(struct kvs_store *store, struct kvs_block_key key, 
     enum kvs_code code = name_of(store, &key, tag, &name, err);
 
     if (!code)
-        code = store->kind->drop(store->at, name, err);
+        code = store->ops->drop(store->at, name, err);
     free(name);
     return code;
 }
@@ -240,6 +240,25 @@ void kvs_stored_range(const struct kvs_stored *block, uint32_t first, uint32_t n
     *n_byte = (size_t)((end + KVS_STORE_PAGE - 1) / KVS_STORE_PAGE * KVS_STORE_PAGE - *at_bytes);
 }
 
+enum kvs_code kvs_stored_read(const struct kvs_stored *block, uint32_t first, uint32_t n,
+                              uint8_t **bytes, struct kvs_err *err)
+{
+    uint64_t at;
+    size_t n_byte;
+    enum kvs_code code;
+
+    kvs_stored_range(block, first, n, &at, &n_byte);
+    *bytes = kvs_store_pages(n_byte);
+    if (!*bytes)
+        return kvs_nomem(err);
+    code = block->store->ops->read(block->store->at, block, at, n_byte, *bytes, err);
+    if (code) {
+        free(*bytes);
+        *bytes = NULL;
+    }
+    return code;
+}
+
 /* --- all of them -------------------------------------------------------------------------------
  */
 
@@ -278,7 +297,7 @@ enum kvs_code kvs_store_list(struct kvs_store *store, struct kvs_store_entry **e
                              struct kvs_err *err)
 {
     struct list list = {0};
-    enum kvs_code code = store->kind->list(store->at, add_entry, &list, err);
+    enum kvs_code code = store->ops->list(store->at, add_entry, &list, err);
     size_t n_unique = 0;
 
     *entry = NULL;
@@ -301,27 +320,28 @@ enum kvs_code kvs_store_verify(struct kvs_store *store, struct kvs_block_key key
                                struct kvs_err *err)
 {
     struct kvs_stored *block = NULL;
-    uint8_t *file = NULL;
+    uint8_t *bytes = NULL;
     uint16_t *out = NULL;
+    uint64_t first_at = 0;
     enum kvs_code code = kvs_store_find(store, key, tag, &block, err);
 
     if (!code && !block)
         code = kvs_fail(err, KVS_ERR_ABSENT, "%s: block " KVS_KEY_FMT ".%s is not held",
                         store->place, KVS_KEY_ARG(&key), tag);
+    if (!code)
+        code = kvs_stored_read(block, 0, kvs_kvf_n_section(block->kvf), &bytes, err);
     if (!code) {
         const struct kvs_kvf_shape *shape = kvs_kvf_shape(block->kvf);
-        file = kvs_store_pages((size_t)block->n_byte);
         out = malloc((size_t)shape->n_tok * kvs_kvf_n_chan(shape) * sizeof *out);
-        code = file && out
-                   ? store->kind->read(store->at, block, 0, (size_t)block->n_byte, file, err)
-                   : kvs_nomem(err);
+        code = out ? KVS_OK : kvs_nomem(err);
+        first_at = kvs_kvf_section(block->kvf, 0).at_bytes;
     }
     for (uint32_t i = 0; !code && i < kvs_kvf_n_section(block->kvf); i++) {
-        size_t stride = kvs_kvf_n_chan(kvs_kvf_shape(block->kvf));
-        code = kvs_kvf_decode(block->kvf, i, file + kvs_kvf_section(block->kvf, i).at_bytes,
-                              kvs_kvf_isa(NULL), out, stride, err);
+        uint64_t at = kvs_kvf_section(block->kvf, i).at_bytes - first_at;
+        code = kvs_kvf_decode(block->kvf, i, bytes + at, kvs_kvf_isa(NULL), out,
+                              kvs_kvf_n_chan(kvs_kvf_shape(block->kvf)), err);
     }
-    free(file);
+    free(bytes);
     free(out);
     kvs_stored_close(block);
     return code;

@@ -46,6 +46,8 @@ struct kvs_block_key kvs_passage_key(const uint64_t model_hash[2], const uint32_
 void kvs_store_tag(const uint8_t *level, uint32_t n_layer, char tag[KVS_TAG_MAX]);
 /* Lower-case letters, digits, '.', '-', at least one and not first a '.' or '-'. */
 bool kvs_tag_ok(const char *tag);
+/* "KEY.TAG", 32 lower-case hex digits and a tag. */
+bool kvs_block_parse(const char *text, struct kvs_block_key *key, char tag[KVS_TAG_MAX]);
 
 /* --- a store ---------------------------------------------------------------------------------
  */
@@ -110,5 +112,9 @@ const char *kvs_stored_name(const struct kvs_stored *block); /* file or value, f
  */
 void kvs_stored_range(const struct kvs_stored *block, uint32_t first, uint32_t n,
                       uint64_t *at_bytes, size_t *n_byte);
+/* Those sections, read now, into memory that the caller frees; reader.h reads while other work goes
+ * on. */
+KVS_MUST_CHECK enum kvs_code kvs_stored_read(const struct kvs_stored *block, uint32_t first,
+                                             uint32_t n, uint8_t **bytes, struct kvs_err *err);
 
 #endif
