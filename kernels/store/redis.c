@@ -7,6 +7,7 @@
 #include "place.h"
 
 #ifdef KVS_HAVE_HIREDIS
+#include <assert.h>
 #include <errno.h>
 #include <hiredis/hiredis.h>
 #include <poll.h>
@@ -321,6 +322,7 @@ static enum kvs_code pipe_new(void *at, const struct kvs_reader_opt *opt, void *
         free(pipe);
         return code;
     }
+    assert(pipe->redis);
     pipe->redis->reader->maxbuf = 0; /* keeps its buffer */
     *path = pipe;
     return KVS_OK;
