@@ -67,7 +67,7 @@ static void beside(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
     size_t n = (size_t)N_TOK * N_CHAN, room = ZSTD_compressBound(n) + n;
     uint8_t *q = symbols(x[0]), *z = malloc(room), *h = malloc(room), *back = malloc(n);
     uint8_t level[2] = {KVS_E3, KVS_E3}, *file = NULL;
-    uint16_t *out = malloc(n * 2 * sizeof *out);
+    uint16_t *out = aligned_alloc(64, n * 2 * sizeof *out);
     void *lib = dlopen("libhtscodecs.so.2", RTLD_NOW | RTLD_LOCAL);
     rans_code *code = NULL;
     rans_decode *decode = NULL;

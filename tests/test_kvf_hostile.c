@@ -227,9 +227,9 @@ static void newer_versions_are_told_apart(void **state)
     copy[offsetof(struct kvs_header, minor)] = 9;
     assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, &err), KVS_OK);
     kvs_kvf_close(codec);
-    copy[offsetof(struct kvs_header, major)] = 2;
+    copy[offsetof(struct kvs_header, major)] = 3;
     assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, true, &codec, &err), KVS_ERR_PARSE);
-    assert_string_equal(err.msg, "f: version: found 2.9, want 1.x");
+    assert_string_equal(err.msg, "f: version: found 3.9, want 2.x");
     err = (struct kvs_err){0};
     assert_int_equal(kvs_kvf_parse("f", (const uint8_t *)"no codec", 8, 8, true, &codec, &err),
                      KVS_ERR_PARSE);

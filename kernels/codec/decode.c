@@ -6,9 +6,10 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #define FAIL(...) kvs_fail(err, KVS_ERR_PARSE, __VA_ARGS__)
+
+enum { STREAM_BYTES = 128 << 10 };
 
 struct decoder {
     const struct kvs_kvf *codec;
@@ -34,7 +35,7 @@ static enum kvs_code find(struct decoder *d, uint32_t i, const uint8_t *bytes, s
                         codec->name, i);
     d->entry = e;
     d->bytes = bytes ? bytes : codec->data + e->at_bytes;
-    if (codec->check && XXH3_64bits(d->bytes, e->n_byte) != e->hash)
+    if (codec->check && d->isa->hash(d->bytes, e->n_byte) != e->hash)
         return FAIL("%s: block %u, layer %u, %s: the checksum is wrong", codec->name, e->block,
                     e->layer, e->kv ? "V" : "K");
     memcpy(&head, d->bytes, sizeof head);
@@ -64,6 +65,13 @@ static enum kvs_code finite(const struct decoder *d, const uint16_t *param, size
         return FAIL("%s: block %u, layer %u, %s: a parameter is no finite number", d->codec->name,
                     d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K");
     return KVS_OK;
+}
+
+/* Stores past the caches save reading what they overwrite; what is small may be used at once. */
+static bool past_caches(const struct decoder *d)
+{
+    return (uintptr_t)d->out % 64 == 0 && d->stride % 32 == 0 &&
+           (uint64_t)d->at.n_tok * d->at.n_chan * 2 >= STREAM_BYTES;
 }
 
 static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job,
@@ -122,6 +130,7 @@ static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
         .n_row = d->at.n_tok,
         .n_chan = d->at.n_chan,
         .stride = d->stride,
+        .stream = past_caches(d),
         .row_bytes = kvs_row_bytes(level, d->at.n_chan),
         .packed = (uint8_t *)(uintptr_t)payload, /* read only when unpacking */
         .x = d->out,
@@ -142,6 +151,15 @@ static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
     default:
         return unpack_integers(d, &job, err);
     }
+}
+
+/* The small table of all channels, if they have one. */
+static const struct kvs_rans_small *small_table(const struct decoder *d)
+{
+    const uint8_t *table = d->bytes + d->at.param_at + 4 * (size_t)d->at.n_chan;
+    const struct kvs_rans_small *small = &d->codec->small[table[0]];
+
+    return small->n && memcmp(table, table + 1, d->at.n_chan - 1) == 0 ? small : NULL;
 }
 
 /* Means, steps and tables of all channels, as the kernels want them. */
@@ -176,10 +194,12 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
     const uint16_t *word = (const void *)(d->bytes + at->payload_at);
     struct kvs_chan16 *chans = (void *)d->scratch;
     uint64_t left = at->n_word;
+    bool stream = past_caches(d);
 
     memset(d->scratch, 0, 3 * (size_t)wide * sizeof *d->scratch);
     if (params(d, chans, err))
         return KVS_ERR_PARSE;
+    const struct kvs_rans_small *small = small_table(d);
     for (uint32_t s = 0; s < at->n_stream;) {
         struct kvs_stream_job job[4];
         unsigned n = 0;
@@ -194,7 +214,9 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
                 .n_word = n_word[s + n],
                 .chan = chans + chan / 16,
                 .x = d->out + tok * d->stride + chan,
+                .small = small,
                 .stride = d->stride,
+                .stream = stream,
             };
             if (n && (job[n].n_tok != job[0].n_tok || job[n].n_chan != job[0].n_chan))
                 break;
@@ -265,7 +287,7 @@ enum kvs_code kvs_kvf_decode(const struct kvs_kvf *codec, uint32_t i, const uint
 enum kvs_code kvs_kvf_section_parts(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
                                     struct kvs_kvf_parts *parts, struct kvs_err *err)
 {
-    struct decoder d = {.codec = codec};
+    struct decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
     enum kvs_code code = find(&d, i, bytes, err);
     const struct kvs_layout *at = &d.at;
 

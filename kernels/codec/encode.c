@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <xxhash.h>
 
 struct encoder {
@@ -17,7 +18,9 @@ struct encoder {
     struct kvs_rans_model model[KVS_N_MODEL];
     uint8_t table_of[KVS_N_MODEL]; /* number in the file */
     uint32_t n_table, table_bytes;
-    uint32_t *enc; /* inverse, rest: [KVS_N_MODEL][256] each */
+    struct kvs_rans_enc enc; /* one allocation, inverse's */
+    uint8_t *symbol;         /* of all sections */
+    uint16_t *word;          /* of one */
     uint16_t *calm;
 };
 
@@ -35,7 +38,18 @@ static uint32_t part_of(const struct encoder *e, uint32_t i)
     return i % n_part;
 }
 
-/* The output grows to n bytes, zeros where nothing is written. */
+/* Memory for much at once: few page faults. Ended by free. */
+static void *big_alloc(size_t n)
+{
+    const size_t huge = 2 << 20;
+    void *p = n < 2 * huge ? malloc(n ? n : 1) : aligned_alloc(huge, (n + huge - 1) / huge * huge);
+
+    if (p && n >= 2 * huge)
+        (void)madvise(p, n, MADV_HUGEPAGE); /* a kernel without them does as well */
+    return p;
+}
+
+/* The output grows to n bytes; what is new is anything. */
 static enum kvs_code grow(struct encoder *e, size_t n, struct kvs_err *err)
 {
     if (n > e->room) {
@@ -45,7 +59,6 @@ static enum kvs_code grow(struct encoder *e, size_t n, struct kvs_err *err)
             (void)kvs_nomem(err);
             return KVS_ERR_NOMEM;
         }
-        memset(more + e->room, 0, room - e->room);
         e->out = more;
         e->room = room;
     }
@@ -81,16 +94,38 @@ static enum kvs_code rows_of(struct encoder *e, uint32_t i, struct kvs_rows *row
     return KVS_OK;
 }
 
+/* Room for the symbols and for one section's words. */
+static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = &e->in->shape;
+    uint32_t n_chan = kvs_kvf_n_chan(shape), wide = kvs_up(n_chan, 32);
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < shape->n_layer * 2; i++)
+        n += kvs_level_is_e((enum kvs_level)e->in->level[i]) ? (size_t)shape->n_tok * wide : 0;
+    if (n == 0)
+        return KVS_OK;
+    e->symbol = big_alloc(n);
+    e->word = big_alloc(((size_t)shape->block_tok * n_chan + 4 * KVS_RANS_TOK * KVS_RANS_CHAN) *
+                        sizeof *e->word);
+    return e->symbol && e->word ? KVS_OK : kvs_nomem(err);
+}
+
 static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
 {
+    uint8_t *symbol = e->symbol;
+
     for (uint32_t i = 0; i < e->n_section; i++) {
         struct kvs_rows rows;
         uint32_t part = part_of(e, i);
         const float *weight = e->in->weight ? e->in->weight[part] : NULL;
         if (!kvs_level_is_e((enum kvs_level)e->in->level[part]))
             continue;
-        if (rows_of(e, i, &rows, err) ||
-            kvs_quant_section(&e->quant[i], e->counts, &rows, weight, e->isa, err))
+        if (rows_of(e, i, &rows, err))
+            return err->code;
+        e->quant[i].symbol = symbol;
+        symbol += (size_t)rows.n_tok * kvs_up(rows.n_chan, 32);
+        if (kvs_quant_section(&e->quant[i], e->counts, &rows, weight, e->isa, err))
             return err->code;
     }
     return KVS_OK;
@@ -98,9 +133,11 @@ static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
 
 static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
 {
-    e->enc = calloc(2 * KVS_N_MODEL * KVS_N_SYMBOL, sizeof *e->enc);
-    if (!e->enc)
+    e->enc.inverse = calloc(KVS_N_MODEL * (2 * KVS_N_SYMBOL + KVS_RANS_M), sizeof(uint32_t));
+    if (!e->enc.inverse)
         return kvs_nomem(err);
+    e->enc.rest = e->enc.inverse + KVS_N_MODEL * KVS_N_SYMBOL;
+    e->enc.slot = e->enc.rest + KVS_N_MODEL * KVS_N_SYMBOL;
     for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
         float offset[KVS_N_SYMBOL];
         bool used = false;
@@ -110,12 +147,13 @@ static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
         if (!used)
             continue;
         for (int s = 0; s < KVS_N_SYMBOL; s++)
-            offset[s] = e->counts->n_offset[m][s]
-                            ? (float)(e->counts->offset[m][s] / e->counts->n_offset[m][s])
-                            : 0;
+            offset[s] =
+                e->counts->n_place[m][s]
+                    ? (float)((double)e->counts->place[m][s] * 0x1p-16 / e->counts->n_place[m][s] -
+                              .5)
+                    : 0;
         kvs_rans_fit(&e->model[m], e->counts->count[m], offset);
-        kvs_rans_enc_table(e->enc + m * KVS_N_SYMBOL, e->enc + (KVS_N_MODEL + m) * KVS_N_SYMBOL,
-                           &e->model[m]);
+        kvs_rans_enc_table(&e->enc, m, &e->model[m]);
         e->table_of[m] = (uint8_t)e->n_table++;
         e->table_bytes += (uint32_t)sizeof(struct kvs_table_head) + 4u * e->model[m].n;
     }
@@ -143,27 +181,21 @@ static enum kvs_code write_streams(struct encoder *e, uint32_t i, size_t from,
                                    struct kvs_err *err)
 {
     const struct kvs_quant *quant = &e->quant[i];
-    struct kvs_rans_enc enc = {e->enc, e->enc + KVS_N_MODEL * KVS_N_SYMBOL};
-    size_t n = (size_t)at->n_tok * at->n_chan + 2 * (size_t)KVS_RANS_TOK * KVS_RANS_CHAN;
-    uint16_t *word = malloc(n * sizeof *word);
+    uint16_t *word = e->word;
     int32_t *scratch = malloc((kvs_up(at->n_chan, 64) + 64) * sizeof *scratch);
 
-    if (!word || !scratch || grow(e, from + at->payload_at, err)) {
-        free(word);
-        free(scratch);
+    if (!scratch)
         return kvs_nomem(err);
-    }
     uint8_t *param = e->out + from + at->param_at;
     memcpy(param, quant->mean, at->n_chan * 2);
     memcpy(param + at->n_chan * 2, quant->step, at->n_chan * 2);
     for (uint32_t c = 0; c < at->n_chan; c++)
         param[at->n_chan * 4 + c] = e->table_of[quant->model[c]];
-    *n_word =
-        kvs_quant_encode(quant, at, &enc, word, e->out + from + at->stream_at, scratch, e->isa);
+    *n_word = kvs_quant_encode(quant, at, e->model, &e->enc, word, e->out + from + at->stream_at,
+                               scratch, e->isa);
     enum kvs_code code = grow(e, from + at->payload_at + *n_word * 2ull, err);
     if (!code)
         memcpy(e->out + from + at->payload_at, word, *n_word * 2ull);
-    free(word);
     free(scratch);
     return code;
 }
@@ -179,6 +211,13 @@ static void write_escapes(uint8_t *to, const struct kvs_escapes *escapes, const 
         value = x[escapes->at[i]];
         memcpy(to, &value, 2);
     }
+}
+
+static size_t payload_bytes(const struct kvs_layout *at, enum kvs_level level)
+{
+    if (level == KVS_RAW16)
+        return (size_t)at->n_tok * at->n_chan * 2;
+    return kvs_level_is_e(level) ? at->n_word * 2ull : at->n_tok * kvs_row_bytes(level, at->n_chan);
 }
 
 static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_entry *entry,
@@ -202,6 +241,10 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
     if (code)
         goto out;
     struct kvs_layout at = kvs_layout(shape, rows.level, rows.kv, n_tok, sink, escapes->n, 0);
+    code = grow(e, from + at.payload_at, err);
+    if (code)
+        goto out;
+    memset(e->out + from, 0, at.payload_at);
     if (is_e) {
         code = write_streams(e, i, from, &at, &n_word, err);
         at = kvs_layout(shape, rows.level, rows.kv, n_tok, sink, escapes->n, n_word);
@@ -210,10 +253,12 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
         if (!scratch)
             code = kvs_nomem(err);
     }
-    if (code || (code = grow(e, from + at.n_byte, err)))
+    size_t end = kvs_page_up(from + at.n_byte), payload = payload_bytes(&at, rows.level);
+    if (code || (code = grow(e, end, err)))
         goto out;
     assert(e->out);
     uint8_t *section = e->out + from;
+    memset(section + at.payload_at + payload, 0, end - from - at.payload_at - payload);
     struct kvs_section_head head = {.magic = {'k', 'v', 's', 's'},
                                     .block = block,
                                     .layer = layer,
@@ -234,14 +279,13 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
     write_escapes(section + at.escape_at, escapes, rows.x);
     *entry = (struct kvs_entry){.at_bytes = from,
                                 .n_byte = at.n_byte,
-                                .hash = XXH3_64bits(section, at.n_byte),
+                                .hash = e->isa->hash(section, at.n_byte),
                                 .block = block,
                                 .layer = layer,
                                 .kv = (uint8_t)rows.kv,
                                 .level = (uint8_t)rows.level,
                                 .first_tok = block * shape->block_tok,
                                 .n_tok = n_tok};
-    code = grow(e, kvs_page_up(e->n), err);
 out:
     free(plain.at);
     free(scratch);
@@ -259,7 +303,16 @@ static enum kvs_code write_file(struct encoder *e, struct kvs_err *err)
         (void)kvs_nomem(err);
         return KVS_ERR_NOMEM;
     }
-    code = grow(e, entry_at + kvs_page_up(e->n_section * sizeof *entry), err);
+    /* as if nothing were saved: pages that are not touched cost nothing */
+    size_t before = entry_at + kvs_page_up(e->n_section * sizeof *entry);
+    e->room = before + (size_t)shape->n_tok * kvs_kvf_n_chan(shape) * shape->n_layer * 4 +
+              (size_t)e->n_section * 2 * KVS_KVF_PAGE;
+    e->out = big_alloc(e->room);
+    if (!e->out)
+        code = kvs_nomem(err);
+    else
+        memset(e->out, 0, before);
+    e->n = before;
     for (uint32_t i = 0; i < e->n_section && !code; i++)
         code = write_section(e, i, &entry[i], err);
     if (!code) {
@@ -329,19 +382,23 @@ enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_i
     e.quant = calloc(e.n_section, sizeof *e.quant);
     e.counts = calloc(1, sizeof *e.counts);
     enum kvs_code code = e.quant && e.counts ? KVS_OK : kvs_nomem(err);
-    if (!code && !(code = analyse(&e, err)) && !(code = fit_tables(&e, err)))
+    if (!code && !(code = rooms(&e, err)) && !(code = analyse(&e, err)) &&
+        !(code = fit_tables(&e, err)))
         code = write_file(&e, err);
     if (code) {
         free(e.out);
     } else {
-        *file = e.out;
+        uint8_t *fits = realloc(e.out, e.n);
+        *file = fits ? fits : e.out;
         *n_byte = e.n;
     }
     for (uint32_t i = 0; e.quant && i < e.n_section; i++)
         kvs_quant_free(&e.quant[i]);
     free(e.quant);
     free(e.counts);
-    free(e.enc);
+    free(e.enc.inverse);
+    free(e.symbol);
+    free(e.word);
     free(e.calm);
     return code;
 }

@@ -51,8 +51,8 @@ void kvs_quant_free(struct kvs_quant *quant);
 /* What tables are fitted to, over all sections. */
 struct kvs_counts {
     uint32_t count[KVS_N_MODEL][KVS_N_SYMBOL];
-    double offset[KVS_N_MODEL][KVS_N_SYMBOL];     /* sums of a sample, */
-    uint32_t n_offset[KVS_N_MODEL][KVS_N_SYMBOL]; /* of so many */
+    uint64_t place[KVS_N_MODEL][KVS_N_SYMBOL];   /* sums of a sample: in the bin, of 2^16; */
+    uint32_t n_place[KVS_N_MODEL][KVS_N_SYMBOL]; /* of so many */
 };
 
 /* weight: [n_chan] or NULL. KVS_ERR_NOMEM. */
@@ -65,11 +65,13 @@ KVS_MUST_CHECK enum kvs_code kvs_quant_clip(struct kvs_quant *quant,
                                             const struct kvs_rows *rows,
                                             const struct kvs_kvf_isa *isa, struct kvs_err *err);
 /*
- * Words of all streams to `word` (room for n_tok * n_chan of them), lengths and states to `stream`
+ * Words of all streams to `word` (room for n_tok * n_chan of them and 4
+ * streams), lengths and states to `stream`
  * as in the file; the number of words.
  */
 uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
-                          const struct kvs_rans_enc *enc, uint16_t *word, uint8_t *stream,
-                          int32_t *scratch, const struct kvs_kvf_isa *isa);
+                          const struct kvs_rans_model *models, const struct kvs_rans_enc *enc,
+                          uint16_t *word, uint8_t *stream, int32_t *scratch,
+                          const struct kvs_kvf_isa *isa);
 
 #endif

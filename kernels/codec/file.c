@@ -118,7 +118,10 @@ static enum kvs_code read_table(struct kvs_kvf *codec, uint32_t i, uint32_t *at,
     if (sum != KVS_RANS_M)
         return FAIL("%s: table %u: frequencies sum to %u, want %d", codec->name, i, sum,
                     KVS_RANS_M);
-    kvs_rans_table(codec->table + (size_t)i * KVS_RANS_M, freq, value, head.n);
+    struct kvs_rans_alias alias;
+    kvs_rans_alias(&alias, freq, head.n);
+    kvs_rans_table(codec->table + (size_t)i * KVS_RANS_M, &alias, freq, value);
+    kvs_rans_small(&codec->small[i], &alias, freq, value, head.n);
     codec->fraction[i] = (uint8_t)head.fraction;
     return KVS_OK;
 }
@@ -177,7 +180,8 @@ static enum kvs_code parse(struct kvs_kvf *codec, size_t n_file, struct kvs_err 
     assert(n_entry > 0);
     codec->entry = malloc(n_entry);
     codec->table = malloc((codec->n_table ? codec->n_table : 1) * sizeof(uint32_t) * KVS_RANS_M);
-    if (!codec->entry || !codec->table)
+    codec->small = malloc((codec->n_table ? codec->n_table : 1) * sizeof *codec->small);
+    if (!codec->entry || !codec->table || !codec->small)
         return kvs_nomem(err);
     memcpy(codec->entry, entry, n_entry);
     for (uint32_t i = 0; i < codec->n_table && !code; i++)
@@ -247,6 +251,7 @@ void kvs_kvf_close(struct kvs_kvf *codec)
     free(codec->name);
     free(codec->entry);
     free(codec->table);
+    free(codec->small);
     free(codec);
 }
 

@@ -33,8 +33,8 @@
  * rANS: stream s covers tokens of group s / n_part (256 each) and channels of part s % n_part (each
  * of kvs_part_chan channels, the last of what is left). Token by token, 32 channels at a time, lane
  * = channel % 32 of the part. Lane state x, 2^15 <= x < 2^31, begins as stored and ends at 2^15:
- * slot = x % 2^11 finds symbol, x = freq * (x >> 11) + slot - cum; if x < 2^15, x = x << 16 | next
- * word, lanes in order. x = mean + step * value * 2^-fraction.
+ * slot = x % 2^11 finds symbol and rank (kvs_rans_alias), x = freq * (x >> 11) + rank; if x < 2^15,
+ * x = x << 16 | next word, lanes in order. x = mean + step * value * 2^-fraction.
  */
 #ifndef KVS_KVF_FORMAT_H
 #define KVS_KVF_FORMAT_H
@@ -52,7 +52,7 @@
 KVS_KVF_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codec files are little-endian");
 
 enum {
-    KVS_KVF_MAJOR = 1,
+    KVS_KVF_MAJOR = 2,
     KVS_KVF_MINOR = 0,
     KVS_KVF_PAGE = 4096,
     KVS_KVF_SLACK = 64,
@@ -114,6 +114,7 @@ struct kvs_section_head {
 };
 KVS_KVF_ASSERT(sizeof(struct kvs_section_head) == 64, "on disk");
 
+struct kvs_rans_small;
 struct kvs_kvf {
     char *name;
     const uint8_t *data;
@@ -122,8 +123,9 @@ struct kvs_kvf {
     struct kvs_kvf_shape shape;
     uint64_t head_bytes, file_bytes;
     uint32_t n_section, n_table, table_bytes;
-    struct kvs_entry *entry; /* [n_section] */
-    uint32_t *table;         /* [n_table][2^11]: see kvs_rans_table */
+    struct kvs_entry *entry;      /* [n_section] */
+    uint32_t *table;              /* [n_table][2^11]: see kvs_rans_table */
+    struct kvs_rans_small *small; /* [n_table] */
     uint8_t fraction[KVS_MAX_TABLE];
 };
 

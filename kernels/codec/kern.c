@@ -5,6 +5,9 @@
 
 #include "rans.h"
 
+#define XXH_INLINE_ALL /* with this instruction set */
+#include <xxhash.h>
+
 #define INLINE static inline __attribute__((always_inline))
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
@@ -55,6 +58,11 @@ INLINE void store_bits(uint16_t *x, vi value, uint32_t left)
 /* --- statistics --------------------------------------------------------------------------------
  */
 
+static uint64_t hash(const void *data, size_t n_byte)
+{
+    return XXH3_64bits(data, n_byte);
+}
+
 static void widen(float *to, const uint16_t *from, size_t n, enum kvs_half half)
 {
     size_t i = 0;
@@ -66,27 +74,53 @@ static void widen(float *to, const uint16_t *from, size_t n, enum kvs_half half)
 
 static unsigned max_bits(const uint16_t *x, size_t n)
 {
-    unsigned most = 0;
-    for (size_t i = 0; i < n; i++) {
-        unsigned bits = x[i] & 0x7fffu;
+    enum { BLOCK = 256, AHEAD = 4096 }; /* this is who reads a section first */
+    uint16_t most = 0;
+    size_t i = 0;
+
+    for (; i + BLOCK <= n; i += BLOCK) {
+        for (size_t k = 0; k < BLOCK && i + AHEAD < n; k += 32)
+            __builtin_prefetch(x + i + AHEAD + k);
+        for (size_t k = i; k < i + BLOCK; k++) {
+            uint16_t bits = x[k] & 0x7fff;
+            most = bits > most ? bits : most;
+        }
+    }
+    for (; i < n; i++) {
+        uint16_t bits = x[i] & 0x7fff;
         most = bits > most ? bits : most;
     }
     return most;
 }
 
+/* n vectors side by side: whole lines of the cache are read, and once */
+INLINE void range_n(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+                    const uint32_t n, uint32_t left, enum kvs_half half)
+{
+    vf least[4], most[4];
+    for (uint32_t g = 0; g < n; g++)
+        least[g] = most[g] = load(x + 16 * g, left - 16 * g, half);
+    for (uint32_t t = 1; t < n_tok; t++)
+#pragma GCC unroll 4
+        for (uint32_t g = 0; g < n; g++) {
+            vf value = load(x + t * stride + 16 * g, left - 16 * g, half);
+            least[g] = f_min(value, least[g]);
+            most[g] = f_max(value, most[g]);
+        }
+    for (uint32_t g = 0; g < n; g++) {
+        f_store(low + 16 * g, least[g]);
+        f_store(high + 16 * g, most[g]);
+    }
+}
+
 static void range(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
                   uint32_t n_chan, enum kvs_half half)
 {
-    for (uint32_t c = 0; c < n_chan; c += 16) {
-        vf least = load(x + c, n_chan - c, half), most = least;
-        for (uint32_t t = 1; t < n_tok; t++) {
-            vf value = load(x + t * stride + c, n_chan - c, half);
-            least = f_min(value, least);
-            most = f_max(value, most);
-        }
-        f_store(low + c, least);
-        f_store(high + c, most);
-    }
+    uint32_t c = 0;
+    for (; c + 64 <= n_chan; c += 64)
+        range_n(low + c, high + c, x + c, stride, n_tok, 4, 64, half);
+    for (; c < n_chan; c += 16)
+        range_n(low + c, high + c, x + c, stride, n_tok, 1, n_chan - c, half);
 }
 
 static void range_row(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
@@ -136,19 +170,35 @@ static void scales(uint16_t *low16, uint16_t *step16, float *inverse, const floa
     }
 }
 
+INLINE void moments_n(float *sum, float *square, const uint16_t *x, size_t stride, uint32_t n_tok,
+                      const uint32_t n, uint32_t left, enum kvs_half half)
+{
+    vf first[4], s[4], q[4];
+    for (uint32_t g = 0; g < n; g++) {
+        first[g] = load(x + 16 * g, left - 16 * g, half);
+        s[g] = q[g] = f_set(0);
+    }
+    for (uint32_t t = 1; t < n_tok; t++)
+#pragma GCC unroll 4
+        for (uint32_t g = 0; g < n; g++) {
+            vf away = f_sub(load(x + t * stride + 16 * g, left - 16 * g, half), first[g]);
+            s[g] = f_add(s[g], away);
+            q[g] = f_add(q[g], f_mul(away, away));
+        }
+    for (uint32_t g = 0; g < n; g++) {
+        f_store(sum + 16 * g, s[g]);
+        f_store(square + 16 * g, q[g]);
+    }
+}
+
 static void moments(float *sum, float *square, const uint16_t *x, size_t stride, uint32_t n_tok,
                     uint32_t n_chan, enum kvs_half half)
 {
-    for (uint32_t c = 0; c < n_chan; c += 16) {
-        vf first = load(x + c, n_chan - c, half), s = f_set(0), q = f_set(0);
-        for (uint32_t t = 1; t < n_tok; t++) {
-            vf away = f_sub(load(x + t * stride + c, n_chan - c, half), first);
-            s = f_add(s, away);
-            q = f_add(q, f_mul(away, away));
-        }
-        f_store(sum + c, s);
-        f_store(square + c, q);
-    }
+    uint32_t c = 0;
+    for (; c + 64 <= n_chan; c += 64)
+        moments_n(sum + c, square + c, x + c, stride, n_tok, 4, 64, half);
+    for (; c < n_chan; c += 16)
+        moments_n(sum + c, square + c, x + c, stride, n_tok, 1, n_chan - c, half);
 }
 
 /* --- packed integers ---------------------------------------------------------------------------
@@ -188,32 +238,46 @@ INLINE vf fp8_value(vi code)
     return f_as(i_or(i_as(size), i_sll(i_and(code, i_set(0x80)), 24)));
 }
 
+/* one of 16 integers, from channel c */
+INLINE vf unpack_value(vi q, const float *low, const float *step, enum kvs_level level,
+                       bool by_token, uint32_t at)
+{
+    vf unit = by_token ? f_set(step[at]) : f_load(step + at);
+    if (level == KVS_FP8)
+        return f_mul(fp8_value(q), unit);
+    /* 8 bits times 11: exact */
+    return f_fma(f_of_i(q), unit, by_token ? f_set(low[at]) : f_load(low + at));
+}
+
 INLINE void unpack_rows(const struct kvs_rows_job *job, enum kvs_level level, bool by_token,
                         enum kvs_half half, uint32_t group)
 {
+    bool stream = job->stream;
+
     for (uint32_t t = 0; t < job->n_row; t++) {
         const uint8_t *row = job->packed + t * job->row_bytes;
         uint16_t *x = job->x + t * job->stride;
         const float *low = job->low + (by_token ? t * job->n_group : 0);
         const float *step = job->step + (by_token ? t * job->n_group : 0);
         for (uint32_t c = 0; c < job->n_chan; c += 64) {
+            uint32_t left = job->n_chan - c;
             vi q[4];
+            vf value[4];
             unpack64(q, level, row, c, job->n_chan);
-            for (uint32_t g = 0; g < 4; g++) {
-                uint32_t at = c + 16 * g;
-                if (at >= job->n_chan)
-                    break;
-                vf unit = by_token ? f_set(step[at / group]) : f_load(step + at);
-                vf value;
-                if (level == KVS_FP8)
-                    value = f_mul(fp8_value(q[g]), unit);
-                else /* 8 bits times 11: exact */
-                    value = f_fma(f_of_i(q[g]), unit,
-                                  by_token ? f_set(low[at / group]) : f_load(low + at));
-                store(x + at, value, job->n_chan - at, half);
+            for (uint32_t g = 0; g < 4 && 16 * g < left; g++)
+                value[g] = unpack_value(q[g], low, step, level, by_token,
+                                        by_token ? (c + 16 * g) / group : c + 16 * g);
+            if (left >= 64) {
+                half_store32(x + c, value[0], value[1], half, stream);
+                half_store32(x + c + 32, value[2], value[3], half, stream);
+                continue;
             }
+            for (uint32_t g = 0; g < 4 && 16 * g < left; g++)
+                store(x + c + 16 * g, value[g], left - 16 * g, half);
         }
     }
+    if (stream)
+        stream_end();
 }
 
 static void unpack_lx(const struct kvs_rows_job *job)
@@ -436,16 +500,49 @@ INLINE vi decode16(vi *state, const uint32_t *table, vi table_at, const uint16_t
     return i_sra(entry, 2 * KVS_RANS_BITS);
 }
 
-/* full: channels come in whole 32s */
+#ifdef KVS_VEC_LOOKUP
+/* The same with tables in registers. */
+struct small_table {
+    vt bucket, rank, freq, value;
+};
+INLINE vi decode16_small(vi *state, const struct small_table *table, const uint16_t *word,
+                         uint32_t *at)
+{
+    const int wide = KVS_RANS_M / KVS_SMALL;
+    vi x = *state, own = i_srl(x, 5), in = i_and(x, i_set(wide - 1)); /* own: higher bits above */
+    vi bucket = i_lookup(&table->bucket, own);
+    unsigned mine = i_lt(in, i_and(bucket, i_set(63)));
+    vi symbol = i_pick(mine, own, i_srl(bucket, 6));
+    vi rank = i_add(i_sub(in, i_set(wide)), i_lookup(&table->rank, own));
+    rank = i_pick(mine, in, rank);
+    vi freq = i_lookup(&table->freq, symbol), value = i_lookup(&table->value, symbol);
+    vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), rank);
+    unsigned less = i_lt(next, i_set(KVS_RANS_LOW));
+    *state = i_fill(next, less, word + *at);
+    *at += (unsigned)__builtin_popcount(less);
+    return i_sub(value, i_set(512));
+}
+#endif
+
+/* full: channels come in whole 32s; small: all have one table, a small one */
 INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, const uint32_t *table,
-                         enum kvs_half half, bool full)
+                         enum kvs_half half, bool full, bool small)
 {
     vi state[4][2];
     uint32_t at[4] = {0}, n_chan = job[0].n_chan, n_word[4];
     const uint16_t *word[4];
     const struct kvs_chan16 *chan[4];
     uint16_t *x[4];
+    bool stream = job[0].stream;
+#ifdef KVS_VEC_LOOKUP
+    struct small_table tables;
+    if (small)
+        tables = (struct small_table){
+            i_lookup_table(job[0].small->bucket), i_lookup_table(job[0].small->rank),
+            i_lookup_table(job[0].small->freq), i_lookup_table(job[0].small->value)};
+#endif
 
+    (void)small;
     for (unsigned s = 0; s < n; s++) {
         state[s][0] = i_load(job[s].state);
         state[s][1] = i_load(job[s].state + 16);
@@ -462,26 +559,36 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
             for (unsigned s = 0; s < n; s++) {
                 const struct kvs_chan16 *p = &chan[s][c / 16];
                 vi value[2];
+                vf y[2];
                 if (at[s] > n_word[s])
                     return false;
 #pragma GCC unroll 2
-                for (uint32_t h = 0; h < 2; h++)
+                for (uint32_t h = 0; h < 2; h++) {
+#ifdef KVS_VEC_LOOKUP
+                    if (small) {
+                        value[h] = decode16_small(&state[s][h], &tables, word[s], &at[s]);
+                        continue;
+                    }
+#endif
                     value[h] = decode16(&state[s][h], table, i_load(p[h].table_at), word[s], &at[s],
                                         full ? 0xffff : lanes >> 16 * h & 0xffff);
-#pragma GCC unroll 2
-                for (uint32_t h = 0; h < 2; h++) {
-                    /* 10 bits times 11: exact */
-                    vf y = f_fma(f_of_i(value[h]), f_load(p[h].step), f_load(p[h].mean));
-                    if (full)
-                        half_store(x[s] + c + 16 * h, y, half);
-                    else if (left > 16 * h)
-                        store(x[s] + c + 16 * h, y, left - 16 * h, half);
                 }
+#pragma GCC unroll 2
+                for (uint32_t h = 0; h < 2; h++) /* 10 bits times 11: exact */
+                    y[h] = f_fma(f_of_i(value[h]), f_load(p[h].step), f_load(p[h].mean));
+                if (full) {
+                    half_store32(x[s] + c, y[0], y[1], half, stream);
+                    continue;
+                }
+                for (uint32_t h = 0; h < 2 && left > 16 * h; h++)
+                    store(x[s] + c + 16 * h, y[h], left - 16 * h, half);
             }
         }
         for (unsigned s = 0; s < n; s++)
             x[s] += job[s].stride;
     }
+    if (stream)
+        stream_end();
     unsigned wrong = 0;
     for (unsigned s = 0; s < n; s++) {
         wrong |= at[s] != n_word[s];
@@ -492,23 +599,33 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
     return wrong == 0;
 }
 
+INLINE bool rans_full(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
+                      enum kvs_half half, bool small)
+{
+    switch (n) {
+    case 4:
+        return rans_streams(job, 4, table, half, true, small);
+    case 3:
+        return rans_streams(job, 3, table, half, true, small);
+    case 2:
+        return rans_streams(job, 2, table, half, true, small);
+    default:
+        return rans_streams(job, 1, table, half, true, small);
+    }
+}
+
 INLINE bool rans_half(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                       enum kvs_half half)
 {
     if (job[0].n_chan % KVS_RANS_LANES == 0) {
-        switch (n) {
-        case 4:
-            return rans_streams(job, 4, table, half, true);
-        case 3:
-            return rans_streams(job, 3, table, half, true);
-        case 2:
-            return rans_streams(job, 2, table, half, true);
-        default:
-            return rans_streams(job, 1, table, half, true);
-        }
+#ifdef KVS_VEC_LOOKUP
+        if (job[0].small)
+            return rans_full(job, n, table, half, true);
+#endif
+        return rans_full(job, n, table, half, false);
     }
     for (unsigned i = 0; i < n; i++)
-        if (!rans_streams(job + i, 1, table, half, false))
+        if (!rans_streams(job + i, 1, table, half, false, false))
             return false;
     return true;
 }
@@ -520,28 +637,61 @@ static bool rans_decode(const struct kvs_stream_job *job, unsigned n, const uint
                            : rans_half(job, n, table, KVS_HALF_BF16);
 }
 
-INLINE vi encode16(vi x, vi symbol, const struct kvs_rans_enc *enc, uint16_t *word, uint32_t *at,
-                   unsigned lanes)
+/* The encoder's words of 64 symbols. */
+struct enc_table {
+#ifdef KVS_VEC_LOOKUP
+    vd inverse, rest;
+#endif
+    const struct kvs_rans_enc *enc;
+    uint32_t first; /* symbol of the tables' first word */
+};
+
+/* small: all channels have one model, of which enc_table has all symbols */
+INLINE vi encode16(vi x, const uint8_t *symbol, vi table_at, const struct enc_table *table,
+                   uint16_t *word, uint32_t *at, unsigned lanes, bool small)
 {
-    vi inverse = i_gather(enc->inverse, symbol), rest = i_gather(enc->rest, symbol);
-    vi others = i_and(rest, i_set(KVS_RANS_M - 1)); /* 2^11 - freq */
-    vi most = i_sub(i_sll(i_sub(i_set(KVS_RANS_M), others), 20), i_set(1));
-    unsigned over = i_lt(most, x) & lanes;
+    vi which = i_u8(symbol), low = i_set(KVS_RANS_M - 1), inverse, rest;
+#ifdef KVS_VEC_LOOKUP
+    if (small) {
+        which = i_sub(which, i_set((int32_t)table->first));
+        inverse = i_lookup32(&table->inverse, which);
+        rest = i_lookup32(&table->rest, which);
+    } else
+#endif
+    {
+        which = i_add(which, table_at);
+        inverse = i_gather(table->enc->inverse, which);
+        rest = i_gather(table->enc->rest, which);
+    }
+    vi freq = i_and(rest, low), first = i_and(i_srl(rest, KVS_RANS_BITS), low);
+    unsigned over = i_lt(i_sub(i_sll(freq, 20), i_set(1)), x) & lanes;
     *at -= (unsigned)__builtin_popcount(over);
     i_spill(word + *at, x, over);
     vi y = i_pick(over, i_srl(x, 16), x);
-    vi share = i_srlv(i_mulhi(y, inverse), i_srl(rest, 23));
-    vi bias = i_and(i_srl(rest, KVS_RANS_BITS), i_set(2 * KVS_RANS_M - 1));
-    y = i_add(i_add(y, bias), i_mul(share, others));
+    vi share = i_srlv(i_mulhi(i_sll(y, 1), inverse), i_srl(rest, 2 * KVS_RANS_BITS));
+    /* low: lanes beyond the last */
+    vi slot = i_and(i_add(first, i_sub(y, i_mul(share, freq))), low);
+    slot = i_add(i_sll(table_at, KVS_RANS_BITS - 8), slot);
+    y = i_or(i_sll(share, KVS_RANS_BITS), i_gather(table->enc->slot, slot));
+    (void)small;
     return lanes == 0xffff ? y : i_pick(lanes, y, x);
 }
 
 INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
-                          const struct kvs_rans_enc *enc, bool full)
+                          const struct kvs_rans_enc *enc, bool full, bool small)
 {
-    uint32_t n_chan = job[0].n_chan, at[2];
-    vi state[2][2];
+    uint32_t n_chan = job[0].n_chan, at[4];
+    vi state[4][2];
+    struct enc_table table = {.enc = enc};
 
+#ifdef KVS_VEC_LOOKUP
+    if (small) {
+        uint32_t from = (uint32_t)job[0].table_at[0];
+        table.first = job[0].first;
+        table.inverse = i_lookup32_table(enc->inverse + from + table.first);
+        table.rest = i_lookup32_table(enc->rest + from + table.first);
+    }
+#endif
     for (unsigned s = 0; s < n; s++) {
         state[s][0] = state[s][1] = i_set(KVS_RANS_LOW);
         at[s] = job[s].n_word;
@@ -550,15 +700,15 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
         for (uint32_t c = kvs_up(n_chan, 32); c > 0;) {
             c -= 32;
             uint32_t lanes = full || n_chan - c >= 32 ? UINT32_MAX : (1u << (n_chan - c)) - 1;
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (unsigned s = 0; s < n; s++)
 #pragma GCC unroll 2
                 for (unsigned h = 2; h-- > 0;) {
                     struct kvs_stream_job *j = &job[s];
-                    vi symbol = i_u8(j->symbol + t * j->symbol_stride + c + 16 * h);
-                    symbol = i_add(symbol, i_load(j->table_at + c + 16 * h));
-                    state[s][h] = encode16(state[s][h], symbol, enc, j->word, &at[s],
-                                           full ? 0xffff : lanes >> 16 * h & 0xffff);
+                    state[s][h] =
+                        encode16(state[s][h], j->symbol + t * j->symbol_stride + c + 16 * h,
+                                 i_load(j->table_at + c + 16 * h), &table, j->word, &at[s],
+                                 full ? 0xffff : lanes >> 16 * h & 0xffff, small);
                 }
         }
     for (unsigned s = 0; s < n; s++) {
@@ -570,11 +720,35 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
 
 static void rans_encode(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc)
 {
-    if (job[0].n_chan % KVS_RANS_LANES == 0 && n == 2)
-        rans_encode_n(job, 2, enc, true);
-    else
-        for (unsigned i = 0; i < n; i++)
-            rans_encode_n(job + i, 1, enc, false);
+    unsigned i = 0;
+    bool small = false;
+#ifdef KVS_VEC_LOOKUP
+    small = job[0].one;
+#endif
+
+    if (job[0].n_chan % KVS_RANS_LANES == 0) {
+        for (; i + 4 <= n && small; i += 4)
+            rans_encode_n(job + i, 4, enc, true, true);
+        for (; i + 2 <= n; i += 2)
+            rans_encode_n(job + i, 2, enc, true, false);
+    }
+    for (; i < n; i++)
+        rans_encode_n(job + i, 1, enc, false, false);
+}
+
+/* places: a 64-bit word a symbol, count << 40 and sum of places in their bins, 0 to 2^16 - 1 */
+static void places(uint64_t *place, const uint8_t *symbol, const uint16_t *x, const float *mean,
+                   const float *inverse, uint32_t n_chan, enum kvs_half half)
+{
+    for (uint32_t c = 0; c < n_chan; c += 16) {
+        uint32_t n = n_chan - c < 16 ? n_chan - c : 16, at[16];
+        vf in = f_mul(f_sub(load(x + c, n_chan - c, half), f_load(mean + c)), f_load(inverse + c));
+        vi bin = i_sub(i_u8(symbol + c), i_set(KVS_SYMBOL_ZERO));
+        in = f_mul(f_add(f_sub(in, f_of_i(bin)), f_set(.5f)), f_set(0x1p16f));
+        i_store(at, i_min(i_max(i_round(in), i_set(0)), i_set(65535)));
+        for (uint32_t k = 0; k < n; k++)
+            place[symbol[c + k]] += 1ull << 40 | at[k];
+    }
 }
 
 static bool outside(const uint8_t *symbol, const uint8_t *low, const uint8_t *last, uint32_t n_chan)
@@ -590,6 +764,7 @@ static bool outside(const uint8_t *symbol, const uint8_t *low, const uint8_t *la
 
 const struct kvs_kvf_isa PASTE(kvs_kvf_, KVS_VEC_NAME) = {
     .name = TEXT(KVS_VEC_NAME),
+    .hash = hash,
     .widen = widen,
     .max_bits = max_bits,
     .range = range,
@@ -599,6 +774,7 @@ const struct kvs_kvf_isa PASTE(kvs_kvf_, KVS_VEC_NAME) = {
     .pack = pack,
     .unpack = unpack,
     .quantise = quantise,
+    .places = places,
     .outside = outside,
     .rans_decode = rans_decode,
     .rans_encode = rans_encode,

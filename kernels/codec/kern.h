@@ -17,6 +17,8 @@ struct kvs_rows_job {
     bool by_token; /* parameters: a row's own, one for each `group` channels; else one a channel */
     uint32_t n_row, n_chan, group;
     size_t stride, row_bytes; /* elements; bytes */
+    bool stream;              /* unpacking: x and its rows lie at multiples of 64 bytes, past the
+                                 caches is best; integers and fp8 */
     uint8_t *packed;
     uint16_t *x;
     /* [n_chan], or by_token [n_row][n_group]; low: minimum (fp8: unused); step: what a unit is
@@ -40,22 +42,44 @@ struct kvs_stream_job {
     uint16_t *word;
     uint32_t n_word;
     /* decoding */
-    const struct kvs_chan16 *chan; /* from the part's first channel, a multiple of 32 */
-    uint16_t *x;                   /* first token, first channel */
+    const struct kvs_chan16 *chan;      /* from the part's first channel, a multiple of 32 */
+    const struct kvs_rans_small *small; /* the table of all channels; NULL: they differ, or it is
+                                           large */
+    uint16_t *x;                        /* first token, first channel */
     size_t stride;
+    bool stream; /* as above */
     /* encoding */
     const int32_t *table_at; /* [n_chan, padded]: where a channel's table begins */
-    const uint8_t *symbol;   /* [n_tok][symbol_stride] */
+    bool one;              /* all channels have one model, whose symbols are first .. first + 63 */
+    uint32_t first;        /* at most 192 */
+    const uint8_t *symbol; /* [n_tok][symbol_stride] */
     size_t symbol_stride;
 };
 
-/* What rANS encodes a symbol with (rans.h); two tables of one index. */
+/*
+ * What rANS encodes with; [model][256] by symbol: inverse = ceil(2^(31 + shift) / freq), rest =
+ * freq | first << 11 | shift << 22; x / freq = mulhi(2 x, inverse) >> shift, exact for x < 2^31
+ * (Alverson 1991). slot: [model][2^11], by first + rank. The new state is x / freq << 11 |
+ * slot[first + x % freq].
+ */
 struct kvs_rans_enc {
-    uint32_t *inverse, *rest;
+    uint32_t *inverse, *rest, *slot;
+};
+
+/* A decoder's table of at most 64 symbols, small enough for registers; see kvs_rans_alias. */
+enum { KVS_SMALL = 64 };
+struct kvs_rans_small {
+    uint16_t bucket[KVS_SMALL]; /* own slots | other symbol << 6 */
+    uint16_t
+        rank[KVS_SMALL]; /* what is added to the place in the bucket for the other's rank, + 32 */
+    uint16_t freq[KVS_SMALL];
+    uint16_t value[KVS_SMALL]; /* + 512 */
+    uint16_t n;                /* 0: there is no such table */
 };
 
 struct kvs_kvf_isa {
     const char *name;
+    uint64_t (*hash)(const void *data, size_t n_byte); /* XXH3, 64 bits */
     void (*widen)(float *to, const uint16_t *from, size_t n, enum kvs_half half);
     /* the largest of n numbers as bits without the sign */
     unsigned (*max_bits)(const uint16_t *x, size_t n);
@@ -77,6 +101,10 @@ struct kvs_kvf_isa {
      * if there is such an element */
     bool (*quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
                      uint32_t n_chan, enum kvs_half half);
+    /* adds a row's elements to their symbols' words (of 256): 2^40 each, and the place in the bin
+     * from 0 to 2^16 - 1; elements of symbol 0 anything. Symbols may be read to the next 16. */
+    void (*places)(uint64_t *place, const uint8_t *symbol, const uint16_t *x, const float *mean,
+                   const float *inverse, uint32_t n_chan, enum kvs_half half);
     /* whether a symbol of a row lies outside its channel's low .. last */
     bool (*outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last,
                     uint32_t n_chan);
@@ -84,7 +112,8 @@ struct kvs_kvf_isa {
      * state did not end right; words may be read 64 bytes beyond the end */
     bool (*rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                         enum kvs_half half);
-    /* words are written backwards from word + n_word; n_word becomes how many were */
+    /* n streams, at most 4; words are written backwards from word + n_word; n_word becomes how many
+     * were */
     void (*rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc);
 };
 

@@ -150,7 +150,7 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
 {
     const struct kvs_kvf_shape *shape = &in[0].shape;
     size_t part = part_elements(shape), all = part * shape->n_layer * 2;
-    uint16_t *out = malloc(all * sizeof *out);
+    uint16_t *out = aligned_alloc(64, (all * sizeof *out + 63) / 64 * 64);
     double *s = malloc(((size_t)n * 2 + 1) * rounds * sizeof *s), gb = (double)all * 2e-9;
     enum kvs_code code = KVS_OK;
 

@@ -7,7 +7,6 @@
 
 void kvs_quant_free(struct kvs_quant *quant)
 {
-    free(quant->symbol);
     free(quant->mean);
     free(quant->step);
     free(quant->model);
@@ -75,46 +74,72 @@ static void choose_steps(struct kvs_quant *quant, float *mean, float *inverse, f
     }
 }
 
-/* Counts of symbols; a row in 8 also tells where in their bins elements lie. */
-static void count(struct kvs_counts *counts, const struct kvs_quant *quant,
-                  const struct kvs_rows *rows, const float *mean, const float *inverse)
+/* Whether all channels have one model: the usual case without weights. */
+static bool one_model(const struct kvs_quant *quant, uint32_t n_chan)
 {
-    bool one = true; /* the usual case: a table for all channels */
+    return memcmp(quant->model, quant->model + 1, n_chan - 1) == 0;
+}
 
-    for (uint32_t c = 1; c < rows->n_chan; c++)
-        one = one && quant->model[c] == quant->model[0];
-    if (one) {
-        uint32_t part[4][KVS_N_SYMBOL] = {{0}}; /* so that equal neighbours don't wait */
-        uint32_t *sum = counts->count[quant->model[0]];
-        for (uint32_t t = 0; t < rows->n_tok; t++) {
-            const uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
-            uint32_t c = 0;
-            for (; c + 4 <= rows->n_chan; c += 4) {
-                part[0][symbol[c]]++;
-                part[1][symbol[c + 1]]++;
-                part[2][symbol[c + 2]]++;
-                part[3][symbol[c + 3]]++;
-            }
-            for (; c < rows->n_chan; c++)
-                part[0][symbol[c]]++;
-        }
-        for (int s = 0; s < KVS_N_SYMBOL; s++)
-            sum[s] += part[0][s] + part[1][s] + part[2][s] + part[3][s];
-    } else {
+/* Counts of symbols. */
+static void count(struct kvs_counts *counts, const struct kvs_quant *quant,
+                  const struct kvs_rows *rows)
+{
+    if (!one_model(quant, rows->n_chan)) {
         for (uint32_t t = 0; t < rows->n_tok; t++)
             for (uint32_t c = 0; c < rows->n_chan; c++)
                 counts->count[quant->model[c]][quant->symbol[t * quant->symbol_stride + c]]++;
+        return;
     }
-    for (uint32_t t = 0; t < rows->n_tok; t += 8)
-        for (uint32_t c = 0; c < rows->n_chan; c++) {
-            uint8_t symbol = quant->symbol[t * quant->symbol_stride + c];
-            float x = kvs_f32_of_half(rows->x[(size_t)t * rows->n_chan + c], rows->half);
-            if (symbol) {
-                counts->offset[quant->model[c]][symbol] +=
-                    (double)((x - mean[c]) * inverse[c] - (float)(symbol - KVS_SYMBOL_ZERO));
-                counts->n_offset[quant->model[c]][symbol]++;
-            }
+    uint32_t part[8][KVS_N_SYMBOL] = {{0}}; /* so that equal neighbours don't wait */
+    uint32_t *sum = counts->count[quant->model[0]];
+    for (uint32_t t = 0; t < rows->n_tok; t++) {
+        const uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
+        uint32_t c = 0;
+        for (; c + 8 <= rows->n_chan; c += 8) {
+            uint64_t eight;
+            memcpy(&eight, symbol + c, 8);
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++)
+                part[i][eight >> (8 * i) & 0xff]++;
         }
+        for (; c < rows->n_chan; c++)
+            part[0][symbol[c]]++;
+    }
+    for (int s = 0; s < KVS_N_SYMBOL; s++)
+        for (int i = 0; i < 8; i++)
+            sum[s] += part[i][s];
+}
+
+/* Where in their bins elements lie, from a row in 8. */
+static void sample(struct kvs_counts *counts, const struct kvs_quant *quant,
+                   const struct kvs_rows *rows, const float *mean, const float *inverse,
+                   const struct kvs_kvf_isa *isa)
+{
+    enum { CHUNK = 2048 }; /* of tokens: no sum overflows */
+    bool one = one_model(quant, rows->n_chan);
+    uint64_t place[KVS_N_SYMBOL] = {0};
+
+    for (uint32_t t = 0; t < rows->n_tok; t += 8) {
+        const uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
+        const uint16_t *x = rows->x + (size_t)t * rows->n_chan;
+        for (uint32_t c = 0; c < rows->n_chan && !one; c++) {
+            float in = (kvs_f32_of_half(x[c], rows->half) - mean[c]) * inverse[c];
+            in = (in - (float)(symbol[c] - KVS_SYMBOL_ZERO) + .5f) * 0x1p16f;
+            counts->place[quant->model[c]][symbol[c]] +=
+                in > 0 ? in < 65535 ? (uint32_t)in : 65535 : 0;
+            counts->n_place[quant->model[c]][symbol[c]]++;
+        }
+        if (!one)
+            continue;
+        isa->places(place, symbol, x, mean, inverse, rows->n_chan, rows->half);
+        if (t % CHUNK != CHUNK - 8 && t + 8 < rows->n_tok)
+            continue;
+        for (int s = 0; s < KVS_N_SYMBOL; s++) {
+            counts->place[quant->model[0]][s] += place[s] & ((1ull << 40) - 1);
+            counts->n_place[quant->model[0]][s] += (uint32_t)(place[s] >> 40);
+        }
+        memset(place, 0, sizeof place);
+    }
 }
 
 enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *counts,
@@ -127,11 +152,10 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
     enum kvs_code code = KVS_OK;
 
     quant->symbol_stride = kvs_up(n_chan, 32);
-    quant->symbol = malloc(quant->symbol_stride * (rows->n_tok ? rows->n_tok : 1));
     quant->mean = calloc(n_chan, sizeof *quant->mean);
     quant->step = calloc(n_chan, sizeof *quant->step);
     quant->model = calloc(n_chan, 1);
-    if (!scratch || !quant->symbol || !quant->mean || !quant->step || !quant->model) {
+    if (!scratch || !quant->mean || !quant->step || !quant->model) {
         free(scratch);
         return kvs_nomem(err);
     }
@@ -146,7 +170,9 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
                     code = kvs_nomem(err);
     }
     if (!code)
-        count(counts, quant, rows, mean, inverse);
+        count(counts, quant, rows);
+    if (!code)
+        sample(counts, quant, rows, mean, inverse, isa);
     free(scratch);
     return code;
 }
@@ -184,8 +210,9 @@ enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_mode
 }
 
 uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
-                          const struct kvs_rans_enc *enc, uint16_t *word, uint8_t *stream,
-                          int32_t *scratch, const struct kvs_kvf_isa *isa)
+                          const struct kvs_rans_model *models, const struct kvs_rans_enc *enc,
+                          uint16_t *word, uint8_t *stream, int32_t *scratch,
+                          const struct kvs_kvf_isa *isa)
 {
     uint32_t n_all = 0, room = kvs_part_chan(at->n_chan), *n_word = (void *)stream;
     uint32_t *state = n_word + at->n_stream;
@@ -195,10 +222,13 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
     for (uint32_t c = 0; c < at->n_chan; c++)
         scratch[c] = quant->model[c] * KVS_N_SYMBOL;
     memset(scratch + at->n_chan, 0, (kvs_up(at->n_chan, 64) - at->n_chan) * sizeof *scratch);
+    bool one = one_model(quant, at->n_chan) && models[quant->model[0]].n <= KVS_SMALL;
+    uint32_t first = models[quant->model[0]].first;
+    first = first < KVS_N_SYMBOL - KVS_SMALL ? first : KVS_N_SYMBOL - KVS_SMALL;
     for (uint32_t s = 0; s < at->n_stream;) {
-        struct kvs_stream_job job[2];
+        struct kvs_stream_job job[4];
         unsigned n = 0;
-        for (; n < 2 && s + n < at->n_stream; n++) {
+        for (; n < 4 && s + n < at->n_stream; n++) {
             uint32_t tok = (s + n) / at->n_part * KVS_RANS_TOK, chan = (s + n) % at->n_part * room;
             job[n] = (struct kvs_stream_job){
                 .n_tok = at->n_tok - tok < KVS_RANS_TOK ? at->n_tok - tok : KVS_RANS_TOK,
@@ -207,10 +237,12 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
                 .word = side + (size_t)n * most,
                 .n_word = most,
                 .table_at = scratch + chan,
+                .one = one,
+                .first = first,
                 .symbol = quant->symbol + tok * quant->symbol_stride + chan,
                 .symbol_stride = quant->symbol_stride,
             };
-            if (n && (job[1].n_tok != job[0].n_tok || job[1].n_chan != job[0].n_chan))
+            if (n && (job[n].n_tok != job[0].n_tok || job[n].n_chan != job[0].n_chan))
                 break;
         }
         isa->rans_encode(job, n, enc);

@@ -1,5 +1,6 @@
 #include "rans.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -100,36 +101,101 @@ double kvs_rans_cost(const struct kvs_rans_model *model, const uint32_t count[KV
     return total ? bits / (double)total : 0;
 }
 
-void kvs_rans_table(uint32_t table[KVS_RANS_M], const uint16_t *freq, const int16_t *value,
-                    uint32_t n)
+void kvs_rans_alias(struct kvs_rans_alias *alias, const uint16_t *freq, uint32_t n)
 {
-    uint32_t slot = 0;
+    uint32_t n_bucket = n <= 64 ? 64 : n <= 128 ? 128 : 256, wide = KVS_RANS_M / n_bucket;
+    uint32_t left[KVS_N_SYMBOL] = {0}, next[KVS_N_SYMBOL], large = 0;
+    bool done[KVS_N_SYMBOL] = {false};
 
+    alias->n_bucket = n_bucket;
     for (uint32_t s = 0; s < n; s++)
-        for (uint32_t i = 0; i < freq[s]; i++)
-            table[slot++] = (uint32_t)value[s] << 22 | (uint32_t)freq[s] << KVS_RANS_BITS | i;
+        left[s] = freq[s];
+    while (large < n_bucket && left[large] < wide)
+        large++;
+    for (uint32_t i = 0; i < n_bucket; i++)
+        for (uint32_t b = i; !done[b] && left[b] < wide;) {
+            assert(large < n_bucket); /* what is missing here is too much there */
+            uint32_t from = large;
+            done[b] = true;
+            alias->other[b] = (uint8_t)from;
+            left[from] -= wide - left[b];
+            if (left[from] >= wide)
+                break;
+            while (large < n_bucket && (done[large] || left[large] < wide))
+                large++;
+            b = from;
+        }
+    for (uint32_t b = 0; b < n_bucket; b++) {
+        next[b] = left[b];
+        alias->own[b] = (uint8_t)left[b];
+        alias->other[b] = done[b] ? alias->other[b] : (uint8_t)b;
+    }
+    for (uint32_t b = 0; b < n_bucket; b++) {
+        alias->rank[b] = (uint16_t)next[alias->other[b]];
+        next[alias->other[b]] += wide - left[b];
+    }
 }
 
-void kvs_rans_enc_table(uint32_t inverse[KVS_N_SYMBOL], uint32_t rest[KVS_N_SYMBOL],
-                        const struct kvs_rans_model *model)
+/* The symbol and the rank of a slot. */
+static uint32_t symbol_of(const struct kvs_rans_alias *alias, uint32_t slot, uint32_t *rank)
 {
-    uint32_t cum = 0;
+    uint32_t wide = KVS_RANS_M / alias->n_bucket, b = slot / wide, in = slot % wide;
+
+    if (in < alias->own[b]) {
+        *rank = in;
+        return b;
+    }
+    *rank = alias->rank[b] + in - alias->own[b];
+    return alias->other[b];
+}
+
+void kvs_rans_table(uint32_t table[KVS_RANS_M], const struct kvs_rans_alias *alias,
+                    const uint16_t *freq, const int16_t *value)
+{
+    for (uint32_t slot = 0; slot < KVS_RANS_M; slot++) {
+        uint32_t rank, s = symbol_of(alias, slot, &rank);
+        table[slot] = (uint32_t)value[s] << 22 | (uint32_t)freq[s] << KVS_RANS_BITS | rank;
+    }
+}
+
+void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *alias,
+                    const uint16_t *freq, const int16_t *value, uint32_t n)
+{
+    memset(small, 0, sizeof *small);
+    if (n > KVS_SMALL)
+        return;
+    small->n = (uint16_t)n;
+    for (uint32_t b = 0; b < KVS_SMALL; b++) {
+        small->bucket[b] = (uint16_t)(alias->own[b] | alias->other[b] << 6);
+        small->rank[b] = (uint16_t)(alias->rank[b] + KVS_RANS_M / KVS_SMALL - alias->own[b]);
+    }
+    for (uint32_t s = 0; s < n; s++) {
+        small->freq[s] = freq[s];
+        small->value[s] = (uint16_t)(value[s] + 512);
+    }
+}
+
+void kvs_rans_enc_table(struct kvs_rans_enc *enc, uint32_t m, const struct kvs_rans_model *model)
+{
+    struct kvs_rans_alias alias;
+    uint32_t cum = 0, from[KVS_N_SYMBOL], rank;
+    uint32_t *inverse = enc->inverse + m * KVS_N_SYMBOL, *rest = enc->rest + m * KVS_N_SYMBOL;
 
     for (uint32_t s = 0; s < KVS_N_SYMBOL; s++) {
-        uint32_t freq = model->freq[s], shift = 0, bias = cum;
+        uint32_t freq = model->freq[s], shift = 0;
         inverse[s] = rest[s] = 0;
         if (freq == 0)
             continue;
-        if (freq == 1) {
-            inverse[s] = UINT32_MAX; /* mulhi gives x - 1 */
-            bias += KVS_RANS_M - 1;
-        } else {
-            while (freq > 1u << shift)
-                shift++;
-            inverse[s] = (uint32_t)(((1ull << (shift + 31)) + freq - 1) / freq);
-            shift--;
-        }
-        rest[s] = (KVS_RANS_M - freq) | bias << KVS_RANS_BITS | shift << 23;
+        while (freq > 1u << shift)
+            shift++;
+        inverse[s] = (uint32_t)(((1ull << (shift + 31)) + freq - 1) / freq);
+        rest[s] = freq | cum << KVS_RANS_BITS | shift << (2 * KVS_RANS_BITS);
+        from[s - model->first] = cum;
         cum += freq;
+    }
+    kvs_rans_alias(&alias, model->freq + model->first, model->n);
+    for (uint32_t slot = 0; slot < KVS_RANS_M; slot++) {
+        uint32_t s = symbol_of(&alias, slot, &rank);
+        enc->slot[m * KVS_RANS_M + from[s] + rank] = slot;
     }
 }

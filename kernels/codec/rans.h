@@ -29,15 +29,27 @@ void kvs_rans_fit(struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBO
 /* Bits a symbol with the counts and the model: what rANS spends, less than 0.01 % apart. */
 double kvs_rans_cost(const struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBOL]);
 
-/* 2^11 words, a slot each: value << 22 | freq << 11 | slot - cum. n symbols, each below 2^11. */
-void kvs_rans_table(uint32_t table[KVS_RANS_M], const uint16_t *freq, const int16_t *value,
-                    uint32_t n);
 /*
- * For symbols of one table: x / freq = mulhi(x, inverse) >> shift, exact for x < 2^31 (Alverson
- * 1991, as in ryg_rans); rest = 2^11 - freq | bias << 11 | shift << 23; the new state is
- * x + bias + (x / freq) * (2^11 - freq).
+ * Which slots are whose, by the alias method (Walker 1977, Vose 1991): 64 buckets of 32 slots, 128
+ * or 256 smaller ones if there are more symbols. A bucket's first slots are its own symbol's, the
+ * rest another's. Ranks of a symbol's slots: those of its own bucket, then the others, ascending.
+ * Whatever is looked up by slot is so looked up by bucket, in tables that fit into registers.
  */
-void kvs_rans_enc_table(uint32_t inverse[KVS_N_SYMBOL], uint32_t rest[KVS_N_SYMBOL],
-                        const struct kvs_rans_model *model);
+struct kvs_rans_alias {
+    uint32_t n_bucket;
+    uint8_t own[KVS_N_SYMBOL], other[KVS_N_SYMBOL]; /* slots; symbol of the rest */
+    uint16_t rank[KVS_N_SYMBOL];                    /* of the other's first slot here */
+};
+/* freq: sum 2^11, n symbols */
+void kvs_rans_alias(struct kvs_rans_alias *alias, const uint16_t *freq, uint32_t n);
+
+/* 2^11 words, a slot each: value << 22 | freq << 11 | rank. */
+void kvs_rans_table(uint32_t table[KVS_RANS_M], const struct kvs_rans_alias *alias,
+                    const uint16_t *freq, const int16_t *value);
+/* n = 0 if there are more than KVS_SMALL symbols. */
+void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *alias,
+                    const uint16_t *freq, const int16_t *value, uint32_t n);
+/* Fills model m of the encoder's tables. */
+void kvs_rans_enc_table(struct kvs_rans_enc *enc, uint32_t m, const struct kvs_rans_model *model);
 
 #endif

@@ -271,6 +271,26 @@ static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
     vi u = i_as(a), odd = i_and(i_srl(u, 16), i_set(1));
     i_store_u16(p, i_srl(i_add(u, i_add(odd, i_set(0x7fff))), 16)); /* never NaN here */
 }
+static inline void stream16(uint16_t *p, vf a, enum kvs_half half)
+{
+    uint16_t x[16];
+    half_store(x, a, half);
+    _mm256_stream_si256((void *)p, _mm256_loadu_si256((const void *)x));
+}
+static inline void half_store32(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
+{
+    if (stream) {
+        stream16(p, a, half);
+        stream16(p + 16, b, half);
+    } else {
+        half_store(p, a, half);
+        half_store(p + 16, b, half);
+    }
+}
+static inline void stream_end(void)
+{
+    _mm_sfence();
+}
 
 #undef F2
 #undef I2

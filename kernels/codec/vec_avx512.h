@@ -160,6 +160,34 @@ static inline vi i_gather(const uint32_t *table, vi at)
     __m256i high = _mm256_i32gather_epi32((const int *)table, _mm512_extracti64x4_epi64(at, 1), 4);
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
+/* 64 numbers of 16 bits, looked up by the low 6 bits of what may have more */
+#define KVS_VEC_LOOKUP
+typedef struct {
+    __m512i low, high;
+} vt;
+static inline vt i_lookup_table(const uint16_t *p)
+{
+    return (vt){_mm512_loadu_si512(p), _mm512_loadu_si512(p + 32)};
+}
+static inline vi i_lookup(const vt *table, vi at)
+{
+    return _mm512_maskz_permutex2var_epi16(0x55555555, table->low, at, table->high);
+}
+/* the same of 32 bits */
+typedef struct {
+    __m512i part[4];
+} vd;
+static inline vd i_lookup32_table(const uint32_t *p)
+{
+    return (vd){{_mm512_loadu_si512(p), _mm512_loadu_si512(p + 16), _mm512_loadu_si512(p + 32),
+                 _mm512_loadu_si512(p + 48)}};
+}
+static inline vi i_lookup32(const vd *table, vi at)
+{
+    __m512i low = _mm512_permutex2var_epi32(table->part[0], at, table->part[1]);
+    __m512i high = _mm512_permutex2var_epi32(table->part[2], at, table->part[3]);
+    return _mm512_mask_blend_epi32(_mm512_test_epi32_mask(at, _mm512_set1_epi32(32)), low, high);
+}
 static inline unsigned i_lt(vi a, vi b)
 {
     return _mm512_cmplt_epi32_mask(a, b);
@@ -196,6 +224,33 @@ static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
     }
     vi u = i_as(a), odd = i_and(i_srl(u, 16), i_set(1));
     i_store_u16(p, i_srl(i_add(u, i_add(odd, i_set(0x7fff))), 16)); /* never NaN here */
+}
+static inline vi bf16_round(vf a) /* in the upper halves; never NaN here */
+{
+    vi u = i_as(a);
+    return i_add(i_add(u, i_set(0x7fff)), i_and(i_srl(u, 16), i_set(1)));
+}
+static inline void half_store32(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
+{
+    __m512i x;
+    if (half == KVS_F16) {
+        x = _mm512_inserti64x4(
+            _mm512_castsi256_si512(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)),
+            _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT), 1);
+    } else {
+        static const uint16_t odd[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                         23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                         45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+        x = _mm512_permutex2var_epi16(bf16_round(a), _mm512_loadu_si512(odd), bf16_round(b));
+    }
+    if (stream)
+        _mm512_stream_si512((void *)p, x);
+    else
+        _mm512_storeu_si512(p, x);
+}
+static inline void stream_end(void)
+{
+    _mm_sfence();
 }
 
 #endif

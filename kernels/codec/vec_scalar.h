@@ -115,6 +115,16 @@ static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
     for (int i = 0; i < 16; i++)
         p[i] = kvs_half_of(a.v[i], half);
 }
+/* 32 numbers side by side; to where a multiple of 64 bytes is, past the caches if stream. */
+static inline void half_store32(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
+{
+    (void)stream;
+    half_store(p, a, half);
+    half_store(p + 16, b, half);
+}
+static inline void stream_end(void)
+{
+}
 static inline vi i_set(int32_t x)
 {
     EACH(vi, y, x);
