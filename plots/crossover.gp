@@ -63,6 +63,8 @@ do for [ending in "svg png"] {
              with boxxyerror linecolor rgb variable notitle, \
          "" skip 1 using (shown($1, $4) ? $1 : 1/0):($4/1e9):(number($11)) with labels \
              font "DejaVu Sans,9" notitle, \
+         "" skip 1 using (int($12) == 0 ? $1 : 1/0):($4/1e9) with points pointtype 7 pointsize 0.25 \
+             linecolor rgb "black" title "recompute or load: open within the error bars", \
          for [i = 1:n] keyentry with boxes linecolor rgb (policy[i] eq "" ? 0xFFFFFF : shade(i - 1, 0.8)) \
              title policy[i], \
          "crossover_tiers.csv" skip 1 using (LO_min):($2/1e9):(HI_max - LO_min):(0) with vectors \

@@ -709,14 +709,14 @@ static double number_at(const char *row, int i)
     return strtod(row, NULL);
 }
 
-/* Columns: 0 context, 3 bandwidth, 10 gain, 11 recompute, 12 load. */
+/* Columns: 0 context, 3 bandwidth, 10 gain, 11 sure, 12 recompute, 13 load. */
 static void crossover_loads_faster_over_faster_links(void **state)
 {
     size_t n;
     char *text = read_file("one", "plots/crossover.csv", &n), *last = NULL;
     (void)state;
     for (char *row = strchr(text, '\n') + 1; *row; last = row, row = strchr(row, '\n') + 1) {
-        const double recompute_s = number_at(row, 11), load_s = number_at(row, 12);
+        const double recompute_s = number_at(row, 12), load_s = number_at(row, 13);
         assert_true(recompute_s > 0 && load_s > 0);
         assert_true(number_at(row, 10) >= 1 - 1e-9);
         /* 128 KiB a token: no sooner than the link brings them, no later than that and all compute
@@ -726,9 +726,31 @@ static void crossover_loads_faster_over_faster_links(void **state)
         if (!last || number_at(last, 0) != number_at(row, 0))
             continue;
         assert_true(number_at(row, 3) > number_at(last, 3));
-        assert_true(load_s <= number_at(last, 12));
-        assert_true(recompute_s == number_at(last, 11));
+        assert_true(load_s <= number_at(last, 13));
+        assert_true(recompute_s == number_at(last, 12));
     }
+    free(text);
+}
+
+/* The band around the border between recomputing and loading, as wide as the error bars: a link and
+ * a GPU off by e1 and e2 move a border where both take as long by less than (1 + e1)(1 + e2). */
+static void crossover_is_unsure_near_the_border_only(void **state)
+{
+    size_t n;
+    char *text = read_file("one", "plots/crossover.csv", &n);
+    unsigned n_unsure = 0, n_sure = 0;
+    (void)state;
+    for (char *row = strchr(text, '\n') + 1; *row; row = strchr(row, '\n') + 1) {
+        const double ratio = number_at(row, 13) / number_at(row, 12);
+        const bool sure = number_at(row, 11) > 0;
+        if (ratio > 2.5 || ratio < 0.4)
+            assert_true(sure);
+        if (ratio > 0.98 && ratio < 1.02)
+            assert_false(sure);
+        n_unsure += !sure;
+        n_sure += sure;
+    }
+    assert_true(n_unsure > 20 && n_sure > n_unsure);
     free(text);
 }
 
@@ -759,6 +781,7 @@ int main(void)
         cmocka_unit_test(earlier_results_are_not_overwritten_unasked),
         cmocka_unit_test(interrupted_run_leaves_nothing),
         cmocka_unit_test(crossover_loads_faster_over_faster_links),
+        cmocka_unit_test(crossover_is_unsure_near_the_border_only),
     };
     return cmocka_run_group_tests_name("report", tests, enter_folder, leave_folder);
 }

@@ -1,5 +1,6 @@
 #include "crossover.h"
 
+#include "plan/regret.h"
 #include "plan/tables.h"
 
 #include <assert.h>
@@ -26,6 +27,8 @@ struct map {
     uint32_t n_policy;
     const struct kvs_planner_ops *policy[MAX_POLICY];
     uint32_t place[MAX_POLICY]; /* in the registry */
+    uint32_t recompute, load;   /* of them */
+    struct kvs_plan_error error;
 };
 
 static bool is_compared(const struct kvs_workload *workload, const char *name)
@@ -46,6 +49,8 @@ static void list_policies(struct map *map, const struct kvs_workload *workload)
         const bool stands_in = strcmp(name, "optimal") == 0 && is_compared(workload, "exact");
         if (!is_end && !stands_in && (left_out || !is_compared(workload, name)))
             continue;
+        if (is_end)
+            *(strcmp(name, "load") == 0 ? &map->load : &map->recompute) = map->n_policy;
         map->place[map->n_policy] = i;
         map->policy[map->n_policy++] = kvs_planner_list[i];
     }
@@ -74,6 +79,37 @@ static enum kvs_code new_tables(const struct kvs_sim_config *config,
     return *inst ? KVS_OK : kvs_nomem(err);
 }
 
+/* The route of a tier as one replica sees it: it spreads its loads over its GPUs' own links. */
+static struct kvs_table_route tier_route(const struct kvs_sim_config *config, const char *name)
+{
+    const struct kvs_hw *hw = config->hw;
+    struct kvs_table_route route = {0};
+    uint32_t tier_i = 0;
+    while (tier_i < hw->n_tier && strcmp(hw->tier[tier_i].name, name) != 0)
+        tier_i++;
+    assert(tier_i < hw->n_tier);
+    for (uint32_t i = 0; i < hw->tier[tier_i].n_hop; i++) {
+        const struct kvs_hw_link *link = &hw->link[hw->tier[tier_i].hop[i]];
+        route.hop[route.n_hop++] =
+            (struct kvs_table_hop){link, link->scope == KVS_SCOPE_GPU ? 1.0 / config->tp : 1.0};
+    }
+    return route;
+}
+
+/* The error bars of the GPU, and for the map's link those of the least certain tier. */
+static struct kvs_plan_error map_error(const struct kvs_sim_config *config)
+{
+    struct kvs_plan_error error = {0}, one;
+    for (uint32_t t = 0; t < config->n_tier || t == 0; t++) {
+        const struct kvs_table_route route =
+            config->n_tier ? tier_route(config, config->tier[t].name) : (struct kvs_table_route){0};
+        kvs_plan_error_of(config->hw, &route, 1, &one);
+        error.compute = one.compute;
+        error.route[0] = fmax(error.route[0], one.route[0]);
+    }
+    return error;
+}
+
 static enum kvs_code begin_map(struct map *map, const struct kvs_workload *workload,
                                struct kvs_err *err)
 {
@@ -81,6 +117,7 @@ static enum kvs_code begin_map(struct map *map, const struct kvs_workload *workl
     map->link = (struct kvs_hw_link){.name = "load"};
     map->link.read_bytes_per_s.value = MIN_BYTES_PER_S;
     map->route = (struct kvs_table_route){.n_hop = 1, .hop = {{&map->link, 1}}};
+    map->error = map_error(&workload->sim);
     map->scratch = kvs_plan_scratch_new();
     if (!map->scratch)
         return kvs_nomem(err);
@@ -119,6 +156,7 @@ static void map_header(const struct map *map, struct kvs_csv *csv)
     kvs_csv_str(csv, "choice");
     kvs_csv_str(csv, "choice_i");
     kvs_csv_str(csv, "gain_ratio");
+    kvs_csv_str(csv, "sure");
     for (uint32_t i = 0; i < map->n_policy; i++)
         kvs_csv_str2(csv, map->policy[i]->name, "_ttft_s");
     kvs_csv_row(csv);
@@ -156,11 +194,23 @@ static void put_winner(const struct map *map, struct kvs_csv *csv, const int64_t
     kvs_csv_double(csv, (double)ends_ns / (double)ttft_ns[fastest]);
 }
 
+/* Whether the same one of recomputing and loading all is faster anywhere in the error bars. */
+static bool is_sure(const struct map *map, struct kvs_plan_problem *problem,
+                    const struct kvs_plan plan[MAX_POLICY], const int64_t *ttft_ns)
+{
+    const uint32_t faster =
+        ttft_ns[map->load] < ttft_ns[map->recompute] ? map->load : map->recompute;
+    struct kvs_regret regret;
+    problem->error = map->error;
+    kvs_regret(problem, &plan[faster], &plan[map->load], 1, &regret);
+    return regret.corner_ns <= 1;
+}
+
 static enum kvs_code map_point(struct map *map, struct kvs_csv *csv, uint32_t context_tok,
                                double bytes_per_s, uint32_t new_tok, struct kvs_err *err)
 {
     struct kvs_plan_problem problem;
-    struct kvs_plan plan;
+    struct kvs_plan plan[MAX_POLICY];
     struct kvs_plan_eval eval;
     int64_t ttft_ns[MAX_POLICY] = {0}, bound_ns;
     map->link.read_bytes_per_s.value = bytes_per_s;
@@ -169,7 +219,7 @@ static enum kvs_code map_point(struct map *map, struct kvs_csv *csv, uint32_t co
     kvs_tables_build(map->tables, map->inst, map->piece, n_piece, &problem);
     for (uint32_t i = 0; i < map->n_policy; i++) {
         enum kvs_code code =
-            map->policy[i]->plan(&problem, map->scratch, &plan, &eval, &bound_ns, err);
+            map->policy[i]->plan(&problem, map->scratch, &plan[i], &eval, &bound_ns, err);
         if (code)
             return code;
         ttft_ns[i] = eval.end_ns;
@@ -178,6 +228,7 @@ static enum kvs_code map_point(struct map *map, struct kvs_csv *csv, uint32_t co
     put_cell(csv, bytes_per_s, BANDWIDTH_STEP);
     kvs_csv_u64(csv, new_tok);
     put_winner(map, csv, ttft_ns);
+    kvs_csv_u64(csv, is_sure(map, &problem, plan, ttft_ns));
     for (uint32_t i = 0; i < map->n_policy; i++)
         kvs_csv_double(csv, (double)ttft_ns[i] * 1e-9);
     kvs_csv_row(csv);
@@ -200,23 +251,6 @@ enum kvs_code kvs_crossover_csv(struct kvs_csv *csv, const struct kvs_workload *
     end_map(map);
     free(map);
     return code;
-}
-
-/* The route of a tier as one replica sees it: it spreads its loads over its GPUs' own links. */
-static struct kvs_table_route tier_route(const struct kvs_sim_config *config, const char *name)
-{
-    const struct kvs_hw *hw = config->hw;
-    struct kvs_table_route route = {0};
-    uint32_t tier_i = 0;
-    while (tier_i < hw->n_tier && strcmp(hw->tier[tier_i].name, name) != 0)
-        tier_i++;
-    assert(tier_i < hw->n_tier);
-    for (uint32_t i = 0; i < hw->tier[tier_i].n_hop; i++) {
-        const struct kvs_hw_link *link = &hw->link[hw->tier[tier_i].hop[i]];
-        route.hop[route.n_hop++] =
-            (struct kvs_table_hop){link, link->scope == KVS_SCOPE_GPU ? 1.0 / config->tp : 1.0};
-    }
-    return route;
 }
 
 static enum kvs_code tier_row(struct kvs_csv *csv, const struct kvs_sim_config *config,
