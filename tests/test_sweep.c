@@ -139,6 +139,11 @@ static void wrong_sweeps_are_named_exactly(void **state)
     expect_bad("{\"workload\": \"w.json\", \"axes\": [{\"path\": \"a\", \"values\": [1]},"
                " {\"path\": \"a\", \"values\": [1]}]}",
                "axes[1]: found \"a\" a second time");
+    expect_bad("{\"workload\": \"w.json\", \"axes\": [{\"path\": \"a\", \"values\": [1, 2, 1]}]}",
+               "axes[0].values: found 1 a second time, want each value once");
+    expect_bad("{\"workload\": \"w.json\", \"axes\": [{\"name\": \"a\", \"choices\": ["
+               "{\"name\": \"x\", \"set\": {}}, {\"name\": \"x\", \"set\": {}}]}]}",
+               "axes[0].choices: found x a second time");
     expect_bad("{\"workload\": \"w.json\", \"axes\": [{\"path\": \"a\", \"log\": {\"from\": 0, "
                "\"to\": 1, \"points\": 3}}]}",
                "axes[0].log: found an end of 0 or less");

@@ -5,12 +5,14 @@
 
 #include "base/opt.h"
 #include "report/plot.h"
+#include "study/front.h"
 #include "study/sweep_plot.h"
 
 #define USAGE "kvsim plot DIR"
 #define ABOUT                                                                                      \
-    "Draws the figures of a results folder with gnuplot, as SVG and PNG, from the CSV files in\n"  \
-    "DIR/plots. The scripts are kvsim's plots/*.gp."
+    "Draws the figures of a results folder with gnuplot, as SVG and PNG: of a run, a sweep or "    \
+    "what\n"                                                                                       \
+    "`kvsim recommend -o DIR` left. The scripts are kvsim's plots/*.gp."
 
 static enum kvs_code plot(int argc, char *const *argv, struct kvs_err *err)
 {
@@ -26,6 +28,8 @@ static enum kvs_code plot(int argc, char *const *argv, struct kvs_err *err)
     }
     if (pos.n != 1)
         return kvs_fail(err, KVS_ERR_ARG, "found %u folders, want one: " USAGE, pos.n);
+    if (kvs_front_has(pos.v[0]))
+        return kvs_plot_figure(pos.v[0], "cost_front", pos.v[0], err);
     if (kvs_sweep_plot_has(pos.v[0]))
         return kvs_sweep_plot(pos.v[0], err);
     if ((code = kvs_plot(pos.v[0], err)))

@@ -117,6 +117,23 @@ static char *title_of(struct kvs_json root)
     return strdup(text);
 }
 
+/* Whether a drawing has its end: gnuplot does not say that a disk was full. */
+static bool is_whole(const char *path, const char *ending)
+{
+    static const char svg[] = "</svg>", png[] = "IEND\xae"
+                                                "B`\x82";
+    const char *end = strcmp(ending, "svg") == 0 ? svg : png;
+    char tail[64];
+    FILE *from = fopen(path, "rb");
+    size_t n = 0;
+    if (from) {
+        if (fseek(from, -(long)sizeof tail, SEEK_END) == 0)
+            n = fread(tail, 1, sizeof tail, from);
+        fclose(from);
+    }
+    return n && memmem(tail, n, end, strlen(end));
+}
+
 static enum kvs_code rename_drawing(const char *folder, const char *name, const char *ending,
                                     struct kvs_err *err)
 {
@@ -125,8 +142,13 @@ static enum kvs_code rename_drawing(const char *folder, const char *name, const 
     if (asprintf(&from, "%s/.new-%s.%s", folder, name, ending) < 0 ||
         asprintf(&to, "%s/%s.%s", folder, name, ending) < 0)
         code = no_memory(err);
+    else if (!is_whole(from, ending))
+        code = kvs_fail(err, KVS_ERR_IO, "%s: gnuplot could not write all of it; is the disk full?",
+                        to);
     else if (rename(from, to))
         code = kvs_fail(err, KVS_ERR_IO, "%s: %s", to, strerror(errno));
+    if (code && from)
+        (void)unlink(from);
     free(from);
     free(to);
     return code;
@@ -155,9 +177,9 @@ static enum kvs_code draw(const char *folder, const char *name, const char *titl
                         *words ? words : "it failed and said nothing");
     free(set);
     free(script);
-    if (code || (code = rename_drawing(folder, name, "svg", err)))
-        return code;
-    return rename_drawing(folder, name, "png", err);
+    enum kvs_code svg = rename_drawing(folder, name, "svg", code ? NULL : err);
+    enum kvs_code png = rename_drawing(folder, name, "png", code || svg ? NULL : err);
+    return code ? code : svg ? svg : png;
 }
 
 static enum kvs_code draw_all(const char *folder, struct kvs_json root, struct kvs_err *err)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 void kvs_front_csv(const struct kvs_recommend *recommend, const struct kvs_space *space, FILE *to)
 {
@@ -23,6 +24,14 @@ void kvs_front_csv(const struct kvs_recommend *recommend, const struct kvs_space
                 m->meets, kvs_recommend_on_front(recommend, space, i),
                 recommend->found && i == recommend->best, kvs_measure_binding(m));
     }
+}
+
+bool kvs_front_has(const char *dir)
+{
+    char *file = NULL;
+    const bool has = asprintf(&file, "%s/cost_front.csv", dir) >= 0 && access(file, R_OK) == 0;
+    free(file);
+    return has;
 }
 
 enum kvs_code kvs_front_draw(const struct kvs_recommend *recommend, const struct kvs_space *space,

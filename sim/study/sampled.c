@@ -1,5 +1,7 @@
 #include "sampled.h"
 
+#include "base/units.h"
+
 #include "farm.h"
 #include "model/csv.h"
 #include "point.h"
@@ -92,9 +94,8 @@ static double *value_at(const struct study *study, unsigned policy_i, unsigned f
 
 static double read_number(const char *text)
 {
-    char *end;
-    const double value = strtod(text, &end);
-    return end == text ? (double)NAN : value;
+    double value;
+    return kvs_parse_double(text, &value, NULL) == KVS_OK ? value : (double)NAN;
 }
 
 /* A policy's row of a point. */

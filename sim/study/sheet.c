@@ -1,5 +1,7 @@
 #include "sheet.h"
 
+#include "base/units.h"
+
 #include "model/csv.h"
 
 #include <errno.h>
@@ -108,7 +110,6 @@ const char *kvs_sheet_str(const struct kvs_sheet *sheet, uint64_t row, int col)
 double kvs_sheet_num(const struct kvs_sheet *sheet, uint64_t row, int col)
 {
     const char *text = kvs_sheet_str(sheet, row, col);
-    char *end;
-    const double value = strtod(text, &end);
-    return *text && !*end ? value : (double)NAN;
+    double value;
+    return kvs_parse_double(text, &value, NULL) == KVS_OK ? value : (double)NAN;
 }

@@ -65,8 +65,8 @@ static const char *text_of(const struct row *row, const char *name)
 
 static double num_of(const struct row *row, const char *name)
 {
-    const char *text = text_of(row, name);
-    return *text ? strtod(text, NULL) : (double)NAN;
+    double value;
+    return kvs_parse_double(text_of(row, name), &value, NULL) == KVS_OK ? value : (double)NAN;
 }
 
 static void copy(char *to, size_t room, const char *from)

@@ -303,10 +303,10 @@ char *kvs_space_sweep(const struct kvs_space *space, const char *workload)
     json_t *choices = json_array();
     for (uint64_t i = 0; i < kvs_space_n(space); i++) {
         const struct kvs_choice choice = kvs_space_at(space, i);
-        char name[KVS_CHOICE_TEXT];
-        json_array_append_new(choices,
-                              json_pack("{s:s, s:o}", "name", kvs_space_text(space, choice, name),
-                                        "set", settings(space, choice)));
+        char name[24];
+        snprintf(name, sizeof name, "%" PRIu64, i);
+        json_array_append_new(
+            choices, json_pack("{s:s, s:o}", "name", name, "set", settings(space, choice)));
     }
     json_t *sweep = json_pack("{s:s, s:[{s:s, s:o}]}", "workload", workload, "axes", "name",
                               "configuration", "choices", choices);

@@ -275,6 +275,30 @@ static enum kvs_code check_axis(const struct kvs_spec *spec, struct kvs_json nod
     return KVS_OK;
 }
 
+static int by_label(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A value that stands twice would be run twice and counted as two. */
+static enum kvs_code check_values(const struct kvs_axis *axis, struct kvs_json node,
+                                  struct kvs_err *err)
+{
+    enum kvs_code code = KVS_OK;
+    const char **label = calloc(axis->n_value, sizeof *label);
+    if (!label)
+        return kvs_nomem(err);
+    for (uint32_t i = 0; i < axis->n_value; i++)
+        label[i] = axis->value[i].label;
+    qsort(label, axis->n_value, sizeof *label, by_label);
+    for (uint32_t i = 1; i < axis->n_value && !code; i++)
+        if (strcmp(label[i - 1], label[i]) == 0)
+            code = kvs_json_fail(node, err, KVS_ERR_ARG,
+                                 "found %.60s a second time, want each value once", label[i]);
+    free(label);
+    return code;
+}
+
 static enum kvs_code read_axis(struct kvs_spec *spec, struct kvs_json node, struct kvs_err *err)
 {
     struct kvs_axis *axis = &spec->axis[spec->n_axis];
@@ -289,7 +313,7 @@ static enum kvs_code read_axis(struct kvs_spec *spec, struct kvs_json node, stru
            : in.log.v    ? read_range(spec, in.path, in.log, true, axis, err)
                          : read_range(spec, in.path, in.linear, false, axis, err);
     spec->n_axis++;
-    return code;
+    return code ? code : check_values(axis, in.choices.v ? in.choices : in.values, err);
 }
 
 static enum kvs_code read_axes(struct kvs_spec *spec, struct kvs_json axes, struct kvs_err *err)

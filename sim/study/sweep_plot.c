@@ -1,6 +1,7 @@
 #include "sweep_plot.h"
 
 #include "base/outfile.h"
+#include "base/units.h"
 #include "report/plot.h"
 #include "sheet.h"
 
@@ -41,9 +42,8 @@ bool kvs_sweep_plot_has(const char *dir)
 
 static bool is_number(const char *text)
 {
-    char *end;
-    (void)strtod(text, &end);
-    return *text && !*end;
+    double value;
+    return kvs_parse_double(text, &value, NULL) == KVS_OK;
 }
 
 static void find_values(struct plot *plot, struct axis *axis)
@@ -119,8 +119,9 @@ static double num(const struct plot *plot, uint64_t row, const char *name)
 static double place(const struct plot *plot, uint64_t row, const struct axis *axis)
 {
     const char *value = kvs_sheet_str(plot->sheet, row, axis->col);
-    if (axis->numeric)
-        return strtod(value, NULL);
+    double number;
+    if (axis->numeric && kvs_parse_double(value, &number, NULL) == KVS_OK)
+        return number;
     for (unsigned i = 0; i < axis->n; i++)
         if (strcmp(axis->value[i], value) == 0)
             return i + 1;
