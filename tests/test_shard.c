@@ -202,6 +202,8 @@ static void bytes_are_conserved_over_seeds(void **state)
         struct drawn *drawn = draw(seed, n, 0.02 + 0.05 * (seed % 3), 60);
         open_lab(&lab, n_host, seed % 2 ? KVS_PLACE_HASHED : KVS_PLACE_CACHE_AWARE, 1 + seed % 3);
         lab.config.tier[0].capacity_bytes = kv_bytes(&lab, 40 * TOK);
+        if (seed % 2)
+            lab.config.tier[0].hot_reads = seed % 4;
         if (n_host > 1) {
             lab.config.tier[0].n_outage = 1;
             lab.config.tier[0].outage[0] = (struct kvs_outage){seed % n_host, S, 4 * S};
@@ -323,6 +325,122 @@ static void copies_share_a_hot_prompt(void **state)
     assert_true(spread[1] < 4);
 }
 
+/* The same prompt again and again on four nodes in turn: each time two prompts have read it from
+ * elsewhere a node more has it, until all have and nothing goes over the network. */
+static void hot_blocks_get_copies(void **state)
+{
+    struct simlab lab;
+    struct kvs_trace_block block[N_BLOCK];
+    struct kvs_request request[40];
+    uint64_t bytes[2];
+    (void)state;
+    same_prompt(request, 40, block, N_BLOCK);
+    open_lab(&lab, 4, KVS_PLACE_HASHED, 1);
+    for (uint32_t i = 0; i < 2; i++) {
+        lab.config.tier[0].hot_reads = i ? 2 : 0;
+        simlab_run(&lab, request, 40, true);
+        check(&lab, 40);
+        bytes[i] = lab.result.tier[0].network_bytes;
+        assert_int_equal(n_full_hit(&lab, 1, 40), 39);
+        assert_true(lab.result.tier[0].stats.n_block == N_BLOCK * (i ? 4 : 1));
+    }
+    assert_true(bytes[1] < bytes[0] / 2);
+    simlab_close(&lab);
+}
+
+/* Thirty prompts with seven beginnings on six nodes: copies of what is read most take an eighth and
+ * more off the network. */
+static void hot_copies_ease_the_network(void **state)
+{
+    (void)state;
+    for (uint32_t seed = 1; seed <= 3; seed++) {
+        struct simlab lab;
+        uint64_t bytes[2];
+        const uint32_t n = 400;
+        struct drawn *drawn = draw(seed, n, 2, 30);
+        open_lab(&lab, 6, KVS_PLACE_HASHED, 1);
+        lab.config.tier[0].capacity_bytes = kv_bytes(&lab, 100 * TOK);
+        for (uint32_t i = 0; i < 2; i++) {
+            lab.config.tier[0].hot_reads = i ? 8 : 0;
+            simlab_run(&lab, drawn->request, n, true);
+            check(&lab, n);
+            bytes[i] = lab.result.tier[0].network_bytes;
+        }
+        print_message("# seed %u: network bytes %.3f of those without copies of hot blocks\n", seed,
+                      (double)bytes[1] / (double)bytes[0]);
+        assert_true((double)bytes[1] < 0.9 * (double)bytes[0]);
+        simlab_close(&lab);
+        free(drawn);
+    }
+}
+
+/*
+ * Hashed tiers that hold blocks at a level, under policies that plan by layer and plan again, with
+ * copies of hot blocks, little room and a node lost: nothing is lost or made of nothing, budgets
+ * hold, and the same run gives the same times.
+ */
+static void levels_and_plans_made_again_go_with_hashed_tiers(void **state)
+{
+    static const char *const policy[] = {"load", "online", "layer-split", "optimal", "token-split"};
+    enum { N_LAYER = 32, N_FRAC = 17, N = 120 };
+    static int64_t distortion[N_LAYER * N_FRAC];
+    const struct kvs_table_level level[2] = {{.name = "raw16", .k_ratio = 1, .v_ratio = 1},
+                                             {.name = "x",
+                                              .k_ratio = .25,
+                                              .v_ratio = .5,
+                                              .decode_bytes_per_s = 2e11,
+                                              .distortion = distortion}};
+    uint64_t n_hit = 0, n_loss = 0, n_again = 0;
+    (void)state;
+    for (int l = 0; l < N_LAYER; l++)
+        for (int j = 0; j < N_FRAC; j++)
+            distortion[l * N_FRAC + j] = 100000 * (N_FRAC - 1 - j) / (N_FRAC - 1);
+    for (uint32_t seed = 1; seed <= 15; seed++) {
+        struct simlab lab;
+        int64_t ttft_ns[2] = {0};
+        const uint32_t n_host = 2 + seed % 3;
+        struct drawn *drawn = draw(seed, N, 0.01 + 0.03 * (seed % 3), 40);
+        open_lab(&lab, n_host, KVS_PLACE_HASHED, 1 + seed % 2);
+        struct kvs_sim_config *config = &lab.config;
+        config->n_level = 2;
+        config->level = level;
+        config->n_frac = N_FRAC;
+        config->budget = 1000000000;
+        config->hbm_cache = seed % 4 == 0;
+        config->tier[0].level = 1;
+        config->tier[0].hot_reads = seed % 3;
+        config->tier[0].capacity_bytes = kv_bytes(&lab, 25 * TOK);
+        config->tier[0].n_outage = 1;
+        config->tier[0].outage[0] = (struct kvs_outage){seed % n_host, S, 2 * S};
+        config->planner = kvs_planner_find(policy[seed % 5]);
+        assert_non_null(config->planner);
+        for (int again = 0; again < 2; again++) {
+            simlab_run(&lab, drawn->request, N, true);
+            assert_int_equal(lab.result.n_request, N);
+            assert_int_equal(lab.result.n_refused, 0);
+            assert_true(bytes_of(&lab, "nic", false) == (double)lab.result.tier[0].network_bytes);
+            assert_true(bytes_of(&lab, "nic", true) == (double)lab.result.tier[0].network_bytes);
+            for (uint32_t i = 0; i < N; i++) {
+                const struct kvs_sim_request *r = &lab.record[i];
+                assert_int_equal(r->hbm_tok + r->tier_tok[0] + r->new_tok,
+                                 drawn->request[i].input_tok);
+                assert_true(r->loss >= 0 && r->loss <= config->budget);
+                assert_true(r->first_token_ns > drawn->request[i].arrive_ns);
+                n_loss += r->loss > 0;
+                ttft_ns[again] += simlab_ttft_ns(&lab, i);
+            }
+            assert_true(lab.result.tier[0].stats.used_bytes <=
+                        n_host * config->tier[0].capacity_bytes);
+            n_hit += hit_tok(&lab) > 0;
+        }
+        assert_true(ttft_ns[0] == ttft_ns[1]);
+        n_again += !strcmp(policy[seed % 5], "online") && hit_tok(&lab) > 0;
+        simlab_close(&lab);
+        free(drawn);
+    }
+    assert_true(n_hit == 30 && n_loss > 100 && n_again == 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +451,9 @@ int main(void)
         cmocka_unit_test(lost_node_yields_no_hit),
         cmocka_unit_test(node_that_returns_gets_its_blocks),
         cmocka_unit_test(copies_share_a_hot_prompt),
+        cmocka_unit_test(hot_blocks_get_copies),
+        cmocka_unit_test(hot_copies_ease_the_network),
+        cmocka_unit_test(levels_and_plans_made_again_go_with_hashed_tiers),
     };
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

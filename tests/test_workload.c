@@ -145,7 +145,7 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: tiers[0].evict: found \"mru\", want one of *; did you mean \"lru\"?"},
         {"tiers[0].size=1",
          "w.json: tiers[0].size: unknown key; known: name, capacity, level, evict, "
-         "write, admit, admit_n, admit_share, placement, replicas, network, nodes_lost"},
+         "write, admit, admit_n, admit_share, placement, replicas, hot_reads, network, nodes_lost"},
         {"tiers[0].level=\"p44\"", "w.json: tiers[0].level: codec gpu-published has no level "
                                    "\"p44\"; did you mean \"p4\"? known: raw16, *"},
         {"tiers[0].level=\"p4/zz\"",

@@ -119,6 +119,8 @@ bool sim_shard_begin(struct sim *sim)
         if (tier->placement == KVS_PLACE_HASHED &&
             !(sim->ring[t] = kvs_ring_new(sim->n_host, N_POINT)))
             return sim_nomem(sim);
+        if (tier->hot_reads && !kvs_map_init(&sim->reads[t], 1024))
+            return sim_nomem(sim);
         for (uint32_t h = 0; h < sim->n_host; h++)
             *sim_move_lane(sim, t, h) =
                 (struct lane){.replica_i = h, .tier_i = t, .write = true, .slow = 1};
@@ -202,6 +204,30 @@ void sim_shard_look_up(struct sim *sim, struct req *req)
     }
 }
 
+/* Copies that a block should have: one more for every so many reads from other nodes. */
+static uint32_t copies_due(const struct sim *sim, uint32_t t, uint64_t key)
+{
+    const struct kvs_tier_config *config = &sim->config->tier[t];
+    const uint32_t *n_read = config->hot_reads ? kvs_map_find(&sim->reads[t], key) : NULL;
+    return config->n_copy + (n_read ? *n_read / config->hot_reads : 0);
+}
+
+/* Notes that a prompt reads its blocks of a tier from other nodes. */
+static bool count_reads(struct sim *sim, const struct req *req, uint32_t t)
+{
+    const uint32_t here = sim->replica[req->record.replica].host_i;
+    for (uint32_t b = 0; b < req->n_block; b++) {
+        bool found;
+        if (req->where[b] != (int8_t)t || req->node[b] == here)
+            continue;
+        uint32_t *n_read = kvs_map_put(&sim->reads[t], req->key[b], 0, &found);
+        if (!n_read)
+            return false;
+        *n_read += *n_read < UINT32_MAX - 1;
+    }
+    return true;
+}
+
 /* Where copies of a block are still to go. */
 static uint32_t places(struct sim *sim, uint32_t replica_i, uint32_t t, uint64_t key,
                        uint64_t n_bytes, uint32_t node[KVS_RING_MAX_NODE])
@@ -209,10 +235,10 @@ static uint32_t places(struct sim *sim, uint32_t replica_i, uint32_t t, uint64_t
     const struct kvs_tier_config *config = &sim->config->tier[t];
     uint64_t *load = sim->node_load + t * sim->n_host, total = 0;
     const uint64_t held = holders(sim, t, key);
-    const uint32_t n_held = (uint32_t)__builtin_popcountll(held);
+    const uint32_t n_held = (uint32_t)__builtin_popcountll(held), n_due = copies_due(sim, t, key);
     uint32_t here = sim->replica[replica_i].host_i, n_up = 0;
     struct kvs_ring_state state = {.out = held, .load = load};
-    if (n_held >= config->n_copy)
+    if (n_held >= n_due)
         return 0;
     if (config->placement == KVS_PLACE_CACHE_AWARE) {
         node[0] = here;
@@ -232,7 +258,7 @@ static uint32_t places(struct sim *sim, uint32_t replica_i, uint32_t t, uint64_t
     if (!n_up)
         return 0;
     state.bound = kvs_ring_bound(BOUND, total, n_bytes, n_up);
-    return kvs_ring_pick(sim->ring[t], key, config->n_copy - n_held, &state, node);
+    return kvs_ring_pick(sim->ring[t], key, n_due - n_held, &state, node);
 }
 
 bool sim_shard_lacks(struct sim *sim, uint32_t replica_i, uint32_t tier_i, uint64_t key,
@@ -293,7 +319,8 @@ bool sim_shard_load(struct sim *sim, struct transfer *transfer)
 {
     uint64_t tok[KVS_RING_MAX_NODE], left_tok = 0, left_bytes = transfer->n_bytes;
     const uint32_t t = transfer->tier_i;
-    if (!make_sharded(sim, transfer))
+    if (!make_sharded(sim, transfer) ||
+        (sim->config->tier[t].hot_reads && !count_reads(sim, transfer->req, t)))
         return false;
     tok_of(sim, transfer->req, t, tok);
     for (uint32_t h = 0; h < sim->n_host; h++)

@@ -360,6 +360,8 @@ static void tear_down(struct sim *sim)
         free_transfers(sim->lane[i].first);
     for (uint32_t t = 0; t < config->n_tier; t++)
         kvs_ring_free(sim->ring[t]);
+    for (uint32_t t = 0; t < config->n_tier; t++)
+        kvs_map_free(&sim->reads[t]);
     free(sim->node_load);
     for (uint32_t r = 0; sim->replica && r < sim->n_replica; r++) {
         kvs_tier_free(sim->replica[r].hbm);

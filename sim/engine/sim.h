@@ -101,6 +101,8 @@ struct kvs_tier_config {
     struct kvs_admit_config admit_config;
     enum kvs_placement placement; /* other than local: a tier of the hosts, write through */
     uint32_t n_copy;              /* of a block, each on another node; at least 1 unless local */
+    uint32_t hot_reads;           /* hashed: a block that was read from other nodes so often is due
+                                     one copy more, and so on; 0: none is */
     uint32_t network;             /* index of the link between the nodes */
     uint32_t n_outage;
     struct kvs_outage outage[KVS_MAX_OUTAGE]; /* a node's own do not overlap */

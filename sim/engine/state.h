@@ -295,6 +295,8 @@ struct sim {
     bool broken;                             /* sim->err has what a callback could not return */
     struct lane *lane; /* [(replica * (n_tier + 1) + tier) * 2 + write], and from node to node */
     struct kvs_ring *ring[KVS_MAX_TIER]; /* of hashed tiers */
+    struct kvs_map reads[KVS_MAX_TIER];  /* of tiers with hot_reads: how often a block came from
+                                            another node */
     uint64_t *node_load; /* [tier * n_host + host] while a look-up or a write goes */
     struct kvs_table_route route[KVS_MAX_TIER]; /* what tables borrows */
     struct kvs_plan_error error;                /* the profile's error bars */

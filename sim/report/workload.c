@@ -120,7 +120,7 @@ static const struct kvs_opt cluster_table[] = {
 
 struct tier {
     const char *name, *level, *evict, *admit;
-    uint64_t capacity, admit_n, replicas;
+    uint64_t capacity, admit_n, replicas, hot_reads;
     double admit_share;
     int write, placement;
     const char *network;
@@ -157,6 +157,9 @@ static const struct kvs_opt tier_table[] = {
      placement_names, false, 0},
     {"replicas", KVS_OPT_U64, TIER(replicas), "1", 1, KVS_RING_MAX_NODE,
      "placement other than local: copies of a block, each on another host", NULL, false, 0},
+    {"hot_reads", KVS_OPT_U64, TIER(hot_reads), "0", 0, 1000000,
+     "placement hashed: a block read from other hosts so often gets a copy more; 0: none does",
+     NULL, false, 0},
     {"network", KVS_OPT_STR, TIER(network), "nic", 0, 0,
      "placement other than local: the profile's link between hosts", NULL, false, 0},
     {"nodes_lost", KVS_OPT_NODE, TIER(nodes_lost), NULL, 0, 0,
@@ -565,12 +568,14 @@ static enum kvs_code read_placement(const struct kvs_workload_in *in, struct kvs
                                     const struct tier *tier, struct kvs_tier_config *config,
                                     struct kvs_err *err)
 {
-    static const char *const keys[] = {"replicas", "network", "nodes_lost"};
+    static const char *const keys[] = {"replicas", "hot_reads", "network", "nodes_lost"};
     const char *names[KVS_MAX_LINK];
     config->placement = (enum kvs_placement)tier->placement;
     config->n_copy = (uint32_t)tier->replicas;
+    config->hot_reads = (uint32_t)tier->hot_reads;
     if (config->placement == KVS_PLACE_LOCAL) {
-        const bool set[] = {tier->replicas != 1, false, kvs_json_size(tier->nodes_lost) > 0};
+        const bool set[] = {tier->replicas != 1, tier->hot_reads > 0, false,
+                            kvs_json_size(tier->nodes_lost) > 0};
         for (unsigned i = 0; i < N(keys); i++)
             if (set[i])
                 return kvs_json_fail(kvs_json_get(node, keys[i]), err, KVS_ERR_ARG,
@@ -578,6 +583,10 @@ static enum kvs_code read_placement(const struct kvs_workload_in *in, struct kvs
                                      "\"placement\": \"hashed\" or \"cache-aware\"");
         return KVS_OK;
     }
+    if (tier->hot_reads && config->placement != KVS_PLACE_HASHED)
+        return kvs_json_fail(kvs_json_get(node, "hot_reads"), err, KVS_ERR_ARG,
+                             "has no meaning with placement \"cache-aware\", which keeps a copy "
+                             "wherever a block is computed; want 0");
     for (uint32_t i = 0; i < in->hw->n_link; i++) {
         names[i] = in->hw->link[i].name;
         if (strcmp(names[i], tier->network) == 0) {
