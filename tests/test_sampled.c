@@ -196,6 +196,56 @@ static void the_whole_lies_within_the_samples_intervals(void **state)
     kvs_sampled_free(sampled);
 }
 
+/*
+ * Where the tier's size decides (hit ratio 0.33 to 0.82 over it): 4 of 16 groups with a quarter of
+ * the tier hit as all of them do. Groups are copies of one trace, so the intervals are narrower
+ * than what scaling a cluster down adds, up to 0.002; the whole lies within both together.
+ */
+static void the_whole_is_met_where_capacity_decides(void **state)
+{
+    static const char *const capacity[] = {"tiers[0].capacity=\"16GiB\"",
+                                           "tiers[0].capacity=\"64GiB\"",
+                                           "tiers[0].capacity=\"256GiB\""};
+    double hit[3] = {0};
+    (void)state;
+    FILE *to = fopen("w.json", "w");
+    assert_non_null(to);
+    fputs(
+        "{\"model\": \"llama-3.1-8b\", \"hardware\": \"h100-2gpu\", \"trace\": {\"population\": 16,"
+        " \"sample_by\": \"group\", \"generate\": {\"requests\": 300, \"rate\": 0.4, \"corpus\": "
+        "600,"
+        " \"topics\": 40, \"topic_skew\": 0.5, \"passages\": 12, \"candidates\": 12,"
+        " \"passage_skew\": 0, \"rank_decay\": 20, \"stray\": 0, \"drift\": 0, \"chat\": 0,"
+        " \"web\": 0, \"turns\": 2, \"think\": \"20s\", \"stay\": 1, \"fresh_tok\": 0,"
+        " \"prompts_per_day\": 0}}, \"cluster\": {\"replicas\": 8, \"hbm_cache\": false},"
+        " \"tiers\": [{\"name\": \"remote\", \"capacity\": \"16GiB\"}], \"compare\": [\"load\"]}",
+        to);
+    assert_int_equal(fclose(to), 0);
+    for (int i = 0; i < 3; i++) {
+        const struct kvs_sampled_options options = {.workload = "./w.json",
+                                                    .sets = {1, {capacity[i]}},
+                                                    .share = 0.25,
+                                                    .n_sample = 4,
+                                                    .n_job = 2,
+                                                    .full = true};
+        struct kvs_sampled *sampled;
+        struct kvs_err err = {0};
+        unsigned f = 0;
+        if (kvs_sampled(&options, &sampled, &err))
+            fail_msg("%s", err.msg);
+        while (strcmp(kvs_sampled_name[f], "hit_frac") != 0)
+            f++;
+        const struct kvs_estimate *e = &sampled->policy[0].figure[f];
+        print_message("# %s: hit ratio %.4f, samples %.4f +- %.4f\n", capacity[i], e->full, e->mean,
+                      e->half);
+        assert_true(fabs(e->mean - e->full) <= e->half);
+        assert_true(e->half < 0.01);
+        hit[i] = e->full;
+        kvs_sampled_free(sampled);
+    }
+    assert_true(hit[1] > 1.5 * hit[0] && hit[2] > 2.3 * hit[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +255,7 @@ int main(void)
         cmocka_unit_test(the_cluster_shrinks_with_the_trace),
         cmocka_unit_test(an_interval_is_students),
         cmocka_unit_test(the_whole_lies_within_the_samples_intervals),
+        cmocka_unit_test(the_whole_is_met_where_capacity_decides),
     };
     return cmocka_run_group_tests_name("sampled", tests, enter_folder, leave_folder);
 }
