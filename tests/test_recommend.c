@@ -411,6 +411,8 @@ static void settings_name_a_hosts_share(void **state)
                                           .tp = 2,
                                           .dram_bytes = 400000000000,
                                           .drive_bytes = 8000000000000,
+                                          .dram_threshold_tok = 256,
+                                          .drive_threshold_tok = 1024,
                                           .chunk_tok = 4096,
                                           .max_batch = 32};
     char *text;
@@ -425,6 +427,8 @@ static void settings_name_a_hosts_share(void **state)
     assert_non_null(strstr(text, "\"spec_name\": \"TieringOffloadingSpec\""));
     assert_non_null(strstr(text, "\"secondary_tiers\": [{\"type\": \"fs\", \"root_dir\": "));
     assert_non_null(strstr(text, "--hicache-size 100 "));
+    assert_non_null(strstr(text, "min_retrieve_tokens: 1024 "));
+    assert_non_null(strstr(text, "\"prefetch_threshold\": 1024}"));
     assert_non_null(strstr(text, "--tensor-parallel-size 2 "));
     assert_non_null(strstr(text, "--chunked-prefill-size 4096 "));
     free(text);

@@ -732,6 +732,31 @@ static void crossover_loads_faster_over_faster_links(void **state)
     free(text);
 }
 
+/* What a tier's threshold says is what the map says at the tier's rate, but for the tier's fixed
+ * costs; where links are slower it is not lower. */
+static void threshold_grows_as_links_slow_down(void **state)
+{
+    static const char *const rate[] = {"64GB/s", "8GB/s", "2GB/s", "500MB/s", "20MB/s"};
+    uint32_t before = 0, n_tok;
+    (void)state;
+    for (size_t i = 0; i < sizeof rate / sizeof *rate; i++) {
+        char set[96];
+        struct kvs_workload *w;
+        struct kvs_err err = {0};
+        snprintf(set, sizeof set, "hardware_set[\"links.nvme.read_bytes_per_s\"]=\"%s\"", rate[i]);
+        const struct kvs_strs sets = {1, {set}};
+        if (kvs_workload_open("quickstart", &sets, &w, &err) ||
+            kvs_crossover_threshold(w, 1, 256, &n_tok, &err))
+            fail_msg("%s", err.msg);
+        print_message("# %s: %u tokens\n", rate[i], n_tok);
+        assert_true(n_tok % 256 == 0);
+        n_tok = n_tok ? n_tok : UINT32_MAX; /* never */
+        assert_true(n_tok >= before && (i > 0 || n_tok <= 512) && (i < 4 || n_tok == UINT32_MAX));
+        before = n_tok;
+        kvs_workload_free(w);
+    }
+}
+
 /* The band around the border between recomputing and loading, as wide as the error bars: a link and
  * a GPU off by e1 and e2 move a border where both take as long by less than (1 + e1)(1 + e2). */
 static void crossover_is_unsure_near_the_border_only(void **state)
@@ -782,6 +807,7 @@ int main(void)
         cmocka_unit_test(interrupted_run_leaves_nothing),
         cmocka_unit_test(crossover_loads_faster_over_faster_links),
         cmocka_unit_test(crossover_is_unsure_near_the_border_only),
+        cmocka_unit_test(threshold_grows_as_links_slow_down),
     };
     return cmocka_run_group_tests_name("report", tests, enter_folder, leave_folder);
 }

@@ -198,6 +198,8 @@ static void print_settings(const struct kvs_recommend_view *view)
         .dram_bytes = kvs_space_value(space, choice, KVS_DIM_DRAM),
         .drive_bytes = (uint64_t)((double)kvs_space_value(space, choice, KVS_DIM_DRIVES) *
                                   kvs_space_drive(space, choice)->bytes),
+        .dram_threshold_tok = view->found->threshold_tok[0],
+        .drive_threshold_tok = view->found->threshold_tok[1],
         .chunk_tok = view->workload->sim.chunk_tok,
         .max_batch = view->workload->sim.max_batch,
     };

@@ -291,3 +291,52 @@ enum kvs_code kvs_crossover_tiers_csv(struct kvs_csv *csv, const struct kvs_work
         code = tier_row(csv, &workload->sim, workload->sim.tier[i].name, n_tok, block_tok, err);
     return code;
 }
+
+/* --- one tier's threshold ----------------------------------------------------------------------
+ */
+
+#define MOST_TOK 131072
+
+/* Whether loading n_tok tokens is as fast as computing them. */
+static bool loads_sooner(struct kvs_tables *tables, struct kvs_tables_inst *inst,
+                         struct kvs_piece *piece, uint32_t n_tok, uint32_t step_tok)
+{
+    struct kvs_plan_problem problem;
+    struct kvs_plan plan;
+    struct kvs_plan_eval load, recompute;
+    memset(&plan, 0, sizeof plan);
+    kvs_tables_build(tables, inst, piece, make_prompt(piece, n_tok, step_tok, step_tok), &problem);
+    bool fine = kvs_plan_eval(&problem, &plan, NULL, &load);
+    memset(plan.frac_i, (int)problem.n_frac - 1, problem.n_layer);
+    fine = kvs_plan_eval(&problem, &plan, NULL, &recompute) && fine;
+    assert(fine);
+    return load.end_ns <= recompute.end_ns;
+}
+
+enum kvs_code kvs_crossover_threshold(const struct kvs_workload *workload, uint32_t tier_i,
+                                      uint32_t step_tok, uint32_t *n_tok, struct kvs_err *err)
+{
+    const struct kvs_table_route route =
+        tier_route(&workload->sim, workload->sim.tier[tier_i].name);
+    struct kvs_tables *tables = NULL;
+    struct kvs_tables_inst *inst = NULL;
+    struct kvs_piece *piece = calloc(MOST_TOK / step_tok + 2, sizeof *piece);
+    enum kvs_code code =
+        piece ? new_tables(&workload->sim, &route, &tables, &inst, err) : kvs_nomem(err);
+    uint32_t low = 0, high = step_tok; /* computing wins at low, loading at high */
+    *n_tok = 0;
+    while (!code && high <= MOST_TOK && !loads_sooner(tables, inst, piece, high, step_tok)) {
+        low = high;
+        high *= 2;
+    }
+    while (!code && high <= MOST_TOK && high - low > step_tok) {
+        const uint32_t middle = low + (high - low) / 2 / step_tok * step_tok;
+        *(loads_sooner(tables, inst, piece, middle, step_tok) ? &high : &low) = middle;
+    }
+    if (!code && high <= MOST_TOK)
+        *n_tok = high;
+    kvs_tables_inst_free(inst);
+    kvs_tables_free(tables);
+    free(piece);
+    return code;
+}

@@ -27,6 +27,15 @@ KVS_MUST_CHECK enum kvs_code kvs_crossover_csv(struct kvs_csv *csv,
                                                uint32_t new_tok, struct kvs_err *err);
 
 /*
+ * The fewest cached tokens, in steps of step_tok, from which a lone prompt with step_tok new tokens
+ * has its first token no later by loading them all, raw, from the run's tier than by computing
+ * them; 0: not up to 128 Ki.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_crossover_threshold(const struct kvs_workload *workload,
+                                                     uint32_t tier_i, uint32_t step_tok,
+                                                     uint32_t *n_tok, struct kvs_err *err);
+
+/*
  * A row a tier of the run: bytes per second at which its route brings the KV of n_tok tokens to one
  * replica, with the fixed costs of block_tok-token blocks.
  */

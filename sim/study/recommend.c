@@ -2,6 +2,7 @@
 
 #include "farm.h"
 #include "point.h"
+#include "report/crossover.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -329,6 +330,23 @@ static enum kvs_code check_some_ran(const struct search *search, struct kvs_err 
     return kvs_fail(err, KVS_ERR_ARG, "no configuration runs: %s", reason);
 }
 
+/* From how many tokens on the answer's tiers are worth loading from. */
+static enum kvs_code find_thresholds(struct search *search, struct kvs_err *err)
+{
+    struct kvs_recommend *out = search->out;
+    struct kvs_workload *workload = NULL;
+    struct kvs_doc *doc;
+    enum kvs_code code = kvs_point_document(search->job.spec, out->best, &doc, err);
+    if (!code)
+        code = kvs_workload_from(doc, search->options->workload, &workload, err);
+    for (uint32_t t = 0; !code && t < workload->sim.n_tier; t++)
+        code = kvs_crossover_threshold(
+            workload, t, KVS_THRESHOLD_TOK,
+            &out->threshold_tok[strcmp(workload->sim.tier[t].name, "dram") != 0], err);
+    kvs_workload_free(workload);
+    return code;
+}
+
 static enum kvs_code run(struct search *search, struct kvs_err *err)
 {
     enum kvs_code code;
@@ -343,7 +361,8 @@ static enum kvs_code run(struct search *search, struct kvs_err *err)
         /* one that was ruled out may meet the SLO all the same */
         kvs_recommend_cheapest(search->out, search->options->space, &search->out->best);
     }
-    return find_growth(search, err);
+    code = find_thresholds(search, err);
+    return code ? code : find_growth(search, err);
 }
 
 enum kvs_code kvs_recommend(const struct kvs_recommend_options *options, struct kvs_recommend **out,

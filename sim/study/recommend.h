@@ -26,6 +26,8 @@ struct kvs_recommend_options {
     void *ctx;
 };
 
+#define KVS_THRESHOLD_TOK 256
+
 enum kvs_try { KVS_TRY_UNKNOWN, KVS_TRY_RULED_OUT, KVS_TRY_NOT_OFFERED, KVS_TRY_DONE };
 
 struct kvs_recommend {
@@ -34,7 +36,10 @@ struct kvs_recommend {
     struct kvs_measure *measure; /* where DONE */
     uint64_t n_simulated;
     bool found;
-    uint64_t best;     /* number of the cheapest that meets the SLO */
+    uint64_t best; /* number of the cheapest that meets the SLO */
+    /* of the answer: the fewest tokens that its DRAM and its drives bring sooner than they are
+     * computed, in steps of KVS_THRESHOLD_TOK; 0: none, or no such tier */
+    uint32_t threshold_tok[2];
     double growth;     /* the largest factor of the rate that was seen to meet it; 0: not found */
     double growth_not; /* the smallest above it that was seen not to; 0: none up to GROWTH_MOST */
 };

@@ -11,6 +11,7 @@
 static void print_lmcache(const struct kvs_settings *s, FILE *to)
 {
     const double share = 1 / (double)s->gpus_of_host;
+    const uint32_t threshold_tok = s->drive_bytes ? s->drive_threshold_tok : s->dram_threshold_tok;
     fputs("LMCache, LMCACHE_CONFIG_FILE (sizes are of one worker: a host's share by its GPUs)\n",
           to);
     fprintf(to, "  chunk_size: %-24d # tokens of what is stored and looked up at once\n",
@@ -25,10 +26,17 @@ static void print_lmcache(const struct kvs_settings *s, FILE *to)
         fprintf(to, "  max_local_disk_size: %-15.0f # GB, of %.0f GB a host\n",
                 (double)s->drive_bytes * share / 1e9, (double)s->drive_bytes / 1e9);
     }
-    fputs("  save_decode_cache: false         # answers' KV is not stored in what was simulated\n",
+    if (threshold_tok)
+        fprintf(to,
+                "  min_retrieve_tokens: %-15u # fewer are computed sooner than the slowest tier "
+                "brings them (alone, %d new tokens)\n",
+                threshold_tok, LMCACHE_CHUNK_TOK);
+    fputs("  save_decode_cache: false             # answers' KV is not stored in what was "
+          "simulated\n",
           to);
     fputs("  vllm serve MODEL --kv-transfer-config "
-          "'{\"kv_connector\": \"LMCacheConnectorV1\", \"kv_role\": \"kv_both\"}'\n",
+          "'{\"kv_connector\": \"LMCacheConnectorV1\", \"kv_role\": \"kv_both\"}' # vLLM stores in "
+          "and loads from LMCache\n",
           to);
 }
 
@@ -66,19 +74,26 @@ static void print_sglang(const struct kvs_settings *s, FILE *to)
     fprintf(to, "  --page-size %-23d # tokens of a page, which is what is moved\n",
             SGLANG_PAGE_TOK);
     if (s->dram_bytes || s->drive_bytes)
-        fputs("  --enable-hierarchical-cache\n", to);
+        fputs("  --enable-hierarchical-cache         # KV below HBM too\n", to);
     if (s->dram_bytes)
         fprintf(to, "  --hicache-size %-20.0f # GB of host memory, a rank's share\n",
                 (double)s->dram_bytes / (double)s->gpus_of_host / 1e9);
     if (s->dram_bytes || s->drive_bytes)
-        fputs(
-            "  --hicache-write-policy write_through # as simulated: all that is computed is "
-            "stored\n  --hicache-io-backend kernel\n  --hicache-mem-layout page_first      # large "
-            "pieces to and from storage\n",
-            to);
-    if (s->drive_bytes)
-        fputs("  --hicache-storage-backend nixl   # or another of its back ends over the drives\n",
+        fputs("  --hicache-write-policy write_through # as simulated: all that is computed is "
+              "stored\n  --hicache-io-backend kernel         # small pages are copied by GPU "
+              "kernels\n  --hicache-mem-layout page_first      # large "
+              "pieces to and from storage\n",
               to);
+    if (s->drive_bytes)
+        fputs("  --hicache-storage-backend nixl       # or another of its back ends over the "
+              "drives\n",
+              to);
+    if (s->drive_bytes && s->drive_threshold_tok)
+        fprintf(
+            to,
+            "  --hicache-storage-backend-extra-config '{\"prefetch_threshold\": %u}' # fewer hit "
+            "tokens are computed sooner than drives bring them\n",
+            s->drive_threshold_tok);
 }
 
 void kvs_settings_print(const struct kvs_settings *settings, FILE *to)
