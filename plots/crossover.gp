@@ -39,7 +39,7 @@ set xlabel "cached context [tokens, log scale]"
 set ylabel "load bandwidth [GB/s, log scale]"
 set title heading . sprintf("\n{/*0.85 A lone prompt with %d new tokens, simulated. Colour: simplest policy within " \
     . "2 %% of the fastest.}\n{/*0.85 Numbers, darker: how many times as fast as the better of recompute " \
-    . "and load.}", int(NEW_max))
+    . "and load. Dots: error bars leave open which is faster.}", int(NEW_max))
 set key outside bottom center horizontal samplen 1.5
 set bmargin 6.5
 set tics out nomirror
@@ -64,7 +64,7 @@ do for [ending in "svg png"] {
          "" skip 1 using (shown($1, $4) ? $1 : 1/0):($4/1e9):(number($11)) with labels \
              font "DejaVu Sans,9" notitle, \
          "" skip 1 using (int($12) == 0 ? $1 : 1/0):($4/1e9) with points pointtype 7 pointsize 0.25 \
-             linecolor rgb "black" title "recompute or load: open within the error bars", \
+             linecolor rgb "black" title "unsure", \
          for [i = 1:n] keyentry with boxes linecolor rgb (policy[i] eq "" ? 0xFFFFFF : shade(i - 1, 0.8)) \
              title policy[i], \
          "crossover_tiers.csv" skip 1 using (LO_min):($2/1e9):(HI_max - LO_min):(0) with vectors \
