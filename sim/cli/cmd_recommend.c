@@ -110,11 +110,9 @@ static enum kvs_code read_priced(const struct kvs_strs *text, enum kvs_dim dim,
 {
     const unsigned n = text->n ? text->n : n_known;
     for (unsigned i = 0; i < n; i++) {
-        uint32_t k = i;
-        for (k = 0; text->n && k < n_known && strcmp(known[k], text->v[i]) != 0;)
+        uint32_t k = text->n ? 0 : i;
+        while (text->n && k < n_known && strcmp(known[k], text->v[i]) != 0)
             k++;
-        if (!text->n)
-            k = i;
         if (k == n_known) {
             char names[300];
             return kvs_fail(err, KVS_ERR_ARG, "--%s: the prices have no \"%.40s\"%s",

@@ -321,10 +321,11 @@ enum kvs_code kvs_crossover_threshold(const struct kvs_workload *workload, uint3
     struct kvs_tables *tables = NULL;
     struct kvs_tables_inst *inst = NULL;
     struct kvs_piece *piece = calloc(MOST_TOK / step_tok + 2, sizeof *piece);
-    enum kvs_code code =
-        piece ? new_tables(&workload->sim, &route, &tables, &inst, err) : kvs_nomem(err);
     uint32_t low = 0, high = step_tok; /* computing wins at low, loading at high */
     *n_tok = 0;
+    if (!piece)
+        return kvs_nomem(err);
+    enum kvs_code code = new_tables(&workload->sim, &route, &tables, &inst, err);
     while (!code && high <= MOST_TOK && !loads_sooner(tables, inst, piece, high, step_tok)) {
         low = high;
         high *= 2;

@@ -64,9 +64,9 @@ static const struct kvs_priced_nic *nic_of(const struct kvs_space *space, struct
  */
 
 struct stock {
-    uint64_t gpus, hosts, gpus_of_host; /* the last: of a full one, that serve */
-    double dram_gib, drive_bytes;       /* of one host */
-    double free_gib, free_bytes;        /* of these, what comes with its GPUs */
+    uint64_t gpus, hosts;
+    double dram_gib, drive_bytes; /* of one host */
+    double free_gib, free_bytes;  /* of these, what comes with its GPUs */
 };
 
 static struct stock stock_of(const struct kvs_space *space, struct kvs_choice choice)
@@ -75,14 +75,13 @@ static struct stock stock_of(const struct kvs_space *space, struct kvs_choice ch
     struct stock stock = {.gpus = kvs_space_value(space, choice, KVS_DIM_REPLICAS) *
                                   kvs_space_value(space, choice, KVS_DIM_TP)};
     stock.hosts = (stock.gpus + gpu->gpus_per_host - 1) / gpu->gpus_per_host;
-    /* hosts are as alike as can be: the fullest has this many */
-    stock.gpus_of_host = (stock.gpus + stock.hosts - 1) / stock.hosts;
     stock.dram_gib = (double)kvs_space_value(space, choice, KVS_DIM_DRAM) / 0x1p30;
     stock.drive_bytes = (double)kvs_space_value(space, choice, KVS_DIM_DRIVES) *
                         kvs_space_drive(space, choice)->bytes;
-    const double least = (double)(stock.gpus / stock.hosts); /* GPUs of the emptiest */
-    stock.free_gib = least * gpu->with_dram_gib;
-    stock.free_bytes = least * gpu->with_drive_bytes;
+    /* all hosts are alike, so what is free is what the last one's GPUs bring */
+    const uint64_t least = stock.gpus - (stock.hosts - 1) * gpu->gpus_per_host;
+    stock.free_gib = (double)least * gpu->with_dram_gib;
+    stock.free_bytes = (double)least * gpu->with_drive_bytes;
     return stock;
 }
 
