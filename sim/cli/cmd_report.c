@@ -5,8 +5,10 @@
 
 #include "base/opt.h"
 #include "study/html.h"
+#include "study/sweep_plot.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define USAGE "kvsim report DIR [-o FILE]"
 #define ABOUT                                                                                      \
@@ -23,6 +25,25 @@ static const struct kvs_opt table[] = {
      false, 'o'},
 };
 
+/* A sweep leaves its table alone: its figures are drawn once they are wanted. Without gnuplot there
+ * are none. */
+static enum kvs_code draw_sweep(const char *dir, struct kvs_err *err)
+{
+    char *plots = NULL;
+    enum kvs_code code = KVS_OK;
+    if (asprintf(&plots, "%s/plots", dir) < 0)
+        return kvs_nomem(err);
+    if (kvs_sweep_plot_has(dir) && access(plots, R_OK))
+        code = kvs_sweep_plot(dir, err);
+    free(plots);
+    if (code == KVS_ERR_ABSENT) {
+        fprintf(stderr, "kvsim report: %s\n", err->msg);
+        *err = (struct kvs_err){0};
+        code = KVS_OK;
+    }
+    return code;
+}
+
 static enum kvs_code report(int argc, char *const *argv, struct kvs_err *err)
 {
     struct args args;
@@ -38,6 +59,8 @@ static enum kvs_code report(int argc, char *const *argv, struct kvs_err *err)
     }
     if (pos.n != 1)
         return kvs_fail(err, KVS_ERR_ARG, "found %u folders, want one: " USAGE, pos.n);
+    if ((code = draw_sweep(pos.v[0], err)))
+        return code;
     if (asprintf(&file, "%s%s", args.file ? args.file : pos.v[0], args.file ? "" : "/report.html") <
         0)
         return kvs_nomem(err);
