@@ -86,6 +86,8 @@ bool kvs_curve_add(struct kvs_curve *curve, const uint64_t *key, size_t n)
         uint32_t distance;
         if (curve->n_group == 1 && i + AHEAD < n)
             kvs_stack_prefetch(group->stack, key[i + AHEAD]);
+        if (curve->n_group == 1 && i + AHEAD / 2 < n)
+            kvs_stack_prefetch_bit(group->stack, key[i + AHEAD / 2]);
         if (!group)
             continue;
         if (!kvs_stack_access(group->stack, key[i], &distance) ||

@@ -6,14 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE_WORDS = 8, LINE_BITS = 64 * LINE_WORDS, FIRST_LINES = 8 }; /* a line of the cache */
+/* A line of bits and a span's counts are a line of the cache each. */
+enum { LINE_WORDS = 8, LINE_BITS = 64 * LINE_WORDS, SPAN_LINES = 32, FIRST_LINES = SPAN_LINES };
 
 struct kvs_stack {
     struct kvs_map time_of; /* key to the time of its last use */
     uint64_t *key_at;       /* [n_line * LINE_BITS]: by time, where its bit is set */
     uint64_t *bit;          /* [n_line * LINE_WORDS] */
-    uint32_t *tree;         /* [n_line + 1]: Fenwick sums of bits of lines, from 1 */
-    uint32_t n_line, now;   /* next time */
+    uint16_t *count;        /* [n_line]: bits of each line */
+    uint32_t *tree; /* [n_line / SPAN_LINES + 1]: Fenwick sums of bits of whole spans of lines, from
+                       1; the span of now and those after it are not in it */
+    uint32_t n_line, now; /* a multiple of SPAN_LINES; next time */
 };
 
 struct kvs_stack *kvs_stack_new(void)
@@ -24,8 +27,10 @@ struct kvs_stack *kvs_stack_new(void)
     stack->n_line = FIRST_LINES;
     stack->key_at = calloc((size_t)stack->n_line * LINE_BITS, sizeof *stack->key_at);
     stack->bit = calloc((size_t)stack->n_line * LINE_WORDS, sizeof *stack->bit);
-    stack->tree = calloc((size_t)stack->n_line + 1, sizeof *stack->tree);
-    if (kvs_map_init(&stack->time_of, 64) && stack->key_at && stack->bit && stack->tree)
+    stack->count = calloc(stack->n_line, sizeof *stack->count);
+    stack->tree = calloc((size_t)stack->n_line / SPAN_LINES + 1, sizeof *stack->tree);
+    if (kvs_map_init(&stack->time_of, 64) && stack->key_at && stack->bit && stack->count &&
+        stack->tree)
         return stack;
     kvs_stack_free(stack);
     return NULL;
@@ -38,6 +43,7 @@ void kvs_stack_free(struct kvs_stack *stack)
     kvs_map_free(&stack->time_of);
     free(stack->key_at);
     free(stack->bit);
+    free(stack->count);
     free(stack->tree);
     free(stack);
 }
@@ -52,36 +58,61 @@ void kvs_stack_prefetch(const struct kvs_stack *stack, uint64_t key)
     kvs_map_prefetch(&stack->time_of, key);
 }
 
-static void tree_add(struct kvs_stack *stack, uint32_t line, uint32_t by)
+void kvs_stack_prefetch_bit(const struct kvs_stack *stack, uint64_t key)
 {
-    for (uint32_t i = line + 1; i <= stack->n_line; i += i & (0 - i))
+    const uint32_t *time = kvs_map_find(&stack->time_of, key);
+    if (time) {
+        __builtin_prefetch(&stack->bit[*time / 64]);
+        __builtin_prefetch(&stack->count[*time / LINE_BITS]);
+    }
+}
+
+static void tree_add(struct kvs_stack *stack, uint32_t span, uint32_t by)
+{
+    const uint32_t n = stack->n_line / SPAN_LINES;
+    for (uint32_t i = span + 1; i <= n; i += i & (0 - i))
         stack->tree[i] += by; /* may wrap: subtraction is addition of 2^32 - 1 */
+}
+
+/* Bits of a span's first n lines. */
+static uint32_t span_bits(const struct kvs_stack *stack, uint32_t span, uint32_t n_line)
+{
+    const uint16_t *count = stack->count + (size_t)span * SPAN_LINES;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_line; i++)
+        n += count[i];
+    return n;
 }
 
 /* Set bits of times up to and including time. */
 static uint32_t bits_upto(const struct kvs_stack *stack, uint32_t time)
 {
-    const uint32_t line = time / LINE_BITS, word = time / 64;
-    uint32_t n = 0;
-    for (uint32_t i = line; i; i -= i & (0 - i))
+    const uint32_t line = time / LINE_BITS, word = time / 64, span = line / SPAN_LINES;
+    uint32_t n = span_bits(stack, span, line % SPAN_LINES);
+    for (uint32_t i = span; i; i -= i & (0 - i))
         n += stack->tree[i];
     for (uint32_t i = line * LINE_WORDS; i < word; i++)
         n += (uint32_t)__builtin_popcountll(stack->bit[i]);
     return n + (uint32_t)__builtin_popcountll(stack->bit[word] << (63 - time % 64));
 }
 
+static uint32_t span_of(uint32_t time)
+{
+    return time / LINE_BITS / SPAN_LINES;
+}
+
+/* Counts and sums of all bits, which lie below now. */
 static void rebuild_tree(struct kvs_stack *stack)
 {
-    memset(stack->tree, 0, ((size_t)stack->n_line + 1) * sizeof *stack->tree);
+    memset(stack->tree, 0, ((size_t)stack->n_line / SPAN_LINES + 1) * sizeof *stack->tree);
     for (uint32_t line = 0; line < stack->n_line; line++) {
         uint32_t n = 0;
         for (uint32_t i = 0; i < LINE_WORDS; i++)
             n += (uint32_t)__builtin_popcountll(stack->bit[line * LINE_WORDS + i]);
-        const uint32_t i = line + 1, parent = i + (i & (0 - i));
-        stack->tree[i] += n; /* its children have added themselves */
-        if (parent <= stack->n_line)
-            stack->tree[parent] += stack->tree[i];
+        stack->count[line] = (uint16_t)n;
     }
+    for (uint32_t span = 0; span < span_of(stack->now); span++)
+        tree_add(stack, span, span_bits(stack, span, SPAN_LINES));
 }
 
 /* New times 0, 1, ... for the keys in use, in their order. */
@@ -100,8 +131,8 @@ static void renumber(struct kvs_stack *stack)
     memset(stack->bit, 0xff, n / 64 * sizeof *stack->bit);
     if (n % 64)
         stack->bit[n / 64] = (UINT64_C(1) << n % 64) - 1;
-    rebuild_tree(stack);
     stack->now = n;
+    rebuild_tree(stack);
 }
 
 /* Room for as many times again, with at least two times of three free after it. */
@@ -120,10 +151,13 @@ static bool make_room(struct kvs_stack *stack)
     uint64_t *bit = realloc(stack->bit, n_line * LINE_WORDS * sizeof *bit);
     if (bit)
         stack->bit = bit;
-    uint32_t *tree = realloc(stack->tree, (n_line + 1) * sizeof *tree);
+    uint16_t *count = realloc(stack->count, n_line * sizeof *count);
+    if (count)
+        stack->count = count;
+    uint32_t *tree = realloc(stack->tree, (n_line / SPAN_LINES + 1) * sizeof *tree);
     if (tree)
         stack->tree = tree;
-    if (!key_at || !bit || !tree)
+    if (!key_at || !bit || !count || !tree)
         return false;
     memset(bit + (size_t)stack->n_line * LINE_WORDS, 0,
            (n_line - stack->n_line) * LINE_WORDS * sizeof *bit);
@@ -146,16 +180,16 @@ bool kvs_stack_access(struct kvs_stack *stack, uint64_t key, uint32_t *distance)
         const uint32_t before = *time;
         *distance = (uint32_t)stack->time_of.n + 1 - bits_upto(stack, before);
         stack->bit[before / 64] &= ~(UINT64_C(1) << before % 64);
+        stack->count[before / LINE_BITS]--;
         *time = now;
-        if (before / LINE_BITS != now / LINE_BITS) {
-            tree_add(stack, before / LINE_BITS, UINT32_MAX);
-            tree_add(stack, now / LINE_BITS, 1);
-        }
-    } else {
-        tree_add(stack, now / LINE_BITS, 1);
+        if (span_of(before) < span_of(now))
+            tree_add(stack, span_of(before), UINT32_MAX);
     }
+    stack->count[now / LINE_BITS]++;
     stack->bit[now / 64] |= UINT64_C(1) << now % 64;
     stack->key_at[now] = key;
     stack->now++;
+    if (stack->now % (LINE_BITS * SPAN_LINES) == 0) /* a span is whole */
+        tree_add(stack, span_of(now), span_bits(stack, span_of(now), SPAN_LINES));
     return true;
 }

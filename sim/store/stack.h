@@ -22,5 +22,7 @@ bool kvs_stack_access(struct kvs_stack *stack, uint64_t key, uint32_t *distance)
 uint64_t kvs_stack_n_key(const struct kvs_stack *stack);
 /* Asks for what an access to key needs: worth it some accesses ahead. */
 void kvs_stack_prefetch(const struct kvs_stack *stack, uint64_t key);
+/* The same for what its last use left; later, when that is there. */
+void kvs_stack_prefetch_bit(const struct kvs_stack *stack, uint64_t key);
 
 #endif
