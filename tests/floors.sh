@@ -31,7 +31,7 @@ BEGIN {
     may["sim/engine"] = " sim/base sim/model workloads sim/store sim/plan "
     may["sim/report"] = may["sim/engine"] "sim/engine "
     may["sim/study"] = may["sim/report"] "sim/report "
-    may["kernels"] = " sim/base sim/model sim/plan "
+    may["kernels"] = " sim/base sim/model sim/plan sim/store "
     may["probes"] = " sim/base sim/model kernels "
     may["sim/cli"] = may["sim/study"] "sim/study kernels probes "
 }
