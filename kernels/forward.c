@@ -8,8 +8,8 @@
 struct layer {
     struct kvs_buf *attn_norm, *qkv, *o, *ffn_norm, *gate_up, *down; /* weights */
     struct kvs_buf *k, *v;                                           /* cache */
-    struct kvs_buf *row,
-        *staged; /* int32: what the rows are after this layer's keep; see rows_at */
+    /* int32, a batch each: what the rows are after this layer's keep; see rows_at */
+    struct kvs_buf *row[KVS_FORWARD_BATCHES], *staged[KVS_FORWARD_BATCHES];
 };
 
 struct kvs_forward {
@@ -20,9 +20,11 @@ struct kvs_forward {
     struct kvs_buf *embed, *out_norm, *output; /* output: embed where they are tied */
     struct kvs_buf *freq;
     struct kvs_buf *x[2], *h[2], *qkv, *attn, *proj, *gate_up, *ff, *last, *logits;
-    struct kvs_buf *row, *staged; /* int32: as of begin; then tokens and the context's positions */
+    /* int32, a batch each: as of begin; then tokens and the context's positions */
+    struct kvs_buf *row[KVS_FORWARD_BATCHES], *staged[KVS_FORWARD_BATCHES];
     bool tied;
     /* the batch */
+    unsigned batch; /* which of the buffers above it uses */
     uint32_t next_layer, n_row, n_ctx;
     unsigned side;       /* which of x and h holds the rows */
     uint32_t *slot;      /* host: of each row */
@@ -105,6 +107,10 @@ static enum kvs_code new_layer(struct kvs_forward *f, const struct kvs_weights *
     size_t kv_bytes = n_kv(f) * kvs_elem_bytes(f->opt.kv_elem);
     enum kvs_code code;
 
+    for (int i = 0; i < KVS_FORWARD_BATCHES; i++)
+        if ((code = device_mem(f, row_bytes, 1, &y->row[i], err)) ||
+            (code = kvs_buf_new(f->dev, KVS_MEM_PINNED, row_bytes, &y->staged[i], err)))
+            return code;
     if ((code = device_mem(f, hidden, sizeof(float), &y->attn_norm, err)) ||
         (code = device_mem(f, hidden, sizeof(float), &y->ffn_norm, err)) ||
         (code = device_mem(f, ((size_t)n_q(f) + 2 * n_kv(f)) * hidden, size, &y->qkv, err)) ||
@@ -113,8 +119,6 @@ static enum kvs_code new_layer(struct kvs_forward *f, const struct kvs_weights *
         (code = device_mem(f, ffn * hidden, size, &y->down, err)) ||
         (code = device_mem(f, f->opt.max_ctx, kv_bytes, &y->k, err)) ||
         (code = device_mem(f, f->opt.max_ctx, kv_bytes, &y->v, err)) ||
-        (code = device_mem(f, row_bytes, 1, &y->row, err)) ||
-        (code = kvs_buf_new(f->dev, KVS_MEM_PINNED, row_bytes, &y->staged, err)) ||
         (code = upload(f, w, KVS_W_ATTN_NORM, l, y->attn_norm, 0, KVS_F32, room, err)) ||
         (code = upload(f, w, KVS_W_FFN_NORM, l, y->ffn_norm, 0, KVS_F32, room, err)) ||
         (code = upload(f, w, KVS_W_Q, l, y->qkv, 0, g, room, err)) ||
@@ -169,11 +173,13 @@ static enum kvs_code new_activations(struct kvs_forward *f, struct kvs_err *err)
         (code = device_mem(f, n_row * s->ffn * 2, act, &f->gate_up, err)) ||
         (code = device_mem(f, n_row * s->ffn, act, &f->ff, err)) ||
         (code = device_mem(f, (size_t)f->opt.max_out * s->hidden, act, &f->last, err)) ||
-        (code =
-             device_mem(f, (size_t)f->opt.max_out * s->n_vocab, sizeof(float), &f->logits, err)) ||
-        (code = device_mem(f, n_int, sizeof(int32_t), &f->row, err)) ||
-        (code = kvs_buf_new(f->dev, KVS_MEM_PINNED, n_int * sizeof(int32_t), &f->staged, err)))
+        (code = device_mem(f, (size_t)f->opt.max_out * s->n_vocab, sizeof(float), &f->logits, err)))
         return code;
+    for (int i = 0; i < KVS_FORWARD_BATCHES; i++)
+        if ((code = device_mem(f, n_int, sizeof(int32_t), &f->row[i], err)) ||
+            (code =
+                 kvs_buf_new(f->dev, KVS_MEM_PINNED, n_int * sizeof(int32_t), &f->staged[i], err)))
+            return code;
     return KVS_OK;
 }
 
@@ -233,14 +239,22 @@ void kvs_forward_free(struct kvs_forward *f)
         return;
     for (uint32_t l = 0; l < f->shape.n_layer && f->layer; l++) {
         struct layer *y = &f->layer[l];
-        struct kvs_buf *const bufs[] = {y->attn_norm, y->qkv, y->o, y->ffn_norm, y->gate_up,
-                                        y->down,      y->k,   y->v, y->row,      y->staged};
+        struct kvs_buf *const bufs[] = {y->attn_norm, y->qkv,  y->o, y->ffn_norm,
+                                        y->gate_up,   y->down, y->k, y->v};
         for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
             kvs_buf_free(bufs[i]);
+        for (int i = 0; i < KVS_FORWARD_BATCHES; i++) {
+            kvs_buf_free(y->row[i]);
+            kvs_buf_free(y->staged[i]);
+        }
     }
-    struct kvs_buf *const bufs[] = {f->embed, f->out_norm, f->output, f->freq, f->x[0],  f->x[1],
-                                    f->h[0],  f->h[1],     f->qkv,    f->attn, f->proj,  f->gate_up,
-                                    f->ff,    f->last,     f->logits, f->row,  f->staged};
+    for (int i = 0; i < KVS_FORWARD_BATCHES; i++) {
+        kvs_buf_free(f->row[i]);
+        kvs_buf_free(f->staged[i]);
+    }
+    struct kvs_buf *const bufs[] = {f->embed, f->out_norm, f->output, f->freq, f->x[0],
+                                    f->x[1],  f->h[0],     f->h[1],   f->qkv,  f->attn,
+                                    f->proj,  f->gate_up,  f->ff,     f->last, f->logits};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         kvs_buf_free(bufs[i]);
     free(f->layer);
@@ -264,6 +278,16 @@ size_t kvs_forward_slot_bytes(const struct kvs_forward *f)
     return n_kv(f) * kvs_elem_bytes(f->opt.kv_elem);
 }
 
+const struct kvs_weights_shape *kvs_forward_shape(const struct kvs_forward *f)
+{
+    return &f->shape;
+}
+
+const struct kvs_forward_opt *kvs_forward_opt(const struct kvs_forward *f)
+{
+    return &f->opt;
+}
+
 /* --- a batch ---------------------------------------------------------------------------------- */
 
 static enum kvs_code check_batch(const struct kvs_forward *f, const uint32_t *tok,
@@ -277,7 +301,7 @@ static enum kvs_code check_batch(const struct kvs_forward *f, const uint32_t *to
         return kvs_fail(err, KVS_ERR_RANGE, "forward: a context of %u slots, want 1 to %u", n_ctx,
                         f->opt.max_ctx);
     for (uint32_t r = 0; r < n_row; r++) {
-        if (tok[r] >= f->shape.n_vocab)
+        if (tok && tok[r] >= f->shape.n_vocab)
             return kvs_fail(err, KVS_ERR_RANGE, "forward: token %u of row %u, want below %u",
                             tok[r], r, f->shape.n_vocab);
         if (slot[r] >= n_ctx || (r && slot[r] <= slot[r - 1]))
@@ -292,31 +316,46 @@ static enum kvs_code check_batch(const struct kvs_forward *f, const uint32_t *to
     return KVS_OK;
 }
 
-enum kvs_code kvs_forward_begin(struct kvs_forward *f, struct kvs_stream *stream,
-                                const uint32_t *tok, const uint32_t *slot, uint32_t n_row,
-                                const int32_t *pos, uint32_t n_ctx, struct kvs_err *err)
+/* Rows, their places and the context's go to the device; tok may be NULL. */
+static enum kvs_code begin(struct kvs_forward *f, struct kvs_stream *stream, const uint32_t *tok,
+                           const uint32_t *slot, uint32_t n_row, const int32_t *pos, uint32_t n_ctx,
+                           struct kvs_err *err)
 {
-    int32_t *staged = kvs_buf_host(f->staged);
     size_t max_row = f->opt.max_row, tok_at = (size_t)N_ROWS_AT * max_row;
     enum kvs_code code = check_batch(f, tok, slot, n_row, pos, n_ctx, err);
 
     if (code)
         return code;
+    f->batch = (f->batch + 1) % KVS_FORWARD_BATCHES;
+    int32_t *staged = kvs_buf_host(f->staged[f->batch]);
     for (uint32_t j = 0; j < n_ctx; j++)
         staged[tok_at + max_row + j] = f->ctx_pos[j] = pos ? pos[j] : (int32_t)j;
     for (uint32_t r = 0; r < n_row; r++) {
         f->slot[r] = slot[r];
         staged[AT_POS * max_row + r] = f->ctx_pos[slot[r]];
         staged[AT_SLOT * max_row + r] = (int32_t)slot[r];
-        staged[tok_at + r] = (int32_t)tok[r];
+        staged[tok_at + r] = tok ? (int32_t)tok[r] : 0;
     }
-    f->next_layer = f->side = 0;
     f->n_row = n_row;
     f->n_ctx = n_ctx;
-    f->now = f->row;
+    f->now = f->row[f->batch];
+    return kvs_stream_copy(stream, kvs_at(f->now, 0), kvs_at(f->staged[f->batch], 0),
+                           kvs_buf_bytes(f->now), err);
+}
+
+enum kvs_code kvs_forward_begin(struct kvs_forward *f, struct kvs_stream *stream,
+                                const uint32_t *tok, const uint32_t *slot, uint32_t n_row,
+                                const int32_t *pos, uint32_t n_ctx, struct kvs_err *err)
+{
+    size_t tok_at = (size_t)N_ROWS_AT * f->opt.max_row;
+    enum kvs_code code = begin(f, stream, tok, slot, n_row, pos, n_ctx, err);
+
+    if (code)
+        return code;
+    f->next_layer = f->side = 0;
     struct kvs_rows embed = {.dst = kvs_at(f->x[0], 0),
                              .src = kvs_at(f->embed, 0),
-                             .src_i = kvs_at(f->row, tok_at * sizeof(int32_t)),
+                             .src_i = kvs_at(f->now, tok_at * sizeof(int32_t)),
                              .dst_elem = KVS_F32,
                              .src_elem = f->opt.gemm_elem,
                              .n_row = n_row,
@@ -325,10 +364,29 @@ enum kvs_code kvs_forward_begin(struct kvs_forward *f, struct kvs_stream *stream
                              .n = f->shape.hidden,
                              .dst_stride = f->shape.hidden,
                              .src_stride = f->shape.hidden};
-    if ((code = kvs_stream_copy(stream, kvs_at(f->row, 0), kvs_at(f->staged, 0),
-                                kvs_buf_bytes(f->row), err)))
-        return code;
     return kvs_stream_rows(stream, &embed, err);
+}
+
+struct kvs_view kvs_forward_hidden(struct kvs_forward *f)
+{
+    return kvs_at(f->x[f->side], 0);
+}
+
+enum kvs_code kvs_forward_resume(struct kvs_forward *f, struct kvs_stream *stream, uint32_t layer,
+                                 struct kvs_view x, const uint32_t *slot, uint32_t n_row,
+                                 const int32_t *pos, uint32_t n_ctx, struct kvs_err *err)
+{
+    enum kvs_code code;
+
+    if (layer >= f->shape.n_layer)
+        return kvs_fail(err, KVS_ERR_RANGE, "forward: resumed at layer %u, want below %u", layer,
+                        f->shape.n_layer);
+    if ((code = begin(f, stream, NULL, slot, n_row, pos, n_ctx, err)))
+        return code;
+    f->side = x.buf == f->x[0]; /* the rows may be the batch's before */
+    f->next_layer = layer;
+    return kvs_stream_copy(stream, kvs_at(f->x[f->side], 0), x,
+                           (size_t)n_row * f->shape.hidden * sizeof(float), err);
 }
 
 static enum kvs_code norm(struct kvs_forward *f, struct kvs_stream *stream, struct kvs_buf *w,
@@ -400,9 +458,10 @@ static enum kvs_code append(struct kvs_forward *f, struct kvs_stream *stream, si
 static enum kvs_code shrink(struct kvs_forward *f, struct kvs_stream *stream, struct layer *y,
                             const uint32_t *keep, uint32_t n_keep, struct kvs_err *err)
 {
-    int32_t *staged = kvs_buf_host(y->staged);
+    struct kvs_buf *row = y->row[f->batch], *from = y->staged[f->batch];
+    int32_t *staged = kvs_buf_host(from);
     size_t max_row = f->opt.max_row;
-    struct kvs_rows op = {.src_i = ints(f, y->row, AT_FROM),
+    struct kvs_rows op = {.src_i = ints(f, row, AT_FROM),
                           .n_row = n_keep,
                           .n_dst_row = n_keep,
                           .n_src_row = f->n_row,
@@ -422,8 +481,7 @@ static enum kvs_code shrink(struct kvs_forward *f, struct kvs_stream *stream, st
         staged[AT_SLOT * max_row + r] = (int32_t)f->slot[r];
         staged[AT_FROM * max_row + r] = (int32_t)keep[r];
     }
-    if ((code = kvs_stream_copy(stream, kvs_at(y->row, 0), kvs_at(y->staged, 0),
-                                kvs_buf_bytes(y->row), err)))
+    if ((code = kvs_stream_copy(stream, kvs_at(row, 0), kvs_at(from, 0), kvs_buf_bytes(row), err)))
         return code;
     op.dst_elem = op.src_elem = KVS_F32;
     op.dst = kvs_at(f->x[!f->side], 0);
@@ -437,7 +495,7 @@ static enum kvs_code shrink(struct kvs_forward *f, struct kvs_stream *stream, st
         return code;
     f->side = !f->side;
     f->n_row = n_keep;
-    f->now = y->row;
+    f->now = row;
     return KVS_OK;
 }
 
@@ -450,12 +508,12 @@ static enum kvs_code attend(struct kvs_forward *f, struct kvs_stream *stream, st
                           .k = kvs_at(y->k, 0),
                           .v = kvs_at(y->v, 0),
                           .q_pos = ints(f, f->now, AT_POS),
-                          .kv_pos = kvs_at(f->row, ctx_at),
+                          .kv_pos = kvs_at(f->row[f->batch], ctx_at),
                           .y_elem = f->opt.act_elem,
                           .q_elem = f->opt.act_elem,
                           .kv_elem = f->opt.kv_elem,
                           .n_q = f->n_row,
-                          .n_kv = f->n_ctx,
+                          .n_kv = f->slot[f->n_row - 1] + 1, /* no row sees what is behind it */
                           .n_head = f->shape.n_head,
                           .n_kv_head = f->shape.n_kv_head,
                           .head_dim = f->shape.head_dim,

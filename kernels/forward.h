@@ -38,11 +38,17 @@ void kvs_forward_free(struct kvs_forward *forward); /* no batch may be under way
 struct kvs_view kvs_forward_k(struct kvs_forward *forward, uint32_t layer);
 struct kvs_view kvs_forward_v(struct kvs_forward *forward, uint32_t layer);
 size_t kvs_forward_slot_bytes(const struct kvs_forward *forward); /* of K, or of V */
+const struct kvs_weights_shape *kvs_forward_shape(const struct kvs_forward *forward);
+const struct kvs_forward_opt *kvs_forward_opt(const struct kvs_forward *forward);
+
+/* Batches that may be under way on their streams at once: a new one begins when the stream has
+ * ended the one so many before it. */
+enum { KVS_FORWARD_BATCHES = 3 };
 
 /*
  * Begins a batch: row r is token tok[r] at slot slot[r], slots ascending, below n_ctx. pos[j]: the
- * position of slot j for j < n_ctx, ascending; NULL: slot j is position j. The batch before must
- * have ended (its stream was synchronized). The arrays are read before this returns.
+ * position of slot j for j < n_ctx, ascending; NULL: slot j is position j. The arrays are
+ * read before this returns.
  * KVS_ERR_RANGE, with the number, if something is outside what opt and the model allow.
  */
 KVS_MUST_CHECK enum kvs_code kvs_forward_begin(struct kvs_forward *forward,
@@ -50,6 +56,18 @@ KVS_MUST_CHECK enum kvs_code kvs_forward_begin(struct kvs_forward *forward,
                                                const uint32_t *slot, uint32_t n_row,
                                                const int32_t *pos, uint32_t n_ctx,
                                                struct kvs_err *err);
+/*
+ * The same from a layer on: row r's residual stream as it enters that layer is x,
+ * f32[n_row][hidden], which is read when the stream comes to it. kvs_forward_hidden tells where the
+ * current batch's lies after the layers put on the stream so far; the next layer, or batch,
+ * overwrites it.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_forward_resume(struct kvs_forward *forward,
+                                                struct kvs_stream *stream, uint32_t layer,
+                                                struct kvs_view x, const uint32_t *slot,
+                                                uint32_t n_row, const int32_t *pos, uint32_t n_ctx,
+                                                struct kvs_err *err);
+struct kvs_view kvs_forward_hidden(struct kvs_forward *forward);
 /*
  * The next layer. keep: rows, by their place in the batch as it is now, ascending, that go on;
  * NULL: all. n_keep 0 ends the batch: of this layer only K and V are computed.
