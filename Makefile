@@ -36,7 +36,7 @@ LIB_SRC   := $(sort $(wildcard sim/base/*.c sim/model/*.c sim/store/*.c sim/plan
 # the device and its kernels: an own library, so that the simulator links without it
 SIMD      := base $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),avx2 avx512)
 KERN_SRC  := $(filter-out kernels/cpu/simd.c kernels/codec/kern.c,$(sort $(wildcard kernels/*.c \
-               $(foreach dir,host ref cpu simt cuda weights selftest codec store,kernels/$(dir)/*.c))))
+               $(foreach dir,host ref cpu simt cuda weights selftest codec store exec,kernels/$(dir)/*.c))))
 PROBE_SRC := $(filter-out probes/main.c,$(sort $(wildcard probes/*.c)))
 CLI_SRC   := $(sort $(wildcard sim/cli/*.c))
 TEST_SRC  := $(sort $(wildcard tests/test_*.c tests/prop_*.c tests/oracle_*.c tests/fault_*.c))

@@ -1,0 +1,71 @@
+/*
+ * fault_exec.c - an allocation that fails while an executor is made and a plan runs: an error and
+ * no leak, or the right logits, by the plan or by full prefill.
+ */
+#include "exec_lab.h"
+#include "fault.h"
+#include "test.h"
+#include "tmpdir.h"
+
+#include <stdio.h>
+
+static enum kvs_code make_and_run(struct exec_lab *lab)
+{
+    struct kvs_exec_opt opt = {0};
+    struct kvs_err err = {0};
+    enum kvs_code code = kvs_exec_new(lab->dev, lab->forward, &opt, &lab->exec, &err);
+
+    if (!code)
+        code = kvs_exec_run(lab->exec, lab->store, &lab->plan, lab->logits, &lab->result, &err);
+    assert_int_equal(code, err.code);
+    kvs_exec_free(lab->exec);
+    lab->exec = NULL;
+    return code;
+}
+
+static void try_all(const char *backend)
+{
+    struct kvs_exec_opt opt = {0};
+    struct exec_lab lab;
+    char dir[400];
+    unsigned n = 1, n_error = 0, n_fell = 0;
+    static unsigned at;
+
+    snprintf(dir, sizeof dir, "%s/%u", tmpdir(), at++);
+    exec_lab_open(&lab, backend, 1, NULL, dir, &opt);
+    kvs_exec_free(lab.exec);
+    for (uint32_t l = 0; l < lab.n_layer; l++)
+        lab.cut[l] = l == 0 ? LAB_N_BLOCK : 2;
+    for (bool came = true; came; n++) {
+        kvs_fault_at(KVS_FAULT_MEM, n);
+        enum kvs_code code = make_and_run(&lab);
+        came = kvs_fault_end();
+        if (code && code != KVS_ERR_NOMEM)
+            fail_msg("%s: call %u fails, code %d", backend, n, (int)code);
+        if (!code && !(exec_lab_apart(&lab) <= 1e-4))
+            fail_msg("%s: call %u fails, logits are %g apart", backend, n, exec_lab_apart(&lab));
+        n_error += code != KVS_OK;
+        n_fell += !code && lab.result.fell_back;
+        if (!came)
+            assert_true(!code && !lab.result.fell_back);
+    }
+    print_message("# %s: %u calls, %u errors, %u runs that fell back\n", backend, n - 1, n_error,
+                  n_fell);
+    lab.exec = NULL;
+    exec_lab_close(&lab);
+}
+
+static void a_failed_allocation_is_an_error_or_means_recompute(void **state)
+{
+    (void)state;
+    try_all("ref");
+    try_all("cpu");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failed_allocation_is_an_error_or_means_recompute),
+    };
+    return cmocka_run_group_tests_name("fault executor", tests, tmpdir_make, tmpdir_drop);
+}
