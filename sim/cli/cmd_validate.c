@@ -1,0 +1,321 @@
+/*
+ * cmd_validate.c - kvsim validate: plans run on a device, each beside its prediction.
+ */
+#include "base/units.h"
+#include "cmd.h"
+#include "validate.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define AT(field) offsetof(struct kvs_val_options, field)
+static const struct kvs_opt table[] = {
+    {"weights", KVS_OPT_STR, AT(weights), NULL, 0, 0, "the model: GGUF, safetensors or llama2.c",
+     NULL, true, 'w'},
+    {"model", KVS_OPT_STR, AT(model), NULL, 0, 0,
+     "its shape in configs/models, or a file (the plan's; smollm2-135m)", NULL, false, 'm'},
+    {"hardware", KVS_OPT_STR, AT(hw), NULL, 0, 0, "profile of this machine, by kvprobe", NULL, true,
+     'H'},
+    {"codec", KVS_OPT_STR, AT(codec), "cpu-avx512", 0, 0, "codec of configs/codec, or a file", NULL,
+     false, 0},
+    {"quality", KVS_OPT_STR, AT(quality), "smollm2-135m", 0, 0,
+     "quality table of configs/quality, or a file", NULL, false, 0},
+    {"device", KVS_OPT_STR, AT(device), "cpu", 0, 0, "what computes: see kvsim devices", NULL,
+     false, 'd'},
+    {"tokens", KVS_OPT_STR, AT(tokens), NULL, 0, 0,
+     "file of token numbers, the prompt (made-up ones)", NULL, false, 0},
+    {"seed", KVS_OPT_U64, AT(seed), "1", 0, 0, "of made-up tokens", NULL, false, 0},
+    {"store", KVS_OPT_STR, AT(store), NULL, 0, 0,
+     "folder, or redis:HOST:PORT, for the blocks (a temporary folder)", NULL, false, 0},
+    {"block", KVS_OPT_TOK, AT(block_tok), "64", 1, 65536, "tokens of a block", NULL, false, 0},
+    {"levels", KVS_OPT_LIST, AT(levels), NULL, 0, 0, "levels that are stored (raw16, e4, e2)", NULL,
+     false, 0},
+    {"window", KVS_OPT_BYTES, AT(window_bytes), "1GiB", 4096, 1e15,
+     "pinned memory that loads may take", NULL, false, 0},
+    {"repeats", KVS_OPT_U64, AT(repeats), "3", 1, 7,
+     "quiet runs wanted of each cell; two that agree within 2 % are enough", NULL, false, 0},
+    {"bandwidth", KVS_OPT_RATE, AT(bandwidth), "0", 0, 1e15,
+     "of a plan's path, kept by a token bucket; 0: as fast as the store goes", NULL, false, 0},
+    {"latency", KVS_OPT_TIME, AT(latency_s), "0", 0, 60, "of a plan's path", NULL, false, 0},
+    {"matrix", KVS_OPT_FLAG, AT(matrix), NULL, 0, 0,
+     "contexts, new tokens, rates, levels and policies, instead of a plan", NULL, false, 0},
+    {"quick", KVS_OPT_FLAG, AT(quick), NULL, 0, 0, "with --matrix: a few cells of it", NULL, false,
+     0},
+    {"journal", KVS_OPT_STR, AT(journal), NULL, 0, 0,
+     "with --matrix: finished cells are kept in this file, and not measured again", NULL, false, 0},
+    {"time", KVS_OPT_TIME, AT(seconds), "1d", 0, 1e9,
+     "with --matrix: begin no cell after this time; a journal goes on", NULL, false, 0},
+    {"json", KVS_OPT_FLAG, AT(json), NULL, 0, 0, "print JSON (configs/schema/validate.schema.json)",
+     NULL, false, 0},
+    {"output", KVS_OPT_STR, AT(out), NULL, 0, 0, "folder for JSON, CSV, timelines and figures",
+     NULL, false, 'o'},
+    {"overwrite", KVS_OPT_FLAG, AT(overwrite), NULL, 0, 0, "replace the folder", NULL, false, 0},
+};
+#define N_OPT (unsigned)(sizeof table / sizeof *table)
+
+static const char *const policies[] = {"recompute", "load", "half", "optimal"};
+enum { N_POLICY = sizeof policies / sizeof *policies };
+
+/* --- the matrix ---------------------------------------------------------------------------------
+ */
+
+static const struct {
+    uint32_t context_tok, new_tok;
+} prompts[] = {{256, 16}, {512, 128}, {1024, 32}};
+static const double rates[] = {.25, .5, 1, 2, 4};
+/* a far store: its latency makes the crossover of load and recompute */
+static const double far_latency_s = .6, far_rate = 2;
+
+struct matrix {
+    struct kvs_val_case of[256];
+    uint32_t n, max_context_tok, max_new_tok;
+};
+
+static void add_case(struct matrix *m, uint32_t context_tok, uint32_t new_tok, const char *level,
+                     double rate, double latency_s)
+{
+    m->of[m->n++] = (struct kvs_val_case){.context_tok = context_tok,
+                                          .new_tok = new_tok,
+                                          .level = level,
+                                          .rate = rate,
+                                          .latency_s = latency_s};
+    m->max_context_tok = context_tok > m->max_context_tok ? context_tok : m->max_context_tok;
+    m->max_new_tok = new_tok > m->max_new_tok ? new_tok : m->max_new_tok;
+}
+
+static void make_matrix(const struct kvs_val_options *o, struct matrix *m)
+{
+    uint32_t n_prompt = o->quick ? 1 : sizeof prompts / sizeof *prompts;
+
+    memset(m, 0, sizeof *m);
+    for (uint32_t i = 0; i < n_prompt; i++)
+        for (unsigned q = 0; q < o->levels.n; q++)
+            for (size_t r = 0; r < sizeof rates / sizeof *rates; r++)
+                add_case(m, prompts[i].context_tok, prompts[i].new_tok, o->levels.v[q], rates[r],
+                         0);
+    for (uint32_t context = 256; !o->quick && context <= 1024; context += 128)
+        add_case(m, context, 32, o->levels.v[0], far_rate, far_latency_s);
+}
+
+/* --- the journal --------------------------------------------------------------------------------
+ */
+
+static enum kvs_code read_journal(const char *path, json_t *cells, struct kvs_err *err)
+{
+    FILE *file = fopen(path, "r");
+    char *line = NULL;
+    size_t room = 0;
+
+    if (!file && errno == ENOENT)
+        return KVS_OK;
+    if (!file)
+        return kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+    for (unsigned row = 1; getline(&line, &room, file) >= 0 && !err->code; row++) {
+        json_error_t why;
+        json_t *cell = json_loads(line, 0, &why);
+
+        if (!cell && strchr(line, '\n'))
+            kvs_fail(err, KVS_ERR_PARSE, "%s:%u: %s; want a cell, as kvsim validate wrote it", path,
+                     row, why.text);
+        else if (cell && json_array_append_new(cells, cell))
+            kvs_nomem(err);
+    }
+    free(line);
+    (void)fclose(file); /* was only read */
+    return err->code;
+}
+
+static bool is_done(const json_t *cells, const char *id)
+{
+    for (size_t i = 0; i < json_array_size(cells); i++) {
+        const char *have = json_string_value(json_object_get(json_array_get(cells, i), "id"));
+
+        if (have && strcmp(have, id) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A line of the journal, whole on disk before the next cell begins. */
+static enum kvs_code keep(const char *path, const json_t *cell, struct kvs_err *err)
+{
+    FILE *file = path ? fopen(path, "a") : NULL;
+    int bad = 0;
+
+    if (!path)
+        return KVS_OK;
+    if (!file)
+        return kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+    bad |= json_dumpf(cell, file, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0;
+    bad |= fputc('\n', file) == EOF;
+    bad |= fclose(file) != 0;
+    return bad ? kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno)) : KVS_OK;
+}
+
+/* --- running ------------------------------------------------------------------------------------
+ */
+
+static double now_s(void)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
+}
+
+static enum kvs_code run_case(struct kvs_val_lab *lab, struct kvs_val_case *c, json_t *cells,
+                              double end_s, struct kvs_err *err)
+{
+    int level = kvs_val_level(lab, c->level);
+    struct kvs_val_problem problem;
+    enum kvs_code code;
+
+    c->bytes_per_s = c->rate * kvs_val_even_rate(lab, 512, (uint32_t)level);
+    code = kvs_val_problem_begin(lab, c, &problem, err);
+    for (int i = 0; i < N_POLICY && !code; i++) {
+        struct kvs_val_predicted predicted;
+        struct kvs_val_case as = *c;
+        json_t *cell;
+        char id[160];
+
+        if (i == 0) { /* loads nothing: the same for all paths */
+            as.rate = as.bytes_per_s = as.latency_s = 0;
+            as.level = "any";
+        }
+        kvs_val_id(&as, policies[i], id, sizeof id);
+        if (is_done(cells, id) || now_s() > end_s || (c->latency_s > 0 && i > 1))
+            continue;
+        code = kvs_val_plan(lab, &problem, policies[i], &predicted, err);
+        if (!code)
+            code = kvs_val_cell(lab, &as, &problem, policies[i], &predicted, &cell, err);
+        if (!code)
+            code = json_array_append_new(cells, cell) ? kvs_nomem(err)
+                                                      : keep(lab->options.journal, cell, err);
+        if (!code && !lab->options.json)
+            fprintf(stderr, "%s: predicted %.3f s, measured %.3f s%s\n", id,
+                    json_number_value(json_object_get(cell, "predicted_ttft_s")),
+                    json_number_value(json_object_get(cell, "measured_ttft_s")),
+                    json_is_true(json_object_get(cell, "noisy")) ? " (noisy)" : "");
+    }
+    kvs_val_problem_end(&problem);
+    return code;
+}
+
+static enum kvs_code run_matrix(const struct kvs_val_options *o, json_t *cells, struct kvs_err *err)
+{
+    struct matrix *m = malloc(sizeof *m);
+    struct kvs_val_lab *lab = NULL;
+    double end_s = now_s() + o->seconds;
+    enum kvs_code code = m ? KVS_OK : kvs_nomem(err);
+
+    if (m)
+        make_matrix(o, m);
+    if (!code && o->journal)
+        code = read_journal(o->journal, cells, err);
+    if (!code)
+        code = kvs_val_lab_open(o, m->max_context_tok, m->max_new_tok, &lab, err);
+    for (uint32_t i = 0; !code && i < m->n; i++)
+        code = run_case(lab, &m->of[i], cells, end_s, err);
+    kvs_val_lab_close(lab);
+    free(m);
+    return code;
+}
+
+/* The plan of a file, its cell. */
+static enum kvs_code run_plan(struct kvs_val_options *o, const char *path, json_t *cells,
+                              struct kvs_err *err)
+{
+    struct kvs_val_file *file = calloc(1, sizeof *file);
+    struct kvs_val_lab *lab = NULL;
+    struct kvs_val_problem problem = {0};
+    struct kvs_val_predicted *predicted = calloc(1, sizeof *predicted);
+    json_t *cell = NULL;
+    enum kvs_code code = file && predicted ? KVS_OK : kvs_nomem(err);
+
+    if (!code)
+        code = kvs_val_plan_open(path, o, file, err);
+    if (!code)
+        code = kvs_val_plan_levels(file, &o->levels, err);
+    if (!code && !o->model)
+        o->model = file->model;
+    if (!code)
+        code = kvs_val_lab_open(o, file->context_tok, file->new_tok, &lab, err);
+    if (!code) {
+        struct kvs_val_case c = {.context_tok = file->context_tok,
+                                 .new_tok = file->new_tok,
+                                 .level = o->levels.n == 1 ? o->levels.v[0] : NULL,
+                                 .bytes_per_s = o->bandwidth,
+                                 .latency_s = o->latency_s};
+        code = kvs_val_problem_begin(lab, &c, &problem, err);
+        if (!code)
+            code = kvs_val_plan_take(lab, file, &problem, predicted, err);
+        if (!code)
+            code = kvs_val_cell(lab, &c, &problem, "plan", predicted, &cell, err);
+        if (!code && json_array_append_new(cells, cell))
+            code = kvs_nomem(err);
+        kvs_val_problem_end(&problem);
+    }
+    kvs_val_lab_close(lab);
+    kvs_doc_free(file ? file->doc : NULL);
+    free(predicted);
+    free(file);
+    return code;
+}
+
+static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
+{
+    struct kvs_val_options options = {0};
+    struct kvs_strs files = {0};
+    json_t *cells, *summary = NULL, *report = NULL;
+    bool help;
+    enum kvs_code code = kvs_opt_argv(table, N_OPT, argc, argv, &options, &files, &help, err);
+
+    if (code)
+        return code;
+    if (help) {
+        kvs_opt_help(
+            stdout, "kvsim validate [PLAN.json | --matrix] --weights W --hardware H [options]",
+            "Runs a plan, as kvsim plan --json prints it, or a matrix of them, on a device: "
+            "blocks of a prompt are\ncomputed and stored, then loaded and computed again as "
+            "planned. Prints predicted beside measured.",
+            table, N_OPT);
+        return KVS_OK;
+    }
+    if (files.n != (options.matrix ? 0 : 1))
+        return kvs_fail(
+            err, KVS_ERR_ARG,
+            "found %u plan files, want one, as kvsim plan --json prints it, or --matrix", files.n);
+    if (options.matrix && !options.model)
+        options.model = "smollm2-135m";
+    if (options.levels.n == 0)
+        options.levels = (struct kvs_strs){3, {"raw16", "e4", "e2"}};
+    cells = json_array();
+    if (!cells)
+        return kvs_nomem(err);
+    code = options.matrix ? run_matrix(&options, cells, err)
+                          : run_plan(&options, files.v[0], cells, err);
+    if (!code && (!(summary = kvs_val_summary(cells)) ||
+                  !(report = json_pack("{sO sO}", "cells", cells, "summary", summary))))
+        code = kvs_nomem(err);
+    if (!code && options.out)
+        code = kvs_val_write(&options, report, err);
+    if (!code && options.json) {
+        (void)json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)); /* main checks */
+        putchar('\n');
+    } else if (!code) {
+        kvs_val_show(cells, summary);
+    }
+    json_decref(report);
+    json_decref(summary);
+    json_decref(cells);
+    return code;
+}
+
+const struct kvs_cmd kvs_cmd_validate = {
+    .name = "validate",
+    .help = "run plans on a device and compare with what was predicted",
+    .run = run,
+};

@@ -1,0 +1,146 @@
+/*
+ * validate_plan.c - the plan of a file (`kvsim plan --json`, configs/schema/plan.schema.json) as a
+ * case and a plan of its problem.
+ */
+#include "validate.h"
+
+#include <string.h>
+
+/* What kvsim plan --json prints; what is not named below is not needed to run the plan. */
+static const char *const keys[] = {
+    "source",
+    "model",
+    "hardware",
+    "gpus",
+    "tiers",
+    "context_tok",
+    "new_tok",
+    "reuse",
+    "budget_nats",
+    "load_bytes_per_s",
+    "plan",
+    "policies",
+    "own_rule",
+    "sensitivity",
+    "words",
+    "fractions",
+    "layers",
+    "work_s",
+    "binds",
+    "context_crossing_tok",
+    "bandwidth_crossing_bytes_per_s",
+};
+
+enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *options,
+                                struct kvs_val_file *file, struct kvs_err *err)
+{
+    int64_t context_tok, new_tok, block_tok = (int64_t)options->block_tok;
+    struct kvs_json root, layers;
+    enum kvs_code code;
+
+    memset(file, 0, sizeof *file);
+    if ((code = kvs_doc_open(path, &file->doc, err)))
+        return code;
+    root = kvs_doc_root(file->doc);
+    if ((code = kvs_json_object(root, err)) ||
+        (code = kvs_json_only(root, keys, sizeof keys / sizeof *keys, err)) ||
+        (code = kvs_json_i64(kvs_json_get(root, "context_tok"), block_tok, 1 << 24, &context_tok,
+                             err)) ||
+        (code = kvs_json_i64(kvs_json_get(root, "new_tok"), 1, 1 << 20, &new_tok, err)) ||
+        (code = kvs_json_str(kvs_json_get(root, "model"), &file->model, err)))
+        return code;
+    struct kvs_json reuse = kvs_json_get(root, "reuse");
+    if (reuse.v && strcmp(json_string_value(reuse.v) ? json_string_value(reuse.v) : "", "prefix"))
+        return kvs_json_want(reuse, err, KVS_ERR_RANGE, "\"prefix\": moved text has no store yet");
+    if (context_tok % block_tok)
+        return kvs_json_fail(kvs_json_get(root, "context_tok"), err, KVS_ERR_RANGE,
+                             "found %lld, want whole blocks of --block %lld tokens",
+                             (long long)context_tok, (long long)block_tok);
+    layers = kvs_json_get(root, "layers");
+    if ((code = kvs_json_array(layers, err)))
+        return code;
+    file->n_layer = (uint32_t)kvs_json_size(layers);
+    if (file->n_layer < 1 || file->n_layer > KVS_MAX_LAYER)
+        return kvs_json_fail(layers, err, KVS_ERR_RANGE, "found %u layers, want 1 to %d",
+                             file->n_layer, KVS_MAX_LAYER);
+    for (uint32_t l = 0; l < file->n_layer; l++) {
+        struct kvs_json layer = kvs_json_at(layers, l), tok = kvs_json_get(layer, "recompute_tok");
+        enum kvs_level level;
+        char known[300];
+        int64_t n_tok;
+
+        if ((code = kvs_json_object(layer, err)) ||
+            (code = kvs_json_i64(tok, 0, context_tok, &n_tok, err)) ||
+            (code = kvs_json_str(kvs_json_get(layer, "level"), &file->level[l], err)))
+            return code;
+        if (!kvs_level_find(file->level[l], &level))
+            return kvs_json_want(
+                kvs_json_get(layer, "level"), err, KVS_ERR_RANGE,
+                kvs_known(known, sizeof known, file->level[l], kvs_level_names, KVS_N_LEVEL));
+        if (n_tok % block_tok)
+            return kvs_json_fail(tok, err, KVS_ERR_RANGE,
+                                 "found %lld, want whole blocks of --block %lld tokens",
+                                 (long long)n_tok, (long long)block_tok);
+        if (l && n_tok / block_tok > file->cut[l - 1])
+            return kvs_json_fail(tok, err, KVS_ERR_RANGE,
+                                 "found %lld, more than in the layer before: each layer's tokens "
+                                 "need the one below",
+                                 (long long)n_tok);
+        file->cut[l] = (uint32_t)(n_tok / block_tok);
+    }
+    file->context_tok = (uint32_t)context_tok;
+    file->new_tok = (uint32_t)new_tok;
+    return KVS_OK;
+}
+
+/* A level that is not yet in the list is added to it. */
+static int index_of(struct kvs_strs *levels, const char *name)
+{
+    for (unsigned q = 0; q < levels->n; q++)
+        if (strcmp(levels->v[q], name) == 0)
+            return (int)q;
+    if (levels->n == KVS_MAX_LEVEL)
+        return -1;
+    levels->v[levels->n] = name;
+    return (int)levels->n++;
+}
+
+enum kvs_code kvs_val_plan_levels(const struct kvs_val_file *file, struct kvs_strs *levels,
+                                  struct kvs_err *err)
+{
+    levels->n = 0;
+    for (uint32_t l = 0; l < file->n_layer; l++)
+        if (index_of(levels, file->level[l]) < 0)
+            return kvs_fail(err, KVS_ERR_RANGE, "%s: more than %d levels", kvs_doc_file(file->doc),
+                            KVS_MAX_LEVEL);
+    return KVS_OK;
+}
+
+enum kvs_code kvs_val_plan_take(const struct kvs_val_lab *lab, const struct kvs_val_file *file,
+                                const struct kvs_val_problem *p,
+                                struct kvs_val_predicted *predicted, struct kvs_err *err)
+{
+    memset(predicted, 0, sizeof *predicted);
+    if (file->n_layer != p->problem.n_layer)
+        return kvs_fail(err, KVS_ERR_RANGE, "%s: layers: found %u, the model has %u",
+                        kvs_doc_file(file->doc), file->n_layer, p->problem.n_layer);
+    for (uint32_t l = 0; l < file->n_layer; l++) {
+        uint32_t i = 0;
+
+        while (i + 1 < p->problem.n_frac &&
+               kvs_tables_recompute_tok(p->inst, i) < file->cut[l] * lab->options.block_tok)
+            i++;
+        if (kvs_tables_recompute_tok(p->inst, i) != file->cut[l] * lab->options.block_tok)
+            return kvs_fail(
+                err, KVS_ERR_RANGE, "%s: layers[%u].recompute_tok: %llu is no step of %u fractions",
+                kvs_doc_file(file->doc), l,
+                (unsigned long long)(file->cut[l] * lab->options.block_tok), p->problem.n_frac);
+        predicted->plan.frac_i[l] = (uint8_t)i;
+        for (uint32_t q = 0; q < p->problem.n_level; q++)
+            if (strcmp(lab->level[p->level_i[q]], file->level[l]) == 0)
+                predicted->plan.level[l] = (uint8_t)q;
+    }
+    if (!kvs_val_evaluate(p, predicted))
+        return kvs_fail(err, KVS_ERR_RANGE, "%s: no staircase", kvs_doc_file(file->doc));
+    return KVS_OK;
+}
