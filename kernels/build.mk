@@ -51,7 +51,7 @@ KERN_OBJ  := $(call obj,$(KERN_SRC)) $(SIMD_OBJ) $(CODEC_OBJ) $(SIMT_OBJ)
 $(KERN_LIB): $(KERN_OBJ)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
-$(BUILD)/tests/test_mutants $(BUILD)/tests/test_kvf_gpu: $(MUTANT_OBJ)
+$(BUILD)/tests/test_mutants $(BUILD)/tests/test_kvf_gpu $(BUILD)/tests/test_kvq_gpu: $(MUTANT_OBJ)
 
 # CUDA, where nvcc is; without it the back end is there and says so. The objects don't depend on
 # CC or SAN: all build folders share them. A register spill is an error; ptxas's figures are kept.

@@ -29,9 +29,53 @@ struct kvs_kvf_gpu {
     enum kvs_half half;
 };
 
+/* Elements to a section of a packed level: parameters and payload as the CPU's encoder writes them.
+ * All pointers are the device's. */
+struct kvs_kvq_pack {
+    const uint16_t *x; /* of the first coded token */
+    size_t stride;     /* elements */
+    uint8_t *section;  /* at a multiple of 16 */
+    uint32_t *n_huge;  /* elements that must become escapes are counted here; coded as 0 */
+    struct kvs_layout at;
+    uint64_t row_bytes;
+    uint32_t group, bits;
+    uint16_t huge; /* the largest that is none, without the sign */
+    enum kvs_level level;
+    enum kvs_kv kv;
+    enum kvs_half half;
+};
+
+/* Rows of an e-level. sum, square: [n_chan], of differences from the first row, from x without what
+ * is huge; mean, inverse (of the step): [n_chan]; symbol: 128 + round((x - mean) * inverse), 0
+ * outside 1..255. */
+struct kvs_kvq_quant {
+    const uint16_t *x;
+    size_t stride;
+    uint32_t n_tok, n_chan;
+    enum kvs_half half;
+    float *sum, *square;
+    const float *mean, *inverse;
+    uint8_t *symbol;
+    size_t symbol_stride;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Fills what is no pointer and no stride. n_tok counts the sinks. */
+void kvs_kvq_plan(struct kvs_kvq_pack *job, const struct kvs_kvf_shape *shape, enum kvs_level level,
+                  enum kvs_kv kv, uint32_t n_tok, uint32_t n_sink);
+#define KVS_KVQ_LAUNCHERS(side)                                                                    \
+    enum kvs_code kvs_##side##_kvq_pack(void *ctx, const struct kvs_kvq_pack *job, void *stream,   \
+                                        struct kvs_err *err);                                      \
+    enum kvs_code kvs_##side##_kvq_moments(void *ctx, const struct kvs_kvq_quant *job,             \
+                                           void *stream, struct kvs_err *err);                     \
+    enum kvs_code kvs_##side##_kvq_symbols(void *ctx, const struct kvs_kvq_quant *job,             \
+                                           void *stream, struct kvs_err *err);
+KVS_KVQ_LAUNCHERS(cuda)
+KVS_KVQ_LAUNCHERS(simt)
+KVS_KVQ_LAUNCHERS(mutant)
 
 /* Fills what is no pointer, and word_at (room for n_stream + 1), after checking section i as
  * kvs_kvf_decode does. bytes: on the host. */

@@ -154,7 +154,7 @@ static void scales(uint16_t *low16, uint16_t *step16, float *inverse, const floa
     for (uint32_t i = 0; i < n; i += 16) {
         uint32_t left = n - i;
         vf least = f_add(f_load(low + i), f_set(0)); /* -0 becomes 0 */
-        vf wide = f_sub(f_load(high + i), least);
+        vf wide = f_add(f_sub(f_load(high + i), least), f_set(0));
         uint16_t bits[16];
         store(low16 + i, least, left, half);
         half_store(bits, f_mul(wide, f_set(1 / top)), half);

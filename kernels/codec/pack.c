@@ -1,5 +1,6 @@
 /* pack.c - sections of raw16, lx, fp8 and packed integers. */
 #include "encode.h"
+#include "gpu.h"
 #include "half.h"
 
 #include <stdlib.h>
@@ -154,4 +155,17 @@ void kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struc
     default:
         pack_integers(param, param + at->n_param, &job, at, scratch, isa);
     }
+}
+
+void kvs_kvq_plan(struct kvs_kvq_pack *job, const struct kvs_kvf_shape *shape, enum kvs_level level,
+                  enum kvs_kv kv, uint32_t n_tok, uint32_t n_sink)
+{
+    job->at = kvs_layout(shape, level, kv, n_tok, n_sink, 0, 0);
+    job->row_bytes = kvs_row_bytes(level, job->at.n_chan);
+    job->group = kvs_level_group(level);
+    job->bits = kvs_level_bits(level);
+    job->huge = kvs_half_huge(shape->half);
+    job->level = level;
+    job->kv = kv;
+    job->half = shape->half;
 }
