@@ -118,7 +118,7 @@ $(MPIS:%=$(BUILD)/kvsim-mpi-%.so): $(BUILD)/kvsim-mpi-%.so: sim/study/mpi_plugin
 	$(if $(V),,@echo "  MPI $@")
 	$(Q)$(CC) -std=c11 -O2 $(WARN) $(if $(WERROR),-Werror) -fPIC -shared $< $(patsubst -I%,-isystem %,$(MPI_$*)) -o $@
 
-$(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(PROBE_LIB) $(LIB)
+$(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(PROBE_LIB) $(KERN_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 
@@ -129,7 +129,7 @@ $(FAULTS): $(call obj,tests/fault.c)
 $(FAULTS): LDFLAGS += $(foreach call,$(WRAPPED),-Wl,--wrap=$(call))
 
 $(FUZZERS): $(call obj,$(FUZZ_MAIN))
-$(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(KERN_LIB) $(PROBE_LIB) $(LIB)
+$(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(PROBE_LIB) $(KERN_LIB) $(LIB)
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 

@@ -1,4 +1,5 @@
-/* kvprobe [all|topology|memory|storage|network|copy|prefill]: measures, and writes the profile. */
+/* kvprobe [all|topology|memory|storage|network|copy|prefill|codec|quality]: measures, and writes
+ * the profile. */
 #include "cmd.h"
 
 #include "base/opt.h"
@@ -43,6 +44,9 @@ static const struct kvs_opt table[] = {
      0},
     {"model", KVS_OPT_STR, AT(model), NULL, 0, 0,
      "weights to compute with, or a shape of configs/models; none: SmolLM2-135M", NULL, false, 0},
+    {"tokens", KVS_OPT_STR, AT(tokens), NULL, 0, 0,
+     "texts to score levels on, token numbers, one a line; none: the model draws its own", NULL,
+     false, 0},
     {"seed", KVS_OPT_U64, AT(seed), "1", 0, 0, "of orders, places and resampling", NULL, false, 0},
     {"name", KVS_OPT_STR, AT(name), NULL, 0, 0, "of the profile; none: a hash of the host", NULL,
      false, 0},
@@ -133,6 +137,21 @@ static json_t *profile_json(struct kvs_probe_run *r)
     return json;
 }
 
+/* Codec and quality are files of their own: here.json has here.codec.json beside it. */
+static enum kvs_code save_beside(json_t *json, const char *path, const char *kind,
+                                 struct kvs_err *err)
+{
+    size_t n = strlen(path), n_stem = n > 5 && strcmp(path + n - 5, ".json") == 0 ? n - 5 : n;
+    char *file = NULL;
+    if (!json)
+        return KVS_OK;
+    if (asprintf(&file, "%.*s.%s.json", (int)n_stem, path, kind) < 0)
+        return kvs_nomem(err);
+    enum kvs_code code = kvs_profile_write(json, file, err);
+    free(file);
+    return code;
+}
+
 static enum kvs_code save(struct kvs_probe_run *r, const char *path, struct kvs_err *err)
 {
     json_t *json = profile_json(r);
@@ -140,6 +159,8 @@ static enum kvs_code save(struct kvs_probe_run *r, const char *path, struct kvs_
         return kvs_nomem(err);
     enum kvs_code code = kvs_profile_write(json, path, err);
     json_decref(json);
+    if (!code && strcmp(path, "-") != 0 && !(code = save_beside(r->codec, path, "codec", err)))
+        code = save_beside(r->quality, path, "quality", err);
     return code;
 }
 
@@ -207,9 +228,9 @@ static enum kvs_code set_up(struct kvs_probe_run *r, struct kvs_err *err)
 
 static enum kvs_code check_section(const char *which, struct kvs_err *err)
 {
-    static const char *const names[] = {"all",     "topology", "memory",  "storage",
-                                        "network", "copy",     "prefill", "serve",
-                                        "show",    "compare",  "merge",   "import"};
+    static const char *const names[] = {"all",  "topology", "memory", "storage", "network",
+                                        "copy", "prefill",  "codec",  "quality", "serve",
+                                        "show", "compare",  "merge",  "import"};
     char known[256];
     if (strcmp(which, "all") == 0)
         return KVS_OK;
@@ -232,11 +253,11 @@ enum kvs_code kvs_cmd_measure(int argc, char **argv, struct kvs_err *err)
     enum kvs_code code = kvs_opt_argv(table, N_OPT, argc, argv, &r->opt, &pos, &help, err);
     const char *which = pos.n ? pos.v[0] : "all";
     if (!code && help) {
-        kvs_opt_help(stdout,
-                     "kvprobe [all|topology|memory|storage|network|copy|prefill] [OPTION]...\n"
-                     "       kvprobe serve|show|compare|merge|import --help",
-                     "Measures this machine and writes a hardware profile for kvsim.", table,
-                     N_OPT);
+        kvs_opt_help(
+            stdout,
+            "kvprobe [all|topology|memory|storage|network|copy|prefill|codec|quality] [OPTION]...\n"
+            "       kvprobe serve|show|compare|merge|import --help",
+            "Measures this machine and writes a hardware profile for kvsim.", table, N_OPT);
         goto done;
     }
     if (!code && pos.n > 1)
@@ -264,6 +285,8 @@ done:
     json_decref(r->devices);
     json_decref(r->gpu);
     json_decref(r->compute);
+    json_decref(r->codec);
+    json_decref(r->quality);
     kvs_subject_close(&r->subject);
     kvs_points_free(&r->points);
     free(r);

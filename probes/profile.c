@@ -20,7 +20,7 @@ static bool fits_model(const struct kvs_point *p)
 {
     const char *pattern = kvs_point_param(p, "pattern");
     return p->status == KVS_MEASURED_OK && p->n_repeat > 0 && p->size_bytes > 0 &&
-           strncmp(p->probe, "prefill.", 8) != 0 &&
+           strncmp(p->probe, "prefill.", 8) != 0 && strncmp(p->probe, "codec.", 6) != 0 &&
            (strncmp(p->probe, "memory.", 7) != 0 || strcmp(p->probe, "memory.gather") == 0) &&
            strcmp(p->probe, "storage.mix") != 0 && strcmp(pattern, "seq") != 0 && p->jobs <= 1 &&
            !kvs_point_param(p, "ring")[0] && !kvs_point_param(p, "beside")[0] &&

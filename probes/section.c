@@ -320,7 +320,8 @@ static enum kvs_code probe_copy(struct kvs_probe_run *r, struct kvs_err *err)
     return code;
 }
 
-const struct kvs_section kvs_sections[KVS_N_SECTION] = {
-    {"topology", probe_topology}, {"memory", probe_memory}, {"storage", probe_storage},
-    {"network", probe_network},   {"copy", probe_copy},     {"prefill", kvs_probe_prefill},
+const struct kvs_probe_section kvs_sections[KVS_N_SECTION] = {
+    {"topology", probe_topology}, {"memory", probe_memory},       {"storage", probe_storage},
+    {"network", probe_network},   {"copy", probe_copy},           {"prefill", kvs_probe_prefill},
+    {"codec", kvs_probe_codec},   {"quality", kvs_probe_quality},
 };

@@ -11,7 +11,7 @@
 /* What the command line says; cmd_measure.c explains each. */
 struct kvs_probe_options {
     bool quick, standard, full, json, buffered, destroy;
-    const char *model, *device;
+    const char *model, *device, *tokens;
     const char *out, *dir, *target, *peer, *name, *topology, *libs;
     int engine;
     uint64_t file_bytes, port, seed;
@@ -33,17 +33,18 @@ struct kvs_probe_run {
     bool complete, tty;
     struct kvs_subject subject; /* opened by the first section that computes */
     json_t *compute, *gpu;      /* what the profile says of the device */
+    json_t *codec, *quality;    /* files of their own, beside the profile */
     double memory_rate;         /* measured, as the ceiling of what passes through memory */
 };
 
 /* The registry, in the order in which they are measured; all but the first may be asked for alone.
  */
-struct kvs_section {
+struct kvs_probe_section {
     const char *name;
     enum kvs_code (*measure)(struct kvs_probe_run *run, struct kvs_err *err);
 };
-#define KVS_N_SECTION 6
-extern const struct kvs_section kvs_sections[KVS_N_SECTION];
+#define KVS_N_SECTION 8
+extern const struct kvs_probe_section kvs_sections[KVS_N_SECTION];
 
 /* For sections: measures tasks with the run's effort, NULL, or another one. */
 KVS_MUST_CHECK enum kvs_code kvs_probe_measure(struct kvs_probe_run *run, struct kvs_tasks *tasks,
@@ -54,7 +55,12 @@ KVS_MUST_CHECK enum kvs_code kvs_probe_absent(struct kvs_probe_run *run, const c
                                               const char *target, enum kvs_code why,
                                               const struct kvs_err *reason, struct kvs_err *err);
 /* section_model.c */
+/* Opens the model, once. */
+KVS_MUST_CHECK enum kvs_code kvs_probe_subject(struct kvs_probe_run *run, struct kvs_err *err);
 enum kvs_code kvs_probe_prefill(struct kvs_probe_run *run, struct kvs_err *err);
+enum kvs_code kvs_probe_codec(struct kvs_probe_run *run, struct kvs_err *err);
+enum kvs_code kvs_probe_quality(struct kvs_probe_run *run,
+                                struct kvs_err *err); /* section_quality.c */
 
 void kvs_probe_end_progress(const struct kvs_probe_run *run); /* takes the line away */
 

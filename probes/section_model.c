@@ -1,10 +1,15 @@
-/* The sections that compute with a model: prefill. */
+/* The sections that time a model: prefill and codec. */
+#include "busy.h"
+#include "coding.h"
 #include "compute.h"
 #include "prefill.h"
+#include "quality.h"
 #include "section.h"
 
 #include "cmd.h"
+#include "kernels/codec/made.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,7 +157,7 @@ static void conclude(struct kvs_probe_run *r, const struct kvs_dev_info *info)
     r->gpu = strcmp(info->name, "cuda") != 0 ? kvs_compute_gpu(&of, &r->points, &why) : NULL;
 }
 
-static enum kvs_code open_subject(struct kvs_probe_run *r, struct kvs_err *err)
+enum kvs_code kvs_probe_subject(struct kvs_probe_run *r, struct kvs_err *err)
 {
     if (r->subject.weights)
         return KVS_OK;
@@ -169,7 +174,7 @@ enum kvs_code kvs_probe_prefill(struct kvs_probe_run *r, struct kvs_err *err)
     struct prefill_tasks t = {.tasks = {0, 0, NULL, &r->points}};
     struct kvs_effort effort = g->effort;
     struct kvs_err own = {KVS_OK, ""};
-    enum kvs_code code = open_subject(r, err);
+    enum kvs_code code = kvs_probe_subject(r, err);
     if (code)
         return code;
     effort.seed = r->opt.seed;
@@ -190,5 +195,201 @@ enum kvs_code kvs_probe_prefill(struct kvs_probe_run *r, struct kvs_err *err)
         conclude(r, info);
     kvs_prefill_close(t.prefill);
     free(t.tasks.v);
+    return code;
+}
+
+/* --- codec ----------------------------------------------------------------------------------- */
+
+struct codec_grid {
+    struct kvs_effort effort;
+    uint32_t n_tok, sampled_tok; /* sampled: the text, repeated up to n_tok */
+};
+
+static const struct codec_grid codec_grids[] = {
+    {{0.005, 0.015, 5, 5, 10, 0}, 512, 48},
+    {{0.05, 0.15, 5, 10, 120, 0}, 512, 512},
+    {{0.2, 1, 5, 20, 1200, 0}, 1024, 1024},
+};
+static const uint32_t block_tok[2] = {256, 32};
+#define KV_SINK_TOK 4
+/* Beside compute: one level of each kind. */
+static const enum kvs_level tried[] = {KVS_P4, KVS_E3};
+
+struct codec_scene {
+    struct kvs_tasks tasks;
+    struct kvs_coding *coding;
+    struct kvs_prefill *prefill;
+    struct kvs_points beside; /* what runs beside; not of the profile */
+    struct kvs_busy busy[2 * N(tried)];
+};
+
+static struct kvs_point *add_coding(struct codec_scene *s, const char *probe, enum kvs_level level,
+                                    uint32_t block, void *self, kvs_run_fn *run)
+{
+    struct kvs_point *p = kvs_tasks_add(&s->tasks, probe, "cpu", self, run);
+    if (!p || !kvs_point_set(p, "level", json_string(kvs_level_names[level])) ||
+        !kvs_point_set(p, "block", json_integer(block)))
+        return NULL;
+    p->size_bytes = kvs_coding_bytes(s->coding, strcmp(probe, "codec.encode") == 0, block);
+    return p;
+}
+
+/* A point that only says what runs beside another. */
+static struct kvs_point *aside(struct codec_scene *s, const char *probe)
+{
+    return kvs_points_add(&s->beside, probe, "cpu");
+}
+
+/* Decoding while layers are computed, and layers while a section after another is decoded. */
+static bool add_beside(struct codec_scene *s, const struct kvs_weights_shape *shape)
+{
+    enum { ROWS = 128 };
+    for (size_t i = 0; i < N(tried); i++) {
+        const char *name = kvs_level_names[tried[i]];
+        struct kvs_point *layer = aside(s, "prefill.layer"), *decode = aside(s, "codec.decode");
+        if (!layer || !decode || !set(layer, "rows", ROWS) || !set(decode, "block", block_tok[0]) ||
+            !kvs_point_set(decode, "level", json_string(name)))
+            return false;
+        layer->size_bytes = kvs_prefill_bytes(shape, layer);
+        decode->size_bytes = kvs_coding_bytes(s->coding, false, block_tok[0]);
+        s->busy[2 * i] =
+            (struct kvs_busy){kvs_coding_run, s->coding, 1, {{kvs_prefill_run, s->prefill, layer}}};
+        s->busy[2 * i + 1] = (struct kvs_busy){
+            kvs_prefill_run, s->prefill, 1, {{kvs_coding_run, s->coding, decode}}};
+        struct kvs_point *a =
+            add_coding(s, "codec.decode", tried[i], block_tok[0], &s->busy[2 * i], kvs_busy_run);
+        struct kvs_point *b =
+            kvs_tasks_add(&s->tasks, "prefill.layer", "cpu", &s->busy[2 * i + 1], kvs_busy_run);
+        if (!a || !kvs_point_set(a, "beside", json_string("prefill.layer")) || !b ||
+            !set(b, "rows", ROWS) || !kvs_point_set(b, "beside", json_string("codec.decode")) ||
+            !kvs_point_set(b, "level", json_string(name)))
+            return false;
+        b->size_bytes = kvs_prefill_bytes(shape, b);
+    }
+    return true;
+}
+
+static bool add_codec(struct codec_scene *s, const struct kvs_weights_shape *shape)
+{
+    for (int level = KVS_RAW16; level < KVS_N_LEVEL; level++)
+        for (int b = 0; b < 2; b++)
+            if (!add_coding(s, "codec.decode", (enum kvs_level)level, block_tok[b], s->coding,
+                            kvs_coding_run) ||
+                (b == 0 && level != KVS_RAW16 &&
+                 !add_coding(s, "codec.encode", (enum kvs_level)level, block_tok[b], s->coding,
+                             kvs_coding_run)))
+                return false;
+    return !s->prefill || add_beside(s, shape);
+}
+
+/* Real K and V: of the text given, or of one that the model draws. */
+static enum kvs_code real_kv(struct kvs_probe_run *r, const struct codec_grid *g,
+                             struct kvs_lab **lab, struct kvs_err *err)
+{
+    struct kvs_quality_config config = {"cpu",        0,          r->subject.weights, g->n_tok, 1,
+                                        block_tok[0], KV_SINK_TOK};
+    uint32_t *tok = calloc(g->n_tok + 1, sizeof *tok);
+    enum kvs_code code = tok ? kvs_lab_open(&config, lab, err) : kvs_nomem(err);
+    if (!code)
+        code = kvs_lab_sample(*lab, r->opt.seed, tok, g->sampled_tok, err);
+    for (uint32_t i = g->sampled_tok; i <= g->n_tok && !code; i++)
+        tok[i] = tok[i - g->sampled_tok];
+    if (!code)
+        code = kvs_lab_read(*lab, tok, NULL, err);
+    free(tok);
+    return code;
+}
+
+/* Seeded weights make no K and V to speak of: made-up ones, with the statistics of real ones. */
+static enum kvs_code made_kv(const struct kvs_weights_shape *shape, const struct codec_grid *g,
+                             uint16_t ***x, struct kvs_err *err)
+{
+    size_t n_part = 2 * (size_t)shape->n_layer;
+    *x = calloc(n_part + 1, sizeof **x);
+    for (size_t i = 0; *x && i < n_part; i++)
+        if (!((*x)[i] = kvs_kvf_made(i + 1, g->n_tok, shape->n_kv_head * shape->head_dim, .3,
+                                     KVS_HALF_BF16)))
+            return kvs_nomem(err);
+    return *x ? KVS_OK : kvs_nomem(err);
+}
+
+static enum kvs_code open_coding(struct kvs_probe_run *r, const struct codec_grid *g,
+                                 struct codec_scene *s, const uint16_t *const *x,
+                                 const float *const *weight, struct kvs_err *err)
+{
+    const struct kvs_weights_shape *shape = kvs_weights_shape(r->subject.weights);
+    struct kvs_coding_config config = {.n_layer = shape->n_layer,
+                                       .n_kv_head = shape->n_kv_head,
+                                       .head_dim = shape->head_dim,
+                                       .n_tok = g->n_tok,
+                                       .x = x,
+                                       .weight = weight,
+                                       .n_sink = KV_SINK_TOK,
+                                       .block_tok = {block_tok[0], block_tok[1]},
+                                       .stop = &kvs_probe_stop};
+    struct kvs_prefill_config beside = {.backend = "cpu",
+                                        .weights = r->subject.weights,
+                                        .max_row = 128,
+                                        .max_out = 1,
+                                        .kv_elem = KVS_BF16,
+                                        .seed = r->opt.seed,
+                                        .stop = &kvs_probe_stop};
+    enum kvs_code code = kvs_coding_open(&config, &s->coding, err);
+    return code ? code : kvs_prefill_open(&beside, &s->prefill, err);
+}
+
+static enum kvs_code conclude_codec(struct kvs_probe_run *r, const struct codec_grid *g,
+                                    const struct codec_scene *s, struct kvs_err *err)
+{
+    double bits[KVS_N_LEVEL][2];
+    uint64_t bytes[2];
+    char about[256];
+    for (int level = 0; level < KVS_N_LEVEL; level++)
+        for (int kv = 0; kv < 2; kv++)
+            bits[level][kv] =
+                fmin(kvs_coding_bits(s->coding, (enum kvs_level)level, (enum kvs_kv)kv), 16);
+    for (int b = 0; b < 2; b++)
+        bytes[b] = kvs_coding_bytes(s->coding, false, block_tok[b]);
+    snprintf(about, sizeof about,
+             "kvprobe codec on %s: %s KV of %s, %u tokens in blocks of %u, padding counted; one "
+             "thread, %s",
+             r->name, r->subject.real ? "its own" : "made-up", r->subject.name, g->n_tok,
+             block_tok[0], kvs_kvf_isa_name(kvs_kvf_isa(NULL)));
+    json_decref(r->codec);
+    r->codec =
+        kvs_codec_json(r->name, about, &r->points, (const double(*)[2])bits, block_tok, bytes);
+    return r->codec ? KVS_OK : kvs_nomem(err);
+}
+
+enum kvs_code kvs_probe_codec(struct kvs_probe_run *r, struct kvs_err *err)
+{
+    const struct codec_grid *g = &codec_grids[r->level];
+    struct codec_scene s = {.tasks = {0, 0, NULL, &r->points}};
+    struct kvs_effort effort = g->effort;
+    struct kvs_lab *lab = NULL;
+    uint16_t **made = NULL;
+    enum kvs_code code = kvs_probe_subject(r, err);
+    if (code)
+        return code;
+    const struct kvs_weights_shape *shape = kvs_weights_shape(r->subject.weights);
+    effort.seed = r->opt.seed;
+    code = r->subject.real ? real_kv(r, g, &lab, err) : made_kv(shape, g, &made, err);
+    if (!code)
+        code = open_coding(r, g, &s, lab ? kvs_lab_kv(lab) : (const uint16_t *const *)made,
+                           lab ? kvs_lab_weight(lab) : NULL, err);
+    if (!code && !add_codec(&s, shape))
+        code = kvs_nomem(err);
+    if (!code)
+        code = kvs_probe_measure(r, &s.tasks, &effort, err);
+    if (!code)
+        code = conclude_codec(r, g, &s, err);
+    kvs_prefill_close(s.prefill);
+    kvs_coding_close(s.coding);
+    kvs_lab_close(lab);
+    for (size_t i = 0; made && i < 2 * (size_t)shape->n_layer; i++)
+        free(made[i]);
+    free(made);
+    kvs_points_free(&s.beside);
+    free(s.tasks.v);
     return code;
 }

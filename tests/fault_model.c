@@ -82,6 +82,13 @@ static enum kvs_code read_both(struct kvs_err *err)
     "," FIG("peak_flop_per_s", "1e12") "," FIG("mem_bytes_per_s", "1e12") "," FIG(                 \
         "usable_frac", "1") "," FIG("gemm_eff", "1") "," FIG("gemm_half_rows",                     \
                                                              "1") "," FIG("mem_eff", "1")
+#define COMPUTE                                                                                    \
+    "\"compute\": [{\"model\": \"x\", \"device\": \"x\", \"source\": \"assumed\", \"ref\": "       \
+    "\"x\", "                                                                                      \
+    "\"layer\": {\"hidden\": 1, \"heads\": 1, \"kv_heads\": 1, \"head_dim\": 1, \"ffn\": 1, "      \
+    "\"vocab\": 1}, \"row_tok\": [1], \"context_tok\": [0, 1], \"linear_s\": [1], "                \
+    "\"attention_s\": [[1, 2]], \"kv_s\": [1], \"begin_s\": [1], \"out_row\": [1], "               \
+    "\"head_s\": [1]}]"
 static void readers_report_no_memory(void **state)
 {
     static const char model[] =
@@ -109,7 +116,8 @@ static void readers_report_no_memory(void **state)
                                                                                                "row"
                                                                                                "s",
                                                                                                "1") ", " FIG("attn_tail_tok",
-                                                                                                             "1") "}}";
+                                                                                                             "1") "}, " COMPUTE
+                                                                                                                  "}";
     unsigned n = 1, n_failed = 0;
     (void)state;
     for (bool more = true; more; n++) {
@@ -125,7 +133,7 @@ static void readers_report_no_memory(void **state)
             assert_int_equal(code, KVS_OK);
         n_failed += code != KVS_OK;
     }
-    assert_true(n_failed >= 3); /* the shape, the profile, its GPU, the cost model */
+    assert_true(n_failed >= 3); /* the shape, the profile, its GPU and layers, the cost model */
 }
 
 int main(void)

@@ -6,6 +6,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 # hwloc's pci plugin scans with libpciaccess, which leaks, and unloads it: no suppression can name it
 case $kvprobe in *-san/*) export HWLOC_COMPONENTS=-pci ;; esac
+echo 1 2 3 >"$dir/short.tok"
 n=0
 check() { # NAME, then a command that must succeed
     name=$1
@@ -69,6 +70,20 @@ prefill_profile() {
             --bandwidth 1GB/s
 }
 
+# Files of levels beside the profile, that kvsim plans with.
+level_profiles() {
+    shared=${KVS_SHARED:-../shared}
+    for section in codec quality; do
+        "$kvprobe" $section --device cpu --model "$shared/models/stories260K.bin" --name tiny -o "$dir/l$section.json" ||
+            return 1
+    done
+    grep -q '"section_s": {' "$dir/lcodec.codec.json" && grep -q '"agreement": {' "$dir/lquality.quality.json" &&
+        "$kvprobe" show "$dir/lcodec.json" | grep -q 'codec.decode.*prefill.layer' &&
+        "$kvprobe" quality --model smollm2-135m | grep -q 'seeded weights say nothing' &&
+        "$(dirname "$kvprobe")/kvsim" plan --model llama-3-8b --hardware h100-sxm --budget 0.01 \
+            --codec "$dir/lcodec.codec.json" --quality llama-3-8b
+}
+
 check "an unknown command is refused with the nearest name" refused 2 'did you mean "storage"' storge
 check "two levels at once are refused" refused 2 'want one of them' --quick --full
 check "destroying nothing is refused" refused 2 'wants a --target' storage --destroy
@@ -89,6 +104,9 @@ fi
 check "an unknown device is refused" refused 2 'device: ' prefill --device abacus
 if [ -r "${KVS_SHARED:-../shared}/models/stories260K.bin" ]; then
     check "the processor is measured as a device, and kvsim plans with it" prefill_profile
+    check "levels are timed and scored, and kvsim plans with them" level_profiles
+    check "a text that is too short is refused" refused 2 'found 3 tokens, want 96' \
+        quality --model "${KVS_SHARED:-../shared}/models/stories260K.bin" --tokens "$dir/short.tok"
 else
     echo "ok $((n = n + 1)) - the processor measured as a device # skip: no models/stories260K.bin"
 fi

@@ -107,6 +107,7 @@ static void schemas_and_readers_agree(void **state)
         {"model", "unknown_key", false},
         {"model", "fraction_of_layers", false},
         {"hardware", "kvprobe_record", true},
+        {"hardware", "measured_layers", true},
         {"hardware", "no_gpu", true},
         {"hardware", "unknown_figure", true},
         {"hardware", "long_route", false},

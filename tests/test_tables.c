@@ -389,6 +389,28 @@ static void what_the_gpu_does_to_loads_delays_the_new_tokens(void **state)
     end(&s);
 }
 
+static void sections_cost_decoding_besides_their_bytes(void **state)
+{
+    static const struct kvs_table_level slow[] = {{.name = "raw16", .k_ratio = 1, .v_ratio = 1},
+                                                  {.name = "x",
+                                                   .k_ratio = .5,
+                                                   .v_ratio = .5,
+                                                   .decode_bytes_per_s = 1e11,
+                                                   .decode_unit_s = 1e-5}};
+    const struct kvs_table_repair none = {0};
+    /* the first is held raw only: of two blocks, one has tokens to decode */
+    const struct kvs_piece piece[] = {
+        {256, 0, false, 1, 0}, {256, 0, false, 3, 0}, {1, KVS_AT_NONE, false, 0, 0}};
+    struct setup s = setup_levels(2, slow, &none);
+    struct kvs_plan_problem p;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 3, &p);
+    assert_int_equal(p.layer[0]->decode_ns[1], kvs_ns(4096 * 256. / 1e11 + 1e-5));
+    assert_int_equal(p.layer[0]->decode_ns[0], 0);
+    end(&s);
+}
+
 /* Exact prefix of 100 on a route, then two moved passages, one of them resident: a menu that
  * repairs none, a tenth, a fifth, then computes from the front too. */
 static void moved_text_is_rotated_and_repaired(void **state)
@@ -488,6 +510,7 @@ int main(void)
         cmocka_unit_test(small_load_does_not_slow_a_large_one),
         cmocka_unit_test(blocks_held_at_other_levels_sum_up),
         cmocka_unit_test(residents_are_exact),
+        cmocka_unit_test(sections_cost_decoding_besides_their_bytes),
         cmocka_unit_test(what_the_gpu_does_to_loads_delays_the_new_tokens),
         cmocka_unit_test(moved_text_is_rotated_and_repaired),
         cmocka_unit_test(wrong_sizes_are_refused),

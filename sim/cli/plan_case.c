@@ -235,8 +235,10 @@ static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs
     };
     if (kvs_levels_new(&config, &v->levels, err))
         return err->code;
-    for (uint32_t q = 0; q < v->levels->n; q++)
+    for (uint32_t q = 0; q < v->levels->n; q++) {
         v->levels->level[q].decode_bytes_per_s *= knobs->decoder;
+        v->levels->level[q].decode_unit_s /= knobs->decoder;
+    }
     return KVS_OK;
 }
 

@@ -12,7 +12,7 @@ static const char *const decoder_names[] = {"host", "gpu", NULL};
 struct level_file {
     const char *name;
     bool lossless;
-    struct kvs_json k_bits, v_bits, encode, decode;
+    struct kvs_json k_bits, v_bits, encode, decode, section;
 };
 
 #define AT(field) offsetof(struct level_file, field)
@@ -26,6 +26,8 @@ static const struct kvs_opt level_table[] = {
      0},
     {"decode_bytes_per_s", KVS_OPT_NODE, AT(decode), NULL, 0, 0, "raw bytes decoded", NULL, false,
      0},
+    {"section_s", KVS_OPT_NODE, AT(section), NULL, 0, 0, "a section decoded, besides its bytes",
+     NULL, false, 0},
 };
 #undef AT
 
@@ -34,6 +36,7 @@ static const struct kvs_figure_row level_rows[] = {
     {"v_bits", offsetof(struct kvs_codec_level, v_bits), 0.01, KVS_CODEC_RAW_BITS, true},
     {"encode_bytes_per_s", offsetof(struct kvs_codec_level, encode_bytes_per_s), 1, 1e15, true},
     {"decode_bytes_per_s", offsetof(struct kvs_codec_level, decode_bytes_per_s), 1, 1e15, true},
+    {"section_s", offsetof(struct kvs_codec_level, section_s), 0, 1, false},
 };
 
 static enum kvs_code read_level(struct kvs_json node, struct kvs_codec *codec, struct kvs_err *err)
@@ -76,7 +79,8 @@ static enum kvs_code read_levels(struct kvs_json array, struct kvs_codec *codec,
     if (n >= KVS_MAX_CODEC_LEVEL)
         return kvs_json_fail(array, err, KVS_ERR_RANGE, "found %zu levels, want at most %d", n,
                              KVS_MAX_CODEC_LEVEL - 1);
-    codec->level[0] = (struct kvs_codec_level){KVS_CODEC_RAW, true, raw_bits, raw_bits, none, none};
+    codec->level[0] =
+        (struct kvs_codec_level){KVS_CODEC_RAW, true, raw_bits, raw_bits, none, none, none};
     codec->n_level = 1;
     for (size_t i = 0; i < n && !code; i++)
         code = read_level(kvs_json_at(array, i), codec, err);

@@ -25,6 +25,7 @@ struct kvs_codec_level {
     bool lossless;
     struct kvs_figure k_bits, v_bits; /* an element as stored, with all that is stored besides */
     struct kvs_figure encode_bytes_per_s, decode_bytes_per_s; /* not known: no one measured it */
+    struct kvs_figure section_s; /* decoding a section of K or of V, besides; not known: nothing */
 };
 
 struct kvs_codec {

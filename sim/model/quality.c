@@ -17,7 +17,7 @@ struct row_file {
     const char *level, *ref;
     double recomputed, rel_error;
     int source;
-    struct kvs_json k_nats, v_nats, joint;
+    struct kvs_json k_nats, v_nats, joint, agreement;
 };
 
 #define AT(field) offsetof(struct row_file, field)
@@ -28,6 +28,8 @@ static const struct kvs_opt row_table[] = {
     {"k_nats", KVS_OPT_NODE, AT(k_nats), NULL, 0, 0, "a number a layer", NULL, true, 0},
     {"v_nats", KVS_OPT_NODE, AT(v_nats), NULL, 0, 0, "a number a layer", NULL, true, 0},
     {"joint_nats", KVS_OPT_NODE, AT(joint), NULL, 0, 0, "all layers at once", NULL, false, 0},
+    {"agreement", KVS_OPT_NODE, AT(agreement), NULL, 0, 0, "then: share of greedy tokens that stay",
+     NULL, false, 0},
     {"source", KVS_OPT_ENUM, AT(source), NULL, 0, 0, "where the numbers come from", source_names,
      true, 0},
     {"ref", KVS_OPT_STR, AT(ref), NULL, 0, 0, "publication, command or reason", NULL, true, 0},
@@ -37,6 +39,9 @@ static const struct kvs_opt row_table[] = {
 
 static const struct kvs_figure_row joint_row = {
     "joint_nats", offsetof(struct kvs_quality_row, joint), 0, MAX_NATS, false};
+
+static const struct kvs_figure_row agreement_row = {
+    "agreement", offsetof(struct kvs_quality_row, agreement), 0, 1, false};
 
 static enum kvs_code read_nats(struct kvs_json array, const struct kvs_quality *quality,
                                const double **out, struct kvs_err *err)
@@ -88,6 +93,7 @@ static enum kvs_code read_row(struct kvs_json node, struct kvs_quality *quality,
     if ((code = kvs_json_object(node, err)) ||
         (code = kvs_opt_json(row_table, N(row_table), node, &f, err)) ||
         (code = kvs_figure_json(f.joint, &joint_row, &row->joint, err)) ||
+        (code = kvs_figure_json(f.agreement, &agreement_row, &row->agreement, err)) ||
         (code = read_nats(f.k_nats, quality, &row->k_nats, err)) ||
         (code = read_nats(f.v_nats, quality, &row->v_nats, err)))
         return code;
@@ -281,6 +287,39 @@ double kvs_quality_nats(const struct kvs_quality *quality, uint32_t layer, bool 
     assert(curve.any);
     curve_reaches(&curve, 1, 0, fmin(recomputed_frac, 1), &nats);
     return nats;
+}
+
+/* The sum over layers of K and V; 0 if nothing tells how far from additive the level is. */
+static double row_sum(const struct kvs_quality *quality, const struct kvs_quality_row *row)
+{
+    double sum = 0;
+
+    if (row->recomputed_frac > 0 || !row->joint.known || !(row->joint.value > 0))
+        return 0;
+    for (uint32_t l = 0; l < quality->n_layer; l++)
+        sum += row->k_nats[l] + row->v_nats[l];
+    return sum;
+}
+
+double kvs_quality_joint_nats(const struct kvs_quality *quality, double sum_nats)
+{
+    double below = 0, above = HUGE_VAL, ratio_below = 0, ratio_above = 0;
+
+    for (uint32_t i = 0; i < quality->n_row; i++) {
+        double sum = row_sum(quality, &quality->row[i]);
+
+        if (sum > below && sum <= sum_nats) {
+            below = sum;
+            ratio_below = quality->row[i].joint.value / sum;
+        } else if (sum > sum_nats && sum < above) {
+            above = sum;
+            ratio_above = quality->row[i].joint.value / sum;
+        }
+    }
+    if (!(below > 0) || isinf(above))
+        return sum_nats * (below > 0 ? ratio_below : isinf(above) ? 1 : ratio_above);
+    return sum_nats * ratio_below *
+           pow(ratio_above / ratio_below, log(sum_nats / below) / log(above / below));
 }
 
 double kvs_quality_repair_nats(const struct kvs_quality *quality, const char *method,

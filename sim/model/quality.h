@@ -19,6 +19,7 @@ struct kvs_quality_row {
     double recomputed_frac;
     const double *k_nats, *v_nats; /* [n_layer] */
     struct kvs_figure joint;       /* all layers at this level at once, K and V; may be not known */
+    struct kvs_figure agreement;   /* then: share of tokens whose most likely next one stays */
     enum kvs_source source;
     const char *ref;
     double rel_error;
@@ -57,6 +58,12 @@ bool kvs_quality_knows(const struct kvs_quality *quality, const char *level);
  */
 double kvs_quality_nats(const struct kvs_quality *quality, uint32_t layer, bool value,
                         const char *level, double recomputed_frac);
+/*
+ * What layers and levels that cost sum_nats one by one cost together: the sum times joint over sum
+ * as measured at the levels whose joint figure is known (nothing recomputed), by a power law
+ * between their sums, as at the nearest beyond. Without such a level, the sum.
+ */
+double kvs_quality_joint_nats(const struct kvs_quality *quality, double sum_nats);
 /* The same of a method of repair, above the last known share a line to 0 at 1; HUGE_VAL if the
  * method is not known. */
 double kvs_quality_repair_nats(const struct kvs_quality *quality, const char *method,

@@ -83,18 +83,22 @@ static void fill_cell(const struct kvs_tables *t, struct kvs_tables_inst *inst, 
     struct kvs_tables_class *class = &inst->class[c];
     uint32_t at = i * t->n_menu + q;
     uint32_t from = inst->mixed ? 0 : q, to = inst->mixed ? config->n_level : q + 1;
-    double held_tok[KVS_MAX_LEVEL] = {0}, decode_s = 0, gpu_s = 0, project_tok = 0;
+    double held_tok[KVS_MAX_LEVEL] = {0}, held_unit[KVS_MAX_LEVEL] = {0}, decode_s = 0, gpu_s = 0,
+           project_tok = 0;
 
     for (uint32_t k = 0; k < config->n_route; k++) {
         const struct kvs_table_route *route = &config->route[k];
-        double bytes = 0, slowest_s = 0;
+        double bytes = 0, slowest_s = 0, tok = 0;
 
         if (!inst->used[k])
             continue;
         for (uint32_t h = from; h < to; h++) {
             bytes += left->tok[k][q][h] * t->raw_bytes_per_tok[c] * t->ratio[h];
             held_tok[h] += left->tok[k][q][h];
+            tok += left->tok[k][q][h];
         }
+        for (uint32_t h = from; h < to && tok > 0; h++)
+            held_unit[h] += left->block[k] * (left->tok[k][q][h] / tok);
         for (uint32_t h = 0; h < route->n_hop && left->block[k] > 0; h++)
             slowest_s =
                 fmax(slowest_s, kvs_link_s(route->hop[h].link, false, bytes * route->hop[h].share,
@@ -109,6 +113,7 @@ static void fill_cell(const struct kvs_tables *t, struct kvs_tables_inst *inst, 
                        ? held_tok[h] * t->raw_bytes_per_tok[c] / level->decode_bytes_per_s
                        : 0;
 
+        s += held_unit[h] * level->decode_unit_s;
         *(level->on_gpu ? &gpu_s : &decode_s) += s;
         project_tok += level->projected ? held_tok[h] : 0;
         class->lossy_frac[at * config->n_level + h] =

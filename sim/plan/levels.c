@@ -43,6 +43,15 @@ static double decode_s(const struct kvs_levels_config *config, const struct pair
     return s * KVS_CODEC_RAW_BITS / config->model->kv_bits / config->n_decoder;
 }
 
+/* Seconds that a section of K and one of V cost besides. */
+static double section_s(const struct kvs_levels_config *config, const struct pair *pair)
+{
+    const struct kvs_figure *k = &config->codec->level[pair->k].section_s;
+    const struct kvs_figure *v = &config->codec->level[pair->v].section_s;
+
+    return ((k->known ? k->value : 0) + (v->known ? v->value : 0)) / config->n_decoder;
+}
+
 /* The same to encode one; 0 if no one measured it. */
 static double encode_s(const struct kvs_levels_config *config, const struct pair *pair)
 {
@@ -216,6 +225,7 @@ static void add_pair(const struct kvs_levels_config *config, const struct pair *
         .k_ratio = k->k_bits.value / config->model->kv_bits,
         .v_ratio = v->v_bits.value / config->model->kv_bits,
         .decode_bytes_per_s = s > 0 ? 1 / s : 0,
+        .decode_unit_s = section_s(config, pair),
         .encode_bytes_per_s = encode > 0 ? 1 / encode : 0,
         .on_gpu = config->codec->decoder == KVS_DECODER_GPU,
         .distortion = k->lossless && v->lossless ? NULL : cell,

@@ -42,6 +42,7 @@ struct kvs_table_level {
     const char *name;
     double k_ratio, v_ratio;   /* bytes, relative to raw */
     double decode_bytes_per_s; /* of raw bytes produced; 0: nothing to decode */
+    double decode_unit_s; /* decoding what a block, or unit of one, holds of a layer, besides */
     double encode_bytes_per_s; /* of raw bytes taken in; 0: no bound, or not known */
     bool on_gpu;               /* decoded on the compute engine: counts in post, not in decode */
     bool projected; /* hidden states: K and V are projected from them, which counts in post */

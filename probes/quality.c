@@ -1,0 +1,329 @@
+#include "quality.h"
+
+#include "base/rng.h"
+#include "kernels/codec/weigh.h"
+#include "kernels/forward.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kvs_lab {
+    struct kvs_quality_config config;
+    struct kvs_weights_shape shape;
+    uint32_t n_part, n_chan;
+    struct kvs_dev *dev;
+    struct kvs_stream *stream;
+    struct kvs_forward *forward;
+    const float **weight;
+    uint16_t **x, **y;    /* [n_part] of [context_tok][n_chan]: as computed, as decoded */
+    float *p;             /* [window_tok][n_vocab]: the reference's probabilities */
+    double *entropy;      /* [window_tok]: sum of p log p */
+    uint32_t *best;       /* [window_tok] */
+    float *logits;        /* [window_tok][n_vocab] */
+    uint32_t *tok, *slot; /* of the text */
+};
+
+/* --- opening --------------------------------------------------------------------------------- */
+
+static enum kvs_code new_memory(struct kvs_lab *lab, struct kvs_err *err)
+{
+    const struct kvs_quality_config *c = &lab->config;
+    size_t n = (size_t)c->window_tok * lab->shape.n_vocab,
+           n_tok = (size_t)c->context_tok + c->window_tok;
+    bool good;
+    lab->x = calloc(lab->n_part, sizeof *lab->x);
+    lab->y = calloc(lab->n_part, sizeof *lab->y);
+    lab->p = calloc(n, sizeof *lab->p);
+    lab->logits = calloc(n, sizeof *lab->logits);
+    lab->entropy = calloc(c->window_tok, sizeof *lab->entropy);
+    lab->best = calloc(c->window_tok, sizeof *lab->best);
+    lab->tok = calloc(n_tok, sizeof *lab->tok);
+    lab->slot = calloc(n_tok, sizeof *lab->slot);
+    good = lab->x && lab->y && lab->p && lab->logits && lab->entropy && lab->best && lab->tok &&
+           lab->slot;
+    for (uint32_t i = 0; i < lab->n_part && good; i++) {
+        lab->x[i] = calloc((size_t)c->context_tok * lab->n_chan, sizeof **lab->x);
+        lab->y[i] = calloc((size_t)c->context_tok * lab->n_chan, sizeof **lab->y);
+        good = lab->x[i] && lab->y[i];
+    }
+    for (size_t i = 0; i < n_tok && good; i++)
+        lab->slot[i] = (uint32_t)i;
+    return good ? KVS_OK : kvs_nomem(err);
+}
+
+static enum kvs_code open_parts(struct kvs_lab *lab, struct kvs_err *err)
+{
+    const struct kvs_quality_config *c = &lab->config;
+    enum kvs_code code;
+    if (c->context_tok == 0 || c->window_tok == 0 || c->context_tok > 1u << 24 ||
+        c->window_tok > 1u << 20)
+        return kvs_fail(err, KVS_ERR_RANGE, "a text of %u + %u tokens: want some of both",
+                        c->context_tok, c->window_tok);
+    if ((code = new_memory(lab, err)) ||
+        (code = kvs_dev_open(c->backend, c->index, 1, &lab->dev, err)) ||
+        (code = kvs_stream_new(lab->dev, &lab->stream, err)) ||
+        (code = kvs_kvf_weigh(c->weights, &lab->weight, err)))
+        return code;
+    const struct kvs_dev_info *info = kvs_dev_info(lab->dev);
+    uint32_t n_tok = c->context_tok + c->window_tok;
+    struct kvs_forward_opt opt = {.max_row = n_tok,
+                                  .max_ctx = n_tok,
+                                  .max_out = c->window_tok,
+                                  .kv_elem = KVS_BF16,
+                                  .act_elem = info->act_elem,
+                                  .gemm_elem = info->gemm_elem};
+    return kvs_forward_new(lab->dev, c->weights, &opt, &lab->forward, err);
+}
+
+enum kvs_code kvs_lab_open(const struct kvs_quality_config *config, struct kvs_lab **out,
+                           struct kvs_err *err)
+{
+    struct kvs_lab *lab = calloc(1, sizeof *lab);
+    *out = NULL;
+    if (!lab)
+        return kvs_nomem(err);
+    lab->config = *config;
+    lab->shape = *kvs_weights_shape(config->weights);
+    lab->n_part = 2 * lab->shape.n_layer;
+    lab->n_chan = lab->shape.n_kv_head * lab->shape.head_dim;
+    enum kvs_code code = open_parts(lab, err);
+    if (code) {
+        kvs_lab_close(lab);
+        return code;
+    }
+    *out = lab;
+    return KVS_OK;
+}
+
+void kvs_lab_close(struct kvs_lab *lab)
+{
+    if (!lab)
+        return;
+    for (uint32_t i = 0; i < lab->n_part; i++) {
+        free(lab->x ? lab->x[i] : NULL);
+        free(lab->y ? lab->y[i] : NULL);
+    }
+    void *const all[] = {lab->x,    lab->y,   lab->p,    lab->logits,        lab->entropy,
+                         lab->best, lab->tok, lab->slot, (void *)lab->weight};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+    kvs_forward_free(lab->forward);
+    kvs_stream_free(lab->stream);
+    kvs_dev_close(lab->dev);
+    free(lab);
+}
+
+/* --- the model ------------------------------------------------------------------------------- */
+
+/* Tokens [first, first + n) of the text, all layers; the logits of the last n_out. */
+static enum kvs_code forward(struct kvs_lab *lab, const uint32_t *tok, uint32_t first, uint32_t n,
+                             uint32_t n_out, struct kvs_err *err)
+{
+    struct kvs_view logits;
+    enum kvs_code code = kvs_forward_begin(lab->forward, lab->stream, tok + first,
+                                           lab->slot + first, n, NULL, first + n, err);
+    for (uint32_t l = 0; l < lab->shape.n_layer && !code; l++)
+        code = kvs_forward_layer(lab->forward, lab->stream, NULL, 0, err);
+    if (!code && n_out)
+        code = kvs_forward_logits(lab->forward, lab->stream, n_out, &logits, err);
+    enum kvs_code waited = kvs_stream_sync(lab->stream, err);
+    code = code ? code : waited;
+    if (!code && n_out)
+        code = kvs_buf_read(lab->logits, logits,
+                            (size_t)n_out * lab->shape.n_vocab * sizeof *lab->logits, err);
+    return code;
+}
+
+static struct kvs_view cache_of(struct kvs_lab *lab, uint32_t part)
+{
+    return part % 2 ? kvs_forward_v(lab->forward, part / 2) : kvs_forward_k(lab->forward, part / 2);
+}
+
+static size_t part_bytes(const struct kvs_lab *lab)
+{
+    return (size_t)lab->config.context_tok * lab->n_chan * sizeof(uint16_t);
+}
+
+/* log of the sum of exp(x - *most). */
+static double log_sum(const float *x, uint32_t n, float *most)
+{
+    double sum = 0;
+    *most = x[0];
+    for (uint32_t i = 1; i < n; i++)
+        *most = x[i] > *most ? x[i] : *most;
+    for (uint32_t i = 0; i < n; i++)
+        sum += (double)expf(x[i] - *most);
+    return log(sum);
+}
+
+/* Gumbel's trick: the largest of logit - log(-log u) is a draw from the distribution. */
+static uint32_t draw(const float *logits, uint32_t n, struct kvs_rng *rng)
+{
+    uint32_t best = 0;
+    double most = -HUGE_VAL;
+    for (uint32_t v = 0; v < n; v++) {
+        double x = (double)logits[v] - log(-log(kvs_rng_unit(rng) + 1e-300) + 1e-300);
+        if (x > most) {
+            most = x;
+            best = v;
+        }
+    }
+    return best;
+}
+
+enum kvs_code kvs_lab_sample(struct kvs_lab *lab, uint64_t seed, uint32_t *tok, uint32_t n_tok,
+                             struct kvs_err *err)
+{
+    struct kvs_rng rng = kvs_rng_stream(seed, "text");
+    enum kvs_code code = KVS_OK;
+    if (n_tok > lab->config.context_tok + lab->config.window_tok)
+        return kvs_fail(err, KVS_ERR_RANGE, "a text of %u tokens: want at most %u", n_tok,
+                        lab->config.context_tok + lab->config.window_tok);
+    for (uint32_t i = 0; i < n_tok && !code; i++) {
+        if (i == 0) {
+            tok[0] = (uint32_t)kvs_rng_below(&rng, lab->shape.n_vocab);
+            continue;
+        }
+        code = forward(lab, tok, i - 1, 1, 1, err);
+        tok[i] = code ? 0 : draw(lab->logits, lab->shape.n_vocab, &rng);
+    }
+    return code;
+}
+
+/* --- a text ---------------------------------------------------------------------------------- */
+
+/* The logits at hand become the reference. */
+static void keep_reference(struct kvs_lab *lab, double *nll)
+{
+    uint32_t n_vocab = lab->shape.n_vocab, window = lab->config.window_tok;
+    double lost = 0;
+    for (uint32_t i = 0; i < window; i++) {
+        const float *x = lab->logits + (size_t)i * n_vocab;
+        float *p = lab->p + (size_t)i * n_vocab, most;
+        double log_z = log_sum(x, n_vocab, &most), entropy = 0;
+        uint32_t best = 0;
+        for (uint32_t v = 0; v < n_vocab; v++) {
+            double log_p = (double)(x[v] - most) - log_z;
+            p[v] = (float)exp(log_p);
+            entropy += (double)p[v] * log_p;
+            best = x[v] > x[best] ? v : best;
+        }
+        lab->entropy[i] = entropy;
+        lab->best[i] = best;
+        if (i + 1 < window)
+            lost -= (double)(x[lab->tok[lab->config.context_tok + i + 1]] - most) - log_z;
+    }
+    if (nll)
+        *nll = window > 1 ? lost / (window - 1) : 0;
+}
+
+enum kvs_code kvs_lab_read(struct kvs_lab *lab, const uint32_t *tok, double *nll,
+                           struct kvs_err *err)
+{
+    const struct kvs_quality_config *c = &lab->config;
+    enum kvs_code code;
+    memcpy(lab->tok, tok, ((size_t)c->context_tok + c->window_tok) * sizeof *tok);
+    if ((code = forward(lab, lab->tok, 0, c->context_tok, 0, err)))
+        return code;
+    for (uint32_t i = 0; i < lab->n_part && !code; i++)
+        code = kvs_buf_read(lab->x[i], cache_of(lab, i), part_bytes(lab), err);
+    if (!code)
+        code = forward(lab, lab->tok, c->context_tok, c->window_tok, c->window_tok, err);
+    if (!code)
+        keep_reference(lab, nll);
+    return code;
+}
+
+enum kvs_code kvs_lab_encode(struct kvs_lab *lab, const uint8_t *level, bool weighted, double *bits,
+                             struct kvs_err *err)
+{
+    const struct kvs_quality_config *c = &lab->config;
+    struct kvs_kvf_in in = {{.n_layer = lab->shape.n_layer,
+                             .n_kv_head = lab->shape.n_kv_head,
+                             .head_dim = lab->shape.head_dim,
+                             .n_tok = c->context_tok,
+                             .block_tok = c->block_tok,
+                             .n_sink = c->n_sink,
+                             .half = KVS_HALF_BF16},
+                            (const uint16_t *const *)lab->x,
+                            level,
+                            weighted ? lab->weight : NULL};
+    struct kvs_kvf_parts parts = {0};
+    const struct kvs_kvf_isa *isa = kvs_kvf_isa(NULL);
+    struct kvs_kvf *kvf = NULL;
+    uint8_t *file = NULL;
+    size_t n = 0;
+    enum kvs_code code;
+    if ((code = kvs_kvf_encode(&in, isa, &file, &n, err)) ||
+        (code = kvs_kvf_parse("made", file, n, n, false, &kvf, err)))
+        goto done;
+    kvs_kvf_head_parts(kvf, &parts);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf) && !code; i++) {
+        struct kvs_section s = kvs_kvf_section(kvf, i);
+        uint16_t *to = lab->y[2 * s.layer + s.kv] + (size_t)s.first_tok * lab->n_chan;
+        if (!(code = kvs_kvf_section_parts(kvf, i, NULL, &parts, err)))
+            code = kvs_kvf_decode(kvf, i, NULL, isa, to, lab->n_chan, err);
+    }
+    if (bits)
+        *bits = (double)(n - parts.padding - parts.sink) * 8 /
+                ((double)c->context_tok * lab->n_chan * lab->n_part);
+done:
+    kvs_kvf_close(kvf);
+    free(file);
+    return code;
+}
+
+const uint16_t *const *kvs_lab_kv(const struct kvs_lab *lab)
+{
+    return (const uint16_t *const *)lab->x;
+}
+
+const float *const *kvs_lab_weight(const struct kvs_lab *lab)
+{
+    return lab->weight;
+}
+
+static struct kvs_quality_score compare(const struct kvs_lab *lab)
+{
+    uint32_t n_vocab = lab->shape.n_vocab, window = lab->config.window_tok;
+    struct kvs_quality_score score = {0, 0, window};
+    for (uint32_t i = 0; i < window; i++) {
+        const float *p = lab->p + (size_t)i * n_vocab, *x = lab->logits + (size_t)i * n_vocab;
+        float most;
+        double log_z = log_sum(x, n_vocab, &most), cross = 0, sum = 0;
+        uint32_t best = 0;
+        for (uint32_t v = 0; v < n_vocab; v++) {
+            cross += (double)p[v] * (double)(x[v] - most);
+            sum += (double)p[v];
+            best = x[v] > x[best] ? v : best;
+        }
+        /* probabilities were rounded: by as much as their sum is off 1, entropy and this agree */
+        score.kl += (lab->entropy[i] - (cross - log_z * sum)) / window;
+        if (best == lab->best[i])
+            score.agreement += 1. / window;
+        else if (score.first_tok == window)
+            score.first_tok = i;
+    }
+    score.kl = score.kl > 0 ? score.kl : 0;
+    return score;
+}
+
+enum kvs_code kvs_lab_score(struct kvs_lab *lab, uint32_t first, uint32_t n,
+                            struct kvs_quality_score *score, struct kvs_err *err)
+{
+    const struct kvs_quality_config *c = &lab->config;
+    enum kvs_code code = KVS_OK, back = KVS_OK;
+    *score = (struct kvs_quality_score){0, 0, 0};
+    if (first > lab->n_part || n > lab->n_part - first)
+        return kvs_fail(err, KVS_ERR_RANGE, "parts %u to %u of %u", first, first + n, lab->n_part);
+    for (uint32_t i = first; i < first + n && !code; i++)
+        code = kvs_buf_write(cache_of(lab, i), lab->y[i], part_bytes(lab), err);
+    if (!code)
+        code = forward(lab, lab->tok, c->context_tok, c->window_tok, c->window_tok, err);
+    if (!code)
+        *score = compare(lab);
+    for (uint32_t i = first; i < first + n && !back; i++)
+        back = kvs_buf_write(cache_of(lab, i), lab->x[i], part_bytes(lab), err);
+    return code ? code : back;
+}

@@ -1,0 +1,169 @@
+/* The section that scores levels: kvprobe quality. */
+#include "damage.h"
+#include "section.h"
+
+#include "cmd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define N(table) ((uint32_t)(sizeof(table) / sizeof *(table)))
+#define SINK_TOK 4
+#define BLOCK_TOK 256
+
+/* From fine to coarse, as codecs list them; the last of each row are scored in every layer. */
+static const enum kvs_level all[] = {KVS_P8, KVS_E6, KVS_E5,   KVS_P4, KVS_E4,  KVS_P3,
+                                     KVS_E3, KVS_P2, KVS_E2_5, KVS_E2, KVS_E1_5};
+
+struct quality_grid {
+    uint32_t context_tok, window_tok, n_text;
+    uint32_t n_share; /* each text scores every n_share-th part alone */
+    bool alone[KVS_N_LEVEL];
+};
+
+static const struct quality_grid grids[] = {
+    {64, 32, 1, 1, {[KVS_E3] = true}},
+    {256, 128, 8, 4, {[KVS_E4] = true, [KVS_E3] = true, [KVS_E2] = true}},
+    {256, 128, 64, 4, {[KVS_E4] = true, [KVS_E3] = true, [KVS_E2] = true, [KVS_E1_5] = true}},
+};
+
+/* --- texts ----------------------------------------------------------------------------------- */
+
+/* Text i of a file: a line of token numbers, '#' begins a comment line. */
+static enum kvs_code read_text(const char *path, uint32_t text_i, uint32_t n_vocab, uint32_t *tok,
+                               uint32_t n_tok, struct kvs_err *err)
+{
+    FILE *file = fopen(path, "r");
+    char *line = NULL;
+    size_t room = 0;
+    unsigned long line_n = 0;
+    uint32_t n_seen = 0, n = 0;
+    enum kvs_code code = KVS_OK;
+    if (!file)
+        return kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+    while (n_seen <= text_i && getline(&line, &room, file) > 0) {
+        line_n++;
+        n_seen += line[0] != '#' && line[0] != '\n';
+    }
+    char *at = line ? line : NULL, *end;
+    if (n_seen <= text_i)
+        code = kvs_fail(err, KVS_ERR_RANGE, "%s: %u texts, want %u", path, n_seen, text_i + 1);
+    for (; n < n_tok && !code; n++, at = end) {
+        unsigned long t = strtoul(at, &end, 10);
+        if (end == at)
+            code = kvs_fail(err, KVS_ERR_RANGE, "%s:%lu: found %u tokens, want %u", path, line_n, n,
+                            n_tok);
+        else if (t >= n_vocab)
+            code = kvs_fail(err, KVS_ERR_RANGE, "%s:%lu: token %lu, want below %u", path, line_n, t,
+                            n_vocab);
+        tok[n] = (uint32_t)t;
+    }
+    free(line);
+    fclose(file);
+    return code;
+}
+
+struct scene {
+    struct kvs_probe_run *run;
+    const struct quality_grid *grid;
+    struct kvs_lab *lab;
+    struct kvs_damage *damage;
+    uint32_t n_part, *tok;
+};
+
+static enum kvs_code take_text(struct scene *s, uint32_t text_i, struct kvs_err *err)
+{
+    const struct kvs_probe_options *opt = &s->run->opt;
+    uint32_t n_tok = s->grid->context_tok + s->grid->window_tok;
+    uint32_t n_vocab = kvs_weights_shape(s->run->subject.weights)->n_vocab;
+    enum kvs_code code = opt->tokens
+                             ? read_text(opt->tokens, text_i, n_vocab, s->tok, n_tok, err)
+                             : kvs_lab_sample(s->lab, opt->seed + text_i, s->tok, n_tok, err);
+    return code ? code : kvs_lab_read(s->lab, s->tok, NULL, err);
+}
+
+/* --- scores ---------------------------------------------------------------------------------- */
+
+static enum kvs_code score_level(struct scene *s, uint32_t text_i, uint32_t i, struct kvs_err *err)
+{
+    uint8_t level[2 * 256];
+    struct kvs_quality_score joint, score;
+    double bits;
+    memset(level, (int)all[i], s->n_part);
+    enum kvs_code code = kvs_lab_encode(s->lab, level, true, &bits, err);
+    if (!code && !(code = kvs_lab_score(s->lab, 0, s->n_part, &joint, err)))
+        kvs_damage_joint(s->damage, i, &joint, bits);
+    for (uint32_t p = text_i % s->grid->n_share;
+         p < s->n_part && s->grid->alone[all[i]] && !code && !kvs_probe_stop; p += s->grid->n_share)
+        if (!(code = kvs_lab_score(s->lab, p, 1, &score, err)))
+            kvs_damage_part(s->damage, i, p, &score, &joint);
+    return code;
+}
+
+static enum kvs_code score_texts(struct scene *s, struct kvs_err *err)
+{
+    enum kvs_code code = KVS_OK;
+    for (uint32_t t = 0; t < s->grid->n_text && !code && !kvs_probe_stop; t++) {
+        if (s->run->tty)
+            fprintf(stderr, "\r\033[Kquality: text %u of %u", t + 1, s->grid->n_text);
+        code = take_text(s, t, err);
+        for (uint32_t i = 0; i < N(all) && !code && !kvs_probe_stop; i++)
+            code = score_level(s, t, i, err);
+    }
+    kvs_probe_end_progress(s->run);
+    return code;
+}
+
+static enum kvs_code conclude(struct scene *s, struct kvs_err *err)
+{
+    char how[128];
+    const char *why;
+    snprintf(how, sizeof how, "%u+%u tokens, up to %u %s, weighted steps, blocks of %u, %u sinks",
+             s->grid->context_tok, s->grid->window_tok, s->grid->n_text,
+             s->run->opt.tokens ? "given texts" : "texts of its own", BLOCK_TOK, SINK_TOK);
+    json_t *json = kvs_damage_json(s->damage, s->run->subject.name, how, &why);
+    if (!json && !why)
+        return kvs_nomem(err);
+    json_decref(s->run->quality);
+    s->run->quality = json;
+    return KVS_OK;
+}
+
+enum kvs_code kvs_probe_quality(struct kvs_probe_run *r, struct kvs_err *err)
+{
+    struct scene s = {.run = r, .grid = &grids[r->level]};
+    struct kvs_err own = {KVS_OK, ""};
+    enum kvs_code code = kvs_probe_subject(r, err);
+    if (code)
+        return code;
+    if (!r->subject.real) {
+        kvs_fail(&own, KVS_ERR_ABSENT,
+                 "seeded weights say nothing of quality; want a --model file");
+        return kvs_probe_absent(r, "quality.level", r->subject.name, KVS_ERR_ABSENT, &own, err);
+    }
+    struct kvs_quality_config config = {.backend = r->opt.device ? r->opt.device : "cpu",
+                                        .weights = r->subject.weights,
+                                        .context_tok = s.grid->context_tok,
+                                        .window_tok = s.grid->window_tok,
+                                        .block_tok = BLOCK_TOK,
+                                        .n_sink = SINK_TOK};
+    s.n_part = 2 * kvs_weights_shape(r->subject.weights)->n_layer;
+    s.tok = calloc((size_t)config.context_tok + config.window_tok, sizeof *s.tok);
+    if (!s.tok)
+        return kvs_nomem(err);
+    if (s.n_part > 2 * 256)
+        code = kvs_fail(&own, KVS_ERR_RANGE, "%u layers; want at most 256", s.n_part / 2);
+    else
+        code = kvs_lab_open(&config, &s.lab, &own);
+    if (code)
+        code = kvs_probe_absent(r, "quality.level", r->subject.name, code, &own, err);
+    else if (!(code = kvs_damage_new(s.n_part, all, N(all), &s.damage, err)) &&
+             !(code = score_texts(&s, err)))
+        code = conclude(&s, err);
+    kvs_damage_free(s.damage);
+    kvs_lab_close(s.lab);
+    free(s.tok);
+    return code;
+}
