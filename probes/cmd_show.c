@@ -272,6 +272,42 @@ static void merge_lists(json_t *into, json_t *from)
         json_array_extend(array_of(into, keys[i]), json_object_get(from, keys[i]));
 }
 
+static bool same_text(const json_t *a, const json_t *b, const char *key)
+{
+    const char *x = json_string_value(json_object_get(a, key));
+    const char *y = json_string_value(json_object_get(b, key));
+    return x && y && strcmp(x, y) == 0;
+}
+
+/*
+ * Layers as measured belong to the device that computes: those of a machine's processor do not come
+ * along where the base has a GPU of its own. The same model on the same device is replaced.
+ */
+static void merge_compute(json_t *into, json_t *from)
+{
+    json_t *item, *old;
+    size_t i, k;
+    if (json_is_object(json_object_get(into, "gpu")) &&
+        json_is_object(json_object_get(from, "gpu")))
+        json_object_del(from, "compute");
+    if (!json_object_get(from, "compute"))
+        return;
+    json_t *to = array_of(into, "compute");
+    json_array_foreach(json_object_get(from, "compute"), i, item)
+    {
+        bool found = false;
+        json_array_foreach(to, k, old)
+        {
+            if (same_text(old, item, "model") && same_text(old, item, "device")) {
+                json_array_set(to, k, item);
+                found = true;
+            }
+        }
+        if (!found)
+            json_array_append(to, item);
+    }
+}
+
 static void merge_rest(json_t *into, json_t *from)
 {
     const char *key;
@@ -316,7 +352,8 @@ enum kvs_code kvs_cmd_merge(int argc, char **argv, struct kvs_err *err)
     enum kvs_code code =
         read_args(argc, argv, table, 2, "kvprobe merge BASE MEASURED... [-o FILE]",
                   "Lays measured profiles over a base, such as a published one: links and tiers by "
-                  "name, known figures over older ones; points and fits are kept side by side.",
+                  "name, known figures over older ones; points, fits and measured layers are kept "
+                  "side by side.",
                   2, 64, &opt, &files, &stop, err);
     if (code || stop)
         return code;
@@ -336,6 +373,7 @@ enum kvs_code kvs_cmd_merge(int argc, char **argv, struct kvs_err *err)
             merge_named(into, from, "links");
             merge_named(into, from, "tiers");
             merge_lists(into, from);
+            merge_compute(into, from);
             merge_rest(into, from);
             json_decref(from);
         }

@@ -18,9 +18,9 @@ enum kvs_code kvs_damage_new(uint32_t n_part, const enum kvs_level *level, uint3
     for (uint32_t i = 0; i < n_level && good; i++) {
         d->n_level++;
         d->level[i].level = level[i];
-        d->level[i].part_kl = calloc(n_part, sizeof *d->level[i].part_kl);
-        d->level[i].part_joint = calloc(n_part, sizeof *d->level[i].part_joint);
-        good = d->level[i].part_kl && d->level[i].part_joint;
+        d->level[i].share = calloc(n_part, sizeof *d->level[i].share);
+        d->level[i].n_share = calloc(n_part, sizeof *d->level[i].n_share);
+        good = d->level[i].share && d->level[i].n_share;
     }
     if (!good) {
         kvs_damage_free(d);
@@ -35,8 +35,8 @@ void kvs_damage_free(struct kvs_damage *d)
     if (!d)
         return;
     for (uint32_t i = 0; i < d->n_level; i++) {
-        free(d->level[i].part_kl);
-        free(d->level[i].part_joint);
+        free(d->level[i].share);
+        free(d->level[i].n_share);
     }
     free(d->level);
     free(d);
@@ -55,16 +55,16 @@ void kvs_damage_joint(struct kvs_damage *d, uint32_t level_i, const struct kvs_q
 }
 
 void kvs_damage_part(struct kvs_damage *d, uint32_t level_i, uint32_t part,
-                     const struct kvs_quality_score *score, const struct kvs_quality_score *joint)
+                     const struct kvs_quality_score *score)
 {
-    d->level[level_i].part_kl[part] += score->kl;
-    d->level[level_i].part_joint[part] += joint->kl;
+    d->level[level_i].share[part] += score->share;
+    d->level[level_i].n_share[part]++;
 }
 
 static bool has_parts(const struct kvs_damage *d, const struct kvs_damage_level *l)
 {
     for (uint32_t p = 0; p < d->n_part; p++)
-        if (!(l->part_joint[p] > 0))
+        if (!l->n_share[p])
             return false;
     return true;
 }
@@ -96,8 +96,8 @@ static json_t *parts_json(const struct kvs_damage *d, const struct kvs_damage_le
 {
     json_t *array = json_array();
     for (uint32_t p = first; p < d->n_part && array; p += 2)
-        if (json_array_append_new(array,
-                                  json_real(from->part_kl[p] / from->part_joint[p] * joint)) != 0) {
+        if (json_array_append_new(array, json_real(from->share[p] / from->n_share[p] * joint)) !=
+            0) {
             json_decref(array);
             return NULL;
         }

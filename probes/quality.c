@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a token: less is what rounding makes. */
+#define LEAST_NATS 1e-6
+
 struct kvs_lab {
     struct kvs_quality_config config;
     struct kvs_weights_shape shape;
@@ -16,11 +19,12 @@ struct kvs_lab {
     struct kvs_stream *stream;
     struct kvs_forward *forward;
     const float **weight;
-    uint16_t **x, **y;    /* [n_part] of [context_tok][n_chan]: as computed, as decoded */
-    float *p;             /* [window_tok][n_vocab]: the reference's probabilities */
-    double *entropy;      /* [window_tok]: sum of p log p */
-    uint32_t *best;       /* [window_tok] */
-    float *logits;        /* [window_tok][n_vocab] */
+    uint16_t **x, **y;  /* [n_part] of [context_tok][n_chan]: as computed, as decoded */
+    float *p;           /* [window_tok][n_vocab]: the reference's probabilities */
+    double *entropy;    /* [window_tok]: sum of p log p */
+    double *joint, *kl; /* [window_tok]: of all parts, of the last scored; joint[0] < 0: not yet */
+    uint32_t *best;     /* [window_tok] */
+    float *logits;      /* [window_tok][n_vocab] */
     uint32_t *tok, *slot; /* of the text */
 };
 
@@ -37,11 +41,13 @@ static enum kvs_code new_memory(struct kvs_lab *lab, struct kvs_err *err)
     lab->p = calloc(n, sizeof *lab->p);
     lab->logits = calloc(n, sizeof *lab->logits);
     lab->entropy = calloc(c->window_tok, sizeof *lab->entropy);
+    lab->joint = calloc(c->window_tok, sizeof *lab->joint);
+    lab->kl = calloc(c->window_tok, sizeof *lab->kl);
     lab->best = calloc(c->window_tok, sizeof *lab->best);
     lab->tok = calloc(n_tok, sizeof *lab->tok);
     lab->slot = calloc(n_tok, sizeof *lab->slot);
-    good = lab->x && lab->y && lab->p && lab->logits && lab->entropy && lab->best && lab->tok &&
-           lab->slot;
+    good = lab->x && lab->y && lab->joint && lab->kl && lab->p && lab->logits && lab->entropy &&
+           lab->best && lab->tok && lab->slot;
     for (uint32_t i = 0; i < lab->n_part && good; i++) {
         lab->x[i] = calloc((size_t)c->context_tok * lab->n_chan, sizeof **lab->x);
         lab->y[i] = calloc((size_t)c->context_tok * lab->n_chan, sizeof **lab->y);
@@ -104,8 +110,8 @@ void kvs_lab_close(struct kvs_lab *lab)
         free(lab->x ? lab->x[i] : NULL);
         free(lab->y ? lab->y[i] : NULL);
     }
-    void *const all[] = {lab->x,    lab->y,   lab->p,    lab->logits,        lab->entropy,
-                         lab->best, lab->tok, lab->slot, (void *)lab->weight};
+    void *const all[] = {lab->x,     lab->y,  lab->p,   lab->logits, lab->entropy,       lab->best,
+                         lab->joint, lab->kl, lab->tok, lab->slot,   (void *)lab->weight};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     kvs_forward_free(lab->forward);
@@ -255,6 +261,7 @@ enum kvs_code kvs_lab_encode(struct kvs_lab *lab, const uint8_t *level, bool wei
     uint8_t *file = NULL;
     size_t n = 0;
     enum kvs_code code;
+    lab->joint[0] = -1;
     if ((code = kvs_kvf_encode(&in, isa, &file, &n, err)) ||
         (code = kvs_kvf_parse("made", file, n, n, false, &kvf, err)))
         goto done;
@@ -284,10 +291,10 @@ const float *const *kvs_lab_weight(const struct kvs_lab *lab)
     return lab->weight;
 }
 
-static struct kvs_quality_score compare(const struct kvs_lab *lab)
+static struct kvs_quality_score compare(struct kvs_lab *lab)
 {
     uint32_t n_vocab = lab->shape.n_vocab, window = lab->config.window_tok;
-    struct kvs_quality_score score = {0, 0, window};
+    struct kvs_quality_score score = {0, 0, window, 0};
     for (uint32_t i = 0; i < window; i++) {
         const float *p = lab->p + (size_t)i * n_vocab, *x = lab->logits + (size_t)i * n_vocab;
         float most;
@@ -299,14 +306,28 @@ static struct kvs_quality_score compare(const struct kvs_lab *lab)
             best = x[v] > x[best] ? v : best;
         }
         /* probabilities were rounded: by as much as their sum is off 1, entropy and this agree */
-        score.kl += (lab->entropy[i] - (cross - log_z * sum)) / window;
+        lab->kl[i] = fmax(0, lab->entropy[i] - (cross - log_z * sum));
+        score.kl += lab->kl[i] / window;
         if (best == lab->best[i])
             score.agreement += 1. / window;
         else if (score.first_tok == window)
             score.first_tok = i;
     }
-    score.kl = score.kl > 0 ? score.kl : 0;
     return score;
+}
+
+/* Of the last score, as quality.h says. */
+static double share(const struct kvs_lab *lab)
+{
+    double sum = 0, of = 0;
+    if (lab->joint[0] < 0)
+        return 0;
+    for (uint32_t i = 0; i < lab->config.window_tok; i++) {
+        double root = sqrt(fmax(lab->joint[i], LEAST_NATS));
+        sum += lab->kl[i] / root;
+        of += root;
+    }
+    return sum / of;
 }
 
 enum kvs_code kvs_lab_score(struct kvs_lab *lab, uint32_t first, uint32_t n,
@@ -314,15 +335,19 @@ enum kvs_code kvs_lab_score(struct kvs_lab *lab, uint32_t first, uint32_t n,
 {
     const struct kvs_quality_config *c = &lab->config;
     enum kvs_code code = KVS_OK, back = KVS_OK;
-    *score = (struct kvs_quality_score){0, 0, 0};
+    *score = (struct kvs_quality_score){0, 0, 0, 0};
     if (first > lab->n_part || n > lab->n_part - first)
         return kvs_fail(err, KVS_ERR_RANGE, "parts %u to %u of %u", first, first + n, lab->n_part);
     for (uint32_t i = first; i < first + n && !code; i++)
         code = kvs_buf_write(cache_of(lab, i), lab->y[i], part_bytes(lab), err);
     if (!code)
         code = forward(lab, lab->tok, c->context_tok, c->window_tok, c->window_tok, err);
-    if (!code)
+    if (!code) {
         *score = compare(lab);
+        if (n == lab->n_part)
+            memcpy(lab->joint, lab->kl, c->window_tok * sizeof *lab->joint);
+        score->share = share(lab);
+    }
     for (uint32_t i = first; i < first + n && !back; i++)
         back = kvs_buf_write(cache_of(lab, i), lab->x[i], part_bytes(lab), err);
     return code ? code : back;

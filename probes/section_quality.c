@@ -24,8 +24,8 @@ struct quality_grid {
 };
 
 static const struct quality_grid grids[] = {
-    {64, 32, 1, 1, {[KVS_E3] = true}},
-    {256, 128, 8, 4, {[KVS_E4] = true, [KVS_E3] = true, [KVS_E2] = true}},
+    {48, 16, 1, 1, {[KVS_E3] = true}},
+    {256, 128, 8, 1, {[KVS_E3] = true}},
     {256, 128, 64, 4, {[KVS_E4] = true, [KVS_E3] = true, [KVS_E2] = true, [KVS_E1_5] = true}},
 };
 
@@ -98,7 +98,7 @@ static enum kvs_code score_level(struct scene *s, uint32_t text_i, uint32_t i, s
     for (uint32_t p = text_i % s->grid->n_share;
          p < s->n_part && s->grid->alone[all[i]] && !code && !kvs_probe_stop; p += s->grid->n_share)
         if (!(code = kvs_lab_score(s->lab, p, 1, &score, err)))
-            kvs_damage_part(s->damage, i, p, &score, &joint);
+            kvs_damage_part(s->damage, i, p, &score);
     return code;
 }
 

@@ -9,22 +9,21 @@
 
 enum { N_PART = 4 };
 
-/* Two layers: joint 0.01 and 0.04, two texts; parts of the first level only, half by each text. */
+/* Two layers: joint 0.01 and 0.04, two texts; shares of parts at the first level only. */
 static struct kvs_damage *gathered(void)
 {
     static const enum kvs_level levels[] = {KVS_E4, KVS_E2};
     struct kvs_damage *d;
-    const struct kvs_quality_score first = {.008, .95, 3}, second = {.012, .91, 128};
-    const struct kvs_quality_score coarse[] = {{.03, .9, 1}, {.05, .8, 0}};
+    const struct kvs_quality_score first = {.008, .95, 3, 1}, second = {.012, .91, 128, 1};
+    const struct kvs_quality_score coarse[] = {{.03, .9, 1, 1}, {.05, .8, 0, 1}};
     assert_int_equal(kvs_damage_new(N_PART, levels, 2, &d, NULL), KVS_OK);
     kvs_damage_joint(d, 0, &first, 4.5);
     kvs_damage_joint(d, 0, &second, 4.7);
     kvs_damage_joint(d, 1, &coarse[0], 2.5);
     kvs_damage_joint(d, 1, &coarse[1], 2.5);
     for (uint32_t p = 0; p < N_PART; p++) {
-        const struct kvs_quality_score *joint = p % 2 ? &second : &first;
-        struct kvs_quality_score part = {joint->kl * (p + 1) / 8, 1, 128};
-        kvs_damage_part(d, 0, p, &part, joint);
+        const struct kvs_quality_score part = {.share = (p + 1) / 8.};
+        kvs_damage_part(d, 0, p, &part);
     }
     return d;
 }
@@ -58,7 +57,7 @@ static void parts_are_shares_of_the_joint_damage(void **state)
     assert_int_equal(q->n_row, 2);
     near(q->row[0].joint.value, .01);
     near(q->row[0].agreement.value, .93);
-    near(q->row[0].k_nats[0], .01 / 8); /* whichever text scored it */
+    near(q->row[0].k_nats[0], .01 / 8);
     near(q->row[0].v_nats[0], .02 / 8);
     near(q->row[0].k_nats[1], .03 / 8);
     near(q->row[0].v_nats[1], .04 / 8);
@@ -101,14 +100,14 @@ static void joint_damage_follows_the_levels_measured(void **state)
 static void a_part_that_no_text_scored_is_said(void **state)
 {
     static const enum kvs_level level = KVS_E3;
-    const struct kvs_quality_score score = {.01, 1, 128};
+    const struct kvs_quality_score score = {.01, 1, 128, .5};
     struct kvs_damage *d;
     const char *why;
     (void)state;
     assert_int_equal(kvs_damage_new(N_PART, &level, 1, &d, NULL), KVS_OK);
     kvs_damage_joint(d, 0, &score, 3);
     for (uint32_t p = 0; p + 1 < N_PART; p++)
-        kvs_damage_part(d, 0, p, &score, &score);
+        kvs_damage_part(d, 0, p, &score);
     assert_null(kvs_damage_json(d, "made", "one text", &why));
     assert_non_null(why);
     kvs_damage_free(d);
@@ -154,6 +153,8 @@ static void levels_change_the_model_as_much_as_they_are_coarse(void **state)
     assert_true(fine.kl > exact.kl && coarse.kl > 20 * fine.kl && coarse.agreement <= 1);
     assert_true(part.kl > 0 && part.kl < coarse.kl); /* one alone, the rest as it was */
     assert_true(again.kl == coarse.kl);              /* and all comes back */
+    assert_true(fabs(coarse.share - 1) < 1e-9);
+    assert_true(part.share > 0 && part.share < 1); /* of the same tokens' damage */
     assert_int_equal(kvs_lab_score(lab, n_part, 1, &again, &err), KVS_ERR_RANGE);
     kvs_lab_close(lab);
     kvs_weights_close(w);
