@@ -18,15 +18,17 @@ static const enum kvs_level all[] = {KVS_P8, KVS_E6, KVS_E5,   KVS_P4, KVS_E4,  
                                      KVS_E3, KVS_P2, KVS_E2_5, KVS_E2, KVS_E1_5};
 
 struct quality_grid {
-    uint32_t context_tok, window_tok, n_text;
-    uint32_t n_share; /* each text scores every n_share-th part alone */
+    uint32_t context_tok, window_tok;
+    uint32_t n_text;  /* that score levels with all parts at once */
+    uint32_t n_alone; /* of them, the first: parts alone too */
+    uint32_t n_share; /* each of those scores every n_share-th part */
     bool alone[KVS_N_LEVEL];
 };
 
 static const struct quality_grid grids[] = {
-    {48, 16, 1, 1, {[KVS_E3] = true}},
-    {256, 128, 8, 1, {[KVS_E3] = true}},
-    {256, 128, 64, 4, {[KVS_E4] = true, [KVS_E3] = true, [KVS_E2] = true, [KVS_E1_5] = true}},
+    {48, 16, 1, 1, 1, {[KVS_E3] = true}},
+    {256, 128, 16, 6, 1, {[KVS_E3] = true}},
+    {256, 128, 64, 64, 4, {[KVS_E4] = true, [KVS_E3] = true, [KVS_E2] = true, [KVS_E1_5] = true}},
 };
 
 /* --- texts ----------------------------------------------------------------------------------- */
@@ -95,8 +97,9 @@ static enum kvs_code score_level(struct scene *s, uint32_t text_i, uint32_t i, s
     enum kvs_code code = kvs_lab_encode(s->lab, level, true, &bits, err);
     if (!code && !(code = kvs_lab_score(s->lab, 0, s->n_part, &joint, err)))
         kvs_damage_joint(s->damage, i, &joint, bits);
-    for (uint32_t p = text_i % s->grid->n_share;
-         p < s->n_part && s->grid->alone[all[i]] && !code && !kvs_probe_stop; p += s->grid->n_share)
+    for (uint32_t p = text_i % s->grid->n_share; p < s->n_part && text_i < s->grid->n_alone &&
+                                                 s->grid->alone[all[i]] && !code && !kvs_probe_stop;
+         p += s->grid->n_share)
         if (!(code = kvs_lab_score(s->lab, p, 1, &score, err)))
             kvs_damage_part(s->damage, i, p, &score);
     return code;
@@ -120,9 +123,11 @@ static enum kvs_code conclude(struct scene *s, struct kvs_err *err)
 {
     char how[128];
     const char *why;
-    snprintf(how, sizeof how, "%u+%u tokens, up to %u %s, weighted steps, blocks of %u, %u sinks",
-             s->grid->context_tok, s->grid->window_tok, s->grid->n_text,
-             s->run->opt.tokens ? "given texts" : "texts of its own", BLOCK_TOK, SINK_TOK);
+    snprintf(how, sizeof how,
+             "%u+%u tokens, %u %s (%u for parts alone), weighted steps, blocks of %u, %u sinks",
+             s->grid->context_tok, s->grid->window_tok, s->damage->level[0].n_joint,
+             s->run->opt.tokens ? "given texts" : "texts of its own", s->grid->n_alone, BLOCK_TOK,
+             SINK_TOK);
     json_t *json = kvs_damage_json(s->damage, s->run->subject.name, how, &why);
     if (!json && !why)
         return kvs_nomem(err);
