@@ -65,6 +65,7 @@ static void no_other_policy_costs_less_at_any_price(void **state)
         struct kvs_arena *arena = kvs_arena_new();
         struct kvs_plan_problem *p = make(arena, seed);
         struct kvs_rng rng = kvs_rng_stream(seed, "prices");
+        int64_t pass_ns[KVS_MAX_FRAC] = {0};
         struct kvs_plan plan;
         struct kvs_plan_eval eval;
         double cost;
@@ -72,7 +73,9 @@ static void no_other_policy_costs_less_at_any_price(void **state)
         p->price_gpu = 5 * kvs_rng_unit(&rng);
         for (uint32_t k = 0; k < p->n_route; k++)
             p->price_link[k] = 5 * kvs_rng_unit(&rng);
-        p->pass_ns = (int64_t)kvs_rng_below(&rng, 1000000);
+        for (uint32_t i = 1; i < p->n_frac; i++)
+            pass_ns[i] = (int64_t)kvs_rng_below(&rng, 1000000);
+        p->pass_ns = pass_ns;
         plan_with(p, "online", scratch, &plan, &eval);
         cost = kvs_plan_cost(p, &plan, &eval);
         for (size_t n = 0; n < sizeof others / sizeof *others; n++) {
@@ -115,7 +118,8 @@ static void a_dear_gpu_is_spared_and_a_dear_link_too(void **state)
 /* Two layers by hand. */
 static void the_cost_is_t_and_what_others_pay(void **state)
 {
-    static const int64_t io[] = {15, 0}, none[2] = {0}, post[] = {5, 5}, full[] = {0, 6};
+    static const int64_t io[] = {15, 0}, none[2] = {0}, pass_ns[] = {0, 100}, post[] = {5, 5},
+                         full[] = {0, 6};
     static const double frac[] = {0, 1};
     struct kvs_layer_cost cost = {{io}, none, post, none, full, none, none, none};
     const struct kvs_layer_cost *layer[] = {&cost, &cost};
@@ -132,7 +136,7 @@ static void the_cost_is_t_and_what_others_pay(void **state)
     (void)state;
     p.price_gpu = 2;
     p.price_link[0] = .5;
-    p.pass_ns = 100;
+    p.pass_ns = pass_ns;
     assert_true(kvs_plan_eval(&p, &load, NULL, &eval));
     /* io 15, 30; compute 5 + 5 + 1: T = 36; 36 + 2 * 11 + .5 * 30 */
     assert_true(kvs_plan_cost(&p, &load, &eval) == 73);

@@ -265,6 +265,9 @@ static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
     bool computes;
     if (req->phase == PHASE_PRE && !sim_replan(sim, req, &computes))
         return false;
+    const bool idle = sim->now_ns > replica->prefill_end_ns;
+    if (sim->now_ns > replica->run_end_ns)
+        replica->run.n = 0;
     step->kind = STEP_PREFILL;
     step->begin_ns = sim->now_ns;
     step->stall_ns = 0;
@@ -274,6 +277,8 @@ static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
     fill_step(sim, replica);
     for (uint32_t p = 0; p < step->n_part; p++) {
         struct req *other = step->part[p].req;
+        if (other->phase == PHASE_FIRST)
+            sim_pace_first(sim, other, idle && p == 0);
         if (other->phase == PHASE_FIRST && !other->done_tok)
             other->record.load_ns += other->unstalled_ns - other->ready_ns;
     }
@@ -527,6 +532,7 @@ static bool prefill_end(struct sim *sim, struct replica *replica)
     uint64_t n_tok = 0;
     for (uint32_t p = 0; p < step->n_part; p++)
         n_tok += step->part[p].n_tok;
+    replica->prefill_end_ns = replica->run_end_ns = sim->now_ns;
     sim->check.done_tok += n_tok;
     sim->check.n_part += step->n_part;
     double share = (double)n_tok / (double)(n_tok + replica->n_decoding);
@@ -579,6 +585,7 @@ bool sim_step_end(struct sim *sim, uint32_t replica_i)
         replica->busy_ns += sim->now_ns - step->begin_ns;
         replica->decode_ns += sim->now_ns - step->begin_ns;
         step->kind = STEP_ENDING;
+        sim_pace_decoded(replica, sim->now_ns);
         if (!sim_span(sim, &span) || !advance_decode(sim, replica, step->n_iter))
             return false;
         sim_trim_room(sim, replica, 0);

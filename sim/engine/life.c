@@ -362,7 +362,6 @@ bool sim_arrive(struct sim *sim, struct req *req)
     }
     count_in_system(sim, 1);
     replica->n_waiting++;
-    sim_pace_arrive(replica, sim->now_ns);
     replica->expected_ns += req->expected_ns;
     return sim->config->serving ? enter_front(sim, req) : wait_for_room(sim, req);
 }

@@ -2,15 +2,22 @@
  * price.c - what a second of a GPU or of a lane costs the requests behind it, for planners that
  * heed prices (plan.h).
  *
- * In a busy period a second more of service delays by a second whoever is behind: those who wait
- * already, and those who arrive before the queue drains. With work W in the queue, arrivals at rate
- * lambda and a load of rho = lambda * mean service, a queue drains in W / (1 - rho), so lambda * W
- * / (1 - rho) arrive meanwhile. A request has two queues before it, a GPU's and a lane's, and the
- * longer one decides when it starts: a GPU second counts by its share of both, a lane's second by
- * the square of its own, since a load is hidden behind the GPU's queue as long as that lasts.
+ * A second more of service makes all those a second later who come after it in the same unbroken
+ * run of work, and nobody once the server has stood idle. So the runs are counted as they happen
+ * (infinitesimal perturbation analysis, Ho and Cao 1983), whatever the arrivals are like: pairs of
+ * one prompt before another, over the work that was queued when they were planned, gives how many a
+ * second of queue delays. For Poisson arrivals and rho = lambda * mean service that is lambda / (1
+ * - rho), as many as come before the queue has drained.
  *
- * Sequences that decode join every pass, with logits of their own; a plan that computes before its
- * loads are there makes a pass more. That delays itself only: the logits would be computed anyway.
+ * A prompt that found the GPU idle and had waited for its loads was delayed by those before it in
+ * its lane; any other by those before it on the GPU. Decoding does not delay a prompt: prefill goes
+ * first. It does so, and goes on with a run, where prompts wait for a place and most places are
+ * held by what is computed or decoded. Those that wait for a place are delayed by whatever holds
+ * the places: loads or the GPU.
+ *
+ * Sequences that decode join every pass, all layers of them and their logits, even where a prompt
+ * is computed in its first layers only. What is computed before the loads are there takes passes of
+ * its own, one a chunk. That delays the prompt alone: the others would be decoded anyway.
  *
  * Loads of replicas that share a link slow each other down, so a lane's work counts as much longer
  * as its loads took lately; the planner sees io times stretched by the same.
@@ -22,7 +29,8 @@
 
 #define MEMORY (1. / 64) /* weight of the newest in a running mean */
 #define RECENT .25       /* of how slow the newest load was */
-#define MOST_RHO .98     /* an estimate at or above 1 says nothing of how long a queue lasts */
+/* Of a lane's delay to those behind: they compute more instead, which wins back about half. */
+#define LANE_FELT .5
 
 static void blend(double *mean, double value, bool first)
 {
@@ -38,29 +46,52 @@ double sim_lane_slow(const struct lane *lane, int64_t now_ns)
     return 1 + (lane->slow - 1) * lane->took_ns / (lane->took_ns + ago_ns);
 }
 
-void sim_pace_arrive(struct replica *replica, int64_t arrive_ns)
+void sim_pace_planned(struct sim *sim, struct req *req)
 {
+    struct replica *replica = &sim->replica[req->record.replica];
     struct pace *pace = &replica->pace;
-    double gap_ns = arrive_ns > pace->last_ns ? (double)(arrive_ns - pace->last_ns) : 0;
-
-    blend(&pace->gap_ns, gap_ns, pace->n_gap == 0);
-    pace->last_ns = arrive_ns > pace->last_ns ? arrive_ns : pace->last_ns;
-    pace->n_gap++;
-}
-
-void sim_pace_planned(struct sim *sim, const struct req *req)
-{
-    struct pace *pace = &sim->replica[req->record.replica].pace;
 
     blend(&pace->gpu_ns, (double)req->work_ns, pace->n_plan == 0);
+    req->ahead.gpu_ns = (double)replica->backlog_ns;
     for (uint32_t t = 0; t < sim->config->n_tier; t++) {
-        const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
+        struct lane *lane = sim_lane(sim, req->record.replica, t, false);
         const struct transfer *transfer = req->transfer[t];
-        double io_ns = transfer ? (double)transfer->work_ns * sim_lane_slow(lane, sim->now_ns) : 0;
+        double slow = sim_lane_slow(lane, sim->now_ns);
 
-        blend(&pace->io_ns[t], io_ns, pace->n_plan == 0);
+        blend(&pace->io_ns[t], transfer ? (double)transfer->work_ns * slow : 0, pace->n_plan == 0);
+        if (!transfer)
+            continue;
+        if (lane->first == transfer)
+            lane->run.n = 0;
+        req->ahead.io_ns[t] = (double)lane->queued_ns * slow;
+        req->ahead.n_load[t] = lane->run.n++;
     }
     pace->n_plan++;
+}
+
+static void run_add(struct run *run, double ahead_ns, uint32_t n_before)
+{
+    run->pairs += n_before - MEMORY * run->pairs;
+    run->ahead_ns += ahead_ns - MEMORY * run->ahead_ns;
+}
+
+void sim_pace_first(struct sim *sim, const struct req *req, bool idle)
+{
+    struct replica *replica = &sim->replica[req->record.replica];
+    bool by_loads = idle && req->loads && req->unstalled_ns > req->ready_ns;
+
+    run_add(&replica->run, req->ahead.gpu_ns, by_loads ? 0 : replica->run.n);
+    replica->run.n++;
+    for (uint32_t t = 0; t < sim->config->n_tier; t++)
+        if (req->load[t] != LOAD_NONE)
+            run_add(&sim_lane(sim, req->record.replica, t, false)->run, req->ahead.io_ns[t],
+                    by_loads ? req->ahead.n_load[t] : 0);
+}
+
+void sim_pace_decoded(struct replica *replica, int64_t now_ns)
+{
+    if (replica->wait_first && 4 * replica->n_loading < replica->n_admitted)
+        replica->run_end_ns = now_ns;
 }
 
 void sim_lane_done(struct lane *lane, const struct transfer *transfer, int64_t now_ns)
@@ -73,60 +104,59 @@ void sim_lane_done(struct lane *lane, const struct transfer *transfer, int64_t n
     lane->slow_at_ns = now_ns;
 }
 
-/* Arrivals in the rest of a busy period, from now on; idle: share of the time that is free for it.
- */
-static double n_behind(double rate, double queue_ns, double mean_ns, double idle)
+/* How many are delayed by a server with this much queued. */
+static double n_behind(const struct run *run, double queue_ns)
 {
-    double rho = fmin(rate * mean_ns / idle, MOST_RHO);
-
-    return rate * (queue_ns + mean_ns) / idle / (1 - rho);
+    return run->ahead_ns > 0 ? run->pairs / run->ahead_ns * queue_ns : 0;
 }
 
-/* Share of its time that a GPU has for prefill. */
-static double idle_of(const struct sim *sim, const struct replica *replica)
+/* Passes over tokens that wait for no load: what the serving system and those who decode add. */
+static void price_passes(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
 {
-    double decode = sim->now_ns > 0 ? (double)replica->decode_ns / (double)sim->now_ns : 0;
+    const struct replica *replica = &sim->replica[req->record.replica];
+    const uint32_t chunk_tok = sim->config->chunk_tok;
+    int64_t pass_ns = sim->step_ns;
 
-    return fmax(1 - decode, .1);
+    if (replica->n_decoding && !replica->wait_first) {
+        double n = replica->n_decoding;
+        uint32_t n_tok = req->now.prompt_tok < chunk_tok ? req->now.prompt_tok : chunk_tok;
+        struct kvs_seg seg[2] = {{1, n_tok, 0}, {n, 1, replica->context_tok / n}};
+        int64_t more_ns = sim_pass_ns(sim, seg, 2) - sim_pass_ns(sim, seg, 1);
+
+        pass_ns += more_ns > 0 ? more_ns : 0;
+        pass_ns += kvs_ns(kvs_cost_head_s(sim->config->cost, n, n));
+    }
+    for (uint32_t i = 0; i < problem->n_frac; i++) {
+        uint32_t n_tok = kvs_tables_recompute_tok(req->inst, i);
+
+        sim->pass_ns[i] = pass_ns * ((n_tok + chunk_tok - 1) / chunk_tok);
+    }
+    problem->pass_ns = sim->pass_ns;
 }
 
-double sim_gpu_price(const struct sim *sim, const struct replica *replica)
-{
-    const struct pace *pace = &replica->pace;
-    double rate = pace->gap_ns > 0 ? 1 / pace->gap_ns : 0;
-    /* admitted ones that neither wait nor decode are being handed over */
-    double waiting = fmax(0, (double)replica->n_waiting -
-                                 ((double)replica->n_admitted - (double)replica->n_decoding));
-
-    return waiting +
-           n_behind(rate, (double)replica->backlog_ns, pace->gpu_ns, idle_of(sim, replica));
-}
-
-void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
+void sim_price(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
 {
     const struct replica *replica = &sim->replica[req->record.replica];
     const struct pace *pace = &replica->pace;
-    double rate = pace->gap_ns > 0 ? 1 / pace->gap_ns : 0;
-    double gpu_ns = ((double)replica->backlog_ns + pace->gpu_ns) / idle_of(sim, replica);
-    double queue_ns[KVS_MAX_TIER];
-    double longest_ns = 0, share;
+    /* admitted ones that neither wait nor decode are being handed over */
+    double placeless = fmax(0, (double)replica->n_waiting -
+                                   ((double)replica->n_admitted - (double)replica->n_decoding));
+    double loading = replica->n_admitted ? (double)replica->n_loading / replica->n_admitted : 0;
+    double queue_ns[KVS_MAX_TIER], longest_ns = 0;
 
+    problem->price_gpu = placeless * (1 - loading) +
+                         n_behind(&replica->run, (double)replica->backlog_ns + pace->gpu_ns);
     for (uint32_t t = 0; t < problem->n_route; t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
 
-        queue_ns[t] = (double)lane->queued_ns * sim_lane_slow(lane, sim->now_ns);
-        longest_ns = fmax(longest_ns, queue_ns[t] + pace->io_ns[t]);
+        queue_ns[t] = (double)lane->queued_ns * sim_lane_slow(lane, sim->now_ns) + pace->io_ns[t];
+        longest_ns = fmax(longest_ns, queue_ns[t]);
     }
-    if (gpu_ns + longest_ns <= 0)
-        return;
-    share = longest_ns / (gpu_ns + longest_ns);
-    problem->price_gpu = sim_gpu_price(sim, replica) * (1 - share);
-    for (uint32_t t = 0; t < problem->n_route; t++)
-        problem->price_link[t] = n_behind(rate, queue_ns[t], pace->io_ns[t], 1) * share * share *
-                                 (queue_ns[t] + pace->io_ns[t]) / longest_ns;
-    if (replica->n_decoding)
-        problem->pass_ns =
-            kvs_ns(kvs_cost_head_s(sim->config->cost, replica->n_decoding, replica->n_decoding));
+    for (uint32_t t = 0; t < problem->n_route && longest_ns > 0; t++)
+        problem->price_link[t] =
+            placeless * loading * queue_ns[t] / longest_ns +
+            LANE_FELT * n_behind(&sim_lane(sim, req->record.replica, t, false)->run, queue_ns[t]);
+    price_passes(sim, req, problem);
 }
 
 void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)

@@ -95,7 +95,6 @@ static void price(struct sim *sim, const struct req *req, struct kvs_plan_proble
         if (sign < 0)
             sim_price(sim, req, problem);
     }
-    problem->price_gpu = sim_gpu_price(sim, replica);
     replica->backlog_ns += req->work_ns;
 }
 
@@ -118,11 +117,7 @@ static double cost_of(const struct sim *sim, const struct req *req, struct repla
     }
     bool fine = kvs_plan_eval(problem, plan, &actual, eval);
     assert(fine);
-    uint32_t pre_tok = kvs_tables_recompute_tok(req->inst, plan->frac_i[0]);
-    uint32_t chunk_tok = sim->config->chunk_tok;
-    int64_t n_chunk = (pre_tok + chunk_tok - 1) / chunk_tok;
-    double pass = eval->pre_ns > 0 ? (double)problem->pass_ns : 0;
-    pass += (double)(sim->step_ns * n_chunk);
+    double pass = problem->pass_ns ? (double)problem->pass_ns[plan->frac_i[0]] : 0;
     return (double)(eval->end_ns - sim->now_ns) + link + pass +
            problem->price_gpu * (double)(eval->pre_ns + eval->wait_ns + problem->head_ns);
 }

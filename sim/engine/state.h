@@ -77,6 +77,13 @@ struct transfer {
     uint64_t once_bytes;  /* n_bytes, copies counted once: what leaves HBM */
 };
 
+/* What is counted of a GPU's or a lane's unbroken runs of work, for prices: see price.c. */
+struct run {
+    uint32_t n;      /* prompts in the present one so far */
+    double pairs;    /* sum over prompts of those before it in its run that delayed it */
+    double ahead_ns; /* sum over prompts of the work queued when they were planned, its own too */
+};
+
 /*
  * Transfers of one direction between one replica and one tier go one after the other, as do
  * hand-overs out of one replica (tier_i is n_tier).
@@ -89,6 +96,7 @@ struct lane {
     double slow;        /* how many times its work a load took lately */
     double took_ns;     /* mean time of a load */
     int64_t slow_at_ns; /* when `slow` was seen */
+    struct run run;     /* of loads; unbroken: there was always one in the lane */
     uint32_t n_hop;
     uint32_t link[KVS_MAX_HOP]; /* instances */
     struct kvs_table_hop hop[KVS_MAX_HOP];
@@ -129,6 +137,12 @@ struct found {
     uint32_t tier_tok[KVS_MAX_TIER];
     double tier_bytes[KVS_MAX_TIER]; /* as stored; without levels not kept */
     uint32_t work_tok;               /* to be computed under its plan */
+};
+
+/* What a prompt had before it when it was planned, its own work with it. */
+struct ahead {
+    double gpu_ns, io_ns[KVS_MAX_TIER];
+    uint32_t n_load[KVS_MAX_TIER]; /* loads before its own in the lane's run */
 };
 
 struct req {
@@ -175,8 +189,9 @@ struct req {
     struct kvs_plan first_plan; /* once it was preempted: the one for its first token */
     bool had_plan;
     int64_t expected_ns; /* its prefill as the router saw it; 0: that one did not look */
-    int64_t work_ns;     /* its share of the replica's backlog, less what is done */
-    uint32_t work_tok;   /* tokens that it has still to compute */
+    struct ahead ahead;
+    int64_t work_ns;   /* its share of the replica's backlog, less what is done */
+    uint32_t work_tok; /* tokens that it has still to compute */
 
     int64_t pre_left_ns;
     uint32_t pre_tok, pre_left_tok; /* recomputed tokens */
@@ -217,9 +232,8 @@ struct step {
 
 /* Running means of a replica's requests, for prices. */
 struct pace {
-    int64_t last_ns; /* the last arrival */
-    uint64_t n_gap, n_plan;
-    double gap_ns, gpu_ns, io_ns[KVS_MAX_TIER]; /* between arrivals; work of a request */
+    uint64_t n_plan;
+    double gpu_ns, io_ns[KVS_MAX_TIER]; /* work of a request */
 };
 
 struct replica {
@@ -251,6 +265,9 @@ struct replica {
     int64_t busy_ns, stall_ns, prefill_ns, decode_ns;
     int64_t steps_ns; /* from begin to end */
     struct pace pace;
+    struct run run;         /* of prompts */
+    int64_t prefill_end_ns; /* of the last prefill step */
+    int64_t run_end_ns;     /* a prefill step that begins later begins a new run */
 };
 
 /* Sums over requests and steps that the end of a run is checked by: see check.c. */
@@ -306,6 +323,7 @@ struct sim {
     int64_t full_loss[KVS_MAX_LEVEL], *end_loss; /* of a prompt whose cached text is all at it */
     struct kvs_tables *tables;
     struct kvs_plan_scratch *scratch;
+    int64_t pass_ns[KVS_MAX_FRAC]; /* of a priced plan problem */
     struct kvs_layer_cost
         *stretched;        /* [class, or layer with levels]: costs with io as slow as it is now */
     int64_t *stretched_ns; /* [class][tier][fraction * level] */
@@ -516,15 +534,15 @@ bool sim_swapped(struct sim *sim, struct req *req, bool out);
 bool sim_join_back(struct sim *sim, struct replica *replica); /* between steps */
 
 /* price.c */
-void sim_pace_arrive(struct replica *replica, int64_t arrive_ns);
-void sim_pace_planned(struct sim *sim, const struct req *req); /* its loads have been queued */
+void sim_pace_planned(struct sim *sim, struct req *req); /* its loads have been queued */
+/* The prompt's first chunk begins; idle: the GPU had no prefill just before. */
+void sim_pace_first(struct sim *sim, const struct req *req, bool idle);
+void sim_pace_decoded(struct replica *replica, int64_t now_ns); /* a run of iterations is over */
 void sim_lane_done(struct lane *lane, const struct transfer *transfer, int64_t now_ns);
 /* How many times its work a load would take now: as lately, less the longer that is ago. */
 double sim_lane_slow(const struct lane *lane, int64_t now_ns);
 /* Sets the prices of a problem whose queues are those before the request. */
-void sim_price(const struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
-/* The same of a GPU's time where no lane's queue is longer. */
-double sim_gpu_price(const struct sim *sim, const struct replica *replica);
+void sim_price(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
 /* Lets the io times and starts of a problem be what they would be now, until the next call. */
 void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
 

@@ -112,7 +112,7 @@ double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_pl
                 problem->layer[l]->io_ns[k][plan->frac_i[l] * problem->n_level + plan->level[l]];
         cost += problem->price_link[k] * (double)io_ns;
     }
-    return eval->pre_ns > 0 ? cost + (double)problem->pass_ns : cost;
+    return problem->pass_ns ? cost + (double)problem->pass_ns[plan->frac_i[0]] : cost;
 }
 
 #define X(name) extern const struct kvs_planner_ops kvs_planner_##name;

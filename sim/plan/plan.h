@@ -50,7 +50,8 @@ struct kvs_plan_problem {
      * evaluation knows no price.
      */
     double price_gpu, price_link[KVS_MAX_ROUTE];
-    int64_t pass_ns; /* the same for a pass of its own: of plans with work that waits for no load */
+    const int64_t *pass_ns; /* [i] the passes that work waiting for no load takes, by the first
+                               layer's fraction: what others' share in them adds to T; NULL: 0 */
 };
 
 /* Per layer l the fraction's index and the level. */

@@ -1,7 +1,7 @@
 /*
  * plan_online.c - under load, GPU seconds and link seconds have prices: the least of
  *
- *     T + price_gpu * compute + sum over routes of price_link * io
+ *     T + passes + price_gpu * compute + sum over routes of price_link * io
  *
  * over the optimum of T, all flat plans and all layer splits. Without prices it is the optimum of
  * T.
@@ -64,7 +64,7 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
 {
     struct kvs_optimum optimum;
     struct pick pick;
-    bool priced = problem->price_gpu > 0 || problem->pass_ns > 0;
+    bool priced = problem->price_gpu > 0 || problem->pass_ns;
     enum kvs_code code = kvs_optimize(problem, scratch, ENOUGH, &optimum, err);
 
     *lower_bound_ns = INT64_MIN;

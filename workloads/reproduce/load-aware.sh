@@ -1,12 +1,13 @@
 #!/bin/sh
 # usage: load-aware.sh [TRACE...]          ragpulse, conversation, agentic; none: all three
 #
-# Every policy at 20 to 120 % of what recompute sustains, on three machines: mean and p99 TTFT and
+# Every policy at 20 to 120 % of what recompute sustains, on four machines: mean and p99 TTFT and
 # goodput, the best other policy beside `online`, and the bound. What recompute sustains is the highest
 # rate, to 5 %, at which its mean TTFT is at most three times that of an idle machine. The bound: each
 # request alone on the machine, the optimal plan, Belady's evictions.
 #
-# KVSIM: the program (build/kvsim); KVS_SHARED: folder of traces/ (../shared); LOADS: percents.
+# LOADS: percents; OTHERS: policies; MACHINES: which; RATE: what recompute sustains, if known.
+# KVSIM: the program (build/kvsim); KVS_SHARED: folder of traces/ (../shared).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -33,13 +34,14 @@ hardware_of() {
     case $1 in
     drive) echo "$here/machines/h100-one-drive.json" ;;
     network) echo "$here/machines/h100-25gbe.json" ;;
+    volume) echo "$here/machines/h100-volume.json" ;;
     dram) echo h100-2gpu ;;
     esac
 }
 
 tier_of() { # MACHINE EVICT
     case $1 in
-    drive) echo "{\"name\": \"nvme\", \"capacity\": \"4TiB\", \"evict\": \"$2\"}" ;;
+    drive | volume) echo "{\"name\": \"nvme\", \"capacity\": \"4TiB\", \"evict\": \"$2\"}" ;;
     network) echo "{\"name\": \"remote\", \"capacity\": \"32TiB\", \"evict\": \"$2\"}" ;;
     dram) echo "{\"name\": \"dram\", \"capacity\": \"1TiB\", \"evict\": \"$2\"}" ;;
     esac
@@ -86,17 +88,18 @@ sustained() { # TRACE: a rate
 
 echo "mean TTFT / p99 TTFT / requests per second within the SLO (TTFT 2 s, TPOT 100 ms); Llama 3.1 8B"
 echo "on 2 x H100; machines: drive (one NVMe drive for both), network (25 Gb/s to a shared cache),"
-echo "dram (1 TiB). gain: of online over the best other policy, by each figure; reached: the share of"
-echo "the bound's gain in mean TTFT over recompute. Simulated."
+echo "volume (one cloud volume for both, 1,000 MiB/s), dram (1 TiB). gain: of online over the best"
+echo "other policy, by each figure; reached: the share of the bound's gain in mean TTFT over recompute."
+echo "Simulated."
 for trace in ${*:-ragpulse conversation agentic}; do
     if [ ! -e "$(path_of "$trace")" ]; then
         echo "$trace: skipped, no $(path_of "$trace")"
         continue
     fi
-    rate=$(sustained "$trace")
+    rate=${RATE:-$(sustained "$trace")}
     echo
     echo "$trace: recompute sustains $rate times the trace's own rate"
-    for machine in drive network dram; do
+    for machine in ${MACHINES:-drive network volume dram}; do
         bound=$(run "$trace" $machine "$(awk -v r="$rate" 'BEGIN { print r / 1000 }')" belady \
             optimal | awk '{ print $2 " " $3 }')
         echo "  $machine; bound: ${bound% *} s mean, ${bound#* } s p99"
