@@ -43,7 +43,7 @@ void kvs_map_free(struct kvs_map *map)
 /* The slot that holds key, or the empty one where it belongs. */
 static struct kvs_map_slot *probe(const struct kvs_map *map, uint64_t key)
 {
-    size_t i = kvs_mix64(key) & map->mask;
+    size_t i = kvs_map_home(map, key);
     while (map->slot[i].val != UINT32_MAX && map->slot[i].key != key)
         i = (i + 1) & map->mask;
     return &map->slot[i];
@@ -89,7 +89,7 @@ bool kvs_map_del(struct kvs_map *map, uint64_t key)
     size_t gap = (size_t)(slot - map->slot);
     for (size_t i = (gap + 1) & map->mask; map->slot[i].val != UINT32_MAX;
          i = (i + 1) & map->mask) {
-        size_t home = kvs_mix64(map->slot[i].key) & map->mask;
+        size_t home = kvs_map_home(map, map->slot[i].key);
         if (((i - home) & map->mask) >= ((i - gap) & map->mask)) {
             map->slot[gap] = map->slot[i];
             gap = i;

@@ -7,6 +7,8 @@
 #ifndef KVS_BASE_MAP_H
 #define KVS_BASE_MAP_H
 
+#include "prefetch.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,10 +43,16 @@ static inline uint64_t kvs_chain(uint64_t prefix, uint64_t id)
 bool kvs_map_init(struct kvs_map *map, size_t n_hint);
 void kvs_map_free(struct kvs_map *map);
 
+/* Where a search for key begins: Fibonacci hashing (Knuth, volume 3, section 6.4). */
+static inline size_t kvs_map_home(const struct kvs_map *map, uint64_t key)
+{
+    return ((key ^ key >> 32) * 0x9e3779b97f4a7c15ull) >> 32 & map->mask;
+}
+
 /* The value's place, or NULL. Valid until the next insert or delete. */
 static inline uint32_t *kvs_map_find(const struct kvs_map *map, uint64_t key)
 {
-    for (size_t i = kvs_mix64(key) & map->mask;; i = (i + 1) & map->mask) {
+    for (size_t i = kvs_map_home(map, key);; i = (i + 1) & map->mask) {
         struct kvs_map_slot *slot = &map->slot[i];
         if (slot->val == UINT32_MAX)
             return NULL;
@@ -56,7 +64,7 @@ static inline uint32_t *kvs_map_find(const struct kvs_map *map, uint64_t key)
 /* Asks for key's slot to be in cache soon: worth it some 100 ns before the find. */
 static inline void kvs_map_prefetch(const struct kvs_map *map, uint64_t key)
 {
-    __builtin_prefetch(&map->slot[kvs_mix64(key) & map->mask]);
+    kvs_prefetch(&map->slot[kvs_map_home(map, key)]);
 }
 
 /* Finds key or inserts it with value val; *found says which. NULL: no memory. */

@@ -108,7 +108,8 @@ static bool take_room(struct sim *sim, struct req *req)
         return false;
     }
     req->reserved_bytes = n_bytes;
-    uint32_t pos_tok = 0;
+    uint32_t pos_tok = 0, of_tok = 0;
+    uint64_t of_bytes = 0; /* a block of of_tok tokens has */
     for (uint32_t b = 0; b < req->n_block; b++)
         pos_tok += req->tok[b];
     /* from the end: a prefix is of use without its tail, so the tail is to leave first */
@@ -128,7 +129,9 @@ static bool take_room(struct sim *sim, struct req *req)
         }
         if (kvs_tier_find(replica->hbm, req->key[b]) != KVS_NO_SLOT)
             continue; /* twice in one prompt, or held behind the prefix's end */
-        struct kvs_block_info info = {.n_bytes = block_bytes(sim, req->tok[b]),
+        if (req->tok[b] != of_tok)
+            of_bytes = block_bytes(sim, of_tok = req->tok[b]);
+        struct kvs_block_info info = {.n_bytes = of_bytes,
                                       .recompute_s =
                                           (float)sim_recompute_s(sim, req->tok[b], pos_tok),
                                       .pos_tok = pos_tok};
@@ -326,11 +329,14 @@ static int64_t decode_gpu_ns(const struct sim *sim, const struct req *req)
 
 void sim_set_work(struct sim *sim, struct req *req, const struct kvs_plan_eval *eval)
 {
-    uint64_t recompute_tok = 0;
+    uint64_t recompute_tok = 0, layer_tok = 0;
     assert(sim->n_layer > 0);
-    for (uint32_t l = 0; req->has_plan && l < sim->n_layer; l++)
-        recompute_tok += kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]) +
-                         kvs_tables_repair_tok(req->inst, req->plan.frac_i[l]);
+    for (uint32_t l = 0; req->has_plan && l < sim->n_layer; l++) {
+        if (l == 0 || req->plan.frac_i[l] != req->plan.frac_i[l - 1])
+            layer_tok = kvs_tables_recompute_tok(req->inst, req->plan.frac_i[l]) +
+                        kvs_tables_repair_tok(req->inst, req->plan.frac_i[l]);
+        recompute_tok += layer_tok;
+    }
     recompute_tok = (recompute_tok + sim->n_layer / 2) / sim->n_layer;
     req->decode_gpu_ns = sim->levels ? decode_gpu_ns(sim, req) : 0;
     req->pre_left_ns = eval->pre_ns;

@@ -11,6 +11,8 @@
 #ifndef KVS_STORE_INDEX_H
 #define KVS_STORE_INDEX_H
 
+#include "base/prefetch.h"
+
 #include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,7 +69,8 @@ static inline uint32_t kvs_index_slot(const struct kvs_index *index, uint32_t bu
 }
 
 enum { KVS_INDEX_FAR = 7, KVS_INDEX_SHIFT = 29 };
-enum { KVS_INDEX_AHEAD = 16 }; /* buckets whose keys a rehash asks for ahead */
+enum { KVS_INDEX_SMALL = 1 << 14 }; /* entries below which it grows twofold */
+enum { KVS_INDEX_AHEAD = 48 };      /* buckets whose keys a rehash asks for ahead */
 
 /* The tag of a hash, and how far from its home the entry with it lies. */
 static inline uint32_t kvs_index_tag(const struct kvs_index *index, uint64_t hash)
@@ -160,14 +163,15 @@ static inline void kvs_index_del(struct kvs_index *index, uint32_t hole, struct 
 }
 
 /*
- * Room for n entries, with slots below 2 * n. Grows by a quarter at least, to a load of 0.5 at
- * most. false: no memory, or over 2^28 entries; nothing changed then.
+ * Room for n entries, with slots below 2 * n. Grows by a quarter at least, twofold while small, to
+ * a load of 0.5 at most. false: no memory, or over 2^28 entries; nothing changed then.
  */
 static inline bool kvs_index_reserve(struct kvs_index *index, uint32_t n, struct kvs_keys keys)
 {
     if (n <= index->n_max)
         return true;
-    struct kvs_index grown = {.n_max = index->n_max + index->n_max / 4};
+    struct kvs_index grown = {.n_max = index->n_max +
+                                       index->n_max / (index->n_max < KVS_INDEX_SMALL ? 1 : 4)};
     if (grown.n_max < n)
         grown.n_max = n;
     if (grown.n_max < 64)
@@ -183,8 +187,7 @@ static inline bool kvs_index_reserve(struct kvs_index *index, uint32_t n, struct
     const char *base = keys.base;
     for (uint32_t bucket = 0; bucket < index->n_bucket; bucket++) {
         if (bucket + KVS_INDEX_AHEAD < index->n_bucket)
-            __builtin_prefetch(base +
-                               keys.stride * kvs_index_slot(index, bucket + KVS_INDEX_AHEAD));
+            kvs_prefetch(base + keys.stride * kvs_index_slot(index, bucket + KVS_INDEX_AHEAD));
         if (index->entry[bucket] != KVS_INDEX_NONE) {
             uint32_t slot = kvs_index_slot(index, bucket);
             kvs_index_add(&grown, kvs_index_hash(kvs_index_key(keys, slot)), slot, keys);

@@ -1,5 +1,6 @@
 #include "tier.h"
 
+#include "base/prefetch.h"
 #include "evict.h"
 #include "index.h"
 
@@ -14,6 +15,8 @@
 #define FREE UINT32_MAX
 
 #define SLOT_MAX ((1u << 28) - 1) /* the index and kvs_node's links bound it */
+
+#define FEW_SLOTS (1u << 14) /* fewer are doubled when they run out */
 
 struct kvs_tier {
     struct kvs_evict evict; /* owns node and info; the key lies in node */
@@ -91,7 +94,7 @@ uint32_t kvs_tier_find(const struct kvs_tier *tier, uint64_t key)
 void kvs_tier_prefetch(const struct kvs_tier *tier, uint64_t key)
 {
     if (tier->index.n > 0)
-        __builtin_prefetch(&tier->index.entry[kvs_index_home(&tier->index, kvs_index_hash(key))]);
+        kvs_prefetch(&tier->index.entry[kvs_index_home(&tier->index, kvs_index_hash(key))]);
 }
 
 /* A block set aside goes back into the policy's order. */
@@ -174,6 +177,24 @@ static uint32_t pick_victim(struct kvs_tier *tier)
     return slot;
 }
 
+/*
+ * Brings into cache what the evictions after this one read, once slot is out of its list: in every
+ * policy that is a list, its neighbours there leave next, or soon. A guess, which no result depends
+ * on.
+ */
+static inline void foresee(const struct kvs_tier *tier, uint32_t slot)
+{
+    const struct kvs_node *node = tier->evict.node;
+    uint32_t next = node[slot].prev;
+    if (next >= tier->n_fresh || (next = node[next].prev) >= tier->n_fresh)
+        return;
+    kvs_prefetch(&tier->evict.info[next]);
+    kvs_prefetch(&tier->pin[next]);
+    kvs_tier_prefetch(tier, node[next].key);
+    if (node[next].prev < tier->n_fresh)
+        kvs_prefetch(&node[node[next].prev]);
+}
+
 static void evict_one(struct kvs_tier *tier)
 {
     const struct kvs_evict_ops *ops = tier->evict.ops;
@@ -183,6 +204,7 @@ static void evict_one(struct kvs_tier *tier)
         tier->pin[slot] |= ASIDE;
     }
     ops->on_remove(&tier->evict, slot, KVS_LEAVE_EVICTED);
+    foresee(tier, slot);
     tier->n_evict++;
     tier->evict_bytes += tier->evict.info[slot].n_bytes;
     if (tier->pin[slot] & UNUSED)
@@ -214,10 +236,11 @@ void kvs_tier_remove(struct kvs_tier *tier, uint32_t slot)
 
 /* --- coming ----------------------------------------------------------------------------------- */
 
-/* More slots, an eighth at a time: reallocation of large arrays moves pages, not bytes. */
+/* More slots: of many an eighth at a time, as reallocation of large arrays moves pages, not bytes.
+ */
 static bool grow(struct kvs_tier *tier)
 {
-    uint32_t n = tier->n_slot + tier->n_slot / 8 + 16;
+    uint32_t n = tier->n_slot + tier->n_slot / (tier->n_slot < FEW_SLOTS ? 1 : 8) + 16;
     if (n > SLOT_MAX)
         return false;
     void *grown = realloc(tier->evict.node, n * sizeof *tier->evict.node);
@@ -346,11 +369,11 @@ static uint64_t access_batch(struct kvs_tier *tier, const uint64_t *key, size_t 
     for (size_t i = 0; i < n; i++) {
         hash[i] = kvs_index_hash(key[i]);
         if (tier->index.n > 0)
-            __builtin_prefetch(&tier->index.entry[kvs_index_home(&tier->index, hash[i])]);
+            kvs_prefetch(&tier->index.entry[kvs_index_home(&tier->index, hash[i])]);
     }
     for (size_t i = 0; i < n && tier->index.n > 0; i++) {
         uint32_t slot = kvs_index_slot(&tier->index, kvs_index_home(&tier->index, hash[i]));
-        __builtin_prefetch(tier->evict.node + slot);
+        kvs_prefetch(tier->evict.node + slot);
     }
     for (size_t i = 0; i < n; i++) {
         uint32_t slot = find(tier, key[i], hash[i]);

@@ -3,8 +3,8 @@
  *
  * A tier owns a byte budget and the blocks resident in it. It knows nothing of requests or links;
  * evict.h says which block leaves. A block is a 64-bit key (what the key means is the caller's) and
- * a size. Slots are stable while a block is resident. Memory grows with the blocks held (at most
- * 68 bytes each under lru, fifo, s3fifo, sieve), never with the capacity.
+ * a size. Slots are stable while a block is resident. Memory grows with the blocks held (under
+ * lru, fifo, s3fifo and sieve at most 69 bytes each from 33,000 on), never with the capacity.
  */
 #ifndef KVS_TIER_H
 #define KVS_TIER_H
