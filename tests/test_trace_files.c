@@ -192,6 +192,9 @@ static void an_empty_kvt_or_a_folder_is_refused(void **state)
     err = (struct kvs_err){0};
     assert_int_equal(kvs_trace_open("/dev/null", &options, &trace, &err), KVS_ERR_IO);
     assert_non_null(strstr(err.msg, "is no regular file"));
+    err = (struct kvs_err){0};
+    assert_int_equal(kvs_trace_open(at("none.kvt"), &options, &trace, &err), KVS_ERR_ARG);
+    assert_non_null(strstr(err.msg, "none.kvt: No such file"));
 }
 
 static void expect_same_files(const char *a, const char *b)

@@ -156,6 +156,10 @@ static void wrong_settings_are_named_exactly(void **state)
         {"tiers[0].admit=\"touch\"", "w.json: tiers[0].admit: found \"touch\", want one of *; did "
                                      "you mean \"touched\"?"},
         {"tiers[0].admit_n=0", "w.json: tiers[0].admit_n: found 0, want a whole number in 1..1000"},
+        {"tiers[0].admit_n=3",
+         "w.json: tiers[0].admit_n: found 3, want none without admit \"touched\""},
+        {"tiers[0].admit_share=0.5",
+         "w.json: tiers[0].admit_share: found 0.5, want none without admit \"random\""},
         {"tiers[1]={\"name\":\"dram\"}",
          "w.json: tiers[1].name: found \"dram\" a second time, want a tier once"},
         {"tiers[1]={\"name\":\"remote\"}", "w.json: tiers[1].capacity: missing; want bytes like "
@@ -216,6 +220,8 @@ static void wrong_settings_are_named_exactly(void **state)
                                  "closed; cluster.max_batch bounds what runs at once"},
         {"arrivals.think=\"fixed\"", "w.json: arrivals.think: found fixed, want none in an open "
                                      "loop: nobody waits for an answer"},
+        {"arrivals={\"loop\":\"sessions\",\"think\":\"fixed\"}",
+         "w.json: arrivals.think_time: found 0, want a time above 0 for think fixed"},
         {"arrivals={\"loop\":\"sessions\",\"think_time\":\"3s\"}",
          "w.json: arrivals.think_time: found 3, want none without think fixed or exponential"},
         {"arrivals.rates=1", "w.json: arrivals.rates: unknown key; did you mean \"rate\"? known: "

@@ -443,7 +443,14 @@ static enum kvs_code open_from(const char *path, const void *mem, size_t n_byte,
 enum kvs_code kvs_trace_open(const char *path, const struct kvs_trace_options *options,
                              struct kvs_trace **trace, struct kvs_err *err)
 {
-    return open_from(path, NULL, 0, options, trace, err);
+    struct stat st;
+    enum kvs_code code = open_from(path, NULL, 0, options, trace, err);
+    if (code == KVS_ERR_IO && stat(path, &st) != 0 && errno == ENOENT) {
+        code = KVS_ERR_ARG; /* a wrong name, not a file that can't be read */
+        if (err)
+            err->code = code;
+    }
+    return code;
 }
 
 enum kvs_code kvs_trace_open_mem(const char *path, const void *data, size_t n_byte,

@@ -64,6 +64,10 @@ static enum kvs_code check(struct kvs_json node, const struct kvs_arrivals_in *i
         return kvs_json_fail(kvs_json_get(node, "think"), err, KVS_ERR_ARG,
                              "found %s, want none in an open loop: nobody waits for an answer",
                              think_names[in->think]);
+    if (in->think != KVS_THINK_TRACE && !(in->think_time > 0))
+        return kvs_json_fail(kvs_json_get(node, "think_time"), err, KVS_ERR_ARG,
+                             "found %g, want a time above 0 for think %s", in->think_time,
+                             think_names[in->think]);
     if (in->think == KVS_THINK_TRACE && in->think_time > 0)
         return kvs_json_fail(kvs_json_get(node, "think_time"), err, KVS_ERR_ARG,
                              "found %g, want none without think fixed or exponential",

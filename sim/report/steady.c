@@ -85,6 +85,54 @@ enum kvs_steady kvs_batch_steady(const double batch[KVS_N_BATCH])
     return next / spread > 2 / sqrt(KVS_N_BATCH) ? KVS_STEADY_SHORT : KVS_STEADY;
 }
 
+/* How many of a batch's sorted values are at most x. */
+static uint64_t n_upto(const double *value, uint64_t n, double x)
+{
+    uint64_t low = 0, high = n;
+    while (low < high) {
+        const uint64_t middle = low + (high - low) / 2;
+        if (value[middle] <= x)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The least value with a share frac of all at or below it; each batch is sorted. Halves the range
+ * of values until it holds no double between. */
+static double quantile(const double *value, uint64_t each, double frac)
+{
+    const double n_want = frac * KVS_N_BATCH * (double)each;
+    double low = value[0], high = value[each - 1];
+    for (int b = 1; b < KVS_N_BATCH; b++) {
+        low = fmin(low, value[(uint64_t)b * each]);
+        high = fmax(high, value[(uint64_t)(b + 1) * each - 1]);
+    }
+    low = nextafter(low, -(double)INFINITY);
+    for (double middle; (middle = low + (high - low) / 2) > low && middle < high;) {
+        uint64_t n = 0;
+        for (int b = 0; b < KVS_N_BATCH; b++)
+            n += n_upto(value + (uint64_t)b * each, each, middle);
+        if ((double)n >= n_want)
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
+static struct kvs_interval p99_interval(const double *value, uint64_t each)
+{
+    const double p99 = quantile(value, each, 0.99);
+    double share[KVS_N_BATCH];
+    for (int b = 0; b < KVS_N_BATCH; b++)
+        share[b] = (double)n_upto(value + (uint64_t)b * each, each, p99) / (double)each;
+    const struct kvs_interval at = kvs_batch_interval(0.99, share);
+    return (struct kvs_interval){quantile(value, each, fmax(0, at.low)),
+                                 quantile(value, each, fmin(1, at.high))};
+}
+
 void kvs_batches_make(double *value, uint64_t n, struct kvs_batches *batches)
 {
     *batches = (struct kvs_batches){.each = n / KVS_N_BATCH};
@@ -98,8 +146,9 @@ void kvs_batches_make(double *value, uint64_t n, struct kvs_batches *batches)
         batches->mean[b] = sum / (double)each;
         qsort(from, each, sizeof *from, kvs_cmp_double);
         batches->p50[b] = kvs_percentile(from, each, 50);
-        batches->p99[b] = kvs_percentile(from, each, 99);
     }
+    if (each)
+        batches->p99 = p99_interval(value + n % KVS_N_BATCH, each);
 }
 
 struct kvs_ttft_intervals kvs_ttft_intervals(const struct kvs_batches *batches, double mean,
@@ -112,7 +161,7 @@ struct kvs_ttft_intervals kvs_ttft_intervals(const struct kvs_batches *batches, 
     out.mean = kvs_batch_interval(mean, batches->mean);
     out.p50 = kvs_batch_interval(p50, batches->p50);
     if (batches->each >= LEAST_BATCH_P99)
-        out.p99 = kvs_batch_interval(p99, batches->p99);
+        out.p99 = (struct kvs_interval){fmin(batches->p99.low, p99), fmax(batches->p99.high, p99)};
     out.steady = batches->settled ? kvs_batch_steady(batches->mean) : KVS_STEADY_DRIFTING;
     return out;
 }

@@ -25,6 +25,9 @@
 
 #define N(table) ((unsigned)(sizeof(table) / sizeof *(table)))
 #define MAX_NAME 64
+/* what the table of a tier gives where admit has no use for it */
+#define ADMIT_N 2
+#define ADMIT_SHARE 0.1
 
 /* --- the tables: what may stand in a workload file ----------------------------------------------
  */
@@ -534,6 +537,13 @@ static enum kvs_code read_taking(struct kvs_json node, const struct tier *tier, 
         (struct kvs_admit_config){(uint32_t)tier->admit_n, tier->admit_share, seed};
     if (!config->admit)
         return unknown_name(kvs_json_get(node, "admit"), err, tier->admit, names, n);
+    if (tier->admit_n != ADMIT_N && strcmp(tier->admit, "touched") != 0)
+        return kvs_json_fail(kvs_json_get(node, "admit_n"), err, KVS_ERR_ARG,
+                             "found %llu, want none without admit \"touched\"",
+                             (unsigned long long)tier->admit_n);
+    if (tier->admit_share != ADMIT_SHARE && strcmp(tier->admit, "random") != 0)
+        return kvs_json_fail(kvs_json_get(node, "admit_share"), err, KVS_ERR_ARG,
+                             "found %g, want none without admit \"random\"", tier->admit_share);
     if (config->admit == kvs_admit_all[0])
         config->admit = NULL; /* nothing to ask */
     return KVS_OK;
@@ -660,8 +670,8 @@ static void take_all_tiers(struct kvs_workload_in *in, struct kvs_sim_config *si
                                               .evict = "lru",
                                               .admit = "always",
                                               .capacity = hw_tier->capacity_bytes,
-                                              .admit_n = 2,
-                                              .admit_share = 0.1,
+                                              .admit_n = ADMIT_N,
+                                              .admit_share = ADMIT_SHARE,
                                               .replicas = 1,
                                               .network = "nic"};
         sim->tier[sim->n_tier++] = (struct kvs_tier_config){
