@@ -101,6 +101,7 @@ struct kvs_intrinsic {
 struct kvs_backend {
     const char *name, *help, *can; /* see kvs_dev_info */
     enum kvs_elem act_elem, gemm_elem;
+    bool checks; /* kernels that touch memory outside its buffers end with an error */
     /* Sets dev->state and dev->info.detail. */
     enum kvs_code (*open)(struct kvs_dev *dev, int index, uint64_t seed, struct kvs_err *err);
     void (*close)(struct kvs_dev *dev);

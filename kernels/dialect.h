@@ -27,6 +27,15 @@ extern "C" {
 #define KVS_FN static __device__ __forceinline__
 #define KVS_MUT(n) false
 
+/* What lies in global memory is read and written through these. */
+template <class T> KVS_FN T kvs_ld(const T *at)
+{
+    return *at;
+}
+template <class T> KVS_FN void kvs_st(T *at, T value)
+{
+    *at = value;
+}
 KVS_FN unsigned kvs_tid()
 {
     return threadIdx.x;
@@ -139,6 +148,16 @@ static inline enum kvs_code kvs_launched(struct kvs_err *err)
 #define KVS_KERNEL static void
 #define KVS_FN static inline
 
+template <class T> KVS_FN T kvs_ld(const T *at)
+{
+    simt_global(at, sizeof *at);
+    return *at;
+}
+template <class T> KVS_FN void kvs_st(T *at, T value)
+{
+    simt_global(at, sizeof *at);
+    *at = value;
+}
 KVS_FN unsigned kvs_tid()
 {
     return simt_self.tid;
@@ -235,15 +254,16 @@ static enum kvs_code kvs_launch(void *ctx, unsigned grid_x, unsigned grid_y, uns
 
 KVS_FN float kvs_load(const void *base, enum kvs_elem elem, size_t i)
 {
-    return elem == KVS_BF16 ? kvs_to_f32(((const uint16_t *)base)[i]) : ((const float *)base)[i];
+    return elem == KVS_BF16 ? kvs_to_f32(kvs_ld((const uint16_t *)base + i))
+                            : kvs_ld((const float *)base + i);
 }
 
 KVS_FN void kvs_store(void *base, enum kvs_elem elem, size_t i, float value)
 {
     if (elem == KVS_BF16)
-        ((uint16_t *)base)[i] = kvs_to_bf16(value);
+        kvs_st((uint16_t *)base + i, kvs_to_bf16(value));
     else
-        ((float *)base)[i] = value;
+        kvs_st((float *)base + i, value);
 }
 
 KVS_FN uint32_t kvs_pack_bf16(float low, float high)

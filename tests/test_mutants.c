@@ -28,7 +28,10 @@ static enum kvs_code open_mutant(struct kvs_dev *dev, int index, uint64_t seed, 
 {
     struct simt *simt = simt_new((enum simt_schedule)seed, seed, index);
     assert_non_null(simt);
-    return kvs_queue_open(dev, KVS_QUEUE_SEEDED, seed, true, &kernels, simt, err);
+    enum kvs_code code = kvs_queue_open(dev, KVS_QUEUE_SEEDED, seed, true, &kernels, simt, err);
+    if (!code)
+        kvs_queue_set_watch(dev, &kvs_simt_watch);
+    return code;
 }
 
 static void close_mutant(struct kvs_dev *dev)
@@ -41,6 +44,7 @@ static void close_mutant(struct kvs_dev *dev)
 static const struct kvs_backend mutants = {
     .name = "mutant",
     .help = "",
+    .checks = true,
     .open = open_mutant,
     .close = close_mutant,
     KVS_QUEUE_FUNCTIONS,
@@ -91,6 +95,8 @@ static const struct bug {
     {36, "gemm", "rows that a warp leaves out", false},
     {37, "gemm", "rows that half a warp leaves out", false},
     {38, "gemm", "end of k, not aligned", false},
+    {39, "gemm", "end of rows, read", false},
+    {40, "gemm", "end of rows, read, not aligned", false},
     {50, "attn", "wait for the stage", false},
     {51, "attn", "barrier after the stage came", false},
     {52, "attn", "barrier before the stage is overwritten", true},
@@ -112,43 +118,67 @@ static const struct bug {
     {68, "attn", "last query of the block", false},
     {69, "attn", "query that sees nothing", false},
     {70, "attn", "query that sees nothing of a tile", false},
+    {71, "attn", "end of queries or keys, read", false},
+    {72, "attn", "end of keys, read by pages", false},
+    {73, "attn", "position of a query beyond the last", false},
+    {74, "attn", "position of a query beyond the last, second half", false},
+    {75, "attn", "position of a key beyond the last", false},
 };
 
+/* Where a kernel compares with the end of an operand, in its sources. */
+static bool has_bound(const char *line)
+{
+    static const char *const bound[] = {
+        "< n_row",  ">= n_row", "< n_kv", "> n_kv", ">= n_kv", "< op.n_q", "< op.m",
+        "< op.n +", "< op.n;",  "< n;",   "< n +",  "<= n ",   "< k ",     "< op.head_dim"};
+    for (size_t i = 0; i < sizeof bound / sizeof *bound; i++)
+        if (strstr(line, bound[i]))
+            return true;
+    return false;
+}
+
+static bool has_wait(const char *line)
+{
+    return strstr(line, "kvs_barrier()") || strstr(line, "kvs_cp_wait<") ||
+           strstr(line, "kvs_shfl_xor(");
+}
+
 /*
- * What could be missing from the list above: in the sources each barrier, wait and shuffle stands
- * behind a KVS_MUT on its line or the one before, and each number of a KVS_MUT is listed, and each
- * listed one planted. Checks of bounds can't be told from other comparisons: those are by hand.
- * Not planted: checks that keep a GEMM tile's loads off rows which nothing is stored of (their loss
- * reads, and changes no result: a sanitizer's business).
+ * What could be missing from the list above: in the sources each barrier, wait and shuffle and each
+ * comparison with an operand's end stands beside a KVS_MUT (on its line or the one before or
+ * after), and each number of a KVS_MUT is listed, and each listed one planted. A check whose loss
+ * changes no result is found as well: inputs fill their buffers here, and a read outside ends the
+ * launch.
  */
-static void every_barrier_wait_and_shuffle_has_its_bug(void **state)
+static void every_barrier_wait_shuffle_and_bound_has_its_bug(void **state)
 {
     static const char *const sources[] = {"attn", "elementwise", "gemm", "rmsnorm"};
-    static const char *const must[] = {"kvs_barrier()", "kvs_cp_wait<", "kvs_shfl_xor("};
-    unsigned n_planted[128] = {0}, n_site = 0;
+    unsigned n_planted[128] = {0}, n_wait = 0, n_bound = 0;
     (void)state;
     for (size_t f = 0; f < sizeof sources / sizeof *sources; f++) {
-        char path[64], line[512], before[512] = "";
+        char path[64], text[3][512] = {""}; /* the line before, it, the next */
         snprintf(path, sizeof path, "kernels/ops/%s.cu", sources[f]);
         FILE *file = fopen(path, "r");
         assert_non_null(file);
-        while (fgets(line, sizeof line, file)) {
-            for (size_t m = 0; m < sizeof must / sizeof *must; m++)
-                if (strstr(line, must[m])) {
-                    n_site++;
-                    if (!strstr(line, "KVS_MUT(") && !strstr(before, "KVS_MUT("))
-                        fail_msg("%s: no bug is planted at: %s", path, line);
-                }
-            for (const char *at = line; (at = strstr(at, "KVS_MUT(")); at++) {
+        for (bool more = true; more;) {
+            memmove(text[0], text[1], 2 * sizeof text[0]);
+            text[2][0] = '\0';
+            more = fgets(text[2], sizeof text[2], file) != NULL;
+            n_wait += has_wait(text[1]);
+            n_bound += has_bound(text[1]);
+            if ((has_wait(text[1]) || has_bound(text[1])) && !strstr(text[0], "KVS_MUT(") &&
+                !strstr(text[1], "KVS_MUT(") && !strstr(text[2], "KVS_MUT("))
+                fail_msg("%s: no bug is planted at: %s", path, text[1]);
+            for (const char *at = text[1]; (at = strstr(at, "KVS_MUT(")); at++) {
                 int id = atoi(at + 8); /* NOLINT(cert-err34-c): a wrong one is 0 */
                 assert_in_range(id, 1, 127);
                 n_planted[id]++;
             }
-            memcpy(before, line, sizeof before);
         }
         (void)fclose(file);
     }
-    assert_int_equal(n_site, 12);
+    assert_int_equal(n_wait, 12);
+    assert_int_equal(n_bound, 22);
     for (size_t i = 0; i < sizeof bugs / sizeof *bugs; i++) {
         if (n_planted[bugs[i].id] == 0)
             fail_msg("bug %d is listed, but not planted", bugs[i].id);
@@ -189,7 +219,7 @@ static void without_a_bug_all_vectors_pass(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_barrier_wait_and_shuffle_has_its_bug),
+        cmocka_unit_test(every_barrier_wait_shuffle_and_bound_has_its_bug),
         cmocka_unit_test(every_planted_bug_makes_a_vector_fail),
         cmocka_unit_test(overwriting_shows_only_on_greedy_schedules),
         cmocka_unit_test(without_a_bug_all_vectors_pass),

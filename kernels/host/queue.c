@@ -33,7 +33,8 @@ struct queue {
     bool poison;
     const struct kvs_kernels *kernels;
     void *ctx;
-    const struct kvs_queue_own *own; /* NULL: streams have nothing */
+    const struct kvs_queue_own *own;     /* NULL: streams have nothing */
+    const struct kvs_queue_watch *watch; /* or NULL */
     struct kvs_rng rng;
     struct stream *first;
     pthread_mutex_t lock; /* threads: guards every field of streams and events */
@@ -74,6 +75,13 @@ void kvs_queue_set_own(struct kvs_dev *dev, const struct kvs_queue_own *own)
     queue->own = own;
 }
 
+void kvs_queue_set_watch(struct kvs_dev *dev, const struct kvs_queue_watch *watch)
+{
+    struct queue *queue = dev->state;
+
+    queue->watch = watch;
+}
+
 void *kvs_queue_ctx(struct kvs_dev *dev)
 {
     struct queue *queue = dev->state;
@@ -104,6 +112,11 @@ enum kvs_code kvs_queue_mem_new(struct kvs_dev *dev, enum kvs_where where, size_
     *base = NULL;
     if (n_byte > SIZE_MAX / 2 || posix_memalign(base, align, n_byte))
         return kvs_nomem(err);
+    if (queue->watch && !queue->watch->made(queue->ctx, *base, n_byte)) {
+        free(*base);
+        *base = NULL;
+        return kvs_nomem(err);
+    }
     if (queue->poison)
         memset(*base, 0xff, n_byte); /* NaN in every float format */
     return KVS_OK;
@@ -111,8 +124,11 @@ enum kvs_code kvs_queue_mem_new(struct kvs_dev *dev, enum kvs_where where, size_
 
 void kvs_queue_mem_free(struct kvs_dev *dev, enum kvs_where where, void *base)
 {
-    (void)dev;
+    struct queue *queue = dev->state;
+
     (void)where;
+    if (queue->watch)
+        queue->watch->gone(queue->ctx, base);
     free(base);
 }
 

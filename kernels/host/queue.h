@@ -26,6 +26,13 @@ struct kvs_queue_own {
     void (*end)(void *own);
 };
 void kvs_queue_set_own(struct kvs_dev *dev, const struct kvs_queue_own *own);
+/* Told of memory that comes and goes. made: false if there is no memory to note it. */
+struct kvs_queue_watch {
+    bool (*made)(void *ctx, const void *base, size_t n_byte);
+    void (*gone)(void *ctx, const void *base);
+};
+void kvs_queue_set_watch(struct kvs_dev *dev, const struct kvs_queue_watch *watch);
+extern const struct kvs_queue_watch kvs_simt_watch; /* simt/backend.c: ctx is a struct simt */
 void *kvs_queue_ctx(struct kvs_dev *dev);
 void kvs_queue_close(struct kvs_dev *dev);
 

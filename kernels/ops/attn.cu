@@ -30,10 +30,11 @@ KVS_FN void load_tile(uint16_t *tile, const uint16_t *from, const struct kvs_att
     for (unsigned c = kvs_tid(); c < TILE * (DIM / 8); c += BLOCK) {
         unsigned row = c / (DIM / 8), col = c % (DIM / 8) * 8;
         size_t at = row0 + row;
-        bool inside =
-            at < n_row + (size_t)(KVS_MUT(64) && !page) && (col < op.head_dim || KVS_MUT(65));
+        bool inside = at < n_row + (size_t)(KVS_MUT(64) && !page) || (KVS_MUT(71) && !page) ||
+                      (KVS_MUT(72) && page);
+        inside = inside && (col < op.head_dim || KVS_MUT(65));
         if (inside && page && !KVS_MUT(57))
-            at = (size_t)page[at / op.page_tok] * op.page_tok + at % op.page_tok;
+            at = (size_t)kvs_ld(page + at / op.page_tok) * op.page_tok + at % op.page_tok;
         kvs_cp_async16(tile + row * (DIM + 8) + col,
                        inside ? from + at * stride + (size_t)head * op.head_dim + col : from,
                        inside ? 16 : 0);
@@ -46,7 +47,8 @@ KVS_FN unsigned n_seen(const int32_t *kv_pos, unsigned n_kv, int32_t pos)
     unsigned low = 0, high = n_kv;
     while (low < high) {
         unsigned mid = low + (high - low) / 2;
-        if (KVS_MUT(66) ? kv_pos[mid] < pos : kv_pos[mid] <= pos)
+        int32_t at = kvs_ld(kv_pos + mid);
+        if (KVS_MUT(66) ? at < pos : at <= pos)
             low = mid + 1;
         else
             high = mid;
@@ -105,11 +107,11 @@ template <unsigned DIM> KVS_KERNEL attn_kernel(struct kvs_attn op, struct attn_a
     unsigned q0 = kvs_bid_x() * TILE, head = kvs_bid_y(), group = op.n_head / op.n_kv_head;
     unsigned lane = kvs_tid() % 32, warp = kvs_tid() / 32;
     unsigned last = q0 + TILE < op.n_q || KVS_MUT(68) ? q0 + TILE - 1 : op.n_q - 1;
-    unsigned n_kv = n_seen(at.kv_pos, op.n_kv, at.q_pos[last]);
+    unsigned n_kv = n_seen(at.kv_pos, op.n_kv, kvs_ld(at.q_pos + last));
     unsigned n_tile = (n_kv + TILE - 1) / TILE;
     unsigned row[2] = {q0 + warp * 16 + lane / 4, q0 + warp * 16 + lane / 4 + 8};
-    int32_t pos[2] = {at.q_pos[row[0] < op.n_q ? row[0] : last],
-                      at.q_pos[row[1] < op.n_q ? row[1] : last]};
+    int32_t pos[2] = {kvs_ld(at.q_pos + (row[0] < op.n_q || KVS_MUT(73) ? row[0] : last)),
+                      kvs_ld(at.q_pos + (row[1] < op.n_q || KVS_MUT(74) ? row[1] : last))};
     float sum[DIM / 8][4] = {}, max[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
 
     load_tile<DIM>(q, at.q, op, op.q_stride, head, q0, op.n_q, NULL);
@@ -132,13 +134,14 @@ template <unsigned DIM> KVS_KERNEL attn_kernel(struct kvs_attn op, struct attn_a
             kvs_barrier(); /* the stage is there, for all */
         score<DIM>(s, q, now);
         if ((kv0 + TILE > n_kv && !KVS_MUT(67)) ||
-            at.kv_pos[kv0 + TILE - 1] > at.q_pos[KVS_MUT(55) ? last : q0]) {
+            kvs_ld(at.kv_pos + kv0 + TILE - 1) > kvs_ld(at.q_pos + (KVS_MUT(55) ? last : q0))) {
 #pragma unroll
             for (unsigned i = 0; i < 8; i++)
 #pragma unroll
                 for (unsigned e = 0; e < 4; e++) {
                     unsigned j = kv0 + 8 * i + lane % 4 * 2 + e % 2;
-                    bool seen = j < n_kv && at.kv_pos[j] <= pos[e / 2] + (int32_t)KVS_MUT(54);
+                    bool seen = (j < n_kv || KVS_MUT(75)) &&
+                                kvs_ld(at.kv_pos + j) <= pos[e / 2] + (int32_t)KVS_MUT(54);
                     s[i][e] = seen || (KVS_MUT(58) && j >= n_kv) ? s[i][e] : -INFINITY;
                 }
         }

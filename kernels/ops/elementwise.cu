@@ -12,7 +12,7 @@ KVS_KERNEL rope_kernel(struct kvs_rope op, void *x, const int32_t *pos, const do
          at += step) {
         size_t row = at / half, i = at % half;
         /* in double: an angle of 100000 turns' worth keeps its fraction */
-        double angle = pos[KVS_MUT(20) && at == n ? 0 : row] * freq[i];
+        double angle = kvs_ld(pos + (KVS_MUT(20) && at == n ? 0 : row)) * kvs_ld(freq + i);
         float c = (float)cos(angle), s = (float)sin(angle);
         for (unsigned h = 0; h < op.n_head; h++) {
             size_t head = row * op.row_stride + h * op.head_dim;
@@ -47,7 +47,7 @@ KVS_KERNEL add_kernel(float *x, const void *y, enum kvs_elem y_elem, size_t n)
 
     for (size_t i = (size_t)kvs_bid_x() * BLOCK + kvs_tid(); KVS_MUT(22) ? i <= n : i < n;
          i += step)
-        x[i] = (KVS_MUT(22) && i == n ? 1 : x[i] + kvs_load(y, y_elem, i));
+        kvs_st(x + i, KVS_MUT(22) && i == n ? 1 : kvs_ld(x + i) + kvs_load(y, y_elem, i));
 }
 
 struct kvs_16_bytes {
@@ -59,17 +59,18 @@ KVS_KERNEL rows_kernel(struct kvs_rows op, void *dst, const void *src, const int
                        const int32_t *src_i, bool wide)
 {
     size_t row = kvs_bid_x();
-    size_t to = (dst_i && !KVS_MUT(25) ? (size_t)dst_i[row] : row) * op.dst_stride;
-    size_t from = (src_i && !KVS_MUT(26) ? (size_t)src_i[row] : row) * op.src_stride;
+    size_t to = (dst_i && !KVS_MUT(25) ? (size_t)kvs_ld(dst_i + row) : row) * op.dst_stride;
+    size_t from = (src_i && !KVS_MUT(26) ? (size_t)kvs_ld(src_i + row) : row) * op.src_stride;
 
     for (size_t i = kvs_tid(); i < op.n + (size_t)(KVS_MUT(23) && !wide) + (KVS_MUT(24) && wide);
          i += BLOCK)
         if (wide)
-            ((struct kvs_16_bytes *)dst)[to + i] =
-                ((const struct kvs_16_bytes *)src)[KVS_MUT(24) && i == op.n ? 0 : from + i];
+            kvs_st((struct kvs_16_bytes *)dst + to + i,
+                   kvs_ld((const struct kvs_16_bytes *)src +
+                          (KVS_MUT(24) && i == op.n ? 0 : from + i)));
         else if (op.dst_elem == KVS_U8)
-            ((uint8_t *)dst)[to + i] =
-                ((const uint8_t *)src)[KVS_MUT(23) && i == op.n ? 0 : from + i];
+            kvs_st((uint8_t *)dst + to + i,
+                   kvs_ld((const uint8_t *)src + (KVS_MUT(23) && i == op.n ? 0 : from + i)));
         else
             kvs_store(dst, op.dst_elem, to + i, kvs_load(src, op.src_elem, from + i));
 }

@@ -18,7 +18,8 @@ KVS_FN void load_tile(uint16_t *tile, const uint16_t *from, unsigned stride, uns
         for (unsigned c = kvs_tid(); c < TILE * (STEP / 8); c += BLOCK) {
             unsigned row = c / (STEP / 8), col = c % (STEP / 8) * 8;
             unsigned left = k0 + col < k ? k - k0 - col : 0;
-            unsigned n_byte = row0 + row < n_row ? (left < 8 && !KVS_MUT(33) ? left : 8) * 2 : 0;
+            bool inside = row0 + row < n_row || KVS_MUT(39);
+            unsigned n_byte = inside ? (left < 8 && !KVS_MUT(33) ? left : 8) * 2 : 0;
             if (KVS_MUT(33) && left == 0)
                 n_byte = 0;
             kvs_cp_async16(tile + row * PITCH + col,
@@ -27,8 +28,9 @@ KVS_FN void load_tile(uint16_t *tile, const uint16_t *from, unsigned stride, uns
     } else {
         for (unsigned c = kvs_tid(); c < TILE * STEP; c += BLOCK) {
             unsigned row = c / STEP, col = c % STEP;
-            bool inside = row0 + row < n_row && (k0 + col < k || KVS_MUT(38));
-            tile[row * PITCH + col] = inside ? from[(size_t)(row0 + row) * stride + k0 + col] : 0;
+            bool inside = (row0 + row < n_row || KVS_MUT(40)) && (k0 + col < k || KVS_MUT(38));
+            tile[row * PITCH + col] =
+                inside ? kvs_ld(from + (size_t)(row0 + row) * stride + k0 + col) : 0;
         }
     }
 }

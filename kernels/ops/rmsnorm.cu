@@ -11,7 +11,7 @@ KVS_KERNEL rmsnorm_kernel(void *y, enum kvs_elem y_elem, const float *x, const f
     float sum = 0;
 
     for (unsigned i = kvs_tid(); i < n + (unsigned)KVS_MUT(4); i += BLOCK)
-        sum += x[row + i] * x[row + i];
+        sum += kvs_ld(x + row + i) * kvs_ld(x + row + i);
     for (unsigned mask = KVS_MUT(2) ? 8 : 16; mask > 0; mask /= 2)
         sum += kvs_shfl_xor(sum, mask);
     if (kvs_tid() % 32 == 0)
@@ -23,7 +23,8 @@ KVS_KERNEL rmsnorm_kernel(void *y, enum kvs_elem y_elem, const float *x, const f
         sum += part[i];
     float scale = 1 / sqrtf(sum / (float)n + eps);
     for (unsigned i = kvs_tid(); KVS_MUT(3) ? i <= n : i < n; i += BLOCK)
-        kvs_store(y, y_elem, row + i, (KVS_MUT(3) && i == n ? 1 : w[i] * (x[row + i] * scale)));
+        kvs_store(y, y_elem, row + i,
+                  (KVS_MUT(3) && i == n ? 1 : kvs_ld(w + i) * (kvs_ld(x + row + i) * scale)));
 }
 
 extern "C" enum kvs_code KVS_SIDE(rmsnorm)(void *ctx, const struct kvs_rmsnorm *op, void *stream,

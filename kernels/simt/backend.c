@@ -23,6 +23,18 @@ static const struct kvs_kernels kernels = {
 #undef X
 };
 
+static bool made(void *ctx, const void *base, size_t n_byte)
+{
+    return simt_buffer_new(ctx, base, n_byte);
+}
+
+static void gone(void *ctx, const void *base)
+{
+    simt_buffer_gone(ctx, base);
+}
+
+const struct kvs_queue_watch kvs_simt_watch = {.made = made, .gone = gone};
+
 static enum kvs_code open_simt(struct kvs_dev *dev, int index, uint64_t seed, struct kvs_err *err)
 {
     static const char *const names[] = {"forward", "reverse", "random", "first warp ahead",
@@ -39,6 +51,8 @@ static enum kvs_code open_simt(struct kvs_dev *dev, int index, uint64_t seed, st
     enum kvs_code code = kvs_queue_open(dev, KVS_QUEUE_SEEDED, seed, true, &kernels, simt, err);
     if (code)
         simt_free(simt);
+    else
+        kvs_queue_set_watch(dev, &kvs_simt_watch);
     return code;
 }
 
@@ -62,6 +76,7 @@ const struct kvs_backend kvs_backend_simt = {
     .can = "what cuda can, some thousand times slower; ready work and threads in seeded order",
     .act_elem = KVS_BF16,
     .gemm_elem = KVS_BF16,
+    .checks = true,
     .open = open_simt,
     .close = close_simt,
     .intrinsic = intrinsic,

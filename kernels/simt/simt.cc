@@ -94,7 +94,15 @@ struct warp {
     struct simt_slot lane[32];
 };
 
+struct buffer {
+    const unsigned char *base;
+    size_t n_byte;
+};
+
 struct simt {
+    struct buffer *buffer; /* sorted by base */
+    unsigned n_buffer, room_buffer;
+    bool checks; /* a buffer was named */
     enum simt_schedule schedule;
     uint64_t random;
     int mutant;
@@ -138,7 +146,53 @@ void simt_free(struct simt *simt)
     for (unsigned i = 0; i < MAX_THREAD; i++)
         free(simt->thread[i].copy);
     munmap(simt->stacks, stack_bytes * MAX_THREAD);
+    free(simt->buffer);
     free(simt);
+}
+
+/* --- global memory ---------------------------------------------------------------------------- */
+
+/* Buffers that begin at or before an address: they are the first ones. */
+static unsigned n_before(const struct simt *simt, const void *at)
+{
+    unsigned low = 0, high = simt->n_buffer;
+    while (low < high) {
+        unsigned mid = low + (high - low) / 2;
+        if (simt->buffer[mid].base <= (const unsigned char *)at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+bool simt_buffer_new(struct simt *simt, const void *base, size_t n_byte)
+{
+    unsigned i = n_before(simt, base);
+
+    if (simt->n_buffer == simt->room_buffer) {
+        unsigned room = 2 * simt->room_buffer + 16;
+        struct buffer *buffer = (struct buffer *)realloc(simt->buffer, room * sizeof *buffer);
+        if (!buffer)
+            return false;
+        simt->buffer = buffer;
+        simt->room_buffer = room;
+    }
+    memmove(simt->buffer + i + 1, simt->buffer + i, (simt->n_buffer - i) * sizeof *simt->buffer);
+    simt->buffer[i] = buffer{(const unsigned char *)base, n_byte};
+    simt->n_buffer++;
+    simt->checks = true;
+    return true;
+}
+
+void simt_buffer_gone(struct simt *simt, const void *base)
+{
+    unsigned i = n_before(simt, base);
+
+    if (i == 0 || simt->buffer[i - 1].base != base)
+        return; /* there was no memory to name it */
+    memmove(simt->buffer + i - 1, simt->buffer + i, (simt->n_buffer - i) * sizeof *simt->buffer);
+    simt->n_buffer--;
 }
 
 bool simt_last_launch(struct simt *simt, unsigned *block, size_t *shared_bytes)
@@ -222,6 +276,16 @@ void simt_collective(simt_op *op, unsigned imm, struct simt_slot *slot)
     *slot = warp->lane[lane];
 }
 
+void simt_global(const void *at, size_t n_byte)
+{
+    if (!now->checks)
+        return;
+    unsigned i = n_before(now, at);
+    const struct buffer *buffer = i ? &now->buffer[i - 1] : NULL;
+    if (!buffer || (const unsigned char *)at + n_byte > buffer->base + buffer->n_byte)
+        give_up("memory outside all buffers is touched");
+}
+
 void simt_barrier(unsigned line)
 {
     struct thread *self = &now->thread[simt_self.tid];
@@ -246,6 +310,8 @@ void simt_cp_async16(void *shared, const void *global, unsigned n_byte)
 
     if ((uintptr_t)shared % 16 || (n_byte && (uintptr_t)global % 16) || n_byte > 16)
         give_up("cp.async of 16 bytes is not aligned");
+    if (n_byte)
+        simt_global(global, n_byte);
     if (self->n_copy == self->room_copy) {
         unsigned room = 2 * self->room_copy + 16;
         struct copy *copy = (struct copy *)realloc(self->copy, room * sizeof *copy);

@@ -4,7 +4,8 @@
  * Each CUDA thread of a block is a fiber; a fiber runs until it must wait: for its warp at a
  * collective, or for its block at a barrier. Blocks run one after the other. What makes bugs show:
  * fresh shared memory is NaN and exactly as large as asked for; a cp.async poisons its destination
- * and lands only at the wait that covers it; a schedule may let one warp run as far as it can
+ * and lands only at the wait that covers it; a thread that touches memory outside the device's
+ * buffers ends the launch; a schedule may let one warp run as far as it can
  * (which alone exposes overwriting what another still reads). Lanes that meet different
  * collectives, and barriers that not all threads reach, end the launch with an error that lists who
  * waits where. FP32 sums are in plain order, so tensor-core results equal the hardware's within a
@@ -40,6 +41,13 @@ enum simt_schedule {
 struct simt *simt_new(enum simt_schedule schedule, uint64_t seed, int mutant);
 void simt_free(struct simt *simt);
 
+/*
+ * Global memory: from the first buffer named on, threads may touch nothing else (through the
+ * dialect's kvs_ld, kvs_st, kvs_load, kvs_store, kvs_cp_async16). false: no memory.
+ */
+bool simt_buffer_new(struct simt *simt, const void *base, size_t n_byte);
+void simt_buffer_gone(struct simt *simt, const void *base);
+
 /* Runs body(arg) for every thread of every block; block: threads, a multiple of 32, at most 1024.
  */
 KVS_MUST_CHECK enum kvs_code simt_run(struct simt *simt, unsigned grid_x, unsigned grid_y,
@@ -66,6 +74,7 @@ typedef void simt_op(struct simt_slot lane[32], unsigned imm);
 
 /* Waits for all 32 lanes, which must bring the same op and imm; the last one to come runs op. */
 void simt_collective(simt_op *op, unsigned imm, struct simt_slot *slot);
+void simt_global(const void *at, size_t n_byte); /* reads or writes it */
 void simt_barrier(unsigned line);
 void simt_cp_async16(void *shared, const void *global, unsigned n_byte); /* zeros after n_byte */
 void simt_cp_commit(void);
