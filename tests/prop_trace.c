@@ -7,6 +7,7 @@
 #include "base/opt.h"
 #include "base/rng.h"
 #include "workloads/gen.h"
+#include "workloads/kvt.h"
 #include "workloads/trace_filter.h"
 #include "workloads/trace_write.h"
 
@@ -157,9 +158,44 @@ static void what_is_written_reads_the_same(void **state)
     assert_int_equal(system(command), 0); /* NOLINT: a path of our own making */
 }
 
+/* Against the definition, with a bad block in each place and room for reading in groups or not. */
+static void blocks_of_a_kvt_fit_as_defined(void **state)
+{
+    struct kvs_trace_block block[3 * KVT_GROUP];
+    struct kvs_rng rng = kvs_rng_stream(7, "kvt blocks");
+    uint64_t sum, want;
+    (void)state;
+    for (uint32_t n = 0; n <= 2 * KVT_GROUP; n++)
+        for (uint32_t room = n; room <= 3 * KVT_GROUP; room += KVT_GROUP / 2) {
+            want = 0;
+            for (uint32_t i = 0; i < 3 * KVT_GROUP; i++) {
+                block[i] = (struct kvs_trace_block){kvs_rng_u64(&rng), 0, UINT32_MAX};
+                if (i >= n)
+                    continue; /* bad, and none of the request's */
+                block[i].n_tok = i % 3 ? UINT32_MAX : 1 + (uint32_t)kvs_rng_below(&rng, 600);
+                block[i].part = (uint32_t)kvs_rng_below(&rng, KVS_N_PART);
+                want += block[i].n_tok;
+            }
+            assert_true(kvt_blocks_fit(block, n, room, &sum));
+            assert_true(sum == want);
+            for (uint32_t i = 0; i < n; i++) {
+                const struct kvs_trace_block good = block[i];
+                block[i].n_tok = 0;
+                assert_false(kvt_blocks_fit(block, n, room, &sum));
+                block[i] = good;
+                block[i].part = KVS_N_PART;
+                assert_false(kvt_blocks_fit(block, n, room, &sum));
+                block[i].part = UINT32_MAX;
+                assert_false(kvt_blocks_fit(block, n, room, &sum));
+                block[i] = good;
+            }
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_of_a_kvt_fit_as_defined),
         cmocka_unit_test(requests_keep_their_promises),
         cmocka_unit_test(what_is_written_reads_the_same),
     };

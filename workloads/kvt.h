@@ -46,6 +46,15 @@ struct kvt_request {
 uint64_t kvt_sum(const void *data, size_t n_byte);
 uint64_t kvt_sum_avx2(const void *data, size_t n_byte);
 
+/*
+ * Whether each of n blocks has a token and a known part; *sum_tok: their tokens. n_room >= n blocks
+ * can be read. The second form reads whole groups of KVT_GROUP blocks.
+ */
+enum { KVT_GROUP = 16 };
+bool kvt_blocks_fit(const struct kvs_trace_block *block, uint32_t n, uint32_t n_room,
+                    uint64_t *sum_tok);
+bool kvt_blocks_fit_avx2(const struct kvs_trace_block *block, uint32_t n, uint64_t *sum_tok);
+
 _Static_assert(sizeof(struct kvt_header) == 64, "the header is 64 bytes");
 _Static_assert(sizeof(struct kvt_chunk) == 32, "a chunk header is 32 bytes");
 _Static_assert(sizeof(struct kvt_request) == 32, "a request is 32 bytes");

@@ -140,14 +140,9 @@ static enum kvs_code at_end(struct kvs_trace *trace, const struct kvt *kvt, stru
 
 static bool blocks_fit(const struct kvt *kvt, const struct kvt_request *request)
 {
-    uint64_t sum_tok = 0;
-    bool bad = false; /* no branch in the loop: it is as fast as memory */
-    for (uint32_t i = 0; i < request->n_block; i++) {
-        bad |= kvt->block[i].part >= KVS_N_PART;
-        bad |= !kvt->block[i].n_tok;
-        sum_tok += kvt->block[i].n_tok;
-    }
-    return !bad && sum_tok <= request->input_tok;
+    uint64_t sum_tok;
+    return kvt_blocks_fit(kvt->block, request->n_block, kvt->left_block, &sum_tok) &&
+           sum_tok <= request->input_tok;
 }
 
 static enum kvs_code kvt_next(struct kvs_trace *trace, const struct kvs_request **req,
