@@ -5,6 +5,7 @@
 #include "model/cost.h"
 #include "plan/tables.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Memory behind a fast bus, and a slow disk behind a bus of its own. */
@@ -84,11 +85,11 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
 {
     struct setup s = setup(3, 1, 512);
     /* 100 resident, then three blocks on disk, then 600 new tokens: two chunks */
-    const struct kvs_piece piece[] = {{100, KVS_AT_HBM, false, 0, 0},
-                                      {200, 1, false, 0, 0},
-                                      {200, 1, false, 0, 0},
-                                      {200, 1, false, 0, 0},
-                                      {600, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{100, KVS_AT_HBM, false, 0, 0, NULL},
+                                      {200, 1, false, 0, 0, NULL},
+                                      {200, 1, false, 0, 0, NULL},
+                                      {200, 1, false, 0, 0, NULL},
+                                      {600, KVS_AT_NONE, false, 0, 0, NULL}};
     struct kvs_plan_problem p;
     const struct kvs_layer_cost *c;
     double bytes = 4096 * 200.; /* K and V, 8 heads of 128, 2 bytes */
@@ -131,10 +132,10 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
 static void residents_between_blocks_count_as_context(void **state)
 {
     struct setup s = setup(2, 1, 512);
-    const struct kvs_piece piece[] = {{100, 0, false, 0, 0},
-                                      {300, KVS_AT_HBM, false, 0, 0},
-                                      {100, 0, false, 0, 0},
-                                      {10, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{100, 0, false, 0, 0, NULL},
+                                      {300, KVS_AT_HBM, false, 0, 0, NULL},
+                                      {100, 0, false, 0, 0, NULL},
+                                      {10, KVS_AT_NONE, false, 0, 0, NULL}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -149,11 +150,11 @@ static void residents_between_blocks_count_as_context(void **state)
 static void holes_and_new_tokens_share_chunks(void **state)
 {
     struct setup s = setup(2, 1, 64);
-    const struct kvs_piece piece[] = {{40, KVS_AT_NONE, false, 0, 0},
-                                      {100, 0, false, 0, 0},
-                                      {60, KVS_AT_NONE, false, 0, 0},
-                                      {50, 1, false, 0, 0},
-                                      {20, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{40, KVS_AT_NONE, false, 0, 0, NULL},
+                                      {100, 0, false, 0, 0, NULL},
+                                      {60, KVS_AT_NONE, false, 0, 0, NULL},
+                                      {50, 1, false, 0, 0, NULL},
+                                      {20, KVS_AT_NONE, false, 0, 0, NULL}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -170,8 +171,8 @@ static void holes_and_new_tokens_share_chunks(void **state)
 static void nothing_on_a_route_leaves_one_choice(void **state)
 {
     struct setup s = setup(5, 2, 512);
-    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM, false, 0, 0},
-                                      {30, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM, false, 0, 0, NULL},
+                                      {30, KVS_AT_NONE, false, 0, 0, NULL}};
     struct kvs_plan_problem p;
     struct kvs_plan a = {{0}, {0}}, b = {{0}, {0}};
     struct kvs_plan_eval x, y;
@@ -191,8 +192,9 @@ static void nothing_on_a_route_leaves_one_choice(void **state)
 static void levels_shrink_loads_and_cost_decoding_and_quality(void **state)
 {
     struct setup s = setup(3, 2, 512);
-    const struct kvs_piece piece[] = {
-        {256, 0, false, 0, 0}, {256, 0, false, 0, 0}, {1, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{256, 0, false, 0, 0, NULL},
+                                      {256, 0, false, 0, 0, NULL},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
     struct kvs_plan_problem p;
     const struct kvs_layer_cost *c;
     double bytes = 4096 * 512.;
@@ -230,8 +232,8 @@ static void tables_equal_their_definition(void **state)
             piece[b].where = (int32_t)kvs_rng_below(&rng, 4) - 2;
             total += piece[b].where >= 0 ? piece[b].n_tok : 0;
         }
-        piece[n] =
-            (struct kvs_piece){1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE, false, 0, 0};
+        piece[n] = (struct kvs_piece){
+            1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE, false, 0, 0, NULL};
         kvs_tables_build(s.tables, s.inst, piece, n + 1, &p);
         assert_int_equal(kvs_tables_route_tok(s.inst), total);
         for (uint32_t i = 0; i < 17; i++) {
@@ -283,12 +285,12 @@ static void small_load_does_not_slow_a_large_one(void **state)
 
     (void)state;
     for (uint32_t b = 0; b < 20; b++)
-        piece[b] = (struct kvs_piece){512, 0, false, 0, 0};
-    piece[20] = (struct kvs_piece){100, KVS_AT_NONE, false, 0, 0};
+        piece[b] = (struct kvs_piece){512, 0, false, 0, 0, NULL};
+    piece[20] = (struct kvs_piece){100, KVS_AT_NONE, false, 0, 0, NULL};
     kvs_tables_build(s.tables, s.inst, piece, 21, &p);
     int64_t alone_ns = p.layer[0]->io_ns[0][0];
     piece[21] = piece[20];
-    piece[20] = (struct kvs_piece){1, 1, false, 0, 0};
+    piece[20] = (struct kvs_piece){1, 1, false, 0, 0, NULL};
     kvs_tables_build(s.tables, s.inst, piece, 22, &p);
     int64_t small_ns = kvs_ns(kvs_link_s(&shared, false, 4096, 2));
     assert_true(p.layer[0]->io_ns[0][0] >= alone_ns);
@@ -300,10 +302,10 @@ static void blocks_held_at_other_levels_sum_up(void **state)
 {
     struct setup s = setup(3, 2, 512);
     /* the first is held raw only, the second at half only, the third at both */
-    const struct kvs_piece piece[] = {{200, 0, false, 1, 0},
-                                      {200, 0, false, 2, 0},
-                                      {200, 0, false, 3, 0},
-                                      {1, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{200, 0, false, 1, 0, NULL},
+                                      {200, 0, false, 2, 0, NULL},
+                                      {200, 0, false, 3, 0, NULL},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
     struct kvs_plan_problem p;
     double bytes = 4096 * 200.;
 
@@ -324,8 +326,9 @@ static void blocks_held_at_other_levels_sum_up(void **state)
 static void residents_are_exact(void **state)
 {
     struct setup s = setup(3, 2, 512);
-    const struct kvs_piece piece[] = {
-        {300, KVS_AT_HBM, false, 0, 0}, {100, 0, false, 0, 0}, {1, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{300, KVS_AT_HBM, false, 0, 0, NULL},
+                                      {100, 0, false, 0, 0, NULL},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -370,7 +373,8 @@ static void what_the_gpu_does_to_loads_delays_the_new_tokens(void **state)
         {.name = "raw16", .k_ratio = 1, .v_ratio = 1},
         {.name = "hidden", .k_ratio = 2, .v_ratio = 2, .projected = true}};
     const struct kvs_table_repair none = {0};
-    const struct kvs_piece piece[] = {{256, 0, false, 0, 0}, {1, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{256, 0, false, 0, 0, NULL},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
     struct setup s = setup_levels(2, gpu, &none);
     struct kvs_plan_problem p;
 
@@ -399,8 +403,9 @@ static void sections_cost_decoding_besides_their_bytes(void **state)
                                                    .decode_unit_s = 1e-5}};
     const struct kvs_table_repair none = {0};
     /* the first is held raw only: of two blocks, one has tokens to decode */
-    const struct kvs_piece piece[] = {
-        {256, 0, false, 1, 0}, {256, 0, false, 3, 0}, {1, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{256, 0, false, 1, 0, NULL},
+                                      {256, 0, false, 3, 0, NULL},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
     struct setup s = setup_levels(2, slow, &none);
     struct kvs_plan_problem p;
 
@@ -423,10 +428,10 @@ static void moved_text_is_rotated_and_repaired(void **state)
     };
     const struct kvs_table_repair repair = {3, frac, distortion};
     struct setup s = setup_levels(5, exact, &repair);
-    const struct kvs_piece piece[] = {{100, 0, false, 0, 0},
-                                      {200, 0, true, 0, 0},
-                                      {100, KVS_AT_HBM, true, 0, 0},
-                                      {50, KVS_AT_NONE, false, 0, 0}};
+    const struct kvs_piece piece[] = {{100, 0, false, 0, 0, NULL},
+                                      {200, 0, true, 0, 0, NULL},
+                                      {100, KVS_AT_HBM, true, 0, 0, NULL},
+                                      {50, KVS_AT_NONE, false, 0, 0, NULL}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -498,6 +503,30 @@ static void wrong_sizes_are_refused(void **state)
     end(&s);
 }
 
+/* A route brings what is stored: blocks may weigh more or less than their level does in the mean.
+ */
+static void blocks_weigh_what_they_do_in_the_store(void **state)
+{
+    static const double heavy[] = {150}, light[] = {50};
+    const struct kvs_piece even[] = {{100, 0, false, 0, 0, NULL},
+                                     {100, 0, false, 0, 0, NULL},
+                                     {1, KVS_AT_NONE, false, 0, 0, NULL}};
+    struct kvs_piece piece[] = {even[0], even[1], even[2]};
+    struct setup s = setup(3, 1, 512);
+    struct kvs_plan_problem problem;
+    double all, second;
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, even, 3, &problem);
+    all = kvs_tables_load_bytes(s.inst, 0, 0, 0, 0);
+    second = kvs_tables_load_bytes(s.inst, 0, 0, 1, 0);
+    piece[0].stored_tok = heavy;
+    piece[1].stored_tok = light;
+    kvs_tables_build(s.tables, s.inst, piece, 3, &problem);
+    assert_true(fabs(kvs_tables_load_bytes(s.inst, 0, 0, 0, 0) - all) < 1);
+    assert_true(fabs(kvs_tables_load_bytes(s.inst, 0, 0, 1, 0) - second / 2) < 1);
+    end(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +538,7 @@ int main(void)
         cmocka_unit_test(tables_equal_their_definition),
         cmocka_unit_test(small_load_does_not_slow_a_large_one),
         cmocka_unit_test(blocks_held_at_other_levels_sum_up),
+        cmocka_unit_test(blocks_weigh_what_they_do_in_the_store),
         cmocka_unit_test(residents_are_exact),
         cmocka_unit_test(sections_cost_decoding_besides_their_bytes),
         cmocka_unit_test(what_the_gpu_does_to_loads_delays_the_new_tokens),

@@ -55,9 +55,11 @@ static uint32_t held_level(const struct kvs_piece *piece, uint32_t q)
     return (uint32_t)__builtin_ctz(piece->held);
 }
 
-/* Tokens still to load, by route, by the plan's level, by the level they are held at. */
+/* Tokens still to load, by route, by the plan's level, by the level they are held at; and what they
+ * weigh as stored. */
 struct left {
     double tok[KVS_MAX_ROUTE][KVS_MAX_LEVEL][KVS_MAX_LEVEL];
+    double stored_tok[KVS_MAX_ROUTE][KVS_MAX_LEVEL][KVS_MAX_LEVEL];
     double block[KVS_MAX_ROUTE];
 };
 
@@ -71,8 +73,13 @@ static void add_left(const struct kvs_tables_inst *inst, const struct kvs_piece 
                      struct left *left)
 {
     left->block[piece->where] += n_unit(&inst->tables->config, piece->n_tok);
-    for (uint32_t q = 0; q < inst->tables->n_menu; q++)
-        left->tok[piece->where][q][inst->mixed ? held_level(piece, q) : q] += piece->n_tok;
+    for (uint32_t q = 0; q < inst->tables->n_menu; q++) {
+        uint32_t h = inst->mixed ? held_level(piece, q) : q;
+
+        left->tok[piece->where][q][h] += piece->n_tok;
+        left->stored_tok[piece->where][q][h] +=
+            piece->stored_tok ? piece->stored_tok[h] : piece->n_tok;
+    }
 }
 
 /* One menu entry's loads and decoding. */
@@ -93,7 +100,7 @@ static void fill_cell(const struct kvs_tables *t, struct kvs_tables_inst *inst, 
         if (!inst->used[k])
             continue;
         for (uint32_t h = from; h < to; h++) {
-            bytes += left->tok[k][q][h] * t->raw_bytes_per_tok[c] * t->ratio[h];
+            bytes += left->stored_tok[k][q][h] * t->raw_bytes_per_tok[c] * t->ratio[h];
             held_tok[h] += left->tok[k][q][h];
             tok += left->tok[k][q][h];
         }
@@ -135,8 +142,10 @@ static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst,
 
     memset(&left.block, 0, sizeof left.block);
     for (uint32_t k = 0; k < config->n_route; k++)
-        for (uint32_t q = 0; q < t->n_menu; q++)
+        for (uint32_t q = 0; q < t->n_menu; q++) {
             memset(left.tok[k][q], 0, config->n_level * sizeof left.tok[k][q][0]);
+            memset(left.stored_tok[k][q], 0, config->n_level * sizeof left.stored_tok[k][q][0]);
+        }
     for (uint32_t i = 0; i < n_piece; i++)
         end += piece[i].n_tok;
     if (t->window_tok[c] && inst->first_absent_pos != UINT32_MAX &&

@@ -23,6 +23,8 @@ struct kvs_piece {
                       what it did not attend to is repaired */
     uint16_t held; /* the levels that the block is held at, a bit each; 0: at all of them */
     int64_t loss;  /* of a cached piece: what it carries, as if all cached text were such */
+    /* [n_level] what it weighs as stored, in tokens of the level's ratio; NULL: n_tok at all */
+    const double *stored_tok;
 };
 
 /* One hop of a route. */
