@@ -5,13 +5,17 @@
  */
 #include "exec_lab.h"
 #include "kernels/backend.h"
+#include "store_lab.h"
 #include "test.h"
 #include "tmpdir.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TOL 1e-4
@@ -147,6 +151,35 @@ static void a_store_that_never_answers_means_recompute(void **state)
     must_fall_back(&lab, ".kvf");
     (void)close(fd[0]);
     (void)close(fd[1]);
+    exec_lab_close(&lab);
+}
+
+/* Ends a process after a while, while the plan runs. */
+static void *end_later(void *arg)
+{
+    usleep(60000);
+    kill(*(pid_t *)arg, SIGKILL);
+    return NULL;
+}
+
+static void a_peer_lost_in_the_middle_means_recompute(void **state)
+{
+    /* a layer takes 80 ms: five blocks of two pages at 500 kB/s; the window holds one */
+    struct kvs_exec_opt opt = {.window_bytes = 64 << 10, .reader = {.bytes_per_s = 500000}};
+    struct exec_lab lab;
+    char place[300];
+    const char *why = "";
+    pthread_t thread;
+    pid_t server = lab_redis(tmpdir(), place, sizeof place, &why);
+    (void)state;
+    if (!server)
+        KVS_SKIP("%s", why);
+    exec_lab_open(&lab, "cpu", 3, NULL, place, &opt);
+    assert_int_equal(pthread_create(&thread, NULL, end_later, &server), 0);
+    must_fall_back(&lab, "kvs:");
+    assert_true(lab.result.waste_bytes > 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(waitpid(server, NULL, 0), server);
     exec_lab_close(&lab);
 }
 
@@ -451,6 +484,7 @@ int main(void)
         cmocka_unit_test(a_block_that_is_not_held_means_recompute),
         cmocka_unit_test(a_block_of_another_length_means_recompute),
         cmocka_unit_test(a_store_that_never_answers_means_recompute),
+        cmocka_unit_test(a_peer_lost_in_the_middle_means_recompute),
         cmocka_unit_test(a_device_error_anywhere_means_recompute),
         cmocka_unit_test(a_device_that_stays_broken_is_an_error),
         cmocka_unit_test(a_lost_wait_shows),

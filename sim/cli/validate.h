@@ -52,8 +52,9 @@ struct kvs_val_lab {
     struct kvs_stored **stored; /* [block * n_level + level] */
     uint32_t n_level;
     const char *level[KVS_MAX_LEVEL];
-    double stored_ratio[KVS_MAX_LEVEL]; /* bytes as read over raw 16-bit bytes */
-    float *logits, *full;               /* [n_vocab] of a run, of full recompute */
+    double stored_ratio[KVS_MAX_LEVEL]; /* bytes as read over raw 16-bit bytes, all blocks */
+    double *stored_tok;   /* [block * n_level + level] a block's bytes in tokens of that ratio */
+    float *logits, *full; /* [n_vocab] of a run, of full recompute */
     uint32_t full_greedy[KVS_VAL_GREEDY];
     uint32_t full_context_tok, full_new_tok; /* whose they are; 0: nobody's */
     int64_t best_canary_ns;
@@ -80,6 +81,7 @@ struct kvs_val_problem {
     struct kvs_tables *tables;
     struct kvs_tables_inst *inst;
     struct kvs_piece *piece;
+    double *stored_tok; /* [block * n_level] of the entries */
     uint32_t n_block;
     struct kvs_plan_problem problem;
 };
@@ -139,7 +141,8 @@ KVS_MUST_CHECK enum kvs_code kvs_val_plan_take(const struct kvs_val_lab *lab,
 /* How quiet the machine was while something ran. */
 struct kvs_val_noise {
     int64_t canary_ns;    /* the slower of before and after */
-    double others_frac;   /* of one processor's time that others took, and that was stolen */
+    double waited_frac;   /* of the run's time, that this process's threads waited for processors */
+    double stolen_frac;   /* likewise, that the host of a virtual machine took */
     double pressure_frac; /* of the time in which some task waited for a processor */
 };
 /* Runs a predicted plan until two quiet runs agree, there are `repeats` quiet ones, or a run more

@@ -140,15 +140,20 @@ static enum kvs_code store_level(struct kvs_val_lab *lab, const uint64_t model[2
 
         if (kvs_store_find(lab->store, key[b], tag, stored, err))
             return err->code;
+        lab->stored_tok[b * lab->n_level + q] = 0;
         for (uint32_t l = 0; *stored && l < shape->n_layer; l++) {
             uint64_t at;
             size_t n;
 
             kvs_stored_range(*stored, 2 * l, 2, &at, &n);
             n_byte += n;
+            lab->stored_tok[b * lab->n_level + q] += (double)n;
         }
     }
     lab->stored_ratio[q] = (double)n_byte / (double)raw_bytes;
+    for (uint32_t b = 0; b < lab->n_block; b++)
+        lab->stored_tok[b * lab->n_level + q] *=
+            (double)(lab->n_block * lab->options.block_tok) / (double)n_byte;
     return KVS_OK;
 }
 
@@ -259,7 +264,8 @@ static enum kvs_code open_all(struct kvs_val_lab *lab, struct kvs_err *err)
     lab->logits = calloc(n_vocab, sizeof *lab->logits);
     lab->full = calloc(n_vocab, sizeof *lab->full);
     lab->stored = calloc((size_t)lab->n_block * lab->n_level + 1, sizeof *lab->stored);
-    if (!lab->scratch || !lab->logits || !lab->full || !lab->stored)
+    lab->stored_tok = calloc((size_t)lab->n_block * lab->n_level + 1, sizeof *lab->stored_tok);
+    if (!lab->scratch || !lab->logits || !lab->full || !lab->stored || !lab->stored_tok)
         return kvs_nomem(err);
     if ((code = open_device(lab, err)) || (code = open_store(lab, err)))
         return code;
@@ -313,6 +319,7 @@ void kvs_val_lab_close(struct kvs_val_lab *lab)
     kvs_weights_close(lab->weights);
     kvs_plan_scratch_free(lab->scratch);
     free(lab->stored);
+    free(lab->stored_tok);
     free(lab->logits);
     free(lab->full);
     free(lab->tok);

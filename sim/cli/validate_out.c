@@ -206,10 +206,9 @@ json_t *kvs_val_summary(const json_t *cells)
         const json_t *cell = json_array_get(cells, i);
 
         n_fell += flag(cell, "fell_back");
-        if (flag(cell, "noisy")) {
-            n_noisy++;
+        n_noisy += flag(cell, "noisy");
+        if (flag(cell, "noisy") || flag(cell, "fell_back"))
             continue;
-        }
         bias += number(cell, "ttft_error");
         error[n_error++] = fabs(number(cell, "ttft_error"));
     }

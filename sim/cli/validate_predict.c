@@ -70,10 +70,16 @@ enum kvs_code kvs_val_problem_begin(const struct kvs_val_lab *lab, const struct 
                                              .level = p->level,
                                              .budget = NO_BUDGET};
     p->piece = calloc(p->n_block + 1u, sizeof *p->piece);
-    if (!p->piece)
+    p->stored_tok = calloc((size_t)p->n_block * p->n_level + 1, sizeof *p->stored_tok);
+    if (!p->piece || !p->stored_tok)
         return kvs_nomem(err);
-    for (uint32_t b = 0; b < p->n_block; b++)
-        p->piece[b] = (struct kvs_piece){.n_tok = block_tok};
+    for (uint32_t b = 0; b < p->n_block; b++) {
+        double *stored_tok = &p->stored_tok[b * p->n_level];
+
+        for (uint32_t q = 0; q < p->n_level; q++)
+            stored_tok[q] = lab->stored_tok[b * lab->n_level + p->level_i[q]];
+        p->piece[b] = (struct kvs_piece){.n_tok = block_tok, .stored_tok = stored_tok};
+    }
     p->piece[p->n_block] = (struct kvs_piece){.n_tok = c->new_tok, .where = KVS_AT_NONE};
     if (kvs_tables_new(&config, &p->tables, err))
         return err->code;
@@ -91,6 +97,7 @@ void kvs_val_problem_end(struct kvs_val_problem *p)
     for (uint32_t q = 0; q < p->n_level; q++)
         kvs_levels_free(p->levels[q]);
     free(p->piece);
+    free(p->stored_tok);
     memset(p, 0, sizeof *p);
 }
 

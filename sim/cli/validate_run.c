@@ -3,18 +3,19 @@
  */
 #include "validate.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #define CANARY_M 64      /* rows, as the lab's buffers */
 #define CANARY_GEMM 60   /* products: some milliseconds on a processor */
-#define CANARY_SLOW 1.08 /* times the fastest one seen */
-#define MOST_OTHERS .08  /* of a processor */
+#define CANARY_SLOW 1.5  /* times the fastest one seen */
+#define MOST_STOLEN .03  /* of a run's time */
+#define MOST_PRESSURE .3 /* likewise: a run's own threads, on two cores, make up to a quarter */
 #define MOST_SPREAD .10  /* of quiet runs, highest to lowest over the median */
 #define AGREE .02        /* two quiet runs that lie so close are enough */
 #define MAX_RUN 16
@@ -30,23 +31,41 @@ static int64_t now_ns(void)
 /* --- noise --------------------------------------------------------------------------------------
  */
 
-/* Seconds that all processors together were busy (stolen time too), and that this process was. */
-static void busy_s(double *all, double *own)
+/* Seconds that the host of a virtual machine took from it, all processors together. */
+static double stolen_s(void)
 {
     FILE *file = fopen("/proc/stat", "r");
-    unsigned long long f[8] = {0};
-    struct rusage use;
+    unsigned long long steal = 0;
 
-    *all = *own = 0;
     if (file) {
-        if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &f[0], &f[1], &f[2], &f[3],
-                   &f[4], &f[5], &f[6], &f[7]) == 8)
-            *all = (double)(f[0] + f[1] + f[2] + f[5] + f[6] + f[7]) / (double)sysconf(_SC_CLK_TCK);
+        if (fscanf(file, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &steal) != 1)
+            steal = 0;
         (void)fclose(file); /* was only read */
     }
-    if (getrusage(RUSAGE_SELF, &use) == 0)
-        *own = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-               (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6;
+    return (double)steal / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Seconds that threads of this process, those alive, were ready and waited for a processor. */
+static double waited_s(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    unsigned long long sum_ns = 0;
+
+    for (struct dirent *task; dir && (task = readdir(dir));) {
+        char path[300];
+        unsigned long long ns = 0;
+        FILE *file;
+
+        snprintf(path, sizeof path, "/proc/self/task/%s/schedstat", task->d_name);
+        if (task->d_name[0] == '.' || !(file = fopen(path, "r")))
+            continue;
+        if (fscanf(file, "%*u %llu", &ns) == 1)
+            sum_ns += ns;
+        (void)fclose(file); /* was only read */
+    }
+    if (dir)
+        (void)closedir(dir);
+    return (double)sum_ns * 1e-9;
 }
 
 /* Seconds in which some task waited for a processor. */
@@ -98,7 +117,7 @@ static enum kvs_code canary(struct kvs_val_lab *lab, int64_t *ns, struct kvs_err
 static bool is_quiet(const struct kvs_val_lab *lab, const struct kvs_val_noise *noise)
 {
     return (double)noise->canary_ns <= CANARY_SLOW * (double)lab->best_canary_ns &&
-           noise->others_frac <= MOST_OTHERS;
+           noise->stolen_frac <= MOST_STOLEN && noise->pressure_frac <= MOST_PRESSURE;
 }
 
 /* --- one run ------------------------------------------------------------------------------------
@@ -164,31 +183,25 @@ static void drop_job(struct job *job)
 static enum kvs_code run_once(struct kvs_val_lab *lab, struct job *job, struct run *run,
                               struct kvs_err *err)
 {
-    double all[2], own[2], waited[2];
+    double stolen, waited, pressure;
     int64_t before_ns, after_ns, from_ns;
     enum kvs_code code = canary(lab, &before_ns, err);
 
     if (code)
         return code;
-    waited[0] = pressure_s();
-    busy_s(&all[0], &own[0]);
+    stolen = stolen_s();
+    waited = waited_s();
+    pressure = pressure_s();
     from_ns = now_ns();
     if ((code = kvs_exec_run(job->exec, lab->store, &job->plan, lab->logits, &run->result, err)))
         return code;
     double wall_s = s_of(now_ns() - from_ns);
-    busy_s(&all[1], &own[1]);
-    waited[1] = pressure_s();
-    if ((code = canary(lab, &after_ns, err)))
-        return code;
-    double others_s = all[1] - all[0] - (own[1] - own[0]);
-    /* the kernel counts busy time in ticks: two of them are no news */
-    others_s -= 2.0 / (double)sysconf(_SC_CLK_TCK);
-    run->noise = (struct kvs_val_noise){
-        .canary_ns = before_ns > after_ns ? before_ns : after_ns,
-        .others_frac = others_s > 0 && all[0] > 0 ? others_s / wall_s : 0,
-        .pressure_frac = (waited[1] - waited[0]) / wall_s,
-    };
-    return KVS_OK;
+    run->noise = (struct kvs_val_noise){.stolen_frac = (stolen_s() - stolen) / wall_s,
+                                        .waited_frac = (waited_s() - waited) / wall_s,
+                                        .pressure_frac = (pressure_s() - pressure) / wall_s};
+    code = canary(lab, &after_ns, err);
+    run->noise.canary_ns = before_ns > after_ns ? before_ns : after_ns;
+    return code;
 }
 
 /* --- quality ------------------------------------------------------------------------------------
@@ -398,6 +411,10 @@ static json_t *cell_json(const struct kvs_val_lab *lab, const struct kvs_val_cas
         if (fabs(s_of(run[i].result.ttft_ns) - mid) < fabs(s_of(run[middle].result.ttft_ns) - mid))
             middle = i;
     const struct kvs_exec_result *r = &run[middle].result;
+    bool fell_back = false;
+
+    for (unsigned i = 0; i < n_run; i++)
+        fell_back |= run[i].result.fell_back;
 
     for (uint32_t l = 0; l < p->problem.n_layer; l++)
         frac += p->problem.frac[predicted->plan.frac_i[l]] / p->problem.n_layer;
@@ -408,9 +425,9 @@ static json_t *cell_json(const struct kvs_val_lab *lab, const struct kvs_val_cas
         c->level ? c->level : "mixed", "rate", c->rate, "bytes_per_s", c->bytes_per_s, "latency_s",
         c->latency_s, "recompute_frac", frac, "measured_ttft_s", mid, "measured_low_s", ttft[0],
         "measured_high_s", ttft[n - 1], "predicted_ttft_s", s_of(predicted->eval.end_ns), "noisy",
-        (int)noisy, "runs", (int)n_run, "quiet_runs", (int)n_quiet, "fell_back", (int)r->fell_back);
+        (int)noisy, "runs", (int)n_run, "quiet_runs", (int)n_quiet, "fell_back", (int)fell_back);
     json_t *more = json_pack(
-        "{sf s{sfsfsfsfsf} s{sfsfsfsfsf} sf so si si sI si s{sfsfsf} so}", "ttft_error",
+        "{sf s{sfsfsfsfsf} s{sfsfsfsfsf} sf so si si sI si s{sfsfsfsf} so}", "ttft_error",
         s_of(predicted->eval.end_ns) / mid - 1, "predicted_s", "link", s_of(predicted->io_work_ns),
         "decoder", s_of(predicted->decode_work_ns), "compute", s_of(predicted->compute_work_ns),
         "pre", s_of(predicted->eval.pre_ns), "head", s_of(predicted->head_ns), "measured_s", "link",
@@ -421,9 +438,9 @@ static json_t *cell_json(const struct kvs_val_lab *lab, const struct kvs_val_cas
         lab->quality ? json_real((double)predicted->eval.distortion / KVS_NAT) : json_null(),
         "greedy_same", (int)n_same, "greedy_of", KVS_VAL_GREEDY, "load_bytes",
         (json_int_t)r->load_bytes, "window_waits", (int)r->n_window_wait, "noise", "canary",
-        (double)run[middle].noise.canary_ns / (double)lab->best_canary_ns, "others",
-        run[middle].noise.others_frac, "pressure", run[middle].noise.pressure_frac, "layers",
-        layers_json(r, predicted, p->problem.n_layer));
+        (double)run[middle].noise.canary_ns / (double)lab->best_canary_ns, "waited",
+        run[middle].noise.waited_frac, "stolen", run[middle].noise.stolen_frac, "pressure",
+        run[middle].noise.pressure_frac, "layers", layers_json(r, predicted, p->problem.n_layer));
 
     if (!cell || !more || json_object_update(cell, more)) {
         json_decref(cell);
