@@ -93,7 +93,7 @@ double kvs_coding_bits(const struct kvs_coding *c, enum kvs_level level, enum kv
     for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
         struct kvs_section s = kvs_kvf_section(kvf, i);
         if (s.kv == kv)
-            bytes += (double)((s.n_byte + PAGE - 1) / PAGE * PAGE);
+            bytes += (double)(s.n_byte + (PAGE - s.n_byte % PAGE) % PAGE);
     }
     /* the head is both's */
     bytes += (double)kvs_kvf_head_bytes(c->coded[level][0].file, c->coded[level][0].n_byte) / 2;

@@ -2,6 +2,7 @@
 
 #include "base/rng.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +80,7 @@ static enum kvs_code open_operands(struct kvs_prefill *p, struct kvs_err *err)
     const struct kvs_weights_shape *s = &p->shape;
     const struct kvs_dev_info *info = kvs_dev_info(p->dev);
     size_t row = p->config.max_row, wide = 2 * (size_t)s->ffn, n_pos = row + p->config.max_ctx + 1;
-    size_t weights = wide * s->hidden;
+    size_t weights;
     enum kvs_code code;
     if (wide < of_q(s) + 2 * (size_t)of_kv(s))
         wide = of_q(s) + 2 * (size_t)of_kv(s);
@@ -142,6 +143,7 @@ enum kvs_code kvs_prefill_open(const struct kvs_prefill_config *config,
         kvs_prefill_close(p);
         return code;
     }
+    assert(p->tok);
     struct kvs_rng rng = kvs_rng_stream(config->seed, "tokens");
     for (uint32_t i = 0; i < config->max_row; i++)
         p->tok[i] = (uint32_t)kvs_rng_below(&rng, p->shape.n_vocab);
@@ -154,7 +156,8 @@ void kvs_prefill_close(struct kvs_prefill *p)
     if (!p)
         return;
     struct kvs_buf *const bufs[] = {p->cold, p->x, p->w, p->y, p->pos};
-    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+    for (size_t i = 0; i < sizeof bufs / sizeof bufs[0];
+         i++) /* NOLINT(bugprone-sizeof-expression) */
         kvs_buf_free(bufs[i]);
     for (int i = 0; i <= MAX_EVENT; i++)
         kvs_event_free(p->event[i]);

@@ -9,6 +9,7 @@
 #include "cmd.h"
 #include "kernels/codec/made.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -292,6 +293,7 @@ static enum kvs_code real_kv(struct kvs_probe_run *r, const struct codec_grid *g
     enum kvs_code code = tok ? kvs_lab_open(&config, lab, err) : kvs_nomem(err);
     if (!code)
         code = kvs_lab_sample(*lab, r->opt.seed, tok, g->sampled_tok, err);
+    assert(code || tok);
     for (uint32_t i = g->sampled_tok; i <= g->n_tok && !code; i++)
         tok[i] = tok[i - g->sampled_tok];
     if (!code)

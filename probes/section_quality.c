@@ -4,6 +4,7 @@
 
 #include "cmd.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,9 +50,10 @@ static enum kvs_code read_text(const char *path, uint32_t text_i, uint32_t n_voc
         line_n++;
         n_seen += line[0] != '#' && line[0] != '\n';
     }
-    char *at = line ? line : NULL, *end;
+    char *at = line, *end;
     if (n_seen <= text_i)
         code = kvs_fail(err, KVS_ERR_RANGE, "%s: %u texts, want %u", path, n_seen, text_i + 1);
+    assert(code || at);
     for (; n < n_tok && !code; n++, at = end) {
         unsigned long t = strtoul(at, &end, 10);
         if (end == at)

@@ -134,8 +134,8 @@ static bool quantises(enum kvs_half half, struct simt *simt, quant_launcher *mom
                                 .symbol_stride = WIDE};
     isa->moments(sum[0], square[0], x, CHAN, TOK, CHAN, half);
     bool good = moments(simt, &job, NULL, &err) == KVS_OK &&
-                memcmp(sum[0], sum[1], CHAN * sizeof(float)) == 0 &&
-                memcmp(square[0], square[1], CHAN * sizeof(float)) == 0;
+                memcmp((void *)sum[0], (void *)sum[1], CHAN * sizeof(float)) == 0 &&
+                memcmp((void *)square[0], (void *)square[1], CHAN * sizeof(float)) == 0;
     x[4 * CHAN + 9] = half ? 0x7fc0 : 0x7e00;
     x[5 * CHAN + 9] = half ? 0xff80 : 0xfc00;
     for (uint32_t c = 0; c < CHAN; c++) {

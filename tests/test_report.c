@@ -737,7 +737,7 @@ static void crossover_loads_faster_over_faster_links(void **state)
 static void threshold_grows_as_links_slow_down(void **state)
 {
     static const char *const rate[] = {"64GB/s", "8GB/s", "2GB/s", "500MB/s", "20MB/s"};
-    uint32_t before = 0, n_tok;
+    uint32_t before = 0, n_tok = 0;
     (void)state;
     for (size_t i = 0; i < sizeof rate / sizeof *rate; i++) {
         char set[96];

@@ -231,6 +231,7 @@ static void *read_thread(void *arg)
 static enum kvs_code decode_layer(struct kvs_feed *feed, uint32_t j, struct kvs_err *err)
 {
     const struct kvs_exec_plan *plan = feed->in.plan;
+    assert(feed->in.n_row);
     uint32_t layer = feed->in.first_layer + j;
     uint16_t *row =
         (uint16_t *)(void *)(feed->in.row + (size_t)(j % feed->in.n_row) * feed->in.row_bytes);

@@ -85,9 +85,7 @@ static enum kvs_code dir_open(const char *where, const struct kvs_store_opt *opt
         dir_close(dir);
         return kvs_nomem(err);
     }
-    if (opt->make && mkdir(where, 0777) != 0 && errno != EEXIST)
-        code = fail_at(where, err);
-    else if (stat(where, &st) != 0)
+    if ((opt->make && mkdir(where, 0777) != 0 && errno != EEXIST) || stat(where, &st) != 0)
         code = fail_at(where, err);
     else if (!S_ISDIR(st.st_mode))
         code = kvs_fail(err, KVS_ERR_ARG, "%s is no folder; a store is one", where);
@@ -183,8 +181,8 @@ static enum kvs_code dir_read(void *at, const struct kvs_stored *block, uint64_t
             return fail_at(block->name, err);
         if (n == 0)
             return kvs_fail(err, KVS_ERR_PARSE, "%s: ends at byte %llu, want %llu", block->name,
-                            (unsigned long long)(at_bytes + done),
-                            (unsigned long long)(at_bytes + n_byte));
+                            (unsigned long long)at_bytes + done,
+                            (unsigned long long)at_bytes + n_byte);
         done += (size_t)n;
     }
     return KVS_OK;

@@ -18,6 +18,7 @@
 #include <sys/time.h>
 
 #define NAME "kvs:" /* of our values */
+#define ALL_NAMES NAME "*"
 
 struct server {
     char *where;
@@ -188,6 +189,7 @@ static enum kvs_code server_find(void *at, struct kvs_stored *block, struct kvs_
 
     if (code)
         return code;
+    assert(reply);
     block->held = reply->type == REDIS_REPLY_INTEGER && reply->integer > 0;
     block->n_byte = block->held ? (uint64_t)reply->integer : 0;
     freeReplyObject(reply);
@@ -268,12 +270,13 @@ static enum kvs_code server_list(void *at, kvs_entry_fn *each, void *ctx, struct
     enum kvs_code code;
 
     do {
-        const char *arg[] = {"SCAN", cursor, "MATCH", NAME "*", "COUNT", "1000"};
-        const size_t arg_bytes[] = {4, strlen(cursor), 5, sizeof NAME, 5, 4};
+        const char *arg[] = {"SCAN", cursor, "MATCH", ALL_NAMES, "COUNT", "1000"};
+        const size_t arg_bytes[] = {4, strlen(cursor), 5, sizeof ALL_NAMES - 1, 5, 4};
         redisReply *reply;
         code = ask(at, REDIS_REPLY_ARRAY, 6, arg, arg_bytes, &reply, err);
         if (code)
             return code;
+        assert(reply);
         if (reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
             reply->element[0]->len >= sizeof cursor ||
             reply->element[1]->type != REDIS_REPLY_ARRAY) {

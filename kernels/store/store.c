@@ -2,6 +2,7 @@
 #include "place.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -13,7 +14,8 @@ struct kvs_store {
     void *at;
 };
 
-static const struct kvs_store_ops *const kinds[] = {&kvs_store_redis_ops, &kvs_store_dir_ops};
+enum { N_KIND = 2 };
+static const struct kvs_store_ops *const kinds[N_KIND] = {&kvs_store_redis_ops, &kvs_store_dir_ops};
 
 int64_t kvs_store_now_ns(void)
 {
@@ -53,11 +55,13 @@ enum kvs_code kvs_store_open(const char *place, const struct kvs_store_opt *opt,
     unsigned i = 0;
 
     *result = NULL;
-    if (store)
-        store->place = strdup(place);
-    if (!store || !store->place)
+    if (!store)
+        return kvs_nomem(err);
+    store->place = strdup(place);
+    if (!store->place)
         code = kvs_nomem(err);
-    while (!code && strncmp(place, kinds[i]->prefix, strlen(kinds[i]->prefix)) != 0)
+    while (!code && i + 1 < N_KIND &&
+           strncmp(place, kinds[i]->prefix, strlen(kinds[i]->prefix)) != 0)
         i++;
     if (!code) {
         store->ops = kinds[i];
@@ -176,7 +180,7 @@ enum kvs_code kvs_store_find(struct kvs_store *store, struct kvs_block_key key, 
     block->fd = -1;
     enum kvs_code code = name_of(store, &key, tag, &block->name, err);
     if (!code) {
-        strcpy(block->tag, tag);
+        snprintf(block->tag, sizeof block->tag, "%s", tag);
         code = store->ops->find(store->at, block, err);
     }
     bool held = block->held;
@@ -328,6 +332,7 @@ enum kvs_code kvs_store_verify(struct kvs_store *store, struct kvs_block_key key
     if (!code && !block)
         code = kvs_fail(err, KVS_ERR_ABSENT, "%s: block " KVS_KEY_FMT ".%s is not held",
                         store->place, KVS_KEY_ARG(&key), tag);
+    assert(code || block);
     if (!code)
         code = kvs_stored_read(block, 0, kvs_kvf_n_section(block->kvf), &bytes, err);
     if (!code) {

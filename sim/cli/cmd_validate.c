@@ -5,6 +5,7 @@
 #include "cmd.h"
 #include "validate.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -215,6 +216,7 @@ static enum kvs_code run_matrix(const struct kvs_val_options *o, json_t *cells, 
         make_matrix(o, m);
     if (!code && o->journal)
         code = read_journal(o->journal, cells, err);
+    assert(code || m);
     if (!code)
         code = kvs_val_lab_open(o, m->max_context_tok, m->max_new_tok, &lab, err);
     for (uint32_t i = 0; !code && i < m->n; i++)
@@ -239,6 +241,7 @@ static enum kvs_code run_plan(struct kvs_val_options *o, const char *path, json_
         code = kvs_val_plan_open(path, o, file, err);
     if (!code)
         code = kvs_val_plan_levels(file, &o->levels, err);
+    assert(code || file);
     if (!code && !o->model)
         o->model = file->model;
     if (!code)

@@ -5,6 +5,7 @@
 #include "kernels/store/fill.h"
 #include "validate.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -135,6 +136,7 @@ static enum kvs_code store_level(struct kvs_val_lab *lab, const uint64_t model[2
                             .level = level};
     if (kvs_fill(&fill, NULL, err))
         return err->code;
+    assert(key);
     for (uint32_t b = 0; b < lab->n_block; b++) {
         struct kvs_stored **stored = &lab->stored[b * lab->n_level + q];
 
@@ -263,7 +265,8 @@ static enum kvs_code open_all(struct kvs_val_lab *lab, struct kvs_err *err)
     lab->scratch = kvs_plan_scratch_new();
     lab->logits = calloc(n_vocab, sizeof *lab->logits);
     lab->full = calloc(n_vocab, sizeof *lab->full);
-    lab->stored = calloc((size_t)lab->n_block * lab->n_level + 1, sizeof *lab->stored);
+    lab->stored = calloc((size_t)lab->n_block * lab->n_level + 1,
+                         sizeof(struct kvs_stored *)); /* NOLINT(bugprone-sizeof-expression) */
     lab->stored_tok = calloc((size_t)lab->n_block * lab->n_level + 1, sizeof *lab->stored_tok);
     if (!lab->scratch || !lab->logits || !lab->full || !lab->stored || !lab->stored_tok)
         return kvs_nomem(err);

@@ -50,7 +50,8 @@ enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *
         (code = kvs_json_str(kvs_json_get(root, "model"), &file->model, err)))
         return code;
     struct kvs_json reuse = kvs_json_get(root, "reuse");
-    if (reuse.v && strcmp(json_string_value(reuse.v) ? json_string_value(reuse.v) : "", "prefix"))
+    if (reuse.v &&
+        strcmp(json_string_value(reuse.v) ? json_string_value(reuse.v) : "", "prefix") != 0)
         return kvs_json_want(reuse, err, KVS_ERR_RANGE, "\"prefix\": moved text has no store yet");
     if (context_tok % block_tok)
         return kvs_json_fail(kvs_json_get(root, "context_tok"), err, KVS_ERR_RANGE,
@@ -134,7 +135,7 @@ enum kvs_code kvs_val_plan_take(const struct kvs_val_lab *lab, const struct kvs_
             return kvs_fail(
                 err, KVS_ERR_RANGE, "%s: layers[%u].recompute_tok: %llu is no step of %u fractions",
                 kvs_doc_file(file->doc), l,
-                (unsigned long long)(file->cut[l] * lab->options.block_tok), p->problem.n_frac);
+                (unsigned long long)file->cut[l] * lab->options.block_tok, p->problem.n_frac);
         predicted->plan.frac_i[l] = (uint8_t)i;
         for (uint32_t q = 0; q < p->problem.n_level; q++)
             if (strcmp(lab->level[p->level_i[q]], file->level[l]) == 0)

@@ -3,6 +3,7 @@
  */
 #include "validate.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -251,6 +252,7 @@ static enum kvs_code greedy(struct kvs_val_lab *lab, const struct kvs_val_case *
     memcpy(kept, lab->tok + n, sizeof kept); /* of a longer prompt */
     if (next)
         memcpy(next, logits, n_vocab * sizeof *next);
+    assert(code || next);
     for (uint32_t i = 0; i < KVS_VAL_GREEDY && !code; i++) {
         tok[i] = lab->tok[n + i] = best_of(next, n_vocab);
         if (i + 1 < KVS_VAL_GREEDY)
@@ -464,6 +466,7 @@ enum kvs_code kvs_val_cell(struct kvs_val_lab *lab, const struct kvs_val_case *c
 
     *cell = NULL;
     most = most < MAX_RUN ? most : MAX_RUN;
+    assert(code || run);
     if (!code)
         code = make_reference(lab, c, err);
     if (!code)
