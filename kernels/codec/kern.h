@@ -35,6 +35,8 @@ struct kvs_chan16 {
     float step[16], mean[16];
 };
 
+enum { KVS_ENC_SMALL = 64 }; /* symbols of an encoder's table in registers */
+
 /* One rANS stream: its tokens and channels, states, words. */
 struct kvs_stream_job {
     uint32_t n_tok, n_chan;
@@ -50,8 +52,8 @@ struct kvs_stream_job {
     bool stream; /* as above */
     /* encoding */
     const int32_t *table_at; /* [n_chan, padded]: where a channel's table begins */
-    bool one;              /* all channels have one model, whose symbols are first .. first + 63 */
-    uint32_t first;        /* at most 192 */
+    bool one;       /* all channels have one model, symbols first .. first + KVS_ENC_SMALL - 1 */
+    uint32_t first; /* at most 192 */
     const uint8_t *symbol; /* [n_tok][symbol_stride] */
     size_t symbol_stride;
 };
@@ -66,15 +68,15 @@ struct kvs_rans_enc {
     uint32_t *inverse, *rest, *slot;
 };
 
-/* A decoder's table of at most 64 symbols, small enough for registers; see kvs_rans_alias. */
-enum { KVS_SMALL = 64 };
+/* A decoder's table of at most 128 symbols, small enough for registers; see kvs_rans_alias. */
+enum { KVS_SMALL = 128 };
 struct kvs_rans_small {
     uint16_t bucket[KVS_SMALL]; /* own slots | other symbol << 6 */
-    uint16_t
-        rank[KVS_SMALL]; /* what is added to the place in the bucket for the other's rank, + 32 */
+    /* what is added to the place in the bucket for the other's rank, + the bucket's slots */
+    uint16_t rank[KVS_SMALL];
     uint16_t freq[KVS_SMALL];
     uint16_t value[KVS_SMALL]; /* + 512 */
-    uint16_t n;                /* 0: there is no such table */
+    uint16_t n;                /* symbols; up to 64: 64 buckets, else 128; 0: there is no table */
 };
 
 struct kvs_kvf_isa {

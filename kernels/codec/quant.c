@@ -222,9 +222,9 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
     for (uint32_t c = 0; c < at->n_chan; c++)
         scratch[c] = quant->model[c] * KVS_N_SYMBOL;
     memset(scratch + at->n_chan, 0, (kvs_up(at->n_chan, 64) - at->n_chan) * sizeof *scratch);
-    bool one = one_model(quant, at->n_chan) && models[quant->model[0]].n <= KVS_SMALL;
+    bool one = one_model(quant, at->n_chan) && models[quant->model[0]].n <= KVS_ENC_SMALL;
     uint32_t first = models[quant->model[0]].first;
-    first = first < KVS_N_SYMBOL - KVS_SMALL ? first : KVS_N_SYMBOL - KVS_SMALL;
+    first = first < KVS_N_SYMBOL - KVS_ENC_SMALL ? first : KVS_N_SYMBOL - KVS_ENC_SMALL;
     for (uint32_t s = 0; s < at->n_stream;) {
         struct kvs_stream_job job[4];
         unsigned n = 0;

@@ -165,9 +165,9 @@ void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *a
     if (n > KVS_SMALL)
         return;
     small->n = (uint16_t)n;
-    for (uint32_t b = 0; b < KVS_SMALL; b++) {
+    for (uint32_t b = 0; b < alias->n_bucket; b++) {
         small->bucket[b] = (uint16_t)(alias->own[b] | alias->other[b] << 6);
-        small->rank[b] = (uint16_t)(alias->rank[b] + KVS_RANS_M / KVS_SMALL - alias->own[b]);
+        small->rank[b] = (uint16_t)(alias->rank[b] + KVS_RANS_M / alias->n_bucket - alias->own[b]);
     }
     for (uint32_t s = 0; s < n; s++) {
         small->freq[s] = freq[s];

@@ -160,6 +160,10 @@ static inline vi i_gather(const uint32_t *table, vi at)
     __m256i high = _mm256_i32gather_epi32((const int *)table, _mm512_extracti64x4_epi64(at, 1), 4);
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
+static inline vi i_pick(unsigned mask, vi a, vi b)
+{
+    return _mm512_mask_blend_epi32((__mmask16)mask, b, a);
+}
 /* 64 numbers of 16 bits, looked up by the low 6 bits of what may have more */
 #define KVS_VEC_LOOKUP
 typedef struct {
@@ -173,7 +177,13 @@ static inline vi i_lookup(const vt *table, vi at)
 {
     return _mm512_maskz_permutex2var_epi16(0x55555555, table->low, at, table->high);
 }
-/* the same of 32 bits */
+/* 128 numbers, by the low 7 bits */
+static inline vi i_lookup128(const vt *low, const vt *high, vi at)
+{
+    return i_pick(_mm512_test_epi32_mask(at, _mm512_set1_epi32(64)), i_lookup(high, at),
+                  i_lookup(low, at));
+}
+/* 64 of 32 bits */
 typedef struct {
     __m512i part[4];
 } vd;
@@ -195,10 +205,6 @@ static inline unsigned i_lt(vi a, vi b)
 static inline vi i_bits(unsigned mask, int32_t value)
 {
     return _mm512_maskz_set1_epi32((__mmask16)mask, value);
-}
-static inline vi i_pick(unsigned mask, vi a, vi b)
-{
-    return _mm512_mask_blend_epi32((__mmask16)mask, b, a);
 }
 static inline vi i_fill(vi a, unsigned mask, const uint16_t *p)
 {
