@@ -71,13 +71,20 @@ static enum kvs_code read_block(const struct kvs_fill *fill, uint32_t block,
     return code;
 }
 
-static enum kvs_code put_block(const struct kvs_fill *fill, uint32_t block,
-                               const struct kvs_block_key *key, const char *tag,
-                               const struct staging *staging, struct kvs_filled *filled,
-                               struct kvs_err *err)
+enum kvs_code kvs_fill_encode(const struct kvs_fill *fill, uint32_t block, struct kvs_block_key key,
+                              uint8_t **file, size_t *n_byte, struct kvs_err *err)
 {
-    uint32_t first = block * fill->block_tok;
+    uint32_t n_x = fill->shape->n_layer * 2, first = block * fill->block_tok;
+    size_t n_one = (size_t)fill->shape->n_kv_head * fill->shape->head_dim * fill->block_tok;
     uint32_t n_sink = fill->n_sink <= first ? 0 : fill->n_sink - first;
+    struct staging staging = {malloc(n_one * n_x * sizeof *staging.memory),
+                              malloc(n_x * sizeof *staging.x)};
+    enum kvs_code code = staging.memory && staging.x ? KVS_OK : kvs_nomem(err);
+
+    *file = NULL;
+    *n_byte = 0;
+    for (uint32_t i = 0; i < n_x && staging.x && !code; i++)
+        staging.x[i] = staging.memory + i * n_one;
     struct kvs_kvf_in in = {
         .shape = {.n_layer = fill->shape->n_layer,
                   .n_kv_head = fill->shape->n_kv_head,
@@ -87,18 +94,29 @@ static enum kvs_code put_block(const struct kvs_fill *fill, uint32_t block,
                   .n_sink = n_sink < fill->block_tok ? n_sink : fill->block_tok,
                   .half = KVS_HALF_BF16,
                   .model_hash = {fill->model_hash[0], fill->model_hash[1]},
-                  .prefix_hash = {key->word[0], key->word[1]}},
-        .x = staging->x,
+                  .prefix_hash = {key.word[0], key.word[1]}},
+        .x = staging.x,
         .level = fill->level,
         .weight = fill->weight,
     };
-    uint8_t *file = NULL;
-    size_t n_byte = 0;
-    bool there = false;
-    enum kvs_code code = read_block(fill, block, staging, err);
-
     if (!code)
-        code = kvs_kvf_encode(&in, kvs_kvf_isa(NULL), &file, &n_byte, err);
+        code = read_block(fill, block, &staging, err);
+    if (!code)
+        code = kvs_kvf_encode(&in, kvs_kvf_isa(NULL), file, n_byte, err);
+    free(staging.memory);
+    free((void *)staging.x);
+    return code;
+}
+
+static enum kvs_code put_block(const struct kvs_fill *fill, uint32_t block,
+                               const struct kvs_block_key *key, const char *tag,
+                               struct kvs_filled *filled, struct kvs_err *err)
+{
+    uint8_t *file;
+    size_t n_byte;
+    bool there = false;
+    enum kvs_code code = kvs_fill_encode(fill, block, *key, &file, &n_byte, err);
+
     if (!code)
         code = kvs_store_put(fill->store, *key, tag, file, n_byte, &there, err);
     free(file);
@@ -114,8 +132,7 @@ static enum kvs_code put_block(const struct kvs_fill *fill, uint32_t block,
 /* Nothing is encoded that is there already, unless its head can't be read: that is an error. */
 static enum kvs_code fill_blocks(const struct kvs_fill *fill, uint32_t n_block,
                                  const struct kvs_block_key *key, const char *tag,
-                                 const struct staging *staging, struct kvs_filled *filled,
-                                 struct kvs_err *err)
+                                 struct kvs_filled *filled, struct kvs_err *err)
 {
     enum kvs_code code = KVS_OK;
 
@@ -125,7 +142,7 @@ static enum kvs_code fill_blocks(const struct kvs_fill *fill, uint32_t n_block,
         if (!code && held)
             filled->n_there++;
         else if (!code)
-            code = put_block(fill, i, &key[i], tag, staging, filled, err);
+            code = put_block(fill, i, &key[i], tag, filled, err);
         kvs_stored_close(held);
     }
     return code;
@@ -133,10 +150,9 @@ static enum kvs_code fill_blocks(const struct kvs_fill *fill, uint32_t n_block,
 
 enum kvs_code kvs_fill(const struct kvs_fill *fill, struct kvs_filled *filled, struct kvs_err *err)
 {
-    uint32_t n_x = fill->shape->n_layer * 2, n_block;
     size_t n_one = (size_t)fill->shape->n_kv_head * fill->shape->head_dim * fill->block_tok;
     struct kvs_filled ignored;
-    struct staging staging = {0};
+    uint32_t n_block;
     struct kvs_block_key *key = NULL;
     char tag[KVS_TAG_MAX];
     enum kvs_code code;
@@ -150,18 +166,12 @@ enum kvs_code kvs_fill(const struct kvs_fill *fill, struct kvs_filled *filled, s
     n_block = fill->n_tok / fill->block_tok;
     kvs_store_tag(fill->level, fill->shape->n_layer, tag);
     key = malloc((n_block ? n_block : 1) * sizeof *key);
-    staging.memory = malloc(n_one * n_x * sizeof *staging.memory);
-    staging.x = malloc(n_x * sizeof *staging.x);
-    if (key && staging.memory && staging.x) {
-        for (uint32_t i = 0; i < n_x; i++)
-            staging.x[i] = staging.memory + i * n_one;
+    if (key) {
         kvs_block_keys(fill->model_hash, fill->tok, fill->block_tok, n_block, key);
-        code = fill_blocks(fill, n_block, key, fill->tag ? fill->tag : tag, &staging, filled, err);
+        code = fill_blocks(fill, n_block, key, fill->tag ? fill->tag : tag, filled, err);
     } else {
         code = kvs_nomem(err);
     }
     free(key);
-    free(staging.memory);
-    free((void *)staging.x);
     return code;
 }

@@ -28,6 +28,10 @@ struct kvs_filled {
     uint32_t n_put, n_there; /* blocks */
     uint64_t put_bytes;
 };
+/* One block as a codec file, the caller's to free; store and tag are not looked at. */
+KVS_MUST_CHECK enum kvs_code kvs_fill_encode(const struct kvs_fill *fill, uint32_t block,
+                                             struct kvs_block_key key, uint8_t **file,
+                                             size_t *n_byte, struct kvs_err *err);
 /* Encodes and stores the blocks that are not held yet, first to last, up to the first error, which
  * leaves those before it. No work on the cache may be pending. */
 KVS_MUST_CHECK enum kvs_code kvs_fill(const struct kvs_fill *fill, struct kvs_filled *filled,

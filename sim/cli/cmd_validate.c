@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "cmd.h"
 #include "validate.h"
+#include "validate_trace.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -274,13 +275,18 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
     struct kvs_strs files = {0};
     json_t *cells, *summary = NULL, *report = NULL;
     bool help;
+
+    if (argc > 1 && strcmp(argv[1], "trace") == 0)
+        return kvs_val_trace(argc - 1, argv + 1, err);
     enum kvs_code code = kvs_opt_argv(table, N_OPT, argc, argv, &options, &files, &help, err);
 
     if (code)
         return code;
     if (help) {
         kvs_opt_help(
-            stdout, "kvsim validate [PLAN.json | --matrix] --weights W --hardware H [options]",
+            stdout,
+            "kvsim validate [PLAN.json | --matrix] --weights W --hardware H [options]\n"
+            "       kvsim validate trace WORKLOAD.json --weights W [options]",
             "Runs a plan, as kvsim plan --json prints it, or a matrix of them, on a device: "
             "blocks of a prompt are\ncomputed and stored, then loaded and computed again as "
             "planned. Prints predicted beside measured.",
