@@ -1,5 +1,6 @@
 #include "tmpdir.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,5 +29,6 @@ int tmpdir_drop(void **state)
 
 const char *tmpdir(void)
 {
+    assert(root[0]); /* tmpdir_make or tmpdir_enter sets a test program up */
     return root;
 }

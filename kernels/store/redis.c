@@ -18,7 +18,7 @@
 #include <sys/time.h>
 
 #define NAME "kvs:" /* of our values */
-#define ALL_NAMES NAME "*"
+static const char all_names[] = NAME "*";
 
 struct server {
     char *where;
@@ -270,8 +270,8 @@ static enum kvs_code server_list(void *at, kvs_entry_fn *each, void *ctx, struct
     enum kvs_code code;
 
     do {
-        const char *arg[] = {"SCAN", cursor, "MATCH", ALL_NAMES, "COUNT", "1000"};
-        const size_t arg_bytes[] = {4, strlen(cursor), 5, sizeof ALL_NAMES - 1, 5, 4};
+        const char *arg[] = {"SCAN", cursor, "MATCH", all_names, "COUNT", "1000"};
+        const size_t arg_bytes[] = {4, strlen(cursor), 5, sizeof all_names - 1, 5, 4};
         redisReply *reply;
         code = ask(at, REDIS_REPLY_ARRAY, 6, arg, arg_bytes, &reply, err);
         if (code)
