@@ -133,7 +133,8 @@ $(BENCHES) $(FUZZERS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SR
 	$(if $(V),,@echo "  LD $@")
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 
-%.d: ; # written beside an object, never made by itself
+# written beside an object, never made by themselves
+%.d: ;
 -include $(patsubst %.c,$(BUILD)/%.d,$(ALL_SRC)) $(KERN_OBJ:.o=.d) $(wildcard build-fuzz/*/*.d build-fuzz/*/*/*.d)
 
 # --- run -------------------------------------------------------------------------------------------

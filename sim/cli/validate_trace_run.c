@@ -129,7 +129,7 @@ static void set_path(const struct kvs_vt *vt, struct kvs_exec_opt *opt)
 {
     const struct kvs_hw *hw = vt->config.hw;
     const struct kvs_hw_tier *tier = kvs_hw_tier(hw, vt->config.tier[0].name);
-    double slowest = INFINITY, latency_s = 0;
+    double slowest = (double)INFINITY, latency_s = 0;
 
     for (uint32_t h = 0; h < tier->n_hop; h++) {
         const struct kvs_hw_link *link = &hw->link[tier->hop[h]];
