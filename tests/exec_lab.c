@@ -15,7 +15,7 @@ static void must(enum kvs_code code, const struct kvs_err *err)
         fail_msg("%s", err->msg);
 }
 
-static struct kvs_weights *tiny(void)
+struct kvs_weights *exec_lab_weights(void)
 {
     struct kvs_weights_shape shape = {.n_layer = 4,
                                       .hidden = 48,
@@ -73,7 +73,7 @@ void exec_lab_open(struct exec_lab *lab, const char *backend, uint64_t seed,
     struct kvs_err err = {0};
 
     memset(lab, 0, sizeof *lab);
-    lab->weights = weights ? weights : tiny();
+    lab->weights = weights ? weights : exec_lab_weights();
     lab->n_layer = kvs_weights_shape(lab->weights)->n_layer;
     lab->n_vocab = kvs_weights_shape(lab->weights)->n_vocab;
     assert_true(lab->n_layer <= LAB_MAX_LAYER);

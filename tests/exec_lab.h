@@ -28,6 +28,8 @@ struct exec_lab {
     struct kvs_exec_result result;
 };
 
+/* 4 layers of hidden 48, 6 heads over 2 of 8 dims, seeded; kvs_weights_close ends them. */
+struct kvs_weights *exec_lab_weights(void);
 /* backend: "ref", "cpu", "simt"; weights: NULL for tiny random ones, else the lab's from then on;
  * dir: a folder for the store, its own. */
 void exec_lab_open(struct exec_lab *lab, const char *backend, uint64_t seed,

@@ -1,3 +1,4 @@
+#include "exec_lab.h"
 #include "test.h"
 
 #include "kernels/forward.h"
@@ -268,25 +269,6 @@ static void stories_on_simt_agrees_with_ref_in_bf16(void **state)
 /* --- injected KV, staircases, positions ---------------------------------------------------------
  */
 
-static struct kvs_weights *tiny_random(void)
-{
-    struct kvs_weights_shape shape = {.n_layer = 4,
-                                      .hidden = 48,
-                                      .ffn = 80,
-                                      .n_head = 6,
-                                      .n_kv_head = 2,
-                                      .head_dim = 8,
-                                      .n_vocab = 96,
-                                      .n_ctx = 512,
-                                      .norm_eps = 1e-5f,
-                                      .rope_halves = true};
-    struct kvs_weights *w;
-    for (int i = 0; i < 4; i++)
-        shape.freq[i] = pow(10000, -i / 4.);
-    assert_int_equal(kvs_weights_random(&shape, 5, &w, NULL), KVS_OK);
-    return w;
-}
-
 enum { N_TOK = 24 };
 
 static void tokens(uint32_t tok[N_TOK])
@@ -346,7 +328,7 @@ static void any_staircase_gives_the_logits_of_full_recompute(void **state)
     static const uint32_t edges[][4] = {{0, 0, 0, 0},   {22, 22, 22, 22}, {22, 15, 7, 0},
                                         {10, 10, 3, 3}, {22, 0, 0, 0},    {5, 4, 3, 2},
                                         {22, 22, 22, 1}};
-    struct kvs_weights *w = tiny_random();
+    struct kvs_weights *w = exec_lab_weights();
     uint32_t tok[N_TOK];
     (void)state;
     tokens(tok);
@@ -382,7 +364,7 @@ static void any_staircase_gives_the_logits_of_full_recompute(void **state)
 /* Only differences of positions count: the same tokens moved as a whole give the same logits. */
 static void positions_may_begin_anywhere(void **state)
 {
-    struct kvs_weights *w = tiny_random();
+    struct kvs_weights *w = exec_lab_weights();
     struct run run = run_new("ref", w, N_TOK, KVS_F32);
     uint32_t tok[N_TOK], slot[N_TOK];
     int32_t pos[N_TOK];
@@ -414,7 +396,7 @@ static void positions_may_begin_anywhere(void **state)
 
 static void wrong_batches_are_refused(void **state)
 {
-    struct kvs_weights *w = tiny_random();
+    struct kvs_weights *w = exec_lab_weights();
     struct run run = run_new("ref", w, 8, KVS_F32);
     struct kvs_err err = {0};
     struct kvs_view at;

@@ -2,6 +2,7 @@
  * The GPU's decoder through the SIMT shim: the CPU's bits on every level, shape and schedule; and
  * every planted bug is seen.
  */
+#include "registers.h"
 #include "test.h"
 
 #include "kernels/codec/gpu.h"
@@ -171,35 +172,10 @@ static void every_planted_bug_is_seen(void **state)
 
 static void kernels_keep_to_their_registers(void **state)
 {
-    static const struct {
-        const char *kernel;
-        unsigned most;
-    } budget[] = {{"kvf_rans_kernel", 40}, {"kvf_rows_kernel", 32}, {"kvf_escape_kernel", 16}};
-    FILE *file = fopen("build-cuda/kvf.ptxas", "r");
-    char line[512];
-    size_t at = 3;
-    unsigned n_seen = 0;
+    static const struct register_budget budget[] = {
+        {"kvf_rans_kernel", 40}, {"kvf_rows_kernel", 32}, {"kvf_escape_kernel", 16}};
     (void)state;
-    if (!file)
-        KVS_SKIP("no nvcc: the kernels were not compiled for a GPU");
-    while (fgets(line, sizeof line, file)) {
-        unsigned value;
-        const char *part = strstr(line, "stack frame, ");
-        for (size_t i = 0; i < 3 && strstr(line, "entry function"); i++)
-            at = strstr(line, budget[i].kernel) ? i : at;
-        if (part && sscanf(part, "stack frame, %u bytes spill stores", &value) == 1)
-            assert_int_equal(value, 0);
-        part = strstr(line, "Used ");
-        if (!part || sscanf(part, "Used %u registers", &value) != 1)
-            continue;
-        assert_true(at < 3);
-        if (value > budget[at].most)
-            fail_msg("%s: %u registers, want %u at most", budget[at].kernel, value,
-                     budget[at].most);
-        n_seen++;
-    }
-    (void)fclose(file);
-    assert_int_equal(n_seen, 6); /* sm_80, sm_90a */
+    hold_registers("build-cuda/kvf.ptxas", budget, sizeof budget / sizeof *budget);
 }
 
 int main(void)

@@ -2,6 +2,7 @@
  * The GPU's quantisers through the SIMT shim: the CPU's bytes and symbols on every level, shape and
  * schedule; and every planted bug is seen.
  */
+#include "registers.h"
 #include "test.h"
 
 #include "kernels/codec/gpu.h"
@@ -202,35 +203,10 @@ static void every_planted_bug_is_seen(void **state)
 
 static void kernels_keep_to_their_registers(void **state)
 {
-    static const struct {
-        const char *kernel;
-        unsigned most;
-    } budget[] = {{"kvq_pack_kernel", 48}, {"kvq_moments_kernel", 32}, {"kvq_symbols_kernel", 32}};
-    FILE *file = fopen("build-cuda/kvq.ptxas", "r");
-    char line[512];
-    size_t at = 3;
-    unsigned n_seen = 0;
+    static const struct register_budget budget[] = {
+        {"kvq_pack_kernel", 48}, {"kvq_moments_kernel", 32}, {"kvq_symbols_kernel", 32}};
     (void)state;
-    if (!file)
-        KVS_SKIP("no nvcc: the kernels were not compiled for a GPU");
-    while (fgets(line, sizeof line, file)) {
-        unsigned value;
-        const char *part = strstr(line, "stack frame, ");
-        for (size_t i = 0; i < 3 && strstr(line, "entry function"); i++)
-            at = strstr(line, budget[i].kernel) ? i : at;
-        if (part && sscanf(part, "stack frame, %u bytes spill stores", &value) == 1)
-            assert_int_equal(value, 0);
-        part = strstr(line, "Used ");
-        if (!part || sscanf(part, "Used %u registers", &value) != 1)
-            continue;
-        assert_true(at < 3);
-        if (value > budget[at].most)
-            fail_msg("%s: %u registers, want %u at most", budget[at].kernel, value,
-                     budget[at].most);
-        n_seen++;
-    }
-    (void)fclose(file);
-    assert_int_equal(n_seen, 6); /* sm_80, sm_90a */
+    hold_registers("build-cuda/kvq.ptxas", budget, sizeof budget / sizeof *budget);
 }
 
 int main(void)

@@ -3,26 +3,13 @@
 #include "study/recommend.h"
 #include "study/settings.h"
 #include "test.h"
+#include "tmpdir.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char folder[] = "/tmp/kvsim-recommend-XXXXXX";
-
-static int enter_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return unlink("w.json") || unlink("p.json") || chdir("/") || rmdir(folder) ? -1 : 0;
-}
 
 static void write_file(const char *path, const char *text)
 {
@@ -452,5 +439,5 @@ int main(void)
         cmocka_unit_test(what_no_configuration_can_do_is_told),
         cmocka_unit_test(settings_name_a_hosts_share),
     };
-    return cmocka_run_group_tests_name("recommend", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("recommend", tests, tmpdir_enter, tmpdir_drop);
 }

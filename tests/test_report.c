@@ -7,6 +7,7 @@
 #include "report/tables_csv.h"
 #include "report/timeline.h"
 #include "test.h"
+#include "tmpdir.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -16,22 +17,6 @@
 #include <unistd.h>
 
 #define N(table) (sizeof(table) / sizeof *(table))
-
-static char folder[] = "/tmp/kvsim-report-XXXXXX";
-
-static int enter_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
-}
-
-static int leave_folder(void **state)
-{
-    char command[64];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("/") || system(command) ? -1 : 0; /* NOLINT(cert-env33-c) */
-}
 
 static char *read_file(const char *dir, const char *name, size_t *n)
 {
@@ -809,5 +794,5 @@ int main(void)
         cmocka_unit_test(crossover_is_unsure_near_the_border_only),
         cmocka_unit_test(threshold_grows_as_links_slow_down),
     };
-    return cmocka_run_group_tests_name("report", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("report", tests, tmpdir_enter, tmpdir_drop);
 }

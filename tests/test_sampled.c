@@ -2,6 +2,7 @@
 #include "report/workload.h"
 #include "study/sampled.h"
 #include "test.h"
+#include "tmpdir.h"
 #include "workloads/trace_filter.h"
 
 #include <math.h>
@@ -9,22 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char folder[] = "/tmp/kvsim-sampled-XXXXXX";
-
-static int enter_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
-}
-
-static int leave_folder(void **state)
-{
-    char command[64];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("/") || system(command) ? -1 : 0; /* NOLINT(cert-env33-c) */
-}
 
 static struct kvs_trace *open_trace(const char *more, struct kvs_err *err)
 {
@@ -257,5 +242,5 @@ int main(void)
         cmocka_unit_test(the_whole_lies_within_the_samples_intervals),
         cmocka_unit_test(the_whole_is_met_where_capacity_decides),
     };
-    return cmocka_run_group_tests_name("sampled", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("sampled", tests, tmpdir_enter, tmpdir_drop);
 }

@@ -5,6 +5,7 @@
 #include "study/point.h"
 #include "study/sweep.h"
 #include "test.h"
+#include "tmpdir.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -14,22 +15,6 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static char folder[] = "/tmp/kvsim-sweep-XXXXXX";
-
-static int enter_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
-}
-
-static int leave_folder(void **state)
-{
-    char command[64];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return chdir("/") || system(command) ? -1 : 0; /* NOLINT(cert-env33-c) */
-}
 
 static void write_file(const char *path, const char *text)
 {
@@ -626,5 +611,5 @@ int main(void)
         cmocka_unit_test(setting_that_no_workload_has_is_told_at_once),
         cmocka_unit_test(shared_trace_changes_nothing),
     };
-    return cmocka_run_group_tests_name("sweep", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("sweep", tests, tmpdir_enter, tmpdir_drop);
 }

@@ -2,6 +2,7 @@
 #include "base/data.h"
 #include "report/workload.h"
 #include "test.h"
+#include "tmpdir.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,20 +14,6 @@
 static const char base_text[] = "{\"model\": \"llama-3.1-8b\", \"hardware\": \"h100-sxm\",\n"
                                 " \"trace\": {\"generate\": {\"requests\": 20}},\n"
                                 " \"tiers\": [{\"name\": \"dram\", \"capacity\": \"16GiB\"}]}\n";
-
-static char folder[] = "/tmp/kvsim-workload-XXXXXX";
-
-static int enter_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
-}
-
-static int leave_folder(void **state)
-{
-    (void)state;
-    return unlink("w.json") || chdir("/") || rmdir(folder) ? -1 : 0;
-}
 
 static enum kvs_code open_with(const char *text, const struct kvs_strs *sets,
                                struct kvs_workload **w, struct kvs_err *err)
@@ -464,5 +451,5 @@ int main(void)
         cmocka_unit_test(quality_table_is_found_from_the_workloads_folder),
         cmocka_unit_test(schema_names_every_key),
     };
-    return cmocka_run_group_tests_name("workload", tests, enter_folder, leave_folder);
+    return cmocka_run_group_tests_name("workload", tests, tmpdir_enter, tmpdir_drop);
 }
