@@ -145,6 +145,38 @@ static void no_larger_is_an_order(void **state)
     kvs_prices_free(prices);
 }
 
+/* What is ruled out with one that failed has no more of anything: else the cheapest may be. */
+static void no_larger_has_no_more_of_anything(void **state)
+{
+    struct kvs_prices *prices = open_prices();
+    const struct kvs_space space = make_wide_space(prices);
+    const uint64_t n = kvs_space_n(&space);
+    uint64_t n_pair = 0;
+    (void)state;
+    prices->drive[1].iops = 1000; /* larger, and slower in small pieces */
+    for (uint64_t i = 0; i < n; i++)
+        for (uint64_t k = 0; k < n; k++) {
+            const struct kvs_choice a = kvs_space_at(&space, i), b = kvs_space_at(&space, k);
+            const struct kvs_priced_drive *of_a = kvs_space_drive(&space, a),
+                                          *of_b = kvs_space_drive(&space, b);
+            const double n_a = (double)kvs_space_value(&space, a, KVS_DIM_DRIVES),
+                         n_b = (double)kvs_space_value(&space, b, KVS_DIM_DRIVES);
+            if (!kvs_space_no_larger(&space, a, b))
+                continue;
+            n_pair += i != k;
+            assert_true(kvs_space_value(&space, a, KVS_DIM_REPLICAS) <=
+                        kvs_space_value(&space, b, KVS_DIM_REPLICAS));
+            assert_true(kvs_space_value(&space, a, KVS_DIM_DRAM) <=
+                        kvs_space_value(&space, b, KVS_DIM_DRAM));
+            assert_true(n_a * of_a->bytes <= n_b * of_b->bytes);
+            assert_true(n_a * of_a->iops <= n_b * of_b->iops);
+            assert_true(n_a * of_a->read * of_a->delivered <= n_b * of_b->read * of_b->delivered);
+            assert_true(n_a * of_a->write * of_a->delivered <= n_b * of_b->write * of_b->delivered);
+        }
+    assert_true(n_pair > n);
+    kvs_prices_free(prices);
+}
+
 /* 3 GPUs on 2 hosts, each 16 GiB and 4 drives; 2 years are 17,532 hours. */
 static void cost_is_what_hardware_and_power_cost_an_hour(void **state)
 {
@@ -427,6 +459,7 @@ int main(void)
         cmocka_unit_test(what_rented_gpus_bring_along_costs_nothing),
         cmocka_unit_test(what_is_offered),
         cmocka_unit_test(no_larger_is_an_order),
+        cmocka_unit_test(no_larger_has_no_more_of_anything),
         cmocka_unit_test(cost_is_what_hardware_and_power_cost_an_hour),
         cmocka_unit_test(wrong_prices_are_named_exactly),
         cmocka_unit_test(slo_terms_are_columns_and_bounds),

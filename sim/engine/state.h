@@ -556,10 +556,9 @@ bool sim_shorten_decode(struct sim *sim, struct replica *replica);
 bool sim_step_end(struct sim *sim, uint32_t replica_i);
 bool sim_loads_done(struct sim *sim, struct req *req); /* an open step may have its end now */
 int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
-                    uint32_t n_seg); /* How long the GPU waits for a cache that brings a prompt's KV
-                                        in inside the forward pass. */
+                    uint32_t n_seg); /* all layers */
+/* How long the GPU waits for a cache that brings a prompt's KV in inside the forward pass. */
 int64_t sim_cache_wait_ns(const struct sim *sim, const struct req *req);
-/* all layers */
 
 /* check.c */
 void sim_check_end(const struct sim *sim); /* the totals are made */
