@@ -389,23 +389,36 @@ enum kvs_code kvs_forward_resume(struct kvs_forward *f, struct kvs_stream *strea
                            (size_t)n_row * f->shape.hidden * sizeof(float), err);
 }
 
-static enum kvs_code norm(struct kvs_forward *f, struct kvs_stream *stream, struct kvs_buf *w,
-                          struct kvs_err *err)
+/* Rows that operators work on: those of the batch, or loaded states. */
+struct rows {
+    unsigned side; /* of x and h */
+    uint32_t n;
+    struct kvs_view pos, slot; /* int32[n] */
+};
+
+static struct rows of_batch(const struct kvs_forward *f)
 {
-    struct kvs_rmsnorm op = {.y = kvs_at(f->h[f->side], 0),
-                             .x = kvs_at(f->x[f->side], 0),
+    return (struct rows){f->side, f->n_row, ints(f, f->now, AT_POS), ints(f, f->now, AT_SLOT)};
+}
+
+static enum kvs_code norm(struct kvs_forward *f, struct kvs_stream *stream, const struct rows *rows,
+                          struct kvs_buf *w, struct kvs_err *err)
+{
+    struct kvs_rmsnorm op = {.y = kvs_at(f->h[rows->side], 0),
+                             .x = kvs_at(f->x[rows->side], 0),
                              .w = kvs_at(w, 0),
                              .y_elem = f->opt.act_elem,
-                             .n_row = f->n_row,
+                             .n_row = rows->n,
                              .n = f->shape.hidden,
                              .eps = f->shape.norm_eps};
     return kvs_stream_rmsnorm(stream, &op, err);
 }
 
-/* y[n_row][n at column y_at of y_stride] = x[n_row][k] times rows w_at.. of w */
-static enum kvs_code linear(struct kvs_forward *f, struct kvs_stream *stream, struct kvs_buf *y,
-                            enum kvs_elem y_elem, size_t y_at, size_t y_stride, struct kvs_buf *x,
-                            struct kvs_buf *w, size_t w_at, size_t n, size_t k, struct kvs_err *err)
+/* y[m][n at column y_at of y_stride] = x[m][k] times rows w_at.. of w */
+static enum kvs_code linear(struct kvs_forward *f, struct kvs_stream *stream, uint32_t m,
+                            struct kvs_buf *y, enum kvs_elem y_elem, size_t y_at, size_t y_stride,
+                            struct kvs_buf *x, struct kvs_buf *w, size_t w_at, size_t n, size_t k,
+                            struct kvs_err *err)
 {
     struct kvs_gemm op = {.y = kvs_at(y, y_at * kvs_elem_bytes(y_elem)),
                           .x = kvs_at(x, 0),
@@ -413,7 +426,7 @@ static enum kvs_code linear(struct kvs_forward *f, struct kvs_stream *stream, st
                           .y_elem = y_elem,
                           .x_elem = f->opt.act_elem,
                           .w_elem = f->opt.gemm_elem,
-                          .m = f->n_row,
+                          .m = m,
                           .n = (uint32_t)n,
                           .k = (uint32_t)k,
                           .y_stride = (uint32_t)y_stride,
@@ -422,32 +435,33 @@ static enum kvs_code linear(struct kvs_forward *f, struct kvs_stream *stream, st
     return kvs_stream_gemm(stream, &op, err);
 }
 
-static enum kvs_code turn(struct kvs_forward *f, struct kvs_stream *stream, size_t at,
-                          uint32_t n_head, struct kvs_err *err)
+static enum kvs_code turn(struct kvs_forward *f, struct kvs_stream *stream, const struct rows *rows,
+                          size_t at, uint32_t n_head, struct kvs_err *err)
 {
     struct kvs_rope op = {.x = kvs_at(f->qkv, at * kvs_elem_bytes(f->opt.act_elem)),
-                          .pos = ints(f, f->now, AT_POS),
+                          .pos = rows->pos,
                           .freq = kvs_at(f->freq, 0),
                           .elem = f->opt.act_elem,
                           .pairs = f->shape.rope_halves ? KVS_ROPE_HALVES : KVS_ROPE_ADJACENT,
-                          .n_row = f->n_row,
+                          .n_row = rows->n,
                           .n_head = n_head,
                           .head_dim = f->shape.head_dim,
                           .row_stride = n_q(f) + 2 * n_kv(f)};
     return kvs_stream_rope(stream, &op, err);
 }
 
-static enum kvs_code append(struct kvs_forward *f, struct kvs_stream *stream, size_t at,
-                            struct kvs_buf *cache, struct kvs_err *err)
+static enum kvs_code append(struct kvs_forward *f, struct kvs_stream *stream,
+                            const struct rows *rows, size_t at, struct kvs_buf *cache,
+                            struct kvs_err *err)
 {
     struct kvs_rows op = {.dst = kvs_at(cache, 0),
                           .src = kvs_at(f->qkv, at * kvs_elem_bytes(f->opt.act_elem)),
-                          .dst_i = ints(f, f->now, AT_SLOT),
+                          .dst_i = rows->slot,
                           .dst_elem = f->opt.kv_elem,
                           .src_elem = f->opt.act_elem,
-                          .n_row = f->n_row,
+                          .n_row = rows->n,
                           .n_dst_row = f->opt.max_ctx,
-                          .n_src_row = f->n_row,
+                          .n_src_row = rows->n,
                           .n = n_kv(f),
                           .dst_stride = n_kv(f),
                           .src_stride = n_q(f) + 2 * n_kv(f)};
@@ -547,49 +561,90 @@ static enum kvs_code mlp(struct kvs_forward *f, struct kvs_stream *stream, struc
                              .n = (uint32_t)ffn,
                              .y_stride = (uint32_t)ffn,
                              .x_stride = (uint32_t)(2 * ffn)};
+    const struct rows rows = of_batch(f);
     enum kvs_code code;
 
-    if ((code = norm(f, stream, y->ffn_norm, err)) ||
-        (code = linear(f, stream, f->gate_up, act, 0, 2 * ffn, f->h[f->side], y->gate_up, 0,
+    if ((code = norm(f, stream, &rows, y->ffn_norm, err)) ||
+        (code = linear(f, stream, rows.n, f->gate_up, act, 0, 2 * ffn, f->h[f->side], y->gate_up, 0,
                        2 * ffn, hidden, err)) ||
         (code = kvs_stream_swiglu(stream, &glu, err)) ||
-        (code =
-             linear(f, stream, f->proj, KVS_F32, 0, hidden, f->ff, y->down, 0, hidden, ffn, err)))
+        (code = linear(f, stream, rows.n, f->proj, KVS_F32, 0, hidden, f->ff, y->down, 0, hidden,
+                       ffn, err)))
         return code;
     return residual(f, stream, err);
+}
+
+/* K and V of rows, and with_q their Q in the same product; K and V go to the cache. */
+static enum kvs_code project(struct kvs_forward *f, struct kvs_stream *stream, struct layer *y,
+                             const struct rows *rows, bool with_q, struct kvs_err *err)
+{
+    size_t q = n_q(f), kv = n_kv(f), stride = q + 2 * kv, from = with_q ? 0 : q;
+    enum kvs_code code;
+
+    if ((code = norm(f, stream, rows, y->attn_norm, err)) ||
+        (code = linear(f, stream, rows->n, f->qkv, f->opt.act_elem, from, stride, f->h[rows->side],
+                       y->qkv, from, stride - from, f->shape.hidden, err)) ||
+        (code = turn(f, stream, rows, from, f->shape.n_kv_head + (with_q ? f->shape.n_head : 0),
+                     err)) ||
+        (code = append(f, stream, rows, q, y->k, err)))
+        return code;
+    return append(f, stream, rows, q + kv, y->v, err);
+}
+
+enum kvs_code kvs_forward_project(struct kvs_forward *f, struct kvs_stream *stream, uint32_t layer,
+                                  const struct kvs_forward_states *states, struct kvs_err *err)
+{
+    /* the batch's other side holds nothing between its layers */
+    const struct rows rows = {!f->side, states->n_row, states->pos, states->slot};
+    struct kvs_rows widen = {.dst = kvs_at(f->x[rows.side], 0),
+                             .src = states->x,
+                             .dst_elem = KVS_F32,
+                             .src_elem = states->elem,
+                             .n_row = states->n_row,
+                             .n_dst_row = states->n_row,
+                             .n_src_row = states->n_row,
+                             .n = f->shape.hidden,
+                             .dst_stride = f->shape.hidden,
+                             .src_stride = f->shape.hidden};
+    enum kvs_code code;
+
+    if (layer >= f->shape.n_layer || states->n_row == 0 || states->n_row > f->opt.max_row)
+        return kvs_fail(err, KVS_ERR_RANGE,
+                        "forward: states of %u rows before layer %u: want 1 to %u, below %u",
+                        states->n_row, layer, f->opt.max_row, f->shape.n_layer);
+    if ((code = kvs_stream_rows(stream, &widen, err)))
+        return code;
+    return project(f, stream, &f->layer[layer], &rows, false, err);
 }
 
 enum kvs_code kvs_forward_layer(struct kvs_forward *f, struct kvs_stream *stream,
                                 const uint32_t *keep, uint32_t n_keep, struct kvs_err *err)
 {
     enum kvs_elem act = f->opt.act_elem;
-    size_t q = n_q(f), kv = n_kv(f), hidden = f->shape.hidden, stride = q + 2 * kv;
+    size_t q = n_q(f), hidden = f->shape.hidden, stride = q + 2 * n_kv(f);
+    struct rows rows = of_batch(f);
     enum kvs_code code;
 
     if (f->next_layer >= f->shape.n_layer || f->n_row == 0)
         return kvs_fail(err, KVS_ERR_ARG, "forward: no layer %u in this batch", f->next_layer);
     struct layer *y = &f->layer[f->next_layer++];
     /* with all rows kept, Q comes in the same product as K and V */
-    bool all = !keep;
-    size_t from = all ? 0 : q;
-    if ((code = norm(f, stream, y->attn_norm, err)) ||
-        (code = linear(f, stream, f->qkv, act, from, stride, f->h[f->side], y->qkv, from,
-                       stride - from, hidden, err)) ||
-        (code = turn(f, stream, from, f->shape.n_kv_head + (all ? f->shape.n_head : 0), err)) ||
-        (code = append(f, stream, q, y->k, err)) || (code = append(f, stream, q + kv, y->v, err)))
+    if ((code = project(f, stream, y, &rows, !keep, err)))
         return code;
-    if (!all) {
+    if (keep) {
         if ((code = shrink(f, stream, y, keep, n_keep, err)))
             return code;
         if (n_keep == 0)
             return KVS_OK;
-        if ((code = linear(f, stream, f->qkv, act, 0, stride, f->h[f->side], y->qkv, 0, q, hidden,
-                           err)) ||
-            (code = turn(f, stream, 0, f->shape.n_head, err)))
+        rows = of_batch(f);
+        if ((code = linear(f, stream, rows.n, f->qkv, act, 0, stride, f->h[f->side], y->qkv, 0, q,
+                           hidden, err)) ||
+            (code = turn(f, stream, &rows, 0, f->shape.n_head, err)))
             return code;
     }
     if ((code = attend(f, stream, y, err)) ||
-        (code = linear(f, stream, f->proj, KVS_F32, 0, hidden, f->attn, y->o, 0, hidden, q, err)) ||
+        (code = linear(f, stream, rows.n, f->proj, KVS_F32, 0, hidden, f->attn, y->o, 0, hidden, q,
+                       err)) ||
         (code = residual(f, stream, err)))
         return code;
     return mlp(f, stream, y, err);

@@ -68,6 +68,22 @@ KVS_MUST_CHECK enum kvs_code kvs_forward_resume(struct kvs_forward *forward,
                                                 uint32_t n_row, const int32_t *pos, uint32_t n_ctx,
                                                 struct kvs_err *err);
 struct kvs_view kvs_forward_hidden(struct kvs_forward *forward);
+
+/* What enters a layer, of tokens that are in no batch. */
+struct kvs_forward_states {
+    struct kvs_view x; /* [n_row][hidden] of elem: their residual stream */
+    enum kvs_elem elem;
+    struct kvs_view pos, slot; /* int32[n_row] on the device */
+    uint32_t n_row;
+};
+/*
+ * K and V of a layer, projected from what enters it (HCache), into the cache. Between layers of a
+ * batch, which goes on as if nothing had been; before the layer that reads them, on its stream.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_forward_project(struct kvs_forward *forward,
+                                                 struct kvs_stream *stream, uint32_t layer,
+                                                 const struct kvs_forward_states *states,
+                                                 struct kvs_err *err);
 /*
  * The next layer. keep: rows, by their place in the batch as it is now, ascending, that go on;
  * NULL: all. n_keep 0 ends the batch: of this layer only K and V are computed.

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const enum kvs_level level_of[LAB_N_FORM] = {KVS_RAW16, KVS_P8};
+static const enum kvs_level level_of[LAB_N_FORM] = {KVS_RAW16, KVS_P8, KVS_RAW16};
 
 static void must(enum kvs_code code, const struct kvs_err *err)
 {
@@ -39,12 +39,16 @@ struct kvs_weights *exec_lab_weights(void)
 static void store_prompt(struct exec_lab *lab, const char *dir)
 {
     struct kvs_store_opt opt = {.make = true};
+    struct kvs_states *states;
     uint64_t model[2];
     struct kvs_err err = {0};
 
     must(kvs_store_open(dir, &opt, &lab->store, &err), &err);
     must(kvs_model_hash(lab->weights, model, &err), &err);
     kvs_block_keys(model, lab->tok, LAB_BLOCK_TOK, LAB_N_BLOCK, lab->key);
+    must(kvs_states_new(lab->forward, lab->stream, lab->tok, LAB_N_TOK, 0, lab->n_layer, &states,
+                        &err),
+         &err);
     for (int f = 0; f < LAB_N_FORM; f++) {
         uint8_t level[2 * LAB_MAX_LAYER];
         char tag[KVS_TAG_MAX];
@@ -56,15 +60,20 @@ static void store_prompt(struct exec_lab *lab, const char *dir)
                                 .n_tok = LAB_BLOCK_TOK * LAB_N_BLOCK,
                                 .block_tok = LAB_BLOCK_TOK,
                                 .n_sink = 1,
-                                .level = level};
+                                .level = level,
+                                .states = f == LAB_HIDDEN ? states : NULL};
         memset(level, (int)level_of[f], sizeof level);
         must(kvs_fill(&fill, NULL, &err), &err);
-        kvs_store_tag(level, lab->n_layer, tag);
+        if (f == LAB_HIDDEN)
+            kvs_states_tag(0, lab->n_layer, lab->n_layer, tag);
+        else
+            kvs_store_tag(level, lab->n_layer, tag);
         for (uint32_t b = 0; b < LAB_N_BLOCK; b++) {
             must(kvs_store_find(lab->store, lab->key[b], tag, &lab->stored[b][f], &err), &err);
             assert_non_null(lab->stored[b][f]);
         }
     }
+    kvs_states_free(states);
 }
 
 void exec_lab_open(struct exec_lab *lab, const char *backend, uint64_t seed,

@@ -7,7 +7,8 @@
 
 #include "kernels/exec/exec.h"
 
-enum { LAB_BLOCK_TOK = 4, LAB_N_BLOCK = 5, LAB_NEW = 3, LAB_N_FORM = 2, LAB_MAX_LAYER = 8 };
+enum { LAB_BLOCK_TOK = 4, LAB_N_BLOCK = 5, LAB_NEW = 3, LAB_N_FORM = 3, LAB_MAX_LAYER = 8 };
+enum { LAB_RAW, LAB_P8, LAB_HIDDEN }; /* forms */
 enum { LAB_N_TOK = LAB_BLOCK_TOK * LAB_N_BLOCK + LAB_NEW };
 
 struct exec_lab {
@@ -19,7 +20,7 @@ struct exec_lab {
     struct kvs_store *store;
     uint32_t n_layer, n_vocab, tok[LAB_N_TOK];
     struct kvs_block_key key[LAB_N_BLOCK];
-    struct kvs_stored *stored[LAB_N_BLOCK][LAB_N_FORM]; /* raw16, p8 */
+    struct kvs_stored *stored[LAB_N_BLOCK][LAB_N_FORM];
     struct kvs_exec_block block[LAB_N_BLOCK];
     uint32_t cut[LAB_MAX_LAYER];
     uint8_t form[LAB_MAX_LAYER];

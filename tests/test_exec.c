@@ -5,6 +5,7 @@
  */
 #include "exec_lab.h"
 #include "kernels/backend.h"
+#include "kernels/store/fill.h"
 #include "store_lab.h"
 #include "test.h"
 #include "tmpdir.h"
@@ -58,10 +59,11 @@ static void must_run(struct exec_lab *lab)
 /* --- faults of the store -----------------------------------------------------------------------
  */
 
-/* The file of a block, changed by fn at the place of a section. */
-static void spoil(const struct exec_lab *lab, uint32_t block, uint32_t layer, bool cut_off)
+/* The file of a block, changed or cut off at the place of a layer. */
+static void spoil(const struct exec_lab *lab, uint32_t block, int form, uint32_t layer,
+                  bool cut_off)
 {
-    const struct kvs_stored *stored = lab->stored[block][0];
+    const struct kvs_stored *stored = lab->stored[block][form];
     uint64_t at;
     size_t n;
     FILE *file = fopen(kvs_stored_name(stored), "r+b");
@@ -87,7 +89,7 @@ static void a_corrupted_section_means_recompute(void **state)
     struct exec_lab lab;
     (void)state;
     open_lab(&lab, "cpu");
-    spoil(&lab, 2, 1, false);
+    spoil(&lab, 2, LAB_RAW, 1, false);
     must_fall_back(&lab, "checksum");
     assert_true(lab.result.waste_bytes > 0);
     /* a plan that does not load it runs */
@@ -102,8 +104,65 @@ static void a_truncated_block_means_recompute(void **state)
     struct exec_lab lab;
     (void)state;
     open_lab(&lab, "cpu");
-    spoil(&lab, 4, 2, true);
+    spoil(&lab, 4, LAB_RAW, 2, true);
     must_fall_back(&lab, ".kvf");
+    exec_lab_close(&lab);
+}
+
+static void a_corrupted_hidden_state_means_recompute(void **state)
+{
+    struct exec_lab lab;
+    (void)state;
+    open_lab(&lab, "cpu");
+    lab.form[1] = lab.form[2] = LAB_HIDDEN;
+    spoil(&lab, 3, LAB_HIDDEN, 2, false);
+    must_fall_back(&lab, "checksum");
+    assert_true(lab.result.waste_bytes > 0);
+    spoil(&lab, 4, LAB_HIDDEN, 1, true);
+    must_fall_back(&lab, ".hidden.kvf");
+    exec_lab_close(&lab);
+}
+
+/* Blocks of which the states of layers 0 and 1 alone are stored. */
+static void states_of_other_layers_mean_recompute(void **state)
+{
+    struct kvs_states *states;
+    struct kvs_err err = {0};
+    struct exec_lab lab;
+    uint64_t model[2];
+    (void)state;
+    open_lab(&lab, "cpu");
+    assert_int_equal(kvs_model_hash(lab.weights, model, &err), KVS_OK);
+    assert_int_equal(
+        kvs_states_new(lab.forward, lab.stream, lab.tok, LAB_N_TOK, 0, 2, &states, &err), KVS_OK);
+    struct kvs_fill fill = {.store = lab.store,
+                            .shape = kvs_weights_shape(lab.weights),
+                            .forward = lab.forward,
+                            .model_hash = model,
+                            .tok = lab.tok,
+                            .n_tok = LAB_BLOCK_TOK * LAB_N_BLOCK,
+                            .block_tok = LAB_BLOCK_TOK,
+                            .states = states};
+    assert_int_equal(kvs_fill(&fill, NULL, &err), KVS_OK);
+    for (uint32_t b = 0; b < LAB_N_BLOCK; b++) {
+        struct kvs_stored **held = &lab.stored[b][LAB_HIDDEN];
+        kvs_stored_close(*held);
+        assert_int_equal(kvs_store_find(lab.store, lab.key[b], "hidden-0-1", held, &err), KVS_OK);
+        assert_non_null(*held);
+    }
+    lab.form[1] = LAB_HIDDEN;
+    exec_lab_run(&lab);
+    assert_false(lab.result.fell_back);
+    assert_true(exec_lab_apart(&lab) <= .02);
+    lab.form[2] = LAB_HIDDEN;
+    must_fall_back(&lab, "from layer 0 to 1; want layer 2");
+    /* one block's K and V among the others' states */
+    lab.form[2] = LAB_RAW;
+    kvs_stored_close(lab.stored[1][LAB_HIDDEN]);
+    assert_int_equal(
+        kvs_store_find(lab.store, lab.key[1], "raw16", &lab.stored[1][LAB_HIDDEN], &err), KVS_OK);
+    must_fall_back(&lab, "raw16.kvf: holds hidden states of 4 tokens");
+    kvs_states_free(states);
     exec_lab_close(&lab);
 }
 
@@ -124,7 +183,7 @@ static void a_block_of_another_length_means_recompute(void **state)
     (void)state;
     open_lab(&lab, "cpu");
     lab.block[LAB_N_BLOCK - 1].n_tok--;
-    must_fall_back(&lab, "holds 4 tokens");
+    must_fall_back(&lab, "of 4 tokens of 4 layers");
     exec_lab_close(&lab);
 }
 
@@ -357,6 +416,45 @@ static void keys_of_moved_blocks_are_turned(void **state)
     exec_lab_close(&lab);
 }
 
+/* Layer 0's states are the embeddings, bf16 here: nothing is rounded, wherever the text moves to.
+ */
+static void keys_and_values_of_exact_states_are_those_of_prefill(void **state)
+{
+    struct exec_lab lab;
+    struct kvs_err err = {0};
+    size_t n;
+    (void)state;
+    open_lab(&lab, "simt");
+    n = LAB_BLOCK_TOK * kvs_forward_slot_bytes(lab.forward);
+    uint8_t *want = malloc(2 * n * LAB_N_BLOCK), *have = malloc(2 * n * LAB_N_BLOCK);
+    memcpy(lab.tok + 2 * LAB_BLOCK_TOK, lab.tok, LAB_BLOCK_TOK * sizeof *lab.tok);
+    assert_int_equal(
+        kvs_forward_prefill(lab.forward, lab.stream, lab.tok, 0, LAB_N_TOK, lab.full, &err),
+        KVS_OK);
+    for (size_t kv = 0; kv < 2; kv++)
+        assert_int_equal(
+            kvs_buf_read(want + kv * n * LAB_N_BLOCK,
+                         kv ? kvs_forward_v(lab.forward, 0) : kvs_forward_k(lab.forward, 0),
+                         n * LAB_N_BLOCK, &err),
+            KVS_OK);
+    lab.form[0] = LAB_HIDDEN;
+    lab.block[2].form = lab.stored[0];
+    lab.block[2].shift = 2 * LAB_BLOCK_TOK;
+    lab.block[2].moved = true;
+    exec_lab_run(&lab);
+    assert_false(lab.result.fell_back);
+    for (size_t kv = 0; kv < 2; kv++)
+        assert_int_equal(
+            kvs_buf_read(have + kv * n * LAB_N_BLOCK,
+                         kv ? kvs_forward_v(lab.forward, 0) : kvs_forward_k(lab.forward, 0),
+                         n * LAB_N_BLOCK, &err),
+            KVS_OK);
+    assert_memory_equal(have, want, 2 * n * LAB_N_BLOCK);
+    free(want);
+    free(have);
+    exec_lab_close(&lab);
+}
+
 static void holes_between_blocks_are_computed(void **state)
 {
     struct exec_lab lab;
@@ -397,7 +495,7 @@ static void wrong_plans_are_refused(void **state)
     must_refuse(&lab, "layer 1 computes 1 blocks again");
     lab.cut[1] = 0;
     lab.form[2] = LAB_N_FORM;
-    must_refuse(&lab, "layer 2 loads form 2 of 2");
+    must_refuse(&lab, "layer 2 loads form 3 of 3");
     lab.form[2] = 0;
     lab.plan.repair_tok = repair;
     must_refuse(&lab, "layer 1 repairs 2 tokens");
@@ -481,6 +579,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_corrupted_section_means_recompute),
         cmocka_unit_test(a_truncated_block_means_recompute),
+        cmocka_unit_test(a_corrupted_hidden_state_means_recompute),
+        cmocka_unit_test(states_of_other_layers_mean_recompute),
         cmocka_unit_test(a_block_that_is_not_held_means_recompute),
         cmocka_unit_test(a_block_of_another_length_means_recompute),
         cmocka_unit_test(a_store_that_never_answers_means_recompute),
@@ -491,6 +591,7 @@ int main(void)
         cmocka_unit_test(repair_of_all_tokens_is_exact),
         cmocka_unit_test(repairs_shrink_from_layer_to_layer),
         cmocka_unit_test(keys_of_moved_blocks_are_turned),
+        cmocka_unit_test(keys_and_values_of_exact_states_are_those_of_prefill),
         cmocka_unit_test(holes_between_blocks_are_computed),
         cmocka_unit_test(wrong_plans_are_refused),
         cmocka_unit_test(a_window_that_is_too_small_is_refused_with_the_bytes),

@@ -520,6 +520,26 @@ static void shape_and_flags_come_back(void **state)
     made_free(&made);
 }
 
+static void hidden_states_say_whose_layers_they_are(void **state)
+{
+    struct made made = make(2, 1, 24, 50, 20, 0, KVS_HALF_BF16);
+    struct kvs_kvf_in in = {made.shape, made.x, made.level, NULL};
+    struct kvs_err err = {0};
+    size_t n;
+    (void)state;
+    made.shape.hidden = true;
+    made.shape.first_layer = 17;
+    uint8_t *file = encode(&made, NULL, &n);
+    struct kvs_kvf *codec = parse(file, n);
+    assert_true(kvs_kvf_shape(codec)->hidden);
+    assert_int_equal(kvs_kvf_shape(codec)->first_layer, 17);
+    kvs_kvf_close(codec);
+    free(file);
+    in.shape.first_layer = 1; /* of K and V: all layers */
+    assert_int_equal(kvs_kvf_encode(&in, kvs_kvf_isa(NULL), &file, &n, &err), KVS_ERR_RANGE);
+    made_free(&made);
+}
+
 static void impossible_input_is_refused(void **state)
 {
     struct made made = make(1, 1, 8, 10, 10, 0, KVS_F16);
@@ -558,6 +578,7 @@ int main(void)
         cmocka_unit_test(one_layer_needs_the_head_and_its_own_bytes_only),
         cmocka_unit_test(parts_sum_to_the_file),
         cmocka_unit_test(shape_and_flags_come_back),
+        cmocka_unit_test(hidden_states_say_whose_layers_they_are),
         cmocka_unit_test(impossible_input_is_refused),
     };
     return cmocka_run_group_tests_name("codec", tests, NULL, NULL);

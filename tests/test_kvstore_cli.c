@@ -79,6 +79,33 @@ static void block_comes_back_as_elements(void **state)
                      0);
 }
 
+static void hidden_states_are_stored_of_the_layers_that_are_named(void **state)
+{
+    (void)state;
+    NEEDS_MODEL();
+    /* 5 layers of 16 tokens of width 64: 10240 bytes; they lie beside K and V of the same block */
+    assert_int_equal(run("$k store put s -m \"$m\" -t t --block 16 --hidden all >/dev/null && "
+                         "$k store put s -m \"$m\" -t t --block 16 --hidden 1-2 >o && "
+                         "grep -q '4 blocks stored\\|2 blocks stored' o && "
+                         "$k store put s -m \"$m\" -t t --block 16 --level raw16 >/dev/null && "
+                         "$k store ls s >l && grep -q '^12 blocks' l && "
+                         "grep -q 'hidden states of layers 0-4: raw16$' l && "
+                         "grep -q '.hidden-1-2 .*hidden states of layers 1-2: raw16$' l && "
+                         "$k store check s | grep -q '^12 blocks, 0 broken$' && "
+                         "b=$(grep '\\.hidden ' l | head -1 | cut -d' ' -f1) && "
+                         "$k store get s $b -o x | grep -q 'layers 0 to 4, width 64' && "
+                         "test $(stat -c %s x) = 10240 && c=${b%.hidden}.hidden-1-2 && "
+                         "$k store get s $c -o y >/dev/null && tail -c +2049 x | head -c 4096 | "
+                         "cmp - y"),
+                     0);
+    assert_int_equal(run("$k store put s -m \"$m\" -t t --hidden 3-5 2>e; s=$?; "
+                         "grep -q 'want layers from 0 to 4' e && exit $s; exit 98"),
+                     2);
+    assert_int_equal(run("$k store put s -m \"$m\" -t t --hidden last 2>e; s=$?; "
+                         "grep -q 'found \"last\", want all, A-B or A' e && exit $s; exit 98"),
+                     2);
+}
+
 static void check_names_what_is_broken(void **state)
 {
     (void)state;
@@ -210,6 +237,7 @@ int main(void)
         cmocka_unit_test(prompts_are_stored_block_by_block_and_shared),
         cmocka_unit_test(levels_are_given_layer_by_layer_and_listed),
         cmocka_unit_test(block_comes_back_as_elements),
+        cmocka_unit_test(hidden_states_are_stored_of_the_layers_that_are_named),
         cmocka_unit_test(check_names_what_is_broken),
         cmocka_unit_test(wrong_input_is_refused_by_name),
         cmocka_unit_test(full_disk_ends_put_and_leaves_whole_blocks),

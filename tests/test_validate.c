@@ -71,6 +71,34 @@ static void cells_fit_their_schema_and_compute_what_full_prefill_does(void **sta
     json_decref(got);
 }
 
+static void layers_loaded_as_hidden_states_compute_what_full_prefill_does(void **state)
+{
+    char args[1600];
+    unsigned n_hcache = 0;
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    snprintf(args, sizeof args, "validate --matrix --quick --json %s,hidden", common);
+    json_t *got = kvs_cli_json(args), *cells = json_object_get(got, "cells");
+    assert_int_equal(json_array_size(cells), 16 + 20); /* four policies at five rates */
+    for (size_t i = 0; i < json_array_size(cells); i++) {
+        const json_t *cell = json_array_get(cells, i);
+        const char *policy = json_string_value(json_object_get(cell, "policy"));
+        if (strcmp(json_string_value(json_object_get(cell, "level")), "hidden") != 0)
+            continue;
+        n_hcache += strcmp(policy, "hcache") == 0;
+        assert_true(json_is_false(json_object_get(cell, "fell_back")));
+        /* rounded to bf16 */
+        assert_true(json_number_value(json_object_get(cell, "measured_nats")) <= 1e-4);
+        /* 5 layers of 256 tokens of width 64, in blocks of 64, each half with its own pages */
+        if (strcmp(policy, "load") == 0)
+            assert_int_equal(json_integer_value(json_object_get(cell, "load_bytes")),
+                             5 * 4 * 2 * 8192);
+    }
+    assert_int_equal(n_hcache, 5);
+    json_decref(got);
+}
+
 static void write_plan(const char *path, const char *layers, int context_tok)
 {
     FILE *file = fopen(path, "w");
@@ -102,6 +130,20 @@ static void the_plan_of_a_file_runs(void **state)
     /* 64 tokens in two layers and 128 in one: 64 tokens of K and V are 8 KiB, and a page or two */
     json_int_t bytes = json_integer_value(json_object_get(cell, "load_bytes"));
     assert_true(bytes >= 4 * 8192 && bytes <= 4 * 16384);
+    json_decref(got);
+    /* and with hidden states in a layer: as many bytes, the model's KV being as wide as it is */
+    write_plan(path,
+               LAYER(128) "," LAYER(128) "," LAYER(
+                   64) ","
+                       "{\"recompute_tok\": 64, \"level\": \"hidden\"}," LAYER(0),
+               128);
+    got = kvs_cli_json(args);
+    cell = json_array_get(json_object_get(got, "cells"), 0);
+    assert_true(json_is_false(json_object_get(cell, "fell_back")));
+    assert_string_equal(json_string_value(json_object_get(cell, "level")), "mixed");
+    double nats = json_number_value(json_object_get(cell, "measured_nats"));
+    assert_true(nats <= 1e-4);
+    assert_int_equal(json_integer_value(json_object_get(cell, "load_bytes")), bytes);
     json_decref(got);
 }
 
@@ -153,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_fit_their_schema_and_compute_what_full_prefill_does),
+        cmocka_unit_test(layers_loaded_as_hidden_states_compute_what_full_prefill_does),
         cmocka_unit_test(the_plan_of_a_file_runs),
         cmocka_unit_test(wrong_plan_files_are_refused_with_their_place),
     };

@@ -55,7 +55,11 @@ struct kvs_kvf_shape {
     uint32_t n_tok, block_tok; /* the last block may be shorter */
     uint32_t n_sink;           /* first tokens of the file that stay raw in every section */
     enum kvs_half half;
-    bool before_rope;        /* keys */
+    bool before_rope; /* keys */
+    /* what enters layers first_layer to first_layer + n_layer - 1 (the residual stream) instead of
+     * K and V: the first half of its channels stands for K, the other for V */
+    bool hidden;
+    uint32_t first_layer;    /* 0 but for hidden */
     uint64_t model_hash[2];  /* whose they are, the caller's own fingerprints */
     uint64_t prefix_hash[2]; /* of which tokens */
 };

@@ -47,8 +47,8 @@ static enum kvs_code check_header(struct kvs_kvf *codec, const struct kvs_header
     if (codec->check &&
         XXH3_64bits(head, offsetof(struct kvs_header, header_hash)) != head->header_hash)
         return FAIL("%s: the header's checksum is wrong", name);
-    if (head->header_bytes != KVS_KVF_PAGE || head->flags > 1)
-        return FAIL("%s: header: found %u bytes, flags %#x; want %d, 0 or 1", name,
+    if (head->header_bytes != KVS_KVF_PAGE || head->flags > 3)
+        return FAIL("%s: header: found %u bytes, flags %#x; want %d, 0 to 3", name,
                     head->header_bytes, head->flags, KVS_KVF_PAGE);
     *shape = (struct kvs_kvf_shape){
         .n_layer = head->n_layer,
@@ -59,6 +59,8 @@ static enum kvs_code check_header(struct kvs_kvf *codec, const struct kvs_header
         .n_sink = head->n_sink,
         .half = head->half == 0 ? KVS_F16 : KVS_HALF_BF16,
         .before_rope = head->flags & 1,
+        .hidden = head->flags >> 1 & 1,
+        .first_layer = head->first_layer,
         .model_hash = {head->model_hash[0], head->model_hash[1]},
         .prefix_hash = {head->prefix_hash[0], head->prefix_hash[1]},
     };

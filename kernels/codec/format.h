@@ -76,7 +76,7 @@ struct kvs_header {
     char magic[8]; /* "kvscodec" */
     uint16_t major, minor;
     uint32_t header_bytes; /* 4096 */
-    uint32_t flags;        /* 1: keys before RoPE */
+    uint32_t flags;        /* 1: keys before RoPE; 2: hidden states */
     uint32_t half;
     uint32_t n_layer, n_kv_head, head_dim;
     uint32_t n_tok, block_tok, n_sink;
@@ -84,7 +84,8 @@ struct kvs_header {
     uint64_t model_hash[2], prefix_hash[2];
     uint64_t file_bytes;
     uint64_t table_hash, directory_hash;
-    uint64_t zero;
+    uint32_t first_layer; /* of hidden states */
+    uint32_t zero;
     uint64_t header_hash; /* of what is before it */
 };
 KVS_KVF_ASSERT(sizeof(struct kvs_header) == 128, "on disk");

@@ -123,6 +123,7 @@ enum kvs_code kvs_kvf_check_shape(const char *name, const struct kvs_kvf_shape *
         {"tokens of a block", s->block_tok, 1, KVS_MAX_BLOCK_TOK},
         {"sinks", s->n_sink, 0, s->n_tok},
         {"number type", (uint64_t)s->half, 0, KVS_HALF_BF16},
+        {"as first layer", s->first_layer, 0, s->hidden ? KVS_MAX_LAYER : 0},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         if (fields[i].value < fields[i].min || fields[i].value > fields[i].max)

@@ -47,6 +47,10 @@ static enum kvs_code make(struct kvs_exec *exec, struct kvs_err *err)
              kvs_buf_new(exec->dev, KVS_MEM_DEVICE, n_ctx * sizeof(int32_t), &exec->shift, err)) ||
         (code = kvs_buf_new(exec->dev, KVS_MEM_PINNED, n_ctx * sizeof(int32_t), &exec->shift_staged,
                             err)) ||
+        (code =
+             kvs_buf_new(exec->dev, KVS_MEM_DEVICE, n_ctx * sizeof(int32_t), &exec->held, err)) ||
+        (code = kvs_buf_new(exec->dev, KVS_MEM_PINNED, n_ctx * sizeof(int32_t), &exec->held_staged,
+                            err)) ||
         (code = kvs_buf_new(exec->dev, KVS_MEM_DEVICE,
                             (size_t)f->max_row * exec->shape->hidden * sizeof(float), &exec->parked,
                             err)))
@@ -122,6 +126,10 @@ void kvs_exec_free(struct kvs_exec *exec)
     kvs_buf_free(exec->freq);
     kvs_buf_free(exec->shift);
     kvs_buf_free(exec->shift_staged);
+    kvs_buf_free(exec->held);
+    kvs_buf_free(exec->held_staged);
+    kvs_buf_free(exec->state[0]);
+    kvs_buf_free(exec->state[1]);
     kvs_buf_free(exec->parked);
     kvs_buf_free(exec->pinned);
     free(exec->copied);
@@ -180,6 +188,21 @@ static enum kvs_code make_window(struct kvs_exec *exec, const struct kvs_exec_sh
     if (kvs_buf_new(exec->dev, KVS_MEM_PINNED, *n_slot * size, &exec->pinned, err))
         return err ? err->code : KVS_ERR_NOMEM;
     memset(kvs_buf_host(exec->pinned), 0, *n_slot * size); /* its pages are there from now on */
+    return KVS_OK;
+}
+
+/* Room for loaded states, where a plan loads any: two layers', each of whole contexts. */
+static enum kvs_code make_states(struct kvs_exec *exec, const struct kvs_exec_plan *plan,
+                                 const struct kvs_exec_shape *shape, struct kvs_err *err)
+{
+    size_t n_byte = (size_t)kvs_forward_opt(exec->forward)->max_ctx * exec->shape->hidden * 2;
+    bool any = false;
+
+    for (uint32_t l = shape->first_load; l < exec->shape->n_layer; l++)
+        any |= kvs_feed_hidden(plan, l);
+    for (int i = 0; i < 2 && any; i++)
+        if (!exec->state[i] && kvs_buf_new(exec->dev, KVS_MEM_DEVICE, n_byte, &exec->state[i], err))
+            return err ? err->code : KVS_ERR_NOMEM;
     return KVS_OK;
 }
 
@@ -289,7 +312,8 @@ enum kvs_code kvs_exec_run(struct kvs_exec *exec, struct kvs_store *store,
         return code;
     shape = kvs_exec_shape(exec, plan);
     mark_absent(exec, plan);
-    if ((code = make_window(exec, &shape, &n_slot, mine)))
+    if ((code = make_window(exec, &shape, &n_slot, mine)) ||
+        (code = make_states(exec, plan, &shape, mine)))
         return code;
     result->pinned_bytes = n_slot * slot_bytes(&shape);
     if (!run_plan(exec, store, plan, &shape, n_slot, logits, result, &begin_ns, &why))

@@ -6,7 +6,9 @@
  * decode (another thread, into pinned rows), copy into the device's cache (a stream) and compute
  * (another). The compute stream does first what waits for no load: the recomputed tokens, the first
  * ones. Then the waiting work layer by layer: new tokens and repairs, each layer behind an event of
- * its copy. Where all cached tokens are recomputed the new ones ride in their batch.
+ * its copy. Where all cached tokens are recomputed the new ones ride in their batch. A layer's
+ * stored form may be its hidden states (HCache): they are copied, and K and V projected from them
+ * by the compute stream, at the tokens' positions here.
  *
  * Whatever goes wrong with a load (a block that is not held, a read that fails or never ends, a
  * broken section) or on the device, the plan is given up and the whole prompt is computed; the
@@ -33,7 +35,8 @@ struct kvs_exec_block {
     uint32_t first_tok, n_tok;
     int32_t shift; /* its position here less the one that it was computed at; moves its keys */
     bool moved;    /* computed behind other text: repaired, where the plan says so */
-    struct kvs_stored *const *form; /* [n_form] of the forms it is held in; NULL inside: not held */
+    /* [n_form] of the forms it is held in, K and V or hidden states; NULL inside: not held */
+    struct kvs_stored *const *form;
 };
 
 /*

@@ -45,10 +45,48 @@ static int64_t now_ns(void)
 
 /* --- sizes ------------------------------------------------------------------------------------ */
 
+static const struct kvs_stored *stored_of(const struct kvs_exec_plan *plan, uint32_t block,
+                                          uint32_t layer)
+{
+    return plan->block[block].form[plan->form[layer]];
+}
+
+/* A layer's first section in a block that holds it. */
+static uint32_t section_of(const struct kvs_stored *stored, uint32_t layer)
+{
+    return 2 * (layer - kvs_kvf_shape(kvs_stored_kvf(stored))->first_layer);
+}
+
+static bool holds(const struct kvs_stored *stored, uint32_t layer)
+{
+    const struct kvs_kvf_shape *s = kvs_kvf_shape(kvs_stored_kvf(stored));
+
+    return layer >= s->first_layer && layer - s->first_layer < s->n_layer;
+}
+
 static void range_of(const struct kvs_exec_plan *plan, uint32_t block, uint32_t layer,
                      uint64_t *at_bytes, size_t *n_byte)
 {
-    kvs_stored_range(plan->block[block].form[plan->form[layer]], 2 * layer, 2, at_bytes, n_byte);
+    const struct kvs_stored *stored = stored_of(plan, block, layer);
+
+    kvs_stored_range(stored, section_of(stored, layer), 2, at_bytes, n_byte);
+}
+
+uint32_t kvs_feed_n_tok(const struct kvs_exec_plan *plan, uint32_t layer)
+{
+    uint32_t n_tok = 0;
+
+    for (uint32_t b = plan->cut[layer]; b < plan->n_block; b++)
+        n_tok += plan->block[b].n_tok;
+    return n_tok;
+}
+
+bool kvs_feed_hidden(const struct kvs_exec_plan *plan, uint32_t layer)
+{
+    uint32_t b = plan->cut[layer];
+    const struct kvs_stored *stored = b < plan->n_block ? stored_of(plan, b, layer) : NULL;
+
+    return stored && kvs_kvf_shape(kvs_stored_kvf(stored))->hidden;
 }
 
 size_t kvs_feed_section_bytes(const struct kvs_exec_plan *plan, uint32_t layer)
@@ -57,20 +95,20 @@ size_t kvs_feed_section_bytes(const struct kvs_exec_plan *plan, uint32_t layer)
     uint64_t at;
 
     for (uint32_t b = plan->cut[layer]; b < plan->n_block; b++)
-        if (plan->block[b].form[plan->form[layer]]) {
+        if (stored_of(plan, b, layer) && holds(stored_of(plan, b, layer), layer)) {
             range_of(plan, b, layer, &at, &n_byte);
             sum += n_byte;
         }
     return sum;
 }
 
-size_t kvs_feed_row_bytes(const struct kvs_exec_plan *plan, uint32_t layer, uint32_t n_chan)
+size_t kvs_feed_row_bytes(const struct kvs_exec_plan *plan, uint32_t layer,
+                          const struct kvs_weights_shape *shape)
 {
-    size_t n_tok = 0;
+    size_t n_chan = kvs_feed_hidden(plan, layer) ? shape->hidden
+                                                 : 2 * (size_t)shape->n_kv_head * shape->head_dim;
 
-    for (uint32_t b = plan->cut[layer]; b < plan->n_block; b++)
-        n_tok += plan->block[b].n_tok;
-    return 2 * n_tok * n_chan * sizeof(uint16_t);
+    return kvs_feed_n_tok(plan, layer) * n_chan * sizeof(uint16_t);
 }
 
 /* --- failing ---------------------------------------------------------------------------------- */
@@ -235,8 +273,14 @@ static enum kvs_code decode_layer(struct kvs_feed *feed, uint32_t j, struct kvs_
     uint32_t layer = feed->in.first_layer + j;
     uint16_t *row =
         (uint16_t *)(void *)(feed->in.row + (size_t)(j % feed->in.n_row) * feed->in.row_bytes);
-    size_t n_tok = kvs_feed_row_bytes(plan, layer, 1) / (2 * sizeof *row), at = 0;
+    size_t n_tok = kvs_feed_n_tok(plan, layer), at = 0, stride = feed->n_chan;
     const struct feed_layer *y = &feed->layer[j];
+    size_t half = n_tok * stride; /* where V begins, or the second half of a state */
+
+    if (kvs_feed_hidden(plan, layer)) {
+        stride = feed->in.shape->hidden;
+        half = stride / 2;
+    }
 
     for (uint32_t r = 0; r < y->n_read; r++) {
         const struct kvs_read *read = &feed->read[y->first_read + r];
@@ -244,10 +288,11 @@ static enum kvs_code decode_layer(struct kvs_feed *feed, uint32_t j, struct kvs_
         uint32_t n = plan->block[plan->cut[layer] + r].n_tok;
 
         for (uint32_t kv = 0; kv < 2; kv++) {
-            struct kvs_section section = kvs_kvf_section(kvf, 2 * layer + kv);
-            enum kvs_code code = kvs_kvf_decode(
-                kvf, 2 * layer + kv, read->to + (section.at_bytes - read->at_bytes), feed->in.isa,
-                row + (kv * n_tok + at) * feed->n_chan, feed->n_chan, err);
+            uint32_t i = section_of(read->block, layer) + kv;
+            struct kvs_section section = kvs_kvf_section(kvf, i);
+            enum kvs_code code =
+                kvs_kvf_decode(kvf, i, read->to + (section.at_bytes - read->at_bytes), feed->in.isa,
+                               row + kv * half + at * stride, stride, err);
             if (code)
                 return code;
         }
@@ -279,29 +324,60 @@ static void *decode_thread(void *arg)
 
 /* --- from outside ----------------------------------------------------------------------------- */
 
-/* That every block which is loaded is held, and is the model's. */
+/* That a block holds the layer's hidden states, and is the model's. */
+static enum kvs_code check_states(const struct kvs_stored *stored, uint32_t layer, uint32_t n_tok,
+                                  const struct kvs_weights_shape *shape, struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *s = kvs_kvf_shape(kvs_stored_kvf(stored));
+
+    if (!s->hidden || !holds(stored, layer) ||
+        2 * (uint64_t)s->n_kv_head * s->head_dim != shape->hidden || s->n_tok != n_tok ||
+        s->half != KVS_HALF_BF16)
+        return kvs_fail(
+            err, KVS_ERR_CHECK,
+            "%s: holds hidden states of %u tokens, 2 x %u x %u, from layer %u to %u; want layer %u "
+            "of %u tokens, width %u, bf16",
+            kvs_stored_name(stored), s->n_tok, s->n_kv_head, s->head_dim, s->first_layer,
+            s->first_layer + s->n_layer - 1, layer, n_tok, shape->hidden);
+    return KVS_OK;
+}
+
+/* That it holds all layers' K and V, likewise. */
+static enum kvs_code check_kv(const struct kvs_stored *stored, uint32_t n_tok,
+                              const struct kvs_weights_shape *shape, struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *s = kvs_kvf_shape(kvs_stored_kvf(stored));
+
+    if (s->n_layer != shape->n_layer || s->n_kv_head != shape->n_kv_head ||
+        s->head_dim != shape->head_dim || s->n_tok != n_tok || s->half != KVS_HALF_BF16 ||
+        s->before_rope || s->hidden)
+        return kvs_fail(err, KVS_ERR_CHECK,
+                        "%s: holds %s of %u tokens of %u layers x %u x %u, want K and V of %u of "
+                        "%u x %u x %u, bf16, keys after RoPE",
+                        kvs_stored_name(stored), s->hidden ? "hidden states" : "K and V", s->n_tok,
+                        s->n_layer, s->n_kv_head, s->head_dim, n_tok, shape->n_layer,
+                        shape->n_kv_head, shape->head_dim);
+    return KVS_OK;
+}
+
+/* Every block that is loaded; those of a layer are all K and V, or all hidden states. */
 static enum kvs_code check_blocks(const struct kvs_feed_in *in, struct kvs_err *err)
 {
     const struct kvs_exec_plan *plan = in->plan;
 
     for (uint32_t l = in->first_layer; l < in->shape->n_layer; l++)
         for (uint32_t b = plan->cut[l]; b < plan->n_block; b++) {
-            const struct kvs_exec_block *block = &plan->block[b];
-            const struct kvs_stored *stored = block->form[plan->form[l]];
+            const struct kvs_stored *stored = stored_of(plan, b, l);
+            uint32_t n_tok = plan->block[b].n_tok;
+            enum kvs_code code;
 
             if (!stored)
                 return kvs_fail(err, KVS_ERR_CHECK, "block %u is not held in form %u", b,
                                 plan->form[l]);
-            const struct kvs_kvf_shape *s = kvs_kvf_shape(kvs_stored_kvf(stored));
-            if (s->n_layer != in->shape->n_layer || s->n_kv_head != in->shape->n_kv_head ||
-                s->head_dim != in->shape->head_dim || s->n_tok != block->n_tok ||
-                s->half != KVS_HALF_BF16 || s->before_rope)
-                return kvs_fail(err, KVS_ERR_CHECK,
-                                "%s: holds %u tokens of %u layers x %u x %u, want %u of %u x %u x "
-                                "%u, bf16, keys after RoPE",
-                                kvs_stored_name(stored), s->n_tok, s->n_layer, s->n_kv_head,
-                                s->head_dim, block->n_tok, in->shape->n_layer, in->shape->n_kv_head,
-                                in->shape->head_dim);
+            code = kvs_feed_hidden(plan, l) ? check_states(stored, l, n_tok, in->shape, err)
+                                            : check_kv(stored, n_tok, in->shape, err);
+            if (code)
+                return code;
         }
     return KVS_OK;
 }
@@ -328,7 +404,7 @@ static enum kvs_code lay_out_reads(struct kvs_feed *feed, struct kvs_err *err)
         for (uint32_t b = plan->cut[layer]; b < plan->n_block; b++) {
             struct kvs_read *read = &feed->read[n++];
 
-            read->block = plan->block[b].form[plan->form[layer]];
+            read->block = stored_of(plan, b, layer);
             read->user = &of_layer[j];
             range_of(plan, b, layer, &read->at_bytes, &read->n_byte);
         }

@@ -25,17 +25,22 @@ struct kvs_feed_in {
     uint32_t n_section, n_row;       /* slots */
 };
 
+/* Tokens that a layer loads, and whether as hidden states. */
+uint32_t kvs_feed_n_tok(const struct kvs_exec_plan *plan, uint32_t layer);
+bool kvs_feed_hidden(const struct kvs_exec_plan *plan, uint32_t layer);
 /* Bytes of the sections and of the decoded rows of a layer. */
 size_t kvs_feed_section_bytes(const struct kvs_exec_plan *plan, uint32_t layer);
-size_t kvs_feed_row_bytes(const struct kvs_exec_plan *plan, uint32_t layer, uint32_t n_chan);
+size_t kvs_feed_row_bytes(const struct kvs_exec_plan *plan, uint32_t layer,
+                          const struct kvs_weights_shape *shape);
 
 /* Threads that wait for kvs_feed_go. KVS_ERR_CHECK: a block is not held, or is another model's. */
 KVS_MUST_CHECK enum kvs_code kvs_feed_new(const struct kvs_feed_in *in, struct kvs_feed **feed,
                                           struct kvs_err *err);
 void kvs_feed_go(struct kvs_feed *feed, int64_t begin_ns);
 /*
- * Waits for the next layer: its rows, K of the loaded blocks one after another, then V, bf16. They
- * stay until the caller gives them back; layers are given back in their order.
+ * Waits for the next layer: its rows, K of the loaded blocks one after another, then V, bf16; or
+ * their hidden states. They stay until the caller gives them back; layers are given back in their
+ * order.
  */
 KVS_MUST_CHECK enum kvs_code kvs_feed_next(struct kvs_feed *feed, const uint8_t **row,
                                            struct kvs_err *err);

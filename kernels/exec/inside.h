@@ -24,6 +24,9 @@ struct kvs_exec {
     struct span head;
     struct kvs_buf *freq;                 /* double[head_dim / 2] */
     struct kvs_buf *shift, *shift_staged; /* int32[max_ctx] */
+    struct kvs_buf *held, *held_staged;   /* int32[max_ctx]: slots of the blocks' tokens */
+    struct kvs_buf *state[2];             /* bf16[max_ctx][hidden], by layer: loaded states */
+    uint32_t first_load;                  /* of the plan that runs */
     struct kvs_buf *parked;               /* f32[max_row][hidden]: new tokens that wait for loads */
     struct kvs_buf *pinned;               /* the loads' window; grows */
     uint32_t *row_tok, *slot, *keep;      /* [max_row] */

@@ -67,7 +67,7 @@ struct kvs_exec_shape kvs_exec_shape(const struct kvs_exec *exec, const struct k
 
     for (uint32_t l = n_layer; l-- > 0 && plan->cut[l] < plan->n_block;) {
         size_t section = kvs_feed_section_bytes(plan, l);
-        size_t row = kvs_feed_row_bytes(plan, l, exec->n_chan);
+        size_t row = kvs_feed_row_bytes(plan, l, exec->shape);
 
         shape.first_load = l;
         shape.section_bytes = section > shape.section_bytes ? section : shape.section_bytes;
@@ -223,13 +223,22 @@ static enum kvs_code copy_run(struct kvs_exec *exec, uint32_t layer, struct kvs_
     return kvs_stream_rope(exec->copy, &op, err);
 }
 
+/* A layer's loaded rows: K and V to their slots, hidden states to the device as they are. */
 static enum kvs_code copy_layer(struct kvs_exec *exec, const struct kvs_exec_plan *plan,
                                 uint32_t layer, struct kvs_view rows, struct kvs_err *err)
 {
-    uint32_t n_load = (uint32_t)(kvs_feed_row_bytes(plan, layer, 1) / (2 * sizeof(uint16_t)));
-    uint32_t at = 0;
+    uint32_t n_load = kvs_feed_n_tok(plan, layer), at = 0;
     enum kvs_code code = kvs_stream_record(exec->copy, exec->copied[layer].from, err);
 
+    if (!code && kvs_feed_hidden(plan, layer)) {
+        /* the states that lie there were projected two layers ago */
+        if (layer >= exec->first_load + 2)
+            code = kvs_stream_wait(exec->copy, exec->post[layer - 2].to, err);
+        if (!code)
+            code = kvs_stream_copy(exec->copy, kvs_at(exec->state[layer % 2], 0), rows,
+                                   kvs_feed_row_bytes(plan, layer, exec->shape), err);
+        return code ? code : kvs_stream_record(exec->copy, exec->copied[layer].to, err);
+    }
     for (uint32_t b = plan->cut[layer]; b < plan->n_block && !code;) {
         const struct kvs_exec_block *first = &plan->block[b];
         uint32_t n_tok = 0;
@@ -243,6 +252,34 @@ static enum kvs_code copy_layer(struct kvs_exec *exec, const struct kvs_exec_pla
         at += n_tok;
     }
     return code ? code : kvs_stream_record(exec->copy, exec->copied[layer].to, err);
+}
+
+/* K and V of a layer whose hidden states were copied: those of the blocks from cut[layer] on. */
+static enum kvs_code project(struct kvs_exec *exec, const struct kvs_exec_plan *plan,
+                             uint32_t layer, struct kvs_err *err)
+{
+    size_t first = kvs_exec_cut_tok(plan, layer) * sizeof(int32_t);
+    const struct kvs_forward_states states = {.x = kvs_at(exec->state[layer % 2], 0),
+                                              .elem = KVS_BF16,
+                                              .pos = kvs_at(exec->held, first),
+                                              .slot = kvs_at(exec->held, first),
+                                              .n_row = kvs_feed_n_tok(plan, layer)};
+
+    return kvs_forward_project(exec->forward, exec->compute, layer, &states, err);
+}
+
+/* Slots of the blocks' tokens, one block after another; they are the positions too. */
+static enum kvs_code send_held(struct kvs_exec *exec, const struct kvs_exec_plan *plan,
+                               struct kvs_err *err)
+{
+    int32_t *staged = kvs_buf_host(exec->held_staged);
+    uint32_t n = 0;
+
+    for (uint32_t b = 0; b < plan->n_block; b++)
+        for (uint32_t t = 0; t < plan->block[b].n_tok; t++)
+            staged[n++] = (int32_t)(plan->block[b].first_tok + t);
+    return kvs_stream_copy(exec->copy, kvs_at(exec->held, 0), kvs_at(exec->held_staged, 0),
+                           n * sizeof *staged, err);
 }
 
 /* By how much each slot's keys are to be turned, for all layers. */
@@ -305,7 +342,8 @@ enum kvs_code kvs_exec_submit_waiting(struct kvs_exec *exec, const struct kvs_ex
     uint8_t *pinned = kvs_buf_host(exec->pinned);
     enum kvs_code code;
 
-    if ((code = send_shifts(exec, plan, err)) ||
+    exec->first_load = shape->first_load;
+    if ((code = send_shifts(exec, plan, err)) || (code = send_held(exec, plan, err)) ||
         (code = begin_waiting(exec, plan, shape, &n_row, err)))
         return code;
     for (uint32_t l = shape->first_load; l < n_layer; l++) {
@@ -315,7 +353,8 @@ enum kvs_code kvs_exec_submit_waiting(struct kvs_exec *exec, const struct kvs_ex
         if ((code = kvs_feed_next(feed, &row, err)) ||
             (code = copy_layer(exec, plan, l, kvs_at(exec->pinned, (size_t)(row - pinned)), err)) ||
             (code = kvs_stream_wait(exec->compute, exec->copied[l].to, err)) ||
-            (code = kvs_stream_record(exec->compute, exec->post[l].from, err)))
+            (code = kvs_stream_record(exec->compute, exec->post[l].from, err)) ||
+            (kvs_feed_hidden(plan, l) && (code = project(exec, plan, l, err))))
             return code;
         n_keep = waiting_keep(exec, plan, l, n_row);
         if ((code = kvs_forward_layer(exec->forward, exec->compute,

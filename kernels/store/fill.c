@@ -1,6 +1,7 @@
 /* fill.c - a model's fingerprint; blocks encoded from its cache. */
 #include "fill.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -71,9 +72,59 @@ static enum kvs_code read_block(const struct kvs_fill *fill, uint32_t block,
     return code;
 }
 
+/* Halves of the hidden states of a block, as K and V of the layers; no level but raw. */
+static enum kvs_code encode_states(const struct kvs_fill *fill, uint32_t block,
+                                   struct kvs_block_key key, uint8_t **file, size_t *n_byte,
+                                   struct kvs_err *err)
+{
+    const struct kvs_states *states = fill->states;
+    size_t half = states->hidden / 2, n_one = half * fill->block_tok;
+    uint32_t n_x = states->n_layer * 2;
+    uint16_t *memory = malloc(n_one * n_x * sizeof *memory);
+    const uint16_t **x = malloc(n_x * sizeof *x);
+    uint8_t *level = calloc(n_x, 1);
+    enum kvs_code code = memory && x && level ? KVS_OK : kvs_nomem(err);
+
+    static_assert(KVS_RAW16 == 0, "zeroed levels are raw");
+    assert(code || (memory && x));
+    for (uint32_t i = 0; i < n_x && !code; i++) {
+        const uint16_t *from =
+            states->x +
+            ((size_t)(i / 2) * states->n_tok + (size_t)block * fill->block_tok) * states->hidden +
+            i % 2 * half;
+
+        x[i] = memory + i * n_one;
+        for (uint32_t t = 0; t < fill->block_tok; t++)
+            memcpy(memory + i * n_one + t * half, from + (size_t)t * states->hidden,
+                   half * sizeof *memory);
+    }
+    struct kvs_kvf_in in = {.shape = {.n_layer = states->n_layer,
+                                      .n_kv_head = 1,
+                                      .head_dim = (uint32_t)half,
+                                      .n_tok = fill->block_tok,
+                                      .block_tok = fill->block_tok,
+                                      .half = KVS_HALF_BF16,
+                                      .hidden = true,
+                                      .first_layer = states->first_layer,
+                                      .model_hash = {fill->model_hash[0], fill->model_hash[1]},
+                                      .prefix_hash = {key.word[0], key.word[1]}},
+                            .x = x,
+                            .level = level};
+    if (!code)
+        code = kvs_kvf_encode(&in, kvs_kvf_isa(NULL), file, n_byte, err);
+    free(memory);
+    free((void *)x);
+    free(level);
+    return code;
+}
+
 enum kvs_code kvs_fill_encode(const struct kvs_fill *fill, uint32_t block, struct kvs_block_key key,
                               uint8_t **file, size_t *n_byte, struct kvs_err *err)
 {
+    *file = NULL;
+    *n_byte = 0;
+    if (fill->states)
+        return encode_states(fill, block, key, file, n_byte, err);
     uint32_t n_x = fill->shape->n_layer * 2, first = block * fill->block_tok;
     size_t n_one = (size_t)fill->shape->n_kv_head * fill->shape->head_dim * fill->block_tok;
     uint32_t n_sink = fill->n_sink <= first ? 0 : fill->n_sink - first;
@@ -81,8 +132,6 @@ enum kvs_code kvs_fill_encode(const struct kvs_fill *fill, uint32_t block, struc
                               malloc(n_x * sizeof *staging.x)};
     enum kvs_code code = staging.memory && staging.x ? KVS_OK : kvs_nomem(err);
 
-    *file = NULL;
-    *n_byte = 0;
     for (uint32_t i = 0; i < n_x && staging.x && !code; i++)
         staging.x[i] = staging.memory + i * n_one;
     struct kvs_kvf_in in = {
@@ -161,10 +210,14 @@ enum kvs_code kvs_fill(const struct kvs_fill *fill, struct kvs_filled *filled, s
     *filled = (struct kvs_filled){0};
     if (fill->block_tok == 0)
         return kvs_fail(err, KVS_ERR_ARG, "tokens in a block: found 0, want 1 or more");
-    if (kvs_forward_slot_bytes(fill->forward) * fill->block_tok != n_one * sizeof(uint16_t))
+    if (!fill->states &&
+        kvs_forward_slot_bytes(fill->forward) * fill->block_tok != n_one * sizeof(uint16_t))
         return kvs_fail(err, KVS_ERR_ARG, "stored KV is bf16, and the cache holds something else");
     n_block = fill->n_tok / fill->block_tok;
-    kvs_store_tag(fill->level, fill->shape->n_layer, tag);
+    if (fill->states)
+        kvs_states_tag(fill->states->first_layer, fill->states->n_layer, fill->shape->n_layer, tag);
+    else
+        kvs_store_tag(fill->level, fill->shape->n_layer, tag);
     key = malloc((n_block ? n_block : 1) * sizeof *key);
     if (key) {
         kvs_block_keys(fill->model_hash, fill->tok, fill->block_tok, n_block, key);

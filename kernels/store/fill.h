@@ -5,7 +5,7 @@
 #define KVS_STORE_FILL_H
 
 #include "../forward.h"
-#include "store.h"
+#include "states.h"
 
 /* A hash of a model's shape and of every weight: whose KV it is. Reads all weights. */
 KVS_MUST_CHECK enum kvs_code kvs_model_hash(const struct kvs_weights *weights, uint64_t hash[2],
@@ -22,7 +22,10 @@ struct kvs_fill {
     uint32_t n_sink;            /* first tokens of the prompt that stay raw */
     const uint8_t *level;       /* [n_layer * 2] */
     const float *const *weight; /* as in struct kvs_kvf_in, or NULL */
-    const char *tag;            /* NULL: kvs_store_tag's */
+    const char *tag;            /* NULL: kvs_store_tag's, or kvs_states_tag's */
+    /* of the tokens, stored raw instead of K and V: then forward's cache, n_sink, level and weight
+     * are not looked at; or NULL */
+    const struct kvs_states *states;
 };
 struct kvs_filled {
     uint32_t n_put, n_there; /* blocks */

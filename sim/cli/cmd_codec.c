@@ -360,6 +360,9 @@ static enum kvs_code inspect(const struct options *opt, const char *from, struct
         }
         printf("}\n");
     } else {
+        if (s.hidden)
+            printf("hidden states from layer %u on: halves of width %u as K and V\n", s.first_layer,
+                   2 * kvs_kvf_n_chan(&s));
         printf("%u layers, %u KV heads of %u, %s; %u tokens in blocks of %u, %u sinks raw; keys %s "
                "RoPE\n",
                s.n_layer, s.n_kv_head, s.head_dim, half_names[s.half], s.n_tok, s.block_tok,

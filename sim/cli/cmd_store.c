@@ -14,7 +14,7 @@
 #include <string.h>
 
 struct options {
-    const char *model, *tokens, *levels, *device, *out;
+    const char *model, *tokens, *levels, *hidden, *device, *out;
     uint64_t block, sinks;
     bool json;
 };
@@ -38,6 +38,10 @@ static const struct kvs_opt put_table[] = {
      .offset = FIELD(levels),
      .def = "e4",
      .help = "of all layers, or K/V, or layer by layer: p8/e4*2,e4*28"},
+    {.key = "hidden",
+     .type = KVS_OPT_STR,
+     .offset = FIELD(hidden),
+     .help = "hidden states instead of K and V, raw: what enters layers A-B, A or all of them"},
     {.key = "block",
      .type = KVS_OPT_TOK,
      .offset = FIELD(block),
@@ -64,7 +68,8 @@ static const struct kvs_opt get_table[] = {
      .type = KVS_OPT_STR,
      .offset = FIELD(out),
      .required = true,
-     .help = "file of raw elements, [layer][K, V][token][head][dim]"},
+     .help = "file of raw elements, [layer][K, V][token][head][dim]; of hidden states "
+             "[layer][token][channel]"},
 };
 static const struct kvs_opt ls_table[] = {
     {.key = "json", .type = KVS_OPT_FLAG, .offset = FIELD(json), .help = "print JSON"},
@@ -84,7 +89,7 @@ struct putter {
     uint8_t *level;
     float *logits;
     struct kvs_fill fill;
-    uint32_t max_ctx;
+    uint32_t first_layer, n_layer; /* of hidden states */
 };
 
 enum { CHUNK_TOK = 512 }; /* computed at once */
@@ -103,6 +108,8 @@ static enum kvs_code set_up(struct putter *p, struct kvs_store *store, uint32_t 
     if (!p->level || !p->logits)
         return kvs_nomem(err);
     if ((code = kvs_levels_parse("--level", opt->levels, shape->n_layer, p->level, err)) ||
+        (opt->hidden && (code = kvs_states_parse("--hidden", opt->hidden, shape->n_layer,
+                                                 &p->first_layer, &p->n_layer, err))) ||
         (code = kvs_model_hash(p->weights, p->model_hash, err)) ||
         (code = kvs_dev_open(opt->device, 0, 0, &p->dev, err)) ||
         (code = kvs_stream_new(p->dev, &p->stream, err)))
@@ -139,18 +146,24 @@ static enum kvs_code put_prompt(struct putter *p, uint32_t line, const uint32_t 
                                 uint32_t n_tok, struct kvs_err *err)
 {
     struct kvs_filled filled = {0};
+    struct kvs_states *states = NULL;
     enum kvs_code code = KVS_OK;
     /* what no whole block holds is not computed either */
     uint32_t n_whole = n_tok / p->fill.block_tok * p->fill.block_tok;
 
-    for (uint32_t at = 0; at < n_whole && !code; at += CHUNK_TOK)
+    if (p->n_layer && n_whole)
+        code = kvs_states_new(p->forward, p->stream, tok, n_whole, p->first_layer, p->n_layer,
+                              &states, err);
+    for (uint32_t at = 0; at < n_whole && !p->n_layer && !code; at += CHUNK_TOK)
         code = kvs_forward_prefill(p->forward, p->stream, tok, at,
                                    n_whole - at < CHUNK_TOK ? n_whole : at + CHUNK_TOK, p->logits,
                                    err);
     p->fill.tok = tok;
     p->fill.n_tok = n_whole;
+    p->fill.states = states;
     if (!code)
         code = kvs_fill(&p->fill, &filled, err);
+    kvs_states_free(states);
     if (!code)
         printf("%s:%u: %u tokens: %u blocks stored, %u were there, %u tokens left out, %llu bytes "
                "written\n",
@@ -183,23 +196,27 @@ static enum kvs_code put(const struct options *opt, struct kvs_store *store, str
 /* The levels of a block, as --level takes them. */
 static enum kvs_code print_levels(const struct kvs_kvf *kvf, struct kvs_err *err)
 {
-    uint32_t n_layer = kvs_kvf_shape(kvf)->n_layer;
+    const struct kvs_kvf_shape *s = kvs_kvf_shape(kvf);
+    uint32_t n_layer = s->n_layer;
     uint8_t *level = malloc((size_t)n_layer * 2);
 
     if (!level)
         return kvs_nomem(err);
     for (uint32_t i = 0; i < n_layer * 2; i++)
         level[i] = (uint8_t)kvs_kvf_section(kvf, i).level;
+    if (s->hidden)
+        printf("hidden states of layers %u-%u: ", s->first_layer, s->first_layer + n_layer - 1);
     kvs_levels_print(stdout, level, n_layer);
     free(level);
     return KVS_OK;
 }
 
+/* Section by section; of hidden states, layer by layer, a token's two halves together. */
 static enum kvs_code write_elements(const struct kvs_stored *block, FILE *to, struct kvs_err *err)
 {
     const struct kvs_kvf *kvf = kvs_stored_kvf(block);
     const struct kvs_kvf_shape *s = kvs_kvf_shape(kvf);
-    size_t n = (size_t)s->n_tok * kvs_kvf_n_chan(s);
+    size_t n_chan = kvs_kvf_n_chan(s), at_once = s->hidden ? 2 : 1, n = s->n_tok * n_chan * at_once;
     uint16_t *out = malloc(n * sizeof *out);
     uint8_t *bytes = NULL;
     enum kvs_code code = out ? KVS_OK : kvs_nomem(err);
@@ -207,8 +224,9 @@ static enum kvs_code write_elements(const struct kvs_stored *block, FILE *to, st
     for (uint32_t i = 0; i < kvs_kvf_n_section(kvf) && !code; i++) {
         code = kvs_stored_read(block, i, 1, &bytes, err);
         if (!code)
-            code = kvs_kvf_decode(kvf, i, bytes, kvs_kvf_isa(NULL), out, kvs_kvf_n_chan(s), err);
-        if (!code && fwrite(out, sizeof *out, n, to) != n)
+            code = kvs_kvf_decode(kvf, i, bytes, kvs_kvf_isa(NULL), out + i % at_once * n_chan,
+                                  n_chan * at_once, err);
+        if (!code && (i + 1) % at_once == 0 && fwrite(out, sizeof *out, n, to) != n)
             code = kvs_fail(err, KVS_ERR_IO, "%s", strerror(errno));
         free(bytes);
         bytes = NULL;
@@ -242,8 +260,14 @@ static enum kvs_code get(const struct options *opt, struct kvs_store *store, str
     }
     if (!code) {
         const struct kvs_kvf_shape *s = kvs_kvf_shape(kvs_stored_kvf(block));
-        printf("%s: %u tokens of %u layers, %u KV heads of %u, %s\n", opt->out, s->n_tok,
-               s->n_layer, s->n_kv_head, s->head_dim, s->half == KVS_F16 ? "f16" : "bf16");
+        const char *type = s->half == KVS_F16 ? "f16" : "bf16";
+        if (s->hidden)
+            printf("%s: hidden states of %u tokens, layers %u to %u, width %u, %s\n", opt->out,
+                   s->n_tok, s->first_layer, s->first_layer + s->n_layer - 1, 2 * kvs_kvf_n_chan(s),
+                   type);
+        else
+            printf("%s: %u tokens of %u layers, %u KV heads of %u, %s\n", opt->out, s->n_tok,
+                   s->n_layer, s->n_kv_head, s->head_dim, type);
     }
     kvs_stored_close(block);
     return code;

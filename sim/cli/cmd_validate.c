@@ -33,8 +33,8 @@ static const struct kvs_opt table[] = {
     {"store", KVS_OPT_STR, AT(store), NULL, 0, 0,
      "folder, or redis:HOST:PORT, for the blocks (a temporary folder)", NULL, false, 0},
     {"block", KVS_OPT_TOK, AT(block_tok), "64", 1, 65536, "tokens of a block", NULL, false, 0},
-    {"levels", KVS_OPT_LIST, AT(levels), NULL, 0, 0, "levels that are stored (raw16, e4, e2)", NULL,
-     false, 0},
+    {"levels", KVS_OPT_LIST, AT(levels), NULL, 0, 0,
+     "levels that are stored, hidden among them: states (raw16, e4, e2, hidden)", NULL, false, 0},
     {"window", KVS_OPT_BYTES, AT(window_bytes), "1GiB", 4096, 1e15,
      "pinned memory that loads may take", NULL, false, 0},
     {"repeats", KVS_OPT_U64, AT(repeats), "3", 1, 7,
@@ -58,7 +58,8 @@ static const struct kvs_opt table[] = {
 };
 #define N_OPT (unsigned)(sizeof table / sizeof *table)
 
-static const char *const policies[] = {"recompute", "load", "half", "optimal"};
+/* the last one for hidden states only */
+static const char *const policies[] = {"recompute", "load", "half", "optimal", "hcache"};
 enum { N_POLICY = sizeof policies / sizeof *policies };
 
 /* --- the matrix ---------------------------------------------------------------------------------
@@ -88,6 +89,11 @@ static void add_case(struct matrix *m, uint32_t context_tok, uint32_t new_tok, c
     m->max_new_tok = new_tok > m->max_new_tok ? new_tok : m->max_new_tok;
 }
 
+static bool is_hidden(const char *level)
+{
+    return strcmp(level, KVS_HIDDEN) == 0;
+}
+
 static void make_matrix(const struct kvs_val_options *o, struct matrix *m)
 {
     uint32_t n_prompt = o->quick ? 1 : sizeof prompts / sizeof *prompts;
@@ -96,8 +102,10 @@ static void make_matrix(const struct kvs_val_options *o, struct matrix *m)
     for (uint32_t i = 0; i < n_prompt; i++)
         for (unsigned q = 0; q < o->levels.n; q++)
             for (size_t r = 0; r < sizeof rates / sizeof *rates; r++)
-                add_case(m, prompts[i].context_tok, prompts[i].new_tok, o->levels.v[q], rates[r],
-                         0);
+                /* hidden states of one prompt are enough: they are more bytes than K and V here */
+                if (!is_hidden(o->levels.v[q]) || i == n_prompt / 2)
+                    add_case(m, prompts[i].context_tok, prompts[i].new_tok, o->levels.v[q],
+                             rates[r], 0);
     for (uint32_t context = 256; !o->quick && context <= 1024; context += 128)
         add_case(m, context, 32, o->levels.v[0], far_rate, far_latency_s);
 }
@@ -188,7 +196,8 @@ static enum kvs_code run_case(struct kvs_val_lab *lab, struct kvs_val_case *c, j
             as.level = "any";
         }
         kvs_val_id(&as, policies[i], id, sizeof id);
-        if (is_done(cells, id) || now_s() > end_s || (c->latency_s > 0 && i > 1))
+        if (is_done(cells, id) || now_s() > end_s || (c->latency_s > 0 && i > 1) ||
+            (i == N_POLICY - 1 && !is_hidden(c->level)))
             continue;
         code = kvs_val_plan(lab, &problem, policies[i], &predicted, err);
         if (!code)
@@ -300,7 +309,7 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
     if (options.matrix && !options.model)
         options.model = "smollm2-135m";
     if (options.levels.n == 0)
-        options.levels = (struct kvs_strs){3, {"raw16", "e4", "e2"}};
+        options.levels = (struct kvs_strs){4, {"raw16", "e4", "e2", KVS_HIDDEN}};
     cells = json_array();
     if (!cells)
         return kvs_nomem(err);

@@ -107,24 +107,42 @@ static enum kvs_code open_store(struct kvs_val_lab *lab, struct kvs_err *err)
     return kvs_store_open(place, &opt, &lab->store, err);
 }
 
+/* What is stored at a level: K and V at it, or hidden states, then the caller's to free. */
+static enum kvs_code choose_level(struct kvs_val_lab *lab, struct kvs_stream *stream, uint32_t q,
+                                  uint8_t *level, struct kvs_states **states, char tag[KVS_TAG_MAX],
+                                  struct kvs_err *err)
+{
+    uint32_t n_layer = kvs_weights_shape(lab->weights)->n_layer;
+    char known[300];
+    enum kvs_level id;
+
+    if (strcmp(lab->level[q], KVS_HIDDEN) == 0) {
+        kvs_states_tag(0, n_layer, n_layer, tag);
+        return kvs_states_new(lab->forward, stream, lab->tok, lab->max_context_tok, 0, n_layer,
+                              states, err);
+    }
+    if (!kvs_level_find(lab->level[q], &id))
+        return kvs_fail(
+            err, KVS_ERR_ARG, "--levels: unknown level \"%s\"%s", lab->level[q],
+            kvs_known(known, sizeof known, lab->level[q], kvs_level_names, KVS_N_LEVEL));
+    memset(level, (int)id, 2ul * n_layer);
+    kvs_store_tag(level, n_layer, tag);
+    return KVS_OK;
+}
+
 /* All blocks of the longest context at one level; those of a shorter one are its first. */
 static enum kvs_code store_level(struct kvs_val_lab *lab, const uint64_t model[2],
-                                 const struct kvs_block_key *key, uint32_t q, struct kvs_err *err)
+                                 const struct kvs_block_key *key, struct kvs_stream *stream,
+                                 uint32_t q, struct kvs_err *err)
 {
     const struct kvs_weights_shape *shape = kvs_weights_shape(lab->weights);
     uint64_t raw_bytes = (uint64_t)lab->n_block * lab->options.block_tok * shape->n_layer * 4 *
                          shape->n_kv_head * shape->head_dim;
     uint64_t n_byte = 0;
     uint8_t level[2 * KVS_MAX_LAYER];
-    char tag[KVS_TAG_MAX], known[300];
-    enum kvs_level id;
-
-    if (!kvs_level_find(lab->level[q], &id))
-        return kvs_fail(
-            err, KVS_ERR_ARG, "--levels: unknown level \"%s\"%s", lab->level[q],
-            kvs_known(known, sizeof known, lab->level[q], kvs_level_names, KVS_N_LEVEL));
-    memset(level, (int)id, sizeof level);
-    kvs_store_tag(level, shape->n_layer, tag);
+    struct kvs_states *states = NULL;
+    char tag[KVS_TAG_MAX];
+    enum kvs_code code = choose_level(lab, stream, q, level, &states, tag, err);
     struct kvs_fill fill = {.store = lab->store,
                             .shape = shape,
                             .forward = lab->forward,
@@ -133,9 +151,14 @@ static enum kvs_code store_level(struct kvs_val_lab *lab, const uint64_t model[2
                             .n_tok = lab->max_context_tok,
                             .block_tok = (uint32_t)lab->options.block_tok,
                             .n_sink = 4,
-                            .level = level};
-    if (kvs_fill(&fill, NULL, err))
-        return err->code;
+                            .level = level,
+                            .states = states};
+
+    if (!code)
+        code = kvs_fill(&fill, NULL, err);
+    kvs_states_free(states);
+    if (code)
+        return code;
     assert(key);
     for (uint32_t b = 0; b < lab->n_block; b++) {
         struct kvs_stored **stored = &lab->stored[b * lab->n_level + q];
@@ -176,7 +199,7 @@ static enum kvs_code store_prompt(struct kvs_val_lab *lab, struct kvs_err *err)
     if (!code)
         kvs_block_keys(model, lab->tok, (uint32_t)lab->options.block_tok, lab->n_block, key);
     for (uint32_t q = 0; q < lab->n_level && !code; q++)
-        code = store_level(lab, model, key, q, err);
+        code = store_level(lab, model, key, stream, q, err);
     if (stream)
         kvs_stream_free(stream);
     free(key);
@@ -192,6 +215,8 @@ static bool is_lossy(const struct kvs_val_lab *lab)
     for (uint32_t q = 0; q < lab->n_level; q++) {
         int i = kvs_codec_level(lab->codec, lab->level[q]);
 
+        if (strcmp(lab->level[q], KVS_HIDDEN) == 0)
+            continue;
         if (i < 0 || !lab->codec->level[i].lossless)
             return true;
     }

@@ -333,7 +333,7 @@ static const json_t *drawn(const json_t *cells)
     for (size_t i = 0; i < json_array_size(cells); i++) {
         const json_t *cell = json_array_get(cells, i);
         double frac = number(cell, "recompute_frac"), mix = frac * (1 - frac);
-        bool by_planner = policy_of(cell) == OPTIMAL || policy_of(cell) < 0;
+        bool by_planner = policy_of(cell) == OPTIMAL || strcmp(text(cell, "policy"), "plan") == 0;
 
         mix += by_planner && !flag(cell, "noisy") ? number(cell, "context_tok") : 0;
         if (mix > most) {

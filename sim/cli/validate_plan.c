@@ -74,7 +74,7 @@ enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *
             (code = kvs_json_i64(tok, 0, context_tok, &n_tok, err)) ||
             (code = kvs_json_str(kvs_json_get(layer, "level"), &file->level[l], err)))
             return code;
-        if (!kvs_level_find(file->level[l], &level))
+        if (strcmp(file->level[l], KVS_HIDDEN) != 0 && !kvs_level_find(file->level[l], &level))
             return kvs_json_want(
                 kvs_json_get(layer, "level"), err, KVS_ERR_RANGE,
                 kvs_known(known, sizeof known, file->level[l], kvs_level_names, KVS_N_LEVEL));

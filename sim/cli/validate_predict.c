@@ -59,6 +59,9 @@ enum kvs_code kvs_val_problem_begin(const struct kvs_val_lab *lab, const struct 
     for (uint32_t q = 0; q < (c->level ? 1 : lab->n_level); q++)
         if (add_level(lab, c->level ? c->level : lab->level[q], n_frac, p, err))
             return err->code;
+    /* HCache's rule weighs states against KV; with only states held, both entries are states */
+    if (c->level && strcmp(c->level, KVS_HIDDEN) == 0 && add_level(lab, c->level, n_frac, p, err))
+        return err->code;
     const struct kvs_tables_config config = {.model = lab->model,
                                              .cost = lab->cost,
                                              .n_route = 1,

@@ -188,6 +188,8 @@ static enum kvs_code name_pairs(const struct kvs_levels_config *config, struct p
         const char *name = config->names->v[i], *slash = strchr(name, '/');
         size_t n_k = slash ? (size_t)(slash - name) : strlen(name);
         struct pair one = {0};
+        if (strcmp(name, KVS_HIDDEN) == 0)
+            continue;
         enum kvs_code code = find_level(config, name, n_k, &one.k, err);
 
         if (!code && slash)
@@ -256,10 +258,20 @@ static void add_hidden(const struct kvs_levels_config *config, struct kvs_levels
         .name = levels->name[n], .k_ratio = ratio, .v_ratio = ratio, .projected = true};
 }
 
+static bool wants_hidden(const struct kvs_levels_config *config)
+{
+    bool named = false;
+
+    for (unsigned i = 0; config->names && i < config->names->n; i++)
+        named |= strcmp(config->names->v[i], KVS_HIDDEN) == 0;
+    return !config->model->mla.kv_lora &&
+           (named || (config->hidden && hidden_ratio(config->model) < 1));
+}
+
 static enum kvs_code fill(const struct kvs_levels_config *config, struct pair *pair,
                           struct kvs_levels *levels, struct kvs_err *err)
 {
-    bool hidden = config->hidden && !config->model->mla.kv_lora && hidden_ratio(config->model) < 1;
+    bool hidden = wants_hidden(config);
     uint32_t n = 0, n_most = KVS_MAX_LEVEL - 1 - hidden;
     enum kvs_code code = KVS_OK;
 

@@ -20,11 +20,12 @@ struct kvs_levels_config {
     const struct kvs_quality *quality; /* NULL: exact levels only */
     uint32_t n_decoder;                /* threads of the host, or GPUs, that decode at once */
     uint32_t n_frac;                   /* as in kvs_tables_config */
-    bool hidden;                  /* hidden states too, where they are fewer bytes than K and V */
-    double load_s_per_byte;       /* of the slowest route: for choosing where no names are given */
-    const char *prefix;           /* of errors about names; NULL: "--levels: " */
-    const struct kvs_strs *names; /* entries wanted besides raw16; NULL or none: up to KVS_MAX_LEVEL
-                                     that trade time for quality best, by load time and loss */
+    bool hidden;            /* hidden states too, where they are fewer bytes than K and V */
+    double load_s_per_byte; /* of the slowest route: for choosing where no names are given */
+    const char *prefix;     /* of errors about names; NULL: "--levels: " */
+    /* entries wanted besides raw16, hidden states too ("hidden"), however many bytes they are; NULL
+     * or none: up to KVS_MAX_LEVEL that trade time for quality best, by load time and loss */
+    const struct kvs_strs *names;
 };
 
 struct kvs_levels {
