@@ -92,16 +92,17 @@ $(BUILD)/%.o: %.c Makefile $(BUILD)/config.mk
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-# the checksum of .kvt a second time, for processors with AVX2
-ifneq ($(filter x86_64-%,$(shell $(CC) -dumpmachine)),)
-$(call obj,workloads/kvt_sum.c): KVS_CPPFLAGS += -DKVS_HAVE_KVT_AVX2
-KVT_AVX2 := $(BUILD)/workloads/kvt_sum-avx2.o
-$(KVT_AVX2): workloads/kvt_sum.c Makefile $(BUILD)/config.mk
+# what reads every byte of .kvt: once more for each instruction set
+KVT_WIDE := $(patsubst %,$(BUILD)/workloads/kvt_sum-%.o,$(filter-out base,$(SIMD)))
+kvt_avx2   := -mavx2 -DKVT_WIDE=256
+kvt_avx512 := -mavx512f -mbmi2 -DKVT_WIDE=512
+$(call obj,workloads/kvt_sum.c): KVS_CPPFLAGS += $(if $(KVT_WIDE),-DKVS_HAVE_KVT_WIDE)
+$(KVT_WIDE): $(BUILD)/workloads/kvt_sum-%.o: workloads/kvt_sum.c Makefile $(BUILD)/config.mk
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -mavx2 -DKVS_KVT_AVX2 -MMD -MP -c $< -o $@
-endif
+	$(if $(V),,@echo "  CC $@")
+	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -O3 $(kvt_$*) -MMD -MP -c $< -o $@
 
-$(LIB): $(call obj,$(LIB_SRC)) $(KVT_AVX2)
+$(LIB): $(call obj,$(LIB_SRC)) $(KVT_WIDE)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 

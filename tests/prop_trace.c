@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 #include <zstd.h>
 
 enum { N_SEED = 60, N_REQUEST = 200 };
@@ -158,44 +159,148 @@ static void what_is_written_reads_the_same(void **state)
     assert_int_equal(system(command), 0); /* NOLINT: a path of our own making */
 }
 
-/* Against the definition, with a bad block in each place and room for reading in groups or not. */
-static void blocks_of_a_kvt_fit_as_defined(void **state)
+/* A chunk's requests can be, from the definition. */
+static bool fits_naive(const struct kvt_request *request, uint32_t n_request,
+                       const struct kvs_trace_block *block, uint32_t n_block, int64_t since_ns)
 {
-    struct kvs_trace_block block[3 * KVT_GROUP];
-    struct kvs_rng rng = kvs_rng_stream(7, "kvt blocks");
-    uint64_t sum, want;
-    (void)state;
-    for (uint32_t n = 0; n <= 2 * KVT_GROUP; n++)
-        for (uint32_t room = n; room <= 3 * KVT_GROUP; room += KVT_GROUP / 2) {
-            want = 0;
-            for (uint32_t i = 0; i < 3 * KVT_GROUP; i++) {
-                block[i] = (struct kvs_trace_block){kvs_rng_u64(&rng), 0, UINT32_MAX};
-                if (i >= n)
-                    continue; /* bad, and none of the request's */
-                block[i].n_tok = i % 3 ? UINT32_MAX : 1 + (uint32_t)kvs_rng_below(&rng, 600);
-                block[i].part = (uint32_t)kvs_rng_below(&rng, KVS_N_PART);
-                want += block[i].n_tok;
-            }
-            assert_true(kvt_blocks_fit(block, n, room, &sum));
-            assert_true(sum == want);
-            for (uint32_t i = 0; i < n; i++) {
-                const struct kvs_trace_block good = block[i];
-                block[i].n_tok = 0;
-                assert_false(kvt_blocks_fit(block, n, room, &sum));
-                block[i] = good;
-                block[i].part = KVS_N_PART;
-                assert_false(kvt_blocks_fit(block, n, room, &sum));
-                block[i].part = UINT32_MAX;
-                assert_false(kvt_blocks_fit(block, n, room, &sum));
-                block[i] = good;
-            }
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < n_request; i++) {
+        uint64_t sum = 0;
+        if (request[i].n_block > n_block - at || !request[i].input_tok || request[i].zero ||
+            request[i].arrive_ns < since_ns)
+            return false;
+        since_ns = request[i].arrive_ns;
+        for (uint32_t end = at + request[i].n_block; at < end; at++) {
+            if (!block[at].n_tok || block[at].part >= KVS_N_PART)
+                return false;
+            sum += block[at].n_tok;
         }
+        if (sum > request[i].input_tok)
+            return false;
+    }
+    return at == n_block;
+}
+
+static const struct kvt_work *const works[] = {
+    &kvt_work_base,
+#if defined(__x86_64__)
+    &kvt_work_avx2,
+    &kvt_work_avx512,
+#endif
+    NULL,
+};
+
+static bool runs_here(const struct kvt_work *work)
+{
+#if defined(__x86_64__)
+    if (work == &kvt_work_avx512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("bmi2");
+    if (work == &kvt_work_avx2)
+        return __builtin_cpu_supports("avx2");
+#endif
+    return work == &kvt_work_base;
+}
+
+static void expect_fits(const struct kvt_request *request, uint32_t n_request,
+                        const struct kvs_trace_block *block, uint32_t n_block, uint64_t seed)
+{
+    const bool want = fits_naive(request, n_request, block, n_block, 5);
+    for (unsigned i = 0; works[i]; i++)
+        if (runs_here(works[i]) && works[i]->fits(request, n_request, block, n_block, 5) != want)
+            fail_msg("seed %llu: form %u has %d", (unsigned long long)seed, i, !want);
+}
+
+/* Something that can't be, or just can, at one place. */
+static void spoil(struct kvs_rng *rng, struct kvt_request *request, struct kvs_trace_block *block)
+{
+    switch (kvs_rng_below(rng, 10)) {
+    case 0:
+        block->n_tok = 0;
+        break;
+    case 1:
+        block->part = KVS_N_PART + (uint32_t)kvs_rng_below(rng, 2);
+        break;
+    case 2:
+        block->part = UINT32_MAX;
+        break;
+    case 3:
+        block->n_tok = UINT32_MAX;
+        break;
+    case 4:
+        request->input_tok = 0;
+        break;
+    case 5:
+        request->input_tok--;
+        break;
+    case 6:
+        request->zero = 1u << kvs_rng_below(rng, 32);
+        break;
+    case 7:
+        request->arrive_ns -= (int64_t)kvs_rng_below(rng, 3);
+        break;
+    case 8:
+        request->n_block += kvs_rng_below(rng, 2) ? 1 : UINT32_MAX;
+        break;
+    default:
+        block->id = UINT64_MAX;
+    }
+}
+
+/* Every form the processor has, beside the definition; blocks end where their memory does. */
+static void a_chunk_of_a_kvt_fits_as_defined(void **state)
+{
+    enum { MOST = 40 };
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3000; seed++) {
+        struct kvs_rng rng = kvs_rng_stream(seed, "kvt chunk");
+        struct kvt_request request[MOST];
+        const uint32_t n_request = 1 + (uint32_t)kvs_rng_below(&rng, MOST);
+        const uint64_t longest = 1 + kvs_rng_below(&rng, 50);
+        uint32_t n_block = 0;
+        for (uint32_t i = 0; i < n_request; i++) {
+            request[i] = (struct kvt_request){.arrive_ns = 5 + i / 2, .session = kvs_rng_u64(&rng)};
+            n_block += request[i].n_block = (uint32_t)kvs_rng_below(&rng, longest);
+        }
+        struct kvs_trace_block *block = malloc((n_block + !n_block) * sizeof *block);
+        assert_non_null(block);
+        for (uint32_t i = 0, at = 0; i < n_request; i++) {
+            for (uint32_t end = at + request[i].n_block; at < end; at++) {
+                block[at] = (struct kvs_trace_block){kvs_rng_u64(&rng),
+                                                     1 + (uint32_t)kvs_rng_below(&rng, 600),
+                                                     (uint32_t)kvs_rng_below(&rng, KVS_N_PART)};
+                request[i].input_tok += block[at].n_tok;
+            }
+            request[i].input_tok += !request[i].input_tok;
+        }
+        assert_true(fits_naive(request, n_request, block, n_block, 5));
+        expect_fits(request, n_request, block, n_block, seed);
+        if (n_block) {
+            spoil(&rng, &request[kvs_rng_below(&rng, n_request)],
+                  &block[kvs_rng_below(&rng, n_block)]);
+            expect_fits(request, n_request, block, n_block, seed);
+        }
+        free(block);
+    }
+}
+
+static void every_form_of_the_checksum_is_xxh3(void **state)
+{
+    unsigned char data[5000];
+    struct kvs_rng rng = kvs_rng_stream(3, "kvt sum");
+    (void)state;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (unsigned char)kvs_rng_u64(&rng);
+    for (size_t n = 0; n <= sizeof data; n += n < 600 ? 1 : 97)
+        for (unsigned i = 0; works[i]; i++)
+            if (runs_here(works[i]))
+                assert_true(works[i]->sum(data, n) == XXH3_64bits(data, n));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_of_a_kvt_fit_as_defined),
+        cmocka_unit_test(a_chunk_of_a_kvt_fits_as_defined),
+        cmocka_unit_test(every_form_of_the_checksum_is_xxh3),
         cmocka_unit_test(requests_keep_their_promises),
         cmocka_unit_test(what_is_written_reads_the_same),
     };

@@ -15,7 +15,10 @@
 #include <stddef.h>
 
 #define KVT_MAGIC "\x93kvt\r\n\x1a\n"
-enum { KVT_VERSION = 1, KVT_CHAINED = 1, KVT_CHUNK_REQUEST = 4096, KVT_CHUNK_BLOCK = 65536 };
+enum { KVT_VERSION = 1, KVT_CHAINED = 1 };
+/* The writer's chunks end at whichever comes first; the reader takes any. So many stay in a core's
+ * own cache while they are hashed, checked and handed out. */
+enum { KVT_CHUNK_REQUEST = 128, KVT_CHUNK_BLOCK = 2048 };
 
 struct kvt_header {
     char magic[8];
@@ -42,18 +45,23 @@ struct kvt_request {
     uint32_t input_tok, output_tok, n_block, zero;
 };
 
-/* XXH3, 64 bits; the second form only where the Makefile builds it, for processors that have it. */
-uint64_t kvt_sum(const void *data, size_t n_byte);
-uint64_t kvt_sum_avx2(const void *data, size_t n_byte);
-
 /*
- * Whether each of n blocks has a token and a known part; *sum_tok: their tokens. n_room >= n blocks
- * can be read. The second form reads whole groups of KVT_GROUP blocks.
+ * What reads every byte, in the forms that the Makefile builds: for any processor and, on x86, for
+ * those with AVX2 or AVX-512.
  */
-enum { KVT_GROUP = 16 };
-bool kvt_blocks_fit(const struct kvs_trace_block *block, uint32_t n, uint32_t n_room,
-                    uint64_t *sum_tok);
-bool kvt_blocks_fit_avx2(const struct kvs_trace_block *block, uint32_t n, uint64_t *sum_tok);
+struct kvt_work {
+    uint64_t (*sum)(const void *data, size_t n_byte); /* XXH3, 64 bits */
+    /*
+     * Whether a chunk's requests can be: each has input, is no earlier than the one before (the
+     * first: than since_ns) and holds no more tokens in blocks than its input; each block has a
+     * token and a known part, and the requests have n_block blocks in all.
+     */
+    bool (*fits)(const struct kvt_request *request, uint32_t n_request,
+                 const struct kvs_trace_block *block, uint32_t n_block, int64_t since_ns);
+};
+enum { KVT_LINE_BLOCK = 4 }; /* blocks in a cache line */
+extern const struct kvt_work kvt_work_base, kvt_work_avx2, kvt_work_avx512;
+const struct kvt_work *kvt_work(void); /* the fastest that this processor has */
 
 _Static_assert(sizeof(struct kvt_header) == 64, "the header is 64 bytes");
 _Static_assert(sizeof(struct kvt_chunk) == 32, "a chunk header is 32 bytes");

@@ -31,7 +31,8 @@ struct kvs_trace_ops {
      * trace->no_request. What it changed in trace->state must stay right if it fails.
      */
     enum kvs_code (*row)(struct kvs_trace *trace, const char *line, struct kvs_err *err);
-    /* Instead of row: as kvs_trace_next. */
+    /* Instead of row: as kvs_trace_next. It may leave further requests in trace->ready, which are
+     * handed out before it is called again. */
     enum kvs_code (*next)(struct kvs_trace *trace, const struct kvs_request **req,
                           struct kvs_err *err);
     void (*close)(struct kvs_trace *trace);             /* frees what state holds; NULL: nothing */
@@ -54,6 +55,7 @@ struct kvs_trace {
     int64_t first_ns, last_ns; /* of the file's clock */
     uint64_t block_sum_tok;    /* tokens of req's blocks so far */
     struct kvs_request req;
+    const struct kvs_request *ready, *ready_end;
     struct kvs_trace_block *block; /* what req.block points to */
     size_t cap_block;
     struct kvs_ids ids; /* scratch of rows */

@@ -55,7 +55,12 @@ static bool json_add(struct kvs_trace_out *out, const struct kvs_request *req)
 /* --- .kvt ----------------------------------------------------------------------------------------
  */
 
+/* Written in pieces of this size, a file lies in the page cache in large pages, whose mapping costs
+ * little. */
+enum { KVT_PIECE = 4 << 20 };
+
 struct kvt_out {
+    char *piece; /* the stream's buffer */
     struct kvt_header header;
     struct kvt_request request[KVT_CHUNK_REQUEST];
     struct kvs_trace_block *block;
@@ -71,6 +76,9 @@ static bool kvt_begin(struct kvs_trace_out *out)
     kvt->header.flags = out->about.chained ? KVT_CHAINED : 0;
     kvt->header.block_tok = out->about.block_tok;
     kvt->header.n_byte = sizeof kvt->header;
+    kvt->piece = malloc(KVT_PIECE);
+    if (!kvt->piece || setvbuf(out->file, kvt->piece, _IOFBF, KVT_PIECE) != 0)
+        return false;
     /* its place; the real one is written last */
     return fwrite(&kvt->header, sizeof kvt->header, 1, out->file) == 1;
 }
@@ -150,6 +158,7 @@ static void kvt_free(struct kvs_trace_out *out)
 {
     struct kvt_out *kvt = out->state;
     free(kvt->block);
+    free(kvt->piece);
 }
 
 /* --- libCacheSim's oracleGeneral -----------------------------------------------------------------
