@@ -4,6 +4,7 @@ set datafile separator comma
 file = dir.'/validate.csv'
 # Okabe and Ito: safe for the colour-blind
 blue = '#0072B2'; vermillion = '#D55E00'; green = '#009E73'; purple = '#CC79A7'; grey = '#999999'
+orange = '#E69F00'; sky = '#56B4E9'
 
 set logscale xy
 set grid lc rgb '#dddddd' lw 0.5
@@ -28,6 +29,9 @@ do for [output in 'svg png'] {
         '' skip 1 using 11:(is('load')):12:13 with xerrorbars pt 6 ps 0.7 lc rgb blue title 'load', \
         '' skip 1 using 11:(is('half')):12:13 with xerrorbars pt 8 ps 0.7 lc rgb green title 'half and half', \
         '' skip 1 using 11:(is('optimal')):12:13 with xerrorbars pt 12 ps 0.7 lc rgb purple title 'optimal', \
+        '' skip 1 using 11:(is('hcache')):12:13 with xerrorbars pt 10 ps 0.7 lc rgb orange title 'HCache, hidden states', \
+        '' skip 1 using 11:(is('epic')):12:13 with xerrorbars pt 14 ps 0.7 lc rgb sky title 'EPIC, moved text', \
+        '' skip 1 using 11:(is('cacheblend')):12:13 with xerrorbars pt 3 ps 0.7 lc rgb sky title 'CacheBlend, moved text', \
         '' skip 1 using 11:(is('plan')):12:13 with xerrorbars pt 7 ps 0.7 lc rgb 'black' title 'plan', \
         '' skip 1 using 11:($15 == 1 ? $10 : NaN) with points pt 2 ps 0.8 lc rgb grey title 'noisy'
     unset output

@@ -4,6 +4,7 @@
 #include "test.h"
 #include "tmpdir.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,47 @@ static void layers_loaded_as_hidden_states_compute_what_full_prefill_does(void *
     json_decref(got);
 }
 
+static double nats_of(const json_t *cells, const char *id)
+{
+    for (size_t i = 0; i < json_array_size(cells); i++) {
+        const json_t *cell = json_array_get(cells, i);
+        if (strcmp(json_string_value(json_object_get(cell, "id")), id) == 0)
+            return json_number_value(json_object_get(cell, "mean_nats"));
+    }
+    fail_msg("no cell %s", id);
+    return 0;
+}
+
+static void text_that_moved_is_turned_and_repaired(void **state)
+{
+    char args[1600], why[256];
+    json_t *fit;
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    snprintf(args, sizeof args, "validate --matrix --quick --reuse content --json %s", common);
+    json_t *got = kvs_cli_json(args), *cells = json_object_get(got, "cells");
+    fit = schema();
+    if (!jsonfit(fit, got, why))
+        fail_msg("%s", why);
+    json_decref(fit);
+    assert_int_equal(json_array_size(cells), 10); /* recompute; load, EPIC, CacheBlend, 3 rates */
+    for (size_t i = 0; i < json_array_size(cells); i++) {
+        const json_t *cell = json_array_get(cells, i);
+        assert_true(json_is_false(json_object_get(cell, "fell_back")));
+        /* no table says what moved text loses */
+        assert_true(json_is_null(json_object_get(cell, "predicted_nats")));
+    }
+    assert_true(nats_of(cells, "c256-n16-any-b0/recompute") <= 1e-6);
+    /* what was not attended to is missed; the more of it is computed again, the less */
+    double load = nats_of(cells, "c256-n16-moved-raw16-r1/load");
+    double epic = nats_of(cells, "c256-n16-moved-raw16-r1/epic");
+    double blend = nats_of(cells, "c256-n16-moved-raw16-r1/cacheblend");
+    if (!(load > 1e-3 && epic < load && blend < epic))
+        fail_msg("load %g, epic %g, cacheblend %g", load, epic, blend);
+    json_decref(got);
+}
+
 static void write_plan(const char *path, const char *layers, int context_tok)
 {
     FILE *file = fopen(path, "w");
@@ -144,6 +186,136 @@ static void the_plan_of_a_file_runs(void **state)
     double nats = json_number_value(json_object_get(cell, "measured_nats"));
     assert_true(nats <= 1e-4);
     assert_int_equal(json_integer_value(json_object_get(cell, "load_bytes")), bytes);
+    json_decref(got);
+}
+
+/* 128 tokens in two moved blocks: the second one moved, 4 of its tokens repaired in two layers. */
+static void the_plan_of_moved_text_runs(void **state)
+{
+    char path[300], args[1800];
+    FILE *file;
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    snprintf(path, sizeof path, "%s/moved.json", tmpdir());
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file,
+            "{\"model\": \"%s\", \"context_tok\": 128, \"new_tok\": 9, \"reuse\": \"content\", "
+            "\"layers\": [%s,%s,%s,%s,%s]}",
+            model, "{\"recompute_tok\": 128, \"repair_tok\": 0, \"level\": \"raw16\"}",
+            "{\"recompute_tok\": 0, \"repair_tok\": 4, \"level\": \"raw16\"}",
+            "{\"recompute_tok\": 0, \"repair_tok\": 4, \"level\": \"raw16\"}",
+            "{\"recompute_tok\": 0, \"repair_tok\": 0, \"level\": \"raw16\"}",
+            "{\"recompute_tok\": 0, \"repair_tok\": 0, \"level\": \"raw16\"}");
+    assert_int_equal(fclose(file), 0);
+    snprintf(args, sizeof args, "validate %s --json --bandwidth 10MB/s %s", path, common);
+    json_t *got = kvs_cli_json(args), *cell = json_array_get(json_object_get(got, "cells"), 0);
+    assert_string_equal(json_string_value(json_object_get(cell, "reuse")), "content");
+    assert_true(json_is_false(json_object_get(cell, "fell_back")));
+    double nats = json_number_value(json_object_get(cell, "mean_nats"));
+    if (!(nats > 1e-6 && nats < 3))
+        fail_msg("%g nats", nats);
+    json_decref(got);
+}
+
+/* A profile whose disk reads bytes_per_s with a latency. */
+static void write_profile(const char *path, double bytes_per_s, double latency_s)
+{
+    json_error_t why;
+    json_t *hw = json_load_file("configs/hardware/h100-sxm.json", 0, &why), *link;
+    size_t i;
+
+    assert_non_null(hw);
+    json_array_foreach(json_object_get(hw, "links"), i, link)
+    {
+        if (strcmp(json_string_value(json_object_get(link, "name")), "nvme") != 0)
+            continue;
+        json_object_set_new(json_object_get(link, "read_bytes_per_s"), "value",
+                            json_real(bytes_per_s));
+        json_object_set_new(json_object_get(link, "latency_s"), "value", json_real(latency_s));
+        json_object_set_new(json_object_get(link, "descriptor_s"), "value", json_real(0));
+    }
+    assert_int_equal(json_dump_file(hw, path, 0), 0);
+    json_decref(hw);
+}
+
+static double predicted_link_s(const char *plan, const char *hw, const char *rate, double *bytes,
+                               double *ttft_s)
+{
+    char args[1800];
+
+    snprintf(args, sizeof args,
+             "validate %s --json --bandwidth %s --weights %s --model %s --hardware %s --repeats 1",
+             plan, rate, kvs_shared("models/stories260K.bin"), model, hw);
+    json_t *got = kvs_cli_json(args), *cell = json_array_get(json_object_get(got, "cells"), 0);
+    double s = json_number_value(json_object_get(json_object_get(cell, "predicted_s"), "link"));
+    *bytes = (double)json_integer_value(json_object_get(cell, "load_bytes"));
+    *ttft_s = json_number_value(json_object_get(cell, "predicted_ttft_s"));
+    json_decref(got);
+    return s;
+}
+
+static void the_slower_of_bucket_and_disk_is_predicted(void **state)
+{
+    char plan[300], hw[300];
+    double bytes, ttft_s;
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    snprintf(plan, sizeof plan, "%s/load.json", tmpdir());
+    write_plan(plan, LAYER(0) "," LAYER(0) "," LAYER(0) "," LAYER(0) "," LAYER(0), 128);
+    snprintf(hw, sizeof hw, "%s/hw.json", tmpdir());
+    write_profile(hw, 4e6, .25);
+    /* no bucket: the disk's rate; five layers, each rounded to ns */
+    double disk = predicted_link_s(plan, hw, "0", &bytes, &ttft_s);
+    assert_true(bytes > 50000 && fabs(disk - bytes / 4e6) < 1e-7);
+    assert_true(ttft_s > .25 + disk && ttft_s < .26 + disk);
+    double fast = predicted_link_s(plan, hw, "8MB/s", &bytes, &ttft_s);
+    assert_true(fabs(fast - disk) < 1e-7);
+    double slow = predicted_link_s(plan, hw, "2MB/s", &bytes, &ttft_s);
+    assert_true(fabs(slow - 2 * disk) < 1e-7);
+}
+
+/* A table of two levels: what a plan that mixes them loses is its own layers' sum, times what the
+ * levels lose together over their sum: .6 of it, at both. */
+static void a_mixed_plan_predicts_its_own_loss(void **state)
+{
+    char plan[300], quality[300], args[1800];
+    FILE *file;
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    snprintf(quality, sizeof quality, "%s/quality.json", tmpdir());
+    file = fopen(quality, "w");
+    assert_non_null(file);
+    fprintf(file, "{\"model\": \"stories\", \"about\": \"test\", \"levels\": [");
+    for (int q = 0; q < 2; q++)
+        fprintf(file,
+                "%s{\"level\": \"%s\", \"k_nats\": [%g, %g, %g, %g, %g], \"v_nats\": [0, 0, 0, 0, "
+                "0], \"joint_nats\": {\"value\": %g, \"source\": \"assumed\", \"ref\": \"test\"}, "
+                "\"source\": \"assumed\", \"ref\": \"test\"}",
+                q ? ", " : "", q ? "e2" : "e4", .01 + .1 * q, .02 + .1 * q, .03 + .1 * q,
+                .04 + .1 * q, .05 + .1 * q, .6 * (.15 + .5 * q));
+    fprintf(file, "]}");
+    assert_int_equal(fclose(file), 0);
+    snprintf(plan, sizeof plan, "%s/levels.json", tmpdir());
+    write_plan(plan,
+               LAYER(0) ",{\"recompute_tok\": 0, \"level\": \"e4\"},"
+                        "{\"recompute_tok\": 0, \"level\": \"e2\"},"
+                        "{\"recompute_tok\": 0, \"level\": \"e2\"}," LAYER(0),
+               128);
+    snprintf(args, sizeof args,
+             "validate %s --json --quality %s --weights %s --model %s --hardware h100-sxm "
+             "--repeats 1",
+             plan, quality, kvs_shared("models/stories260K.bin"), model);
+    json_t *got = kvs_cli_json(args), *cell = json_array_get(json_object_get(got, "cells"), 0);
+    double told = json_number_value(json_object_get(cell, "predicted_nats"));
+    double want = .6 * (.02 + .13 + .14),
+           seen = json_number_value(json_object_get(cell, "mean_nats"));
+    if (!(fabs(told - want) < 1e-9))
+        fail_msg("predicted %g nats, want %g", told, want);
+    assert_true(seen > 1e-6); /* something is lost */
     json_decref(got);
 }
 
@@ -196,7 +368,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cells_fit_their_schema_and_compute_what_full_prefill_does),
         cmocka_unit_test(layers_loaded_as_hidden_states_compute_what_full_prefill_does),
+        cmocka_unit_test(text_that_moved_is_turned_and_repaired),
         cmocka_unit_test(the_plan_of_a_file_runs),
+        cmocka_unit_test(the_plan_of_moved_text_runs),
+        cmocka_unit_test(the_slower_of_bucket_and_disk_is_predicted),
+        cmocka_unit_test(a_mixed_plan_predicts_its_own_loss),
         cmocka_unit_test(wrong_plan_files_are_refused_with_their_place),
     };
     return cmocka_run_group_tests_name("validate", tests, tmpdir_make, tmpdir_drop);

@@ -5,6 +5,7 @@
 #include "base/outfile.h"
 #include "base/units.h"
 #include "cmd.h"
+#include "kernels/codec/weigh.h"
 #include "kernels/store/fill.h"
 #include "kernels/store/levels.h"
 
@@ -87,6 +88,7 @@ struct putter {
     struct kvs_forward *forward;
     uint64_t model_hash[2];
     uint8_t *level;
+    const float **weight; /* of channels: e-levels lose 2 to 4 times less */
     float *logits;
     struct kvs_fill fill;
     uint32_t first_layer, n_layer; /* of hidden states */
@@ -111,6 +113,7 @@ static enum kvs_code set_up(struct putter *p, struct kvs_store *store, uint32_t 
         (opt->hidden && (code = kvs_states_parse("--hidden", opt->hidden, shape->n_layer,
                                                  &p->first_layer, &p->n_layer, err))) ||
         (code = kvs_model_hash(p->weights, p->model_hash, err)) ||
+        (code = kvs_kvf_weigh(p->weights, &p->weight, err)) ||
         (code = kvs_dev_open(opt->device, 0, 0, &p->dev, err)) ||
         (code = kvs_stream_new(p->dev, &p->stream, err)))
         return code;
@@ -126,7 +129,8 @@ static enum kvs_code set_up(struct putter *p, struct kvs_store *store, uint32_t 
                                 .model_hash = p->model_hash,
                                 .block_tok = (uint32_t)opt->block,
                                 .n_sink = (uint32_t)opt->sinks,
-                                .level = p->level};
+                                .level = p->level,
+                                .weight = p->weight};
     code = kvs_forward_new(p->dev, p->weights, &forward, &p->forward, err);
     p->fill.forward = p->forward;
     return code;
@@ -139,6 +143,7 @@ static void tear_down(struct putter *p)
     kvs_dev_close(p->dev);
     kvs_weights_close(p->weights);
     free(p->level);
+    free((void *)p->weight);
     free(p->logits);
 }
 

@@ -13,6 +13,9 @@
 #include <string.h>
 #include <time.h>
 
+static const char *const reuse_names[] = {"prefix", "content", "both", NULL};
+enum { REUSE_BOTH = KVS_VAL_N_HELD };
+
 #define AT(field) offsetof(struct kvs_val_options, field)
 static const struct kvs_opt table[] = {
     {"weights", KVS_OPT_STR, AT(weights), NULL, 0, 0, "the model: GGUF, safetensors or llama2.c",
@@ -44,6 +47,9 @@ static const struct kvs_opt table[] = {
     {"latency", KVS_OPT_TIME, AT(latency_s), "0", 0, 60, "of a plan's path", NULL, false, 0},
     {"matrix", KVS_OPT_FLAG, AT(matrix), NULL, 0, 0,
      "contexts, new tokens, rates, levels and policies, instead of a plan", NULL, false, 0},
+    {"reuse", KVS_OPT_ENUM, AT(reuse), "both", 0, 0,
+     "with --matrix: prefix; content, each block computed by itself and moved; both", reuse_names,
+     false, 0},
     {"quick", KVS_OPT_FLAG, AT(quick), NULL, 0, 0, "with --matrix: a few cells of it", NULL, false,
      0},
     {"journal", KVS_OPT_STR, AT(journal), NULL, 0, 0,
@@ -58,8 +64,8 @@ static const struct kvs_opt table[] = {
 };
 #define N_OPT (unsigned)(sizeof table / sizeof *table)
 
-/* the last one for hidden states only */
-static const char *const policies[] = {"recompute", "load", "half", "optimal", "hcache"};
+static const char *const policies[] = {"recompute", "load", "half",      "optimal",
+                                       "hcache",    "epic", "cacheblend"};
 enum { N_POLICY = sizeof policies / sizeof *policies };
 
 /* --- the matrix ---------------------------------------------------------------------------------
@@ -68,46 +74,111 @@ enum { N_POLICY = sizeof policies / sizeof *policies };
 static const struct {
     uint32_t context_tok, new_tok;
 } prompts[] = {{256, 16}, {512, 128}, {1024, 32}};
-static const double rates[] = {.25, .5, 1, 2, 4};
+static const double rates[] = {.25, .5, 1, 2, 4}, few_rates[] = {.5, 1, 2};
 /* a far store: its latency makes the crossover of load and recompute */
 static const double far_latency_s = .6, far_rate = 2;
+static const double budgets_nats[] = {.003, .03};
+enum { N_PROMPT = 3, N_RATE = 5, N_FEW_RATE = 3, N_BUDGET = 2, MAX_CASE = 256 };
 
 struct matrix {
-    struct kvs_val_case of[256];
+    struct kvs_val_case of[MAX_CASE];
     uint32_t n, max_context_tok, max_new_tok;
 };
 
-static void add_case(struct matrix *m, uint32_t context_tok, uint32_t new_tok, const char *level,
-                     double rate, double latency_s)
+static void add_case(struct matrix *m, const struct kvs_val_case *c)
 {
-    m->of[m->n++] = (struct kvs_val_case){.context_tok = context_tok,
-                                          .new_tok = new_tok,
-                                          .level = level,
-                                          .rate = rate,
-                                          .latency_s = latency_s};
-    m->max_context_tok = context_tok > m->max_context_tok ? context_tok : m->max_context_tok;
-    m->max_new_tok = new_tok > m->max_new_tok ? new_tok : m->max_new_tok;
+    assert(m->n < MAX_CASE);
+    m->of[m->n++] = *c;
+    m->max_context_tok = c->context_tok > m->max_context_tok ? c->context_tok : m->max_context_tok;
+    m->max_new_tok = c->new_tok > m->max_new_tok ? c->new_tok : m->max_new_tok;
 }
 
 static bool is_hidden(const char *level)
 {
-    return strcmp(level, KVS_HIDDEN) == 0;
+    return level && strcmp(level, KVS_HIDDEN) == 0;
+}
+
+/* One prompt's prefix, level by level; hidden states of one prompt, as they are more bytes here. */
+static void add_prefix(const struct kvs_val_options *o, struct kvs_val_case c, bool hidden,
+                       struct matrix *m)
+{
+    for (unsigned q = 0; q < o->levels.n; q++)
+        for (size_t r = 0; r < N_RATE; r++) {
+            c.level = o->levels.v[q];
+            c.rate = rates[r];
+            if (hidden || !is_hidden(c.level))
+                add_case(m, &c);
+        }
+    if (o->quick)
+        return;
+    c.level = o->levels.v[0];
+    c.rate = 0; /* as fast as the disk goes */
+    add_case(m, &c);
+}
+
+/* What one prompt is for: levels mixed by layer, moved text. */
+static void add_others(const struct kvs_val_options *o, struct kvs_val_case c, struct matrix *m)
+{
+    for (size_t b = 0; b < N_BUDGET && !o->quick && o->reuse != KVS_VAL_CONTENT; b++)
+        for (size_t r = 0; r < N_FEW_RATE; r++) {
+            c.level = NULL;
+            c.budget_nats = budgets_nats[b];
+            c.rate = few_rates[r];
+            add_case(m, &c);
+        }
+    c.budget_nats = 0;
+    c.reuse = KVS_VAL_CONTENT;
+    for (unsigned q = 0; q < o->levels.n && q < 2 && o->reuse != KVS_VAL_PREFIX; q++)
+        for (size_t r = 0; r < N_FEW_RATE; r++) {
+            c.level = o->levels.v[q];
+            c.rate = few_rates[r];
+            add_case(m, &c);
+        }
 }
 
 static void make_matrix(const struct kvs_val_options *o, struct matrix *m)
 {
-    uint32_t n_prompt = o->quick ? 1 : sizeof prompts / sizeof *prompts;
+    uint32_t n_prompt = o->quick ? 1 : N_PROMPT;
 
     memset(m, 0, sizeof *m);
-    for (uint32_t i = 0; i < n_prompt; i++)
-        for (unsigned q = 0; q < o->levels.n; q++)
-            for (size_t r = 0; r < sizeof rates / sizeof *rates; r++)
-                /* hidden states of one prompt are enough: they are more bytes than K and V here */
-                if (!is_hidden(o->levels.v[q]) || i == n_prompt / 2)
-                    add_case(m, prompts[i].context_tok, prompts[i].new_tok, o->levels.v[q],
-                             rates[r], 0);
-    for (uint32_t context = 256; !o->quick && context <= 1024; context += 128)
-        add_case(m, context, 32, o->levels.v[0], far_rate, far_latency_s);
+    for (uint32_t i = 0; i < n_prompt; i++) {
+        const struct kvs_val_case c = {.context_tok = prompts[i].context_tok,
+                                       .new_tok = prompts[i].new_tok};
+
+        if (o->reuse != KVS_VAL_CONTENT)
+            add_prefix(o, c, i == n_prompt / 2, m);
+        if (i == n_prompt / 2)
+            add_others(o, c, m);
+    }
+    for (uint32_t context = 256; !o->quick && o->reuse != KVS_VAL_CONTENT && context <= 1024;
+         context += 128) {
+        const struct kvs_val_case c = {.context_tok = context,
+                                       .new_tok = 32,
+                                       .level = o->levels.v[0],
+                                       .rate = far_rate,
+                                       .latency_s = far_latency_s};
+        add_case(m, &c);
+    }
+}
+
+/* true if a case is run by a policy. */
+static bool applies(const struct kvs_val_case *c, const char *policy)
+{
+    static const char *const far[] = {"recompute", "load", NULL},
+                             *const mixed[] = {"optimal", NULL},
+                             *const content[] = {"recompute", "load", "epic", "cacheblend", NULL},
+                             *const hidden[] = {"recompute", "load",   "half",
+                                                "optimal",   "hcache", NULL},
+                             *const others[] = {"recompute", "load", "half", "optimal", NULL};
+    const char *const *of = c->latency_s > 0              ? far
+                            : !c->level                   ? mixed
+                            : c->reuse == KVS_VAL_CONTENT ? content
+                            : is_hidden(c->level)         ? hidden
+                                                          : others;
+
+    while (*of && strcmp(*of, policy) != 0)
+        of++;
+    return *of != NULL;
 }
 
 /* --- the journal --------------------------------------------------------------------------------
@@ -179,11 +250,11 @@ static double now_s(void)
 static enum kvs_code run_case(struct kvs_val_lab *lab, struct kvs_val_case *c, json_t *cells,
                               double end_s, struct kvs_err *err)
 {
-    int level = kvs_val_level(lab, c->level);
+    int level = c->level ? kvs_val_level(lab, c->level) : 0;
     struct kvs_val_problem problem;
     enum kvs_code code;
 
-    c->bytes_per_s = c->rate * kvs_val_even_rate(lab, 512, (uint32_t)level);
+    c->bytes_per_s = c->rate * kvs_val_even_rate(lab, c->reuse, 512, (uint32_t)level);
     code = kvs_val_problem_begin(lab, c, &problem, err);
     for (int i = 0; i < N_POLICY && !code; i++) {
         struct kvs_val_predicted predicted;
@@ -194,10 +265,10 @@ static enum kvs_code run_case(struct kvs_val_lab *lab, struct kvs_val_case *c, j
         if (i == 0) { /* loads nothing: the same for all paths */
             as.rate = as.bytes_per_s = as.latency_s = 0;
             as.level = "any";
+            as.reuse = KVS_VAL_PREFIX;
         }
         kvs_val_id(&as, policies[i], id, sizeof id);
-        if (is_done(cells, id) || now_s() > end_s || (c->latency_s > 0 && i > 1) ||
-            (i == N_POLICY - 1 && !is_hidden(c->level)))
+        if (!applies(c, policies[i]) || is_done(cells, id) || now_s() > end_s)
             continue;
         code = kvs_val_plan(lab, &problem, policies[i], &predicted, err);
         if (!code)
@@ -255,10 +326,13 @@ static enum kvs_code run_plan(struct kvs_val_options *o, const char *path, json_
     if (!code && !o->model)
         o->model = file->model;
     if (!code)
+        o->reuse = (int)file->reuse;
+    if (!code)
         code = kvs_val_lab_open(o, file->context_tok, file->new_tok, &lab, err);
     if (!code) {
         struct kvs_val_case c = {.context_tok = file->context_tok,
                                  .new_tok = file->new_tok,
+                                 .reuse = file->reuse,
                                  .level = o->levels.n == 1 ? o->levels.v[0] : NULL,
                                  .bytes_per_s = o->bandwidth,
                                  .latency_s = o->latency_s};
@@ -310,6 +384,8 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
         options.model = "smollm2-135m";
     if (options.levels.n == 0)
         options.levels = (struct kvs_strs){4, {"raw16", "e4", "e2", KVS_HIDDEN}};
+    if (options.quick && options.reuse == REUSE_BOTH)
+        options.reuse = KVS_VAL_PREFIX;
     cells = json_array();
     if (!cells)
         return kvs_nomem(err);

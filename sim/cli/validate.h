@@ -13,22 +13,37 @@
 #include "model/cost.h"
 #include "plan/levels.h"
 
+#define KVS_VAL_REPAIR 8 /* shares of repair, at most */
 #define KVS_VAL_GREEDY 8 /* tokens continued greedily behind each plan */
 
 struct kvs_val_options {
     bool matrix, quick, json, overwrite;
+    int reuse; /* of the matrix: KVS_VAL_PREFIX, _CONTENT, or both */
     const char *weights, *model, *hw, *codec, *quality, *device, *tokens, *store, *journal, *out;
     struct kvs_strs levels, rates, contexts, news;
     uint64_t seed, block_tok, repeats, window_bytes, cut_cells;
     double seconds, bandwidth, latency_s;
 };
 
+/* How a prompt's blocks are held: as its prefix, or each computed by itself at position 0 and then
+ * text that moved, but for the first. */
+enum kvs_val_reuse { KVS_VAL_PREFIX, KVS_VAL_CONTENT, KVS_VAL_N_HELD };
+
 struct kvs_val_case {
     uint32_t context_tok, new_tok;
+    enum kvs_val_reuse reuse;
     const char *level;  /* all layers' level; NULL: the problem's menu is all that are stored */
+    double budget_nats; /* of the plan's loss; 0: any */
     double rate;        /* of the path, as a multiple of b*; 0: bytes_per_s was given */
     double bytes_per_s; /* 0: as fast as the store goes */
     double latency_s;
+};
+
+/* Blocks in the store, at each level. */
+struct kvs_val_held {
+    struct kvs_stored **stored;  /* [block * n_level + level] */
+    double ratio[KVS_MAX_LEVEL]; /* bytes as read over raw 16-bit bytes, all blocks */
+    double *tok; /* [block * n_level + level] a block's bytes in tokens of that ratio */
 };
 
 /* The device, the model, the profile, and blocks of one prompt stored at each level. */
@@ -49,12 +64,11 @@ struct kvs_val_lab {
     char made_store[256]; /* a folder of our own, to be removed; "" if none */
     uint32_t max_context_tok, max_new_tok, n_block;
     uint32_t *tok;
-    struct kvs_stored **stored; /* [block * n_level + level] */
     uint32_t n_level;
     const char *level[KVS_MAX_LEVEL];
-    double stored_ratio[KVS_MAX_LEVEL]; /* bytes as read over raw 16-bit bytes, all blocks */
-    double *stored_tok;   /* [block * n_level + level] a block's bytes in tokens of that ratio */
-    float *logits, *full; /* [n_vocab] of a run, of full recompute */
+    struct kvs_val_held held[KVS_VAL_N_HELD];
+    float *logits, *full;         /* [n_vocab] of a run, of full recompute */
+    float *new_logits, *new_full; /* [max_new_tok][n_vocab] likewise, of all new tokens */
     uint32_t full_greedy[KVS_VAL_GREEDY];
     uint32_t full_context_tok, full_new_tok; /* whose they are; 0: nobody's */
     int64_t best_canary_ns;
@@ -64,6 +78,10 @@ KVS_MUST_CHECK enum kvs_code kvs_val_lab_open(const struct kvs_val_options *opti
                                               uint32_t max_context_tok, uint32_t max_new_tok,
                                               struct kvs_val_lab **lab, struct kvs_err *err);
 void kvs_val_lab_close(struct kvs_val_lab *lab); /* accepts NULL */
+/* Of the lab's opening and closing: its store, and the prompt's blocks in it. */
+KVS_MUST_CHECK enum kvs_code kvs_val_store_open(struct kvs_val_lab *lab, struct kvs_err *err);
+KVS_MUST_CHECK enum kvs_code kvs_val_store_fill(struct kvs_val_lab *lab, struct kvs_err *err);
+void kvs_val_store_close(struct kvs_val_lab *lab);
 /* Index of a level that is stored; -1: none. */
 int kvs_val_level(const struct kvs_val_lab *lab, const char *name);
 
@@ -72,12 +90,16 @@ int kvs_val_level(const struct kvs_val_lab *lab, const char *name);
 
 /* A case's problem; ended by kvs_val_predict_end, also when it failed. */
 struct kvs_val_problem {
-    struct kvs_hw_link link;
+    struct kvs_hw_link path, disk; /* a token bucket, and behind it the profile's own disk */
     struct kvs_table_route route;
     uint32_t n_level;
     struct kvs_levels *levels[KVS_MAX_LEVEL]; /* what the entries borrow from */
     struct kvs_table_level level[KVS_MAX_LEVEL];
     uint32_t level_i[KVS_MAX_LEVEL]; /* which stored level an entry is */
+    const struct kvs_val_held *held;
+    double repair_frac[KVS_VAL_REPAIR]; /* shares of moved blocks to choose from */
+    int64_t repair_distortion[KVS_VAL_REPAIR];
+    uint32_t n_repair;
     struct kvs_tables *tables;
     struct kvs_tables_inst *inst;
     struct kvs_piece *piece;
@@ -105,11 +127,15 @@ void kvs_val_problem_end(struct kvs_val_problem *p);
 KVS_MUST_CHECK enum kvs_code kvs_val_plan(const struct kvs_val_lab *lab,
                                           const struct kvs_val_problem *p, const char *policy,
                                           struct kvs_val_predicted *predicted, struct kvs_err *err);
+/* Tokens of each moved block that a step of the menu repairs. */
+uint32_t kvs_val_repair_tok(const struct kvs_val_lab *lab, const struct kvs_val_problem *p,
+                            uint32_t frac_i);
 /* Fills all but plan. false: the plan is no staircase. */
 bool kvs_val_evaluate(const struct kvs_val_problem *p, struct kvs_val_predicted *predicted);
 /* b*: stored bytes a second that keep up with computing: prefill rate of that many tokens, as the
  * profile has it measured, times the level's stored bytes a token. */
-double kvs_val_even_rate(const struct kvs_val_lab *lab, uint32_t n_tok, uint32_t level);
+double kvs_val_even_rate(const struct kvs_val_lab *lab, enum kvs_val_reuse reuse, uint32_t n_tok,
+                         uint32_t level);
 
 /* --- the plan of a file ------------------------------------------------------------------------
  */
@@ -118,7 +144,9 @@ struct kvs_val_file {
     struct kvs_doc *doc; /* what the strings are borrowed from */
     const char *model;
     uint32_t context_tok, new_tok, n_layer;
-    uint32_t cut[KVS_MAX_LAYER]; /* blocks computed again */
+    enum kvs_val_reuse reuse;
+    uint32_t cut[KVS_MAX_LAYER];        /* blocks computed again */
+    uint32_t repair_tok[KVS_MAX_LAYER]; /* of all moved blocks, repaired */
     const char *level[KVS_MAX_LAYER];
 };
 /* doc is the caller's to free, also when it failed. */
@@ -137,6 +165,20 @@ KVS_MUST_CHECK enum kvs_code kvs_val_plan_take(const struct kvs_val_lab *lab,
 
 /* --- running -----------------------------------------------------------------------------------
  */
+
+/* What a run's cache does to next tokens, beside full recompute's. */
+struct kvs_val_loss {
+    double nats;      /* KL of the run's own logits, of the first token after the prompt */
+    double mean_nats; /* KL behind each new token, mean */
+    double agreement; /* share of those whose most likely next token is the same */
+    uint32_t n_same;  /* tokens continued greedily until the first that differs */
+};
+/* Computes what the case's runs are compared with, if it is not the last one's. */
+KVS_MUST_CHECK enum kvs_code kvs_val_reference(struct kvs_val_lab *lab,
+                                               const struct kvs_val_case *c, struct kvs_err *err);
+/* After a run, whose logits are lab's and whose cache is forward's. */
+KVS_MUST_CHECK enum kvs_code kvs_val_loss(struct kvs_val_lab *lab, const struct kvs_val_case *c,
+                                          struct kvs_val_loss *loss, struct kvs_err *err);
 
 /* How quiet the machine was while something ran. */
 struct kvs_val_noise {

@@ -72,7 +72,8 @@ static bool same_path(const json_t *a, const json_t *b)
 {
     return same_prompt(a, b) && strcmp(text(a, "level"), text(b, "level")) == 0 &&
            number(a, "rate") == number(b, "rate") &&
-           number(a, "latency_s") == number(b, "latency_s");
+           number(a, "latency_s") == number(b, "latency_s") &&
+           strcmp(text(a, "reuse"), text(b, "reuse")) == 0;
 }
 
 static int policy_of(const json_t *cell)
@@ -255,23 +256,27 @@ void kvs_val_show(const json_t *cells, const json_t *summary)
     const json_t *fastest = json_object_get(summary, "fastest_by_5pct");
     const json_t *cross = json_object_get(summary, "crossover_tok");
 
-    printf("%-34s %21s %7s  %17s %17s %17s %9s %6s\n", "", "TTFT (ms)", "", "link (ms)",
+    printf("%-34s %21s %7s  %17s %17s %17s %19s %6s\n", "", "TTFT (ms)", "", "link (ms)",
            "decoder (ms)", "compute (ms)", "KL (nat)", "greedy");
-    printf("%-34s %10s %10s %7s  %8s %8s %8s %8s %8s %8s %9s %6s\n", "cell", "predicted",
-           "measured", "error", "pred.", "meas.", "pred.", "meas.", "pred.", "meas.", "meas.",
-           "same");
+    printf("%-34s %10s %10s %7s  %8s %8s %8s %8s %8s %8s %9s %9s %6s\n", "cell", "predicted",
+           "measured", "error", "pred.", "meas.", "pred.", "meas.", "pred.", "meas.", "pred.",
+           "meas.", "same");
     for (size_t i = 0; i < json_array_size(cells); i++) {
         const json_t *c = json_array_get(cells, i);
+        char nats[32] = "-";
 
-        printf(
-            "%-34s %10.1f %10.1f %+6.1f%%%s %8.1f %8.1f %8.2f %8.2f %8.1f %8.1f %9.2g %4d/%d%s\n",
-            text(c, "id"), 1e3 * number(c, "predicted_ttft_s"), 1e3 * number(c, "measured_ttft_s"),
-            100 * number(c, "ttft_error"), flag(c, "noisy") ? "~" : " ",
-            1e3 * part(c, "predicted_s", "link"), 1e3 * part(c, "measured_s", "link"),
-            1e3 * part(c, "predicted_s", "decoder"), 1e3 * part(c, "measured_s", "decoder"),
-            1e3 * part(c, "predicted_s", "compute"), 1e3 * part(c, "measured_s", "compute"),
-            number(c, "measured_nats"), (int)number(c, "greedy_same"), (int)number(c, "greedy_of"),
-            flag(c, "fell_back") ? " fell back" : "");
+        if (json_is_number(json_object_get(c, "predicted_nats")))
+            snprintf(nats, sizeof nats, "%.2g", number(c, "predicted_nats"));
+        printf("%-34s %10.1f %10.1f %+6.1f%%%s %8.1f %8.1f %8.2f %8.2f %8.1f %8.1f %9s %9.2g "
+               "%4d/%d%s\n",
+               text(c, "id"), 1e3 * number(c, "predicted_ttft_s"),
+               1e3 * number(c, "measured_ttft_s"), 100 * number(c, "ttft_error"),
+               flag(c, "noisy") ? "~" : " ", 1e3 * part(c, "predicted_s", "link"),
+               1e3 * part(c, "measured_s", "link"), 1e3 * part(c, "predicted_s", "decoder"),
+               1e3 * part(c, "measured_s", "decoder"), 1e3 * part(c, "predicted_s", "compute"),
+               1e3 * part(c, "measured_s", "compute"), nats, number(c, "mean_nats"),
+               (int)number(c, "greedy_same"), (int)number(c, "greedy_of"),
+               flag(c, "fell_back") ? " fell back" : "");
     }
     printf("\n%d cells, %d noisy (~), %d fell back. TTFT error of the quiet ones:",
            (int)number(summary, "cells"), (int)number(summary, "noisy"),
@@ -302,15 +307,15 @@ static void write_csv(FILE *file, const json_t *cells)
             "id,policy,context_tok,new_tok,level,rate,bytes_per_s,latency_s,recompute_frac,"
             "predicted_ttft_s,measured_ttft_s,measured_low_s,measured_high_s,ttft_error,noisy,"
             "predicted_link_s,measured_link_s,predicted_decoder_s,measured_decoder_s,"
-            "predicted_compute_s,measured_compute_s,measured_nats,predicted_nats,greedy_same,"
-            "load_bytes,fell_back\n");
+            "predicted_compute_s,measured_compute_s,measured_nats,mean_nats,agreement,"
+            "predicted_nats,greedy_same,load_bytes,fell_back,reuse,budget_nats\n");
     for (size_t i = 0; i < json_array_size(cells); i++) {
         const json_t *c = json_array_get(cells, i);
 
         fprintf(
             file,
             "%s,%s,%.0f,%.0f,%s,%g,%.6g,%g,%.4f,%.6f,%.6f,%.6f,%.6f,%.5f,%d,%.6f,%.6f,%.6f,%.6f,"
-            "%.6f,%.6f,%.4g,%.4g,%.0f,%.0f,%d\n",
+            "%.6f,%.6f,%.4g,%.4g,%.4f,%.4g,%.0f,%.0f,%d,%s,%g\n",
             text(c, "id"), text(c, "policy"), number(c, "context_tok"), number(c, "new_tok"),
             text(c, "level"), number(c, "rate"), number(c, "bytes_per_s"), number(c, "latency_s"),
             number(c, "recompute_frac"), number(c, "predicted_ttft_s"),
@@ -318,9 +323,10 @@ static void write_csv(FILE *file, const json_t *cells)
             number(c, "ttft_error"), flag(c, "noisy"), part(c, "predicted_s", "link"),
             part(c, "measured_s", "link"), part(c, "predicted_s", "decoder"),
             part(c, "measured_s", "decoder"), part(c, "predicted_s", "compute"),
-            part(c, "measured_s", "compute"), number(c, "measured_nats"),
-            number(c, "predicted_nats"), number(c, "greedy_same"), number(c, "load_bytes"),
-            flag(c, "fell_back"));
+            part(c, "measured_s", "compute"), number(c, "measured_nats"), number(c, "mean_nats"),
+            number(c, "agreement"), number(c, "predicted_nats"), number(c, "greedy_same"),
+            number(c, "load_bytes"), flag(c, "fell_back"), text(c, "reuse"),
+            number(c, "budget_nats"));
     }
 }
 

@@ -50,9 +50,10 @@ enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *
         (code = kvs_json_str(kvs_json_get(root, "model"), &file->model, err)))
         return code;
     struct kvs_json reuse = kvs_json_get(root, "reuse");
-    if (reuse.v &&
-        strcmp(json_string_value(reuse.v) ? json_string_value(reuse.v) : "", "prefix") != 0)
-        return kvs_json_want(reuse, err, KVS_ERR_RANGE, "\"prefix\": moved text has no store yet");
+    const char *kind = reuse.v ? json_string_value(reuse.v) : "prefix";
+    if (!kind || (strcmp(kind, "prefix") != 0 && strcmp(kind, "content") != 0))
+        return kvs_json_want(reuse, err, KVS_ERR_RANGE, "\"prefix\" or \"content\"");
+    file->reuse = strcmp(kind, "content") == 0 ? KVS_VAL_CONTENT : KVS_VAL_PREFIX;
     if (context_tok % block_tok)
         return kvs_json_fail(kvs_json_get(root, "context_tok"), err, KVS_ERR_RANGE,
                              "found %lld, want whole blocks of --block %lld tokens",
@@ -68,12 +69,16 @@ enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *
         struct kvs_json layer = kvs_json_at(layers, l), tok = kvs_json_get(layer, "recompute_tok");
         enum kvs_level level;
         char known[300];
-        int64_t n_tok;
+        int64_t n_tok, repair_tok = 0;
 
         if ((code = kvs_json_object(layer, err)) ||
             (code = kvs_json_i64(tok, 0, context_tok, &n_tok, err)) ||
-            (code = kvs_json_str(kvs_json_get(layer, "level"), &file->level[l], err)))
+            (code = kvs_json_str(kvs_json_get(layer, "level"), &file->level[l], err)) ||
+            (kvs_json_get(layer, "repair_tok").v &&
+             (code = kvs_json_i64(kvs_json_get(layer, "repair_tok"), 0, context_tok, &repair_tok,
+                                  err))))
             return code;
+        file->repair_tok[l] = (uint32_t)repair_tok;
         if (strcmp(file->level[l], KVS_HIDDEN) != 0 && !kvs_level_find(file->level[l], &level))
             return kvs_json_want(
                 kvs_json_get(layer, "level"), err, KVS_ERR_RANGE,
@@ -126,16 +131,17 @@ enum kvs_code kvs_val_plan_take(const struct kvs_val_lab *lab, const struct kvs_
         return kvs_fail(err, KVS_ERR_RANGE, "%s: layers: found %u, the model has %u",
                         kvs_doc_file(file->doc), file->n_layer, p->problem.n_layer);
     for (uint32_t l = 0; l < file->n_layer; l++) {
-        uint32_t i = 0;
+        uint32_t i = 0, cut_tok = file->cut[l] * (uint32_t)lab->options.block_tok;
 
-        while (i + 1 < p->problem.n_frac &&
-               kvs_tables_recompute_tok(p->inst, i) < file->cut[l] * lab->options.block_tok)
+        while (i < p->problem.n_frac && (kvs_tables_recompute_tok(p->inst, i) != cut_tok ||
+                                         kvs_tables_repair_tok(p->inst, i) != file->repair_tok[l]))
             i++;
-        if (kvs_tables_recompute_tok(p->inst, i) != file->cut[l] * lab->options.block_tok)
-            return kvs_fail(
-                err, KVS_ERR_RANGE, "%s: layers[%u].recompute_tok: %llu is no step of %u fractions",
-                kvs_doc_file(file->doc), l,
-                (unsigned long long)file->cut[l] * lab->options.block_tok, p->problem.n_frac);
+        if (i == p->problem.n_frac)
+            return kvs_fail(err, KVS_ERR_RANGE,
+                            "%s: layers[%u]: recompute_tok %u with repair_tok %u is no step of %u "
+                            "fractions; is the plan's block %llu tokens too?",
+                            kvs_doc_file(file->doc), l, cut_tok, file->repair_tok[l],
+                            p->problem.n_frac, (unsigned long long)lab->options.block_tok);
         predicted->plan.frac_i[l] = (uint8_t)i;
         for (uint32_t q = 0; q < p->problem.n_level; q++)
             if (strcmp(lab->level[p->level_i[q]], file->level[l]) == 0)

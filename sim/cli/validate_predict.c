@@ -4,22 +4,64 @@
 #include "plan/chain.h"
 #include "validate.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NO_BUDGET (INT64_MAX / 4)
 
-/* The path: a token bucket of the case's rate; without one, the disk or server is not modelled. */
-static void set_route(const struct kvs_val_case *c, struct kvs_val_problem *p)
+static struct kvs_hw_link unbounded(const char *name)
 {
-    p->link = (struct kvs_hw_link){
-        .name = "path",
-        .read_bytes_per_s = {.value = c->bytes_per_s > 0 ? c->bytes_per_s : 1e12, .known = true},
-        .write_bytes_per_s = {.value = 1e12, .known = true},
-        .latency_s = {.value = c->latency_s, .known = true},
-        .descriptor_s = {.known = true},
-    };
-    p->route = (struct kvs_table_route){.n_hop = 1, .hop = {{&p->link, 1}}};
+    return (struct kvs_hw_link){.name = name,
+                                .read_bytes_per_s = {.value = 1e12, .known = true},
+                                .write_bytes_per_s = {.value = 1e12, .known = true},
+                                .latency_s = {.known = true},
+                                .descriptor_s = {.known = true}};
+}
+
+/*
+ * The path: a token bucket of the case's rate, and the profile's own disk behind it, where the
+ * store is a folder and the profile has one; the slower of the two. A block of a layer is one read.
+ */
+static void set_route(const struct kvs_val_lab *lab, const struct kvs_val_case *c,
+                      struct kvs_val_problem *p)
+{
+    bool folder = !lab->options.store || strncmp(lab->options.store, "redis:", 6) != 0;
+    const struct kvs_hw_link *disk = folder ? kvs_hw_link(lab->hw, "nvme") : NULL;
+
+    p->disk = disk ? *disk : unbounded("store");
+    p->path = unbounded("path");
+    p->path.latency_s.value = c->latency_s;
+    if (c->bytes_per_s > 0)
+        p->path.read_bytes_per_s.value = c->bytes_per_s;
+    p->route = (struct kvs_table_route){.n_hop = 2, .hop = {{&p->disk, 1}, {&p->path, 1}}};
+}
+
+/*
+ * Shares of moved blocks that may be repaired. What they leave lost is told where the quality table
+ * has it (the first tokens of each passage); else it counts as nothing, and no loss is predicted.
+ */
+static void set_repair(const struct kvs_val_lab *lab, const struct kvs_val_case *c,
+                       struct kvs_val_problem *p)
+{
+    static const double share[KVS_VAL_REPAIR] = {0, .03, .05, .08, .12, .15, .2, .3};
+
+    p->n_repair = c->reuse == KVS_VAL_CONTENT ? KVS_VAL_REPAIR : 0;
+    for (uint32_t i = 0; i < p->n_repair; i++) {
+        double nats = lab->quality ? kvs_quality_repair_nats(lab->quality, "first-tokens", share[i])
+                                   : HUGE_VAL;
+
+        p->repair_frac[i] = share[i];
+        p->repair_distortion[i] = isfinite(nats) ? llround(KVS_NAT * nats) : 0;
+    }
+}
+
+uint32_t kvs_val_repair_tok(const struct kvs_val_lab *lab, const struct kvs_val_problem *p,
+                            uint32_t frac_i)
+{
+    uint32_t i = frac_i < p->n_repair ? frac_i : p->n_repair - 1;
+
+    return p->n_repair ? (uint32_t)ceil(p->repair_frac[i] * (double)lab->options.block_tok) : 0;
 }
 
 /* One entry of the menu: a stored level, with the bytes that it has in the store. */
@@ -41,7 +83,7 @@ static enum kvs_code add_level(const struct kvs_val_lab *lab, const char *name, 
     if (kvs_levels_new(&config, &p->levels[q], err))
         return err->code;
     p->level[q] = p->levels[q]->level[p->levels[q]->n - 1]; /* raw16 is always the first */
-    p->level[q].k_ratio = p->level[q].v_ratio = lab->stored_ratio[stored];
+    p->level[q].k_ratio = p->level[q].v_ratio = p->held->ratio[stored];
     p->level_i[q] = (uint32_t)stored;
     p->n_level++;
     return KVS_OK;
@@ -54,24 +96,29 @@ enum kvs_code kvs_val_problem_begin(const struct kvs_val_lab *lab, const struct 
 
     memset(p, 0, sizeof *p);
     p->n_block = c->context_tok / block_tok;
-    n_frac = p->n_block + 1 > KVS_MAX_FRAC ? KVS_MAX_FRAC : p->n_block + 1;
-    set_route(c, p);
+    p->held = &lab->held[c->reuse];
+    set_route(lab, c, p);
+    set_repair(lab, c, p);
+    n_frac = p->n_block + (p->n_repair ? p->n_repair : 1);
+    n_frac = n_frac > KVS_MAX_FRAC ? KVS_MAX_FRAC : n_frac;
     for (uint32_t q = 0; q < (c->level ? 1 : lab->n_level); q++)
         if (add_level(lab, c->level ? c->level : lab->level[q], n_frac, p, err))
             return err->code;
     /* HCache's rule weighs states against KV; with only states held, both entries are states */
     if (c->level && strcmp(c->level, KVS_HIDDEN) == 0 && add_level(lab, c->level, n_frac, p, err))
         return err->code;
-    const struct kvs_tables_config config = {.model = lab->model,
-                                             .cost = lab->cost,
-                                             .n_route = 1,
-                                             .route = &p->route,
-                                             .chunk_tok = c->context_tok + c->new_tok,
-                                             .n_frac = n_frac,
-                                             .descriptors = 1,
-                                             .n_level = p->n_level,
-                                             .level = p->level,
-                                             .budget = NO_BUDGET};
+    const struct kvs_tables_config config = {
+        .model = lab->model,
+        .cost = lab->cost,
+        .n_route = 1,
+        .route = &p->route,
+        .chunk_tok = c->context_tok + c->new_tok,
+        .n_frac = n_frac,
+        .descriptors = 1,
+        .n_level = p->n_level,
+        .level = p->level,
+        .repair = {p->n_repair, p->repair_frac, p->repair_distortion},
+        .budget = c->budget_nats > 0 ? llround(c->budget_nats * KVS_NAT) : NO_BUDGET};
     p->piece = calloc(p->n_block + 1u, sizeof *p->piece);
     p->stored_tok = calloc((size_t)p->n_block * p->n_level + 1, sizeof *p->stored_tok);
     if (!p->piece || !p->stored_tok)
@@ -80,8 +127,10 @@ enum kvs_code kvs_val_problem_begin(const struct kvs_val_lab *lab, const struct 
         double *stored_tok = &p->stored_tok[b * p->n_level];
 
         for (uint32_t q = 0; q < p->n_level; q++)
-            stored_tok[q] = lab->stored_tok[b * lab->n_level + p->level_i[q]];
-        p->piece[b] = (struct kvs_piece){.n_tok = block_tok, .stored_tok = stored_tok};
+            stored_tok[q] = p->held->tok[b * lab->n_level + p->level_i[q]];
+        p->piece[b] = (struct kvs_piece){.n_tok = block_tok,
+                                         .moved = c->reuse == KVS_VAL_CONTENT && b > 0,
+                                         .stored_tok = stored_tok};
     }
     p->piece[p->n_block] = (struct kvs_piece){.n_tok = c->new_tok, .where = KVS_AT_NONE};
     if (kvs_tables_new(&config, &p->tables, err))
@@ -175,11 +224,12 @@ enum kvs_code kvs_val_plan(const struct kvs_val_lab *lab, const struct kvs_val_p
     return KVS_OK;
 }
 
-double kvs_val_even_rate(const struct kvs_val_lab *lab, uint32_t n_tok, uint32_t level)
+double kvs_val_even_rate(const struct kvs_val_lab *lab, enum kvs_val_reuse reuse, uint32_t n_tok,
+                         uint32_t level)
 {
     double bytes_per_tok = 0;
 
     for (uint32_t l = 0; l < lab->model->n_layer; l++)
-        bytes_per_tok += kvs_model_kv_bytes_per_tok(lab->model, l) * lab->stored_ratio[level];
+        bytes_per_tok += kvs_model_kv_bytes_per_tok(lab->model, l) * lab->held[reuse].ratio[level];
     return n_tok / kvs_cost_prefill_s(lab->cost, 0, n_tok, 0) * bytes_per_tok;
 }

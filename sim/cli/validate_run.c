@@ -140,7 +140,7 @@ struct job {
     struct kvs_exec_block *block;
     struct kvs_stored **form; /* [block], of one form */
     struct kvs_exec_plan plan;
-    uint32_t cut[KVS_MAX_LAYER];
+    uint32_t cut[KVS_MAX_LAYER], repair_tok[KVS_MAX_LAYER];
     uint8_t level[KVS_MAX_LAYER];
 };
 
@@ -150,6 +150,7 @@ static enum kvs_code make_job(struct kvs_val_lab *lab, const struct kvs_val_case
                               struct kvs_err *err)
 {
     uint32_t block_tok = (uint32_t)lab->options.block_tok;
+    bool moved = c->reuse == KVS_VAL_CONTENT;
     struct kvs_exec_opt opt = {.window_bytes = lab->options.window_bytes,
                                .reader = {.bytes_per_s = c->bytes_per_s, .timeout_ns = 60000000000},
                                .latency_ns = (int64_t)(c->latency_s * 1e9)};
@@ -159,10 +160,14 @@ static enum kvs_code make_job(struct kvs_val_lab *lab, const struct kvs_val_case
     if (!job->block)
         return kvs_nomem(err);
     for (uint32_t b = 0; b < p->n_block; b++)
-        job->block[b] = (struct kvs_exec_block){
-            .first_tok = b * block_tok, .n_tok = block_tok, .form = &lab->stored[b * lab->n_level]};
+        job->block[b] = (struct kvs_exec_block){.first_tok = b * block_tok,
+                                                .n_tok = block_tok,
+                                                .shift = moved ? (int32_t)(b * block_tok) : 0,
+                                                .moved = moved && b > 0,
+                                                .form = &p->held->stored[(size_t)b * lab->n_level]};
     for (uint32_t l = 0; l < p->problem.n_layer; l++) {
         job->cut[l] = kvs_tables_recompute_tok(p->inst, predicted->plan.frac_i[l]) / block_tok;
+        job->repair_tok[l] = kvs_val_repair_tok(lab, p, predicted->plan.frac_i[l]);
         job->level[l] = (uint8_t)p->level_i[predicted->plan.level[l]];
     }
     job->plan = (struct kvs_exec_plan){.tok = lab->tok,
@@ -171,7 +176,8 @@ static enum kvs_code make_job(struct kvs_val_lab *lab, const struct kvs_val_case
                                        .n_block = p->n_block,
                                        .n_form = lab->n_level,
                                        .cut = job->cut,
-                                       .form = job->level};
+                                       .form = job->level,
+                                       .repair_tok = moved ? job->repair_tok : NULL};
     return kvs_exec_new(lab->dev, lab->forward, &opt, &job->exec, err);
 }
 
@@ -205,93 +211,16 @@ static enum kvs_code run_once(struct kvs_val_lab *lab, struct job *job, struct r
     return code;
 }
 
-/* --- quality ------------------------------------------------------------------------------------
- */
-
-static uint32_t best_of(const float *logits, uint32_t n)
-{
-    uint32_t best = 0;
-
-    for (uint32_t i = 1; i < n; i++)
-        best = logits[i] > logits[best] ? i : best;
-    return best;
-}
-
-/* log of the sum of exp. */
-static double log_sum(const float *logits, uint32_t n)
-{
-    double most = (double)logits[best_of(logits, n)], sum = 0;
-
-    for (uint32_t i = 0; i < n; i++)
-        sum += exp((double)logits[i] - most);
-    return most + log(sum);
-}
-
-/* KL(full || run) of the next token, nats. */
-static double divergence(const struct kvs_val_lab *lab)
-{
-    uint32_t n = kvs_weights_shape(lab->weights)->n_vocab;
-    double full = log_sum(lab->full, n), run = log_sum(lab->logits, n), kl = 0;
-
-    for (uint32_t i = 0; i < n; i++) {
-        double p = (double)lab->full[i] - full, q = (double)lab->logits[i] - run;
-        kl += exp(p) * (p - q);
-    }
-    return kl > 0 ? kl : 0;
-}
-
-/* Greedy tokens behind the prompt, over the cache as it is; logits: of the first. */
-static enum kvs_code greedy(struct kvs_val_lab *lab, const struct kvs_val_case *c,
-                            const float *logits, uint32_t tok[KVS_VAL_GREEDY], struct kvs_err *err)
-{
-    uint32_t n = c->context_tok + c->new_tok, n_vocab = kvs_weights_shape(lab->weights)->n_vocab;
-    uint32_t kept[KVS_VAL_GREEDY];
-    float *next = malloc(n_vocab * sizeof *next);
-    enum kvs_code code = next ? KVS_OK : kvs_nomem(err);
-
-    memcpy(kept, lab->tok + n, sizeof kept); /* of a longer prompt */
-    if (next)
-        memcpy(next, logits, n_vocab * sizeof *next);
-    assert(code || next);
-    for (uint32_t i = 0; i < KVS_VAL_GREEDY && !code; i++) {
-        tok[i] = lab->tok[n + i] = best_of(next, n_vocab);
-        if (i + 1 < KVS_VAL_GREEDY)
-            code = kvs_forward_prefill(lab->forward, lab->canary, lab->tok, n + i, n + i + 1, next,
-                                       err);
-    }
-    memcpy(lab->tok + n, kept, sizeof kept);
-    free(next);
-    return code;
-}
-
-/* Full recompute of the case's prompt, once for all cells of it. */
-static enum kvs_code make_reference(struct kvs_val_lab *lab, const struct kvs_val_case *c,
-                                    struct kvs_err *err)
-{
-    enum kvs_code code = KVS_OK;
-
-    if (lab->full_context_tok == c->context_tok && lab->full_new_tok == c->new_tok)
-        return KVS_OK;
-    lab->full_context_tok = lab->full_new_tok = 0;
-    if (!lab->canary && (code = kvs_stream_new(lab->dev, &lab->canary, err)))
-        return code;
-    if ((code = kvs_forward_prefill(lab->forward, lab->canary, lab->tok, 0,
-                                    c->context_tok + c->new_tok, lab->full, err)) ||
-        (code = greedy(lab, c, lab->full, lab->full_greedy, err)))
-        return code;
-    lab->full_context_tok = c->context_tok;
-    lab->full_new_tok = c->new_tok;
-    return KVS_OK;
-}
-
 /* --- the cell -----------------------------------------------------------------------------------
  */
 
 void kvs_val_id(const struct kvs_val_case *c, const char *policy, char *id, size_t room)
 {
-    int n = snprintf(id, room, "c%u-n%u-%s-", c->context_tok, c->new_tok,
-                     c->level ? c->level : "mixed");
+    int n = snprintf(id, room, "c%u-n%u-%s%s-", c->context_tok, c->new_tok,
+                     c->reuse == KVS_VAL_CONTENT ? "moved-" : "", c->level ? c->level : "mixed");
 
+    if (c->budget_nats > 0)
+        n += snprintf(id + n, room - (size_t)n, "q%g-", c->budget_nats);
     if (c->rate > 0)
         n += snprintf(id + n, room - (size_t)n, "r%g", c->rate);
     else
@@ -391,10 +320,21 @@ static bool is_enough(const struct kvs_val_lab *lab, const struct run *run, unsi
            (n >= fewest(lab) && ttft[n - 1] - ttft[0] <= AGREE * ttft[0]);
 }
 
+/* What the plan's levels lose together; of moved text no one measured what it loses. */
+static json_t *predicted_nats(const struct kvs_val_lab *lab, const struct kvs_val_case *c,
+                              const struct kvs_val_predicted *predicted)
+{
+    double sum_nats = (double)predicted->eval.distortion / KVS_NAT;
+
+    if (!lab->quality || (c->reuse == KVS_VAL_CONTENT && lab->quality->n_repair == 0))
+        return json_null();
+    return json_real(kvs_quality_joint_nats(lab->quality, sum_nats));
+}
+
 static json_t *cell_json(const struct kvs_val_lab *lab, const struct kvs_val_case *c,
                          const struct kvs_val_problem *p, const char *policy,
                          const struct kvs_val_predicted *predicted, const struct run *run,
-                         unsigned n_run, double kl, uint32_t n_same)
+                         unsigned n_run, const struct kvs_val_loss *loss)
 {
     double ttft[MAX_RUN], frac = 0;
     unsigned n_quiet = quiet_s(lab, run, n_run, ttft), n = n_quiet, middle = 0;
@@ -435,20 +375,25 @@ static json_t *cell_json(const struct kvs_val_lab *lab, const struct kvs_val_cas
         "pre", s_of(predicted->eval.pre_ns), "head", s_of(predicted->head_ns), "measured_s", "link",
         stage_s(r, KVS_EXEC_READ), "decoder", stage_s(r, KVS_EXEC_DECODE), "compute",
         stage_s(r, KVS_EXEC_PRE) + stage_s(r, KVS_EXEC_POST) + stage_s(r, KVS_EXEC_HEAD), "pre",
-        stage_s(r, KVS_EXEC_PRE), "head", stage_s(r, KVS_EXEC_HEAD), "measured_nats", kl,
-        "predicted_nats",
-        lab->quality ? json_real((double)predicted->eval.distortion / KVS_NAT) : json_null(),
-        "greedy_same", (int)n_same, "greedy_of", KVS_VAL_GREEDY, "load_bytes",
-        (json_int_t)r->load_bytes, "window_waits", (int)r->n_window_wait, "noise", "canary",
+        stage_s(r, KVS_EXEC_PRE), "head", stage_s(r, KVS_EXEC_HEAD), "measured_nats", loss->nats,
+        "predicted_nats", predicted_nats(lab, c, predicted), "greedy_same", (int)loss->n_same,
+        "greedy_of", KVS_VAL_GREEDY, "load_bytes", (json_int_t)r->load_bytes, "window_waits",
+        (int)r->n_window_wait, "noise", "canary",
         (double)run[middle].noise.canary_ns / (double)lab->best_canary_ns, "waited",
         run[middle].noise.waited_frac, "stolen", run[middle].noise.stolen_frac, "pressure",
         run[middle].noise.pressure_frac, "layers", layers_json(r, predicted, p->problem.n_layer));
 
-    if (!cell || !more || json_object_update(cell, more)) {
+    json_t *new_tok = json_pack(
+        "{ss sf sf sf}", "reuse", c->reuse == KVS_VAL_CONTENT ? "content" : "prefix", "budget_nats",
+        c->budget_nats, "mean_nats", loss->mean_nats, "agreement", loss->agreement);
+
+    if (!cell || !more || !new_tok || json_object_update(cell, more) ||
+        json_object_update(cell, new_tok)) {
         json_decref(cell);
         cell = NULL;
     }
     json_decref(more);
+    json_decref(new_tok);
     return cell;
 }
 
@@ -459,30 +404,25 @@ enum kvs_code kvs_val_cell(struct kvs_val_lab *lab, const struct kvs_val_case *c
 {
     struct run *run = calloc(MAX_RUN, sizeof *run);
     unsigned n_run = 0, most = 2 * (unsigned)lab->options.repeats + 1;
-    uint32_t tok[KVS_VAL_GREEDY], n_same = 0;
+    struct kvs_val_loss loss = {0};
     struct job job = {0};
-    double kl = 0;
     enum kvs_code code = run ? KVS_OK : kvs_nomem(err);
 
     *cell = NULL;
     most = most < MAX_RUN ? most : MAX_RUN;
     assert(code || run);
     if (!code)
-        code = make_reference(lab, c, err);
+        code = kvs_val_reference(lab, c, err);
     if (!code)
         code = make_job(lab, c, p, predicted, &job, err);
     while (!code && n_run < most && !is_enough(lab, run, n_run)) {
         code = run_once(lab, &job, &run[n_run], err);
-        if (!code && n_run == 0) {
-            kl = divergence(lab);
-            code = greedy(lab, c, lab->logits, tok, err);
-            while (!code && n_same < KVS_VAL_GREEDY && tok[n_same] == lab->full_greedy[n_same])
-                n_same++;
-        }
+        if (!code && n_run == 0)
+            code = kvs_val_loss(lab, c, &loss, err);
         n_run++;
     }
     if (!code) {
-        *cell = cell_json(lab, c, p, policy, predicted, run, n_run, kl, n_same);
+        *cell = cell_json(lab, c, p, policy, predicted, run, n_run, &loss);
         if (!*cell)
             code = kvs_nomem(err);
     }
