@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,9 @@
 static enum kvs_fault armed;
 static unsigned left;
 static bool struck;
+static pthread_mutex_t hang_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t hang_over = PTHREAD_COND_INITIALIZER;
+static bool hangs; /* of hang_lock */
 
 /* True if this call is the one that fails. */
 static bool strikes(enum kvs_fault kind)
@@ -117,6 +121,11 @@ ssize_t __wrap_read(int fd, void *buf, size_t n)
 
 ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t at)
 {
+    pthread_mutex_lock(&hang_lock);
+    if (strikes(KVS_FAULT_HANG))
+        while (hangs)
+            pthread_cond_wait(&hang_over, &hang_lock);
+    pthread_mutex_unlock(&hang_lock);
     return strikes(KVS_FAULT_IO) ? -1 : __real_pread(fd, buf, n, at);
 }
 
@@ -169,14 +178,21 @@ int __wrap_fflush(FILE *file)
 void kvs_fault_at(enum kvs_fault kind, unsigned n)
 {
     json_set_alloc_funcs(malloc, free); /* this file's calls are wrapped: Jansson's then too */
+    pthread_mutex_lock(&hang_lock);
     armed = kind;
     left = n;
     struck = false;
+    hangs = kind == KVS_FAULT_HANG;
+    pthread_mutex_unlock(&hang_lock);
 }
 
 bool kvs_fault_end(void)
 {
+    pthread_mutex_lock(&hang_lock);
     armed = KVS_FAULT_NONE;
+    hangs = false;
+    pthread_cond_broadcast(&hang_over);
+    pthread_mutex_unlock(&hang_lock);
     return struck;
 }
 

@@ -14,9 +14,10 @@
 
 enum kvs_fault {
     KVS_FAULT_NONE,
-    KVS_FAULT_MEM, /* malloc, calloc, realloc, strdup, strndup, asprintf: no memory */
-    KVS_FAULT_IO,  /* open, read, pread, write, mkdir, rename, renameat2, fsync, fopen, fdopen,
-                      fflush,  mmap: EIO */
+    KVS_FAULT_MEM,  /* malloc, calloc, realloc, strdup, strndup, asprintf: no memory */
+    KVS_FAULT_IO,   /* open, read, pread, write, mkdir, rename, renameat2, fsync, fopen, fdopen,
+                       fflush,  mmap: EIO */
+    KVS_FAULT_HANG, /* pread: does not return before kvs_fault_end, and then does what it should */
 };
 
 /* From now on the nth call of the kind (from 1) fails, once. */

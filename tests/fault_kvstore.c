@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 struct lab {
     const char *place;
@@ -115,11 +116,66 @@ static void failed_allocation_is_an_error_with_redis(void **state)
     (void)waitpid(server, NULL, 0);
 }
 
+/* A read hangs: the path gives it up and is freed, and later the read does no harm. */
+static void a_thread_that_hangs_is_given_up(void **state)
+{
+    const struct kvs_reader_opt opt = {.depth = 4};
+    char place[160];
+    struct lab_block made = lab_block(9, KVS_P4);
+    struct kvs_store *store;
+    struct kvs_stored *block = NULL;
+    struct kvs_err err = {0};
+    struct kvs_read *read = calloc(4, sizeof *read);
+    uint8_t *memory;
+    void *path;
+    (void)state;
+
+    snprintf(place, sizeof place, "%s/hang", tmpdir());
+    store = lab_open(place);
+    assert_non_null(read);
+    assert_int_equal(kvs_store_put(store, made.key, "p4", made.file, made.n_byte, NULL, &err),
+                     KVS_OK);
+    assert_int_equal(kvs_store_find(store, made.key, "p4", &block, &err), KVS_OK);
+    assert_non_null(block);
+    assert_int_equal(kvs_path_threads.new_path(NULL, &opt, &path, &err), KVS_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        read[i].block = block;
+        kvs_stored_range(block, 2, 2, &read[i].at_bytes, &read[i].n_byte);
+    }
+    memory = kvs_store_pages(4 * read->n_byte);
+    assert_non_null(memory);
+    kvs_fault_at(KVS_FAULT_HANG, 2);
+    for (unsigned i = 0; i < 4; i++) {
+        read[i].to = memory + i * read->n_byte;
+        assert_true(kvs_path_threads.start(path, &read[i]));
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        struct kvs_read *back = kvs_path_threads.poll(path, kvs_store_now_ns() + 5000000000);
+        assert_non_null(back);
+        assert_int_equal(back->code, KVS_OK);
+        back->user = read; /* it came */
+    }
+    assert_null(kvs_path_threads.poll(path, kvs_store_now_ns() + 10000000));
+    struct kvs_read *left = kvs_path_threads.abandon(path);
+    assert_non_null(left);
+    assert_null(left->user);
+    assert_null(kvs_path_threads.abandon(path));
+    assert_false(kvs_path_threads.free_path(path, 10000000));
+    free(read); /* the memory that it reads into stays */
+    kvs_stored_close(block);
+    assert_true(kvs_fault_end());
+    usleep(50000); /* its thread frees the path */
+    free(memory);
+    kvs_store_close(store);
+    lab_block_free(&made);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_allocation_or_call_is_an_error_and_leaves_blocks_whole),
         cmocka_unit_test(failed_allocation_is_an_error_with_redis),
+        cmocka_unit_test(a_thread_that_hangs_is_given_up),
     };
     return cmocka_run_group_tests_name("fault kvstore", tests, tmpdir_make, tmpdir_drop);
 }

@@ -213,6 +213,39 @@ static void a_store_that_never_answers_means_recompute(void **state)
     exec_lab_close(&lab);
 }
 
+/* The files' descriptors become those of an empty pipe, which never has anything to read. */
+static void a_disk_that_hangs_means_recompute(void **state)
+{
+    struct kvs_exec_opt opt = {.reader = {.timeout_ns = 60000000}};
+    struct exec_lab lab;
+    int fd[2];
+    (void)state;
+    exec_lab_open(&lab, "cpu", 3, NULL, fresh_dir(), &opt);
+    must_run(&lab);
+    if (strncmp(lab.result.how, "io_uring", 8) != 0)
+        KVS_SKIP("reads go by %s", lab.result.how); /* fault_exec.c has threads */
+    assert_int_equal(pipe(fd), 0);
+    for (int other = 3; other < 256; other++) {
+        char link[64], path[512];
+        ssize_t n;
+        snprintf(link, sizeof link, "/proc/self/fd/%d", other);
+        n = readlink(link, path, sizeof path - 1);
+        if (n < 0)
+            continue;
+        path[n] = 0;
+        if (strstr(path, ".raw16.kvf"))
+            assert_int_equal(dup2(fd[0], other), other);
+    }
+    must_fall_back(&lab, "no answer");
+    assert_true(lab.result.ttft_ns >= 60000000 && lab.result.ttft_ns < 3000000000);
+    must_fall_back(&lab, "no answer"); /* once more */
+    lab.plan.n_block = 0;
+    must_run(&lab); /* what loads nothing is not held up */
+    (void)close(fd[0]);
+    (void)close(fd[1]);
+    exec_lab_close(&lab);
+}
+
 /* Ends a process after a while, while the plan runs. */
 static void *end_later(void *arg)
 {
@@ -584,6 +617,7 @@ int main(void)
         cmocka_unit_test(a_block_that_is_not_held_means_recompute),
         cmocka_unit_test(a_block_of_another_length_means_recompute),
         cmocka_unit_test(a_store_that_never_answers_means_recompute),
+        cmocka_unit_test(a_disk_that_hangs_means_recompute),
         cmocka_unit_test(a_peer_lost_in_the_middle_means_recompute),
         cmocka_unit_test(a_device_error_anywhere_means_recompute),
         cmocka_unit_test(a_device_that_stays_broken_is_an_error),

@@ -62,7 +62,7 @@ static enum kvs_code read_layer(struct kvs_store *store, const struct kvs_path_o
         assert_int_equal(path->new_path(kvs_store_at(store), &opt, &self, err), KVS_OK);
         assert_true(path->start(self, &read));
         back = path->poll(self, INT64_MAX);
-        path->free_path(self);
+        assert_true(path->free_path(self, 1000000000));
     } else if (!(code = kvs_reader_new(store, &opt, &reader, err))) {
         kvs_reader_submit(reader, &read);
         back = kvs_reader_wait(reader, INT64_MAX);

@@ -291,7 +291,8 @@ static enum kvs_code run_plan(struct kvs_exec *exec, struct kvs_store *store,
     if (!code)
         code = kvs_buf_read(logits, at, exec->shape->n_vocab * sizeof *logits, err);
     result->ttft_ns = now_ns() - *begin_ns;
-    kvs_feed_end(feed, result);
+    if (!kvs_feed_end(feed, result))
+        exec->pinned = NULL; /* not freed: the kernel may write there yet */
     if (!code)
         tell_times(exec, plan, shape, *begin_ns, result);
     return code;

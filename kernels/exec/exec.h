@@ -11,8 +11,8 @@
  * by the compute stream, at the tokens' positions here.
  *
  * Whatever goes wrong with a load (a block that is not held, a read that fails or never ends, a
- * broken section) or on the device, the plan is given up and the whole prompt is computed; the
- * result says so. The logits are right or there are none.
+ * broken section, a disk that hangs) or on the device, the plan is given up and the whole prompt is
+ * computed; the result says so. The logits are right or there are none.
  */
 #ifndef KVS_EXEC_H
 #define KVS_EXEC_H

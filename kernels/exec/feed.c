@@ -25,6 +25,7 @@ struct kvs_feed {
     int64_t begin_ns;
     uint64_t load_bytes;
     uint32_t n_window_wait;
+    bool lost_memory; /* a read never ended: the sections may be written for ever */
     char how[96];
     pthread_t read_thread, decode_thread;
     bool read_made, decode_made;
@@ -260,7 +261,7 @@ static void *read_thread(void *arg)
         read_all(feed, &err);
     if (err.code)
         give_up(feed, &err);
-    kvs_reader_free(feed->reader);
+    feed->lost_memory = !kvs_reader_free(feed->reader);
     return NULL;
 }
 
@@ -436,7 +437,7 @@ enum kvs_code kvs_feed_new(const struct kvs_feed_in *in, struct kvs_feed **out, 
             code = kvs_fail(err, KVS_ERR_IO, "no thread for loads");
     }
     if (code) {
-        kvs_feed_end(feed, NULL);
+        (void)kvs_feed_end(feed, NULL); /* nothing was read */
         return code;
     }
     *out = feed;
@@ -498,10 +499,10 @@ static void tell_times(const struct kvs_feed *feed, struct kvs_exec_result *resu
     snprintf(result->how, sizeof result->how, "%s", feed->how);
 }
 
-void kvs_feed_end(struct kvs_feed *feed, struct kvs_exec_result *result)
+bool kvs_feed_end(struct kvs_feed *feed, struct kvs_exec_result *result)
 {
     if (!feed)
-        return;
+        return true;
     pthread_mutex_lock(&feed->lock);
     feed->stop = true;
     pthread_cond_broadcast(&feed->changed);
@@ -514,6 +515,8 @@ void kvs_feed_end(struct kvs_feed *feed, struct kvs_exec_result *result)
         tell_times(feed, result);
     pthread_cond_destroy(&feed->changed);
     pthread_mutex_destroy(&feed->lock);
+    bool ended = !feed->lost_memory;
     free(feed->read);
     free(feed);
+    return ended;
 }

@@ -45,7 +45,8 @@ void kvs_feed_go(struct kvs_feed *feed, int64_t begin_ns);
 KVS_MUST_CHECK enum kvs_code kvs_feed_next(struct kvs_feed *feed, const uint8_t **row,
                                            struct kvs_err *err);
 void kvs_feed_back(struct kvs_feed *feed);
-/* Stops and joins; adds times and counts to result. Accepts NULL. */
-void kvs_feed_end(struct kvs_feed *feed, struct kvs_exec_result *result);
+/* Stops and joins; adds times and counts to result. false: a read never ended, so that the rings'
+ * memory may still be written and must be left alone for ever. Accepts NULL. */
+bool kvs_feed_end(struct kvs_feed *feed, struct kvs_exec_result *result);
 
 #endif

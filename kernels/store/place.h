@@ -25,12 +25,17 @@ struct kvs_stored {
 struct kvs_path_ops {
     enum kvs_code (*new_path)(void *at, const struct kvs_reader_opt *opt, void **path,
                               struct kvs_err *err);
-    void (*free_path)(void *path); /* after what is in flight; accepts NULL */
+    /* After what is in flight, for which it waits so long, then gives it up. false: something never
+     * ended, so that its memory may be written at any time. Accepts NULL. */
+    bool (*free_path)(void *path, int64_t patience_ns);
     /* Begins a read; false: it has failed, read->error says why. At most opt.depth are in flight.
      */
     bool (*start)(void *path, struct kvs_read *read);
     /* One that has ended, code and error set; NULL: none until until_ns. Some are in flight. */
     struct kvs_read *(*poll)(void *path, int64_t until_ns);
+    /* Gives a read in flight up, whatever may still happen to its memory; NULL: none is left. The
+     * whole function is NULL where the path has its own limit. */
+    struct kvs_read *(*abandon)(void *path);
     const char *(*how)(void *path);
 };
 

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#define GRACE_NS 100000000 /* for reads that were given up: most can be called back */
+
 struct queue {
     struct kvs_read *first, *last;
 };
@@ -22,6 +24,8 @@ struct kvs_reader {
     struct queue waiting;  /* for a place */
     struct kvs_read *done; /* by free_ns; not yet back */
     uint32_t n_flying, n_pending;
+    int64_t moved_ns; /* something in flight has ended, or was the first in flight */
+    bool hangs;
     double free_ns;  /* when the pipe is */
     int64_t zero_ns; /* what free_ns counts from: a double is exact to far below a ns */
 };
@@ -68,12 +72,14 @@ enum kvs_code kvs_reader_new(struct kvs_store *store, const struct kvs_reader_op
     return KVS_OK;
 }
 
-void kvs_reader_free(struct kvs_reader *reader)
+bool kvs_reader_free(struct kvs_reader *reader)
 {
     if (!reader)
-        return;
-    reader->ops->free_path(reader->path);
+        return true;
+    bool ended =
+        reader->ops->free_path(reader->path, reader->hangs ? GRACE_NS : reader->opt.timeout_ns);
     free(reader);
+    return ended;
 }
 
 const char *kvs_reader_how(struct kvs_reader *reader)
@@ -113,13 +119,36 @@ static void start(struct kvs_reader *reader)
     while (reader->waiting.first && reader->n_flying < reader->opt.depth) {
         struct kvs_read *read = reader->waiting.first;
         reader->waiting.first = read->next;
-        if (reader->ops->start(reader->path, read)) {
-            reader->n_flying++;
+        if (reader->hangs) {
+            read->error = ETIMEDOUT;
+            read->code = KVS_ERR_IO;
+            put_done(reader, read);
+        } else if (reader->ops->start(reader->path, read)) {
+            if (reader->n_flying++ == 0)
+                reader->moved_ns = kvs_store_now_ns();
         } else {
             read->code = KVS_ERR_IO;
             put_done(reader, read);
         }
     }
+}
+
+/* Nothing has moved for too long: what is in flight is given up, and so is what waits. */
+static void give_up(struct kvs_reader *reader)
+{
+    struct kvs_read *read;
+
+    assert(reader->ops->abandon);
+    reader->hangs = true;
+    while ((read = reader->ops->abandon(reader->path))) {
+        reader->n_flying--;
+        read->error = ETIMEDOUT;
+        read->code = KVS_ERR_IO;
+        read->free_ns = 0; /* now, whatever the rate */
+        put_done(reader, read);
+    }
+    assert(reader->n_flying == 0);
+    start(reader);
 }
 
 /* The pipe's time for the read; failed reads have passed it too. */
@@ -171,11 +200,18 @@ struct kvs_read *kvs_reader_wait(struct kvs_reader *reader, int64_t until_ns)
         if (read && read->free_ns < wake)
             wake = read->free_ns;
         if (reader->n_flying > 0) {
-            read = reader->ops->poll(reader->path, wake);
+            int64_t late =
+                reader->ops->abandon ? reader->moved_ns + reader->opt.timeout_ns : INT64_MAX;
+            read = reader->ops->poll(reader->path, wake < late ? wake : late);
             if (read) {
+                reader->moved_ns = kvs_store_now_ns();
                 reader->n_flying--;
                 put_done(reader, read);
                 start(reader);
+                continue;
+            }
+            if (kvs_store_now_ns() >= late) {
+                give_up(reader);
                 continue;
             }
         } else if (wake > now) {
@@ -196,6 +232,9 @@ enum kvs_code kvs_read_error(const struct kvs_read *read, struct kvs_err *err)
     if (read->error == 0)
         return kvs_fail(err, read->code, "%s: bytes %llu to %llu: it ends at %llu",
                         kvs_stored_name(read->block), first, last, first + read->n_done);
+    if (read->error == ETIMEDOUT)
+        return kvs_fail(err, read->code, "%s: bytes %llu to %llu: timed out, no answer",
+                        kvs_stored_name(read->block), first, last);
     return kvs_fail(err, read->code, "%s: bytes %llu to %llu: %s", kvs_stored_name(read->block),
                     first, last, strerror(read->error));
 }

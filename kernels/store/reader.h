@@ -21,7 +21,10 @@ struct kvs_reader; /* from kvs_reader_new, ended by kvs_reader_free */
 struct kvs_reader_opt {
     uint32_t depth;     /* reads in flight at once, 1 to 1024; more wait their turn */
     double bytes_per_s; /* of the pipe; 0: as fast as it goes */
-    int64_t timeout_ns; /* a read that takes longer than this has failed; 0: 5 s */
+    /* when nothing in flight has ended for so long, all of it has failed, and all that follows; 0:
+     * 5
+     * s */
+    int64_t timeout_ns;
     /* or NULL: memory that most reads go to, page-aligned: made known to the kernel once */
     uint8_t *pool;
     size_t pool_bytes;
@@ -52,8 +55,9 @@ KVS_MUST_CHECK enum kvs_code kvs_reader_new(struct kvs_store *store,
                                             const struct kvs_reader_opt *opt,
                                             struct kvs_reader **reader, struct kvs_err *err);
 /* Waits for what is in flight, not for the rate; what has not come back never will, and its memory
- * is the caller's again. Accepts NULL. */
-void kvs_reader_free(struct kvs_reader *reader);
+ * is the caller's again. But false: a read never ended (a disk that hangs), so that the memory of
+ * all may still be written: it must not be used again, or given back. Accepts NULL. */
+bool kvs_reader_free(struct kvs_reader *reader);
 /* "io_uring, O_DIRECT", "threads, page cache: no io_uring: ...", "redis". */
 const char *kvs_reader_how(struct kvs_reader *reader);
 

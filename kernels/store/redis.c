@@ -301,14 +301,16 @@ struct pipe {
     int error;                     /* the connection is lost: why */
 };
 
-static void pipe_free(void *path)
+static bool pipe_free(void *path, int64_t patience_ns)
 {
     struct pipe *pipe = path;
 
+    (void)patience_ns;
     if (!pipe)
-        return;
+        return true;
     redisFree(pipe->redis); /* nothing is written to a read's memory but by pipe_poll */
     free(pipe);
+    return true;
 }
 
 static enum kvs_code pipe_new(void *at, const struct kvs_reader_opt *opt, void **path,
@@ -423,7 +425,11 @@ static const char *pipe_how(void *path)
     return "redis, GETRANGE";
 }
 
-static const struct kvs_path_ops pipe_ops = {pipe_new, pipe_free, pipe_start, pipe_poll, pipe_how};
+static const struct kvs_path_ops pipe_ops = {.new_path = pipe_new,
+                                             .free_path = pipe_free,
+                                             .start = pipe_start,
+                                             .poll = pipe_poll,
+                                             .how = pipe_how};
 
 const struct kvs_store_ops kvs_store_redis_ops = {
     .prefix = "redis:",
