@@ -12,7 +12,7 @@
 struct kvs_effort kvs_grid_effort(enum kvs_grid_level level, uint64_t seed)
 {
     static const struct kvs_effort efforts[] = {
-        {0.04, 0.09, MIN_REPEAT, MIN_REPEAT, 40, 0},
+        {0.03, 0.06, MIN_REPEAT, MIN_REPEAT, 40, 0},
         {0.5, 1, MIN_REPEAT, 10, 1200, 0},
         {1, 10, MIN_REPEAT, 20, 6 * 3600.0, 0},
     };

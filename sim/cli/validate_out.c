@@ -196,6 +196,29 @@ static json_t *share(unsigned n, unsigned of)
     return of ? json_real((double)n / of) : json_null();
 }
 
+/* Median of what plans lost over what was predicted, new tokens' mean, where both are something. */
+static json_t *loss_ratio(const json_t *cells, size_t *n_loss)
+{
+    size_t n = json_array_size(cells);
+    double *ratio = calloc(n + 1, sizeof *ratio);
+    json_t *median = NULL;
+
+    *n_loss = 0;
+    for (size_t i = 0; ratio && i < n; i++) {
+        const json_t *cell = json_array_get(cells, i);
+        double told = number(cell, "predicted_nats"), seen = number(cell, "mean_nats");
+
+        if (told > 0 && seen > 0 && !flag(cell, "fell_back"))
+            ratio[(*n_loss)++] = seen / told;
+    }
+    if (ratio) {
+        qsort(ratio, *n_loss, sizeof *ratio, by_value);
+        median = *n_loss ? json_real(rank(ratio, *n_loss, .5)) : json_null();
+    }
+    free(ratio);
+    return median;
+}
+
 json_t *kvs_val_summary(const json_t *cells)
 {
     size_t n = json_array_size(cells), n_error = 0, n_noisy = 0, n_fell = 0;
@@ -235,6 +258,13 @@ json_t *kvs_val_summary(const json_t *cells)
             seen > 0 ? json_real(seen) : json_null(), "error",
             told > 0 && seen > 0 ? json_real(told / seen - 1) : json_null());
     }
+    json_t *loss = loss_ratio(cells, &n_error);
+    json_t *more = json_pack("{si so}", "loss_cells", (int)n_error, "loss_ratio", loss);
+    if (!loss || !more || !summary || json_object_update(summary, more)) {
+        json_decref(summary);
+        summary = NULL;
+    }
+    json_decref(more);
     free(error);
     free(row);
     return summary;
@@ -292,6 +322,9 @@ void kvs_val_show(const json_t *cells, const json_t *summary)
             json_object_get(summary, "choice_right"));
     percent("; always load", json_object_get(summary, "always_load_right"));
     percent("; always recompute", json_object_get(summary, "always_recompute_right"));
+    if (json_is_number(json_object_get(summary, "loss_ratio")))
+        printf("\nKL behind the new tokens: %.2f of what was predicted, median of %d cells",
+               number(summary, "loss_ratio"), (int)number(summary, "loss_cells"));
     if (json_is_number(json_object_get(cross, "error")))
         printf("\nLoading from far pays from %.0f tokens on, predicted %.0f (%+.1f %%)",
                number(cross, "measured"), number(cross, "predicted"), 100 * number(cross, "error"));
