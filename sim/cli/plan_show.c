@@ -79,9 +79,10 @@ static void show_staircase(const struct kvs_plan_answer *answer)
 {
     const struct kvs_plan *plan = &answer->best.plan;
     uint32_t n_layer = answer->v.problem.n_layer, last_frac = answer->v.n_frac - 1;
+    char ttft[KVS_TEXT_MAX];
 
-    printf("%s plan: TTFT %.2f ms     # computed again  = loaded%s\n", answer->best.planner->name,
-           1e3 * s_of(answer->best.eval.end_ns),
+    printf("%s plan: TTFT %s     # computed again  = loaded%s\n", answer->best.planner->name,
+           kvs_text_time(ttft, s_of(answer->best.eval.end_ns)),
            answer->v.inst && kvs_tables_repair_tok(answer->v.inst, 1) ? "  r repaired" : "");
     printf("  %-15s  first token%*slast cached token\n", "", STRIP - 27, "");
     for (uint32_t first = 0; first < n_layer;) {

@@ -154,9 +154,9 @@ static bool is_like_next(const struct kvs_plan_problem *problem, const struct pr
     return true;
 }
 
-/* The cheapest staircase, from the last layer up. BANNED: none is affordable. */
-static int64_t cheapest(const struct kvs_plan_problem *problem, const struct prices *prices,
-                        int64_t budget)
+/* The cheapest staircase in the box, from the last layer up. BANNED: none is affordable. */
+static int64_t cheapest(const struct kvs_plan_problem *problem, const struct kvs_box *box,
+                        const struct prices *prices, int64_t budget)
 {
     int64_t value[KVS_MAX_FRAC], own[KVS_MAX_FRAC], spare = budget, least = BANNED;
     int64_t lowest[KVS_MAX_LAYER];
@@ -185,7 +185,7 @@ static int64_t cheapest(const struct kvs_plan_problem *problem, const struct pri
                 reach = on < reach ? on : reach;
             }
             value[i] = BANNED;
-            if (own[i] < BANNED && reach < BANNED)
+            if (i >= box->low[l] && i <= box->high[l] && own[i] < BANNED && reach < BANNED)
                 value[i] = reach + own[i] + prices->pre * cost->kv_ns[i] +
                            prices->wait[l] * cost->wkv_ns[i];
         }
@@ -195,8 +195,9 @@ static int64_t cheapest(const struct kvs_plan_problem *problem, const struct pri
     return least;
 }
 
-int64_t kvs_certify(const struct kvs_plan_problem *problem, int64_t budget,
-                    const struct kvs_certificate *certificate)
+/* INT64_MIN: the certificate proves nothing; INT64_MAX: no plan in the box fits the budget. */
+static int64_t certify_box(const struct kvs_plan_problem *problem, int64_t budget,
+                           const struct kvs_box *box, const struct kvs_certificate *certificate)
 {
     struct prices prices = {.pre = 0};
     int64_t one, total, least;
@@ -212,10 +213,70 @@ int64_t kvs_certify(const struct kvs_plan_problem *problem, int64_t budget,
     one = (int64_t)1 << bits;
     if (!scale(problem, certificate, one, &prices))
         return INT64_MIN;
-    least = cheapest(problem, &prices, budget);
+    least = cheapest(problem, box, &prices, budget);
     if (least >= BANNED)
-        return INT64_MIN;
+        return INT64_MAX;
     total = least + prices.start - prices.distortion * budget;
     /* T is whole, so a bound between two nanoseconds rounds up */
     return (total >= 0 ? (total + one - 1) / one : -(-total / one)) + problem->head_ns;
+}
+
+static void whole_box(const struct kvs_plan_problem *problem, struct kvs_box *box)
+{
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        box->low[l] = 0;
+        box->high[l] = (uint8_t)(problem->n_frac - 1);
+    }
+}
+
+int64_t kvs_certify(const struct kvs_plan_problem *problem, int64_t budget,
+                    const struct kvs_certificate *certificate)
+{
+    struct kvs_box whole;
+    int64_t bound;
+
+    whole_box(problem, &whole);
+    bound = certify_box(problem, budget, &whole, certificate);
+    return bound < INT64_MAX ? bound : INT64_MIN;
+}
+
+/* What a split leaves of a box: a staircase of at most frac_i here has no more in any later layer,
+ * and one of more has it in every earlier one. */
+static void halve(const struct kvs_plan_problem *problem, const struct kvs_case *node,
+                  const struct kvs_box *box, struct kvs_box *below, struct kvs_box *above)
+{
+    *below = *above = *box;
+    for (uint32_t l = node->layer; l < problem->n_layer; l++)
+        below->high[l] = box->high[l] < node->frac_i ? box->high[l] : node->frac_i;
+    for (uint32_t l = 0; l <= node->layer; l++)
+        above->low[l] = box->low[l] > node->frac_i ? box->low[l] : (uint8_t)(node->frac_i + 1);
+}
+
+int64_t kvs_certify_cases(const struct kvs_plan_problem *problem, int64_t budget,
+                          const struct kvs_case *node, uint32_t n_node)
+{
+    struct kvs_box box[KVS_MAX_CASE];
+    bool has_box[KVS_MAX_CASE] = {true};
+    int64_t least = INT64_MAX;
+
+    assert(n_node >= 1 && n_node <= KVS_MAX_CASE);
+    whole_box(problem, &box[0]);
+    for (uint32_t n = 0; n < n_node; n++) {
+        uint32_t below = node[n].below, above = node[n].above;
+        int64_t bound;
+
+        assert(has_box[n]);
+        if (node[n].is_split) {
+            assert(node[n].layer < problem->n_layer && node[n].frac_i + 1u < problem->n_frac);
+            assert(below > n && below < n_node && !has_box[below]);
+            has_box[below] = true;
+            assert(above > n && above < n_node && !has_box[above]);
+            has_box[above] = true;
+            halve(problem, &node[n], &box[n], &box[below], &box[above]);
+            continue;
+        }
+        bound = certify_box(problem, budget, &box[n], node[n].certificate);
+        least = bound < least ? bound : least;
+    }
+    return least < INT64_MAX ? least : INT64_MIN;
 }

@@ -5,6 +5,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define FLATS (KVS_MAX_FRAC * KVS_MAX_LEVEL)
+
 static int64_t max_ns(int64_t a, int64_t b)
 {
     return a > b ? a : b;
@@ -62,35 +64,88 @@ static int64_t flat_equal_ns(const struct kvs_plan_problem *problem, uint32_t i,
     return end + problem->head_ns;
 }
 
-static int64_t flat_ns(const struct kvs_plan_problem *problem, uint32_t i, uint32_t q,
-                       int64_t *distortion)
-{
-    struct kvs_chain_head head;
-    struct kvs_chain_tail none;
-    struct kvs_chain_step step;
+/* Flat plans side by side, one lane each: fraction first + lane / n_level, level lane % n_level. */
+struct lanes {
+    int64_t in_ns[KVS_MAX_ROUTE][FLATS], x_ns[FLATS], after_ns[FLATS], wait_ns[FLATS];
+    int64_t distortion[FLATS];
+    int64_t pre_ns[KVS_MAX_FRAC];
+};
 
-    kvs_chain_head_init(problem, &head);
-    kvs_chain_tail_init(&none);
-    for (uint32_t l = 0; l < problem->n_layer; l++) {
-        kvs_chain_step_at(problem, l, i, l + 1 < problem->n_layer ? i : 0, q, &step);
-        kvs_chain_append(problem->n_route, &head, &step);
+static void lanes_init(const struct kvs_plan_problem *problem, uint32_t n, struct lanes *lanes)
+{
+    for (uint32_t c = 0; c < n; c++) {
+        lanes->after_ns[c] = KVS_CHAIN_NEVER;
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            lanes->in_ns[k][c] = problem->io_start_ns[k];
     }
-    *distortion = head.distortion;
-    return kvs_chain_end_ns(problem, &head, &none);
+}
+
+/* chain.h's append of layer l, to all lanes. */
+static void lanes_append(const struct kvs_plan_problem *problem, uint32_t l, uint32_t first,
+                         uint32_t n, struct lanes *lanes)
+{
+    const struct kvs_layer_cost *cost = problem->layer[l];
+    uint32_t n_level = problem->n_level, from = first * n_level;
+    bool on = l + 1 < problem->n_layer;
+
+    for (uint32_t k = 0; k < problem->n_route; k++) {
+        const int64_t *io_ns = cost->io_ns[k] + from;
+
+        for (uint32_t c = 0; c < n; c++) {
+            int64_t in_ns = lanes->in_ns[k][c] + io_ns[c];
+
+            lanes->in_ns[k][c] = in_ns;
+            lanes->x_ns[c] = max_ns(lanes->x_ns[c], in_ns);
+        }
+    }
+    for (uint32_t c = 0, i = first; c < n; i++) {
+        uint32_t next = on ? i : 0;
+        int64_t step_ns = cost->wfull_ns[next] + cost->wkv_ns[i] - cost->wkv_ns[next];
+
+        lanes->pre_ns[i] += cost->full_ns[next] + cost->kv_ns[i] - cost->kv_ns[next];
+        for (uint32_t end = c + n_level; c < end; c++) {
+            int64_t wait_ns = cost->post_ns[from + c] + step_ns;
+            int64_t x_ns = lanes->x_ns[c] + cost->decode_ns[from + c];
+
+            lanes->x_ns[c] = x_ns;
+            lanes->after_ns[c] = max_ns(lanes->after_ns[c], x_ns) + wait_ns;
+            lanes->wait_ns[c] += wait_ns;
+            lanes->distortion[c] += cost->distortion[from + c];
+        }
+    }
+}
+
+static void flat_unequal(const struct kvs_plan_problem *problem, uint32_t first, uint32_t last,
+                         struct kvs_corner_pick *pick)
+{
+    uint32_t n_level = problem->n_level, n = (last - first + 1) * n_level;
+    struct lanes lanes = {.pre_ns = {0}};
+
+    lanes_init(problem, n, &lanes);
+    for (uint32_t l = 0; l < problem->n_layer; l++)
+        lanes_append(problem, l, first, n, &lanes);
+    for (uint32_t c = 0; c < n; c++) {
+        uint8_t i = (uint8_t)(first + c / n_level);
+        struct kvs_corner_pick what = {.below = i, .above = i, .level = (uint8_t)(c % n_level)};
+        int64_t end_ns = problem->gpu_start_ns + lanes.pre_ns[i] + lanes.wait_ns[c];
+
+        offer(problem, lanes.distortion[c], max_ns(end_ns, lanes.after_ns[c]) + problem->head_ns,
+              &what, pick);
+    }
 }
 
 void kvs_corner_flat(const struct kvs_plan_problem *problem, uint32_t first, uint32_t last,
                      struct kvs_corner_pick *pick)
 {
-    bool equal = layers_share(problem);
-
+    if (!layers_share(problem)) {
+        flat_unequal(problem, first, last, pick);
+        return;
+    }
     for (uint32_t i = first; i <= last; i++) {
         for (uint32_t q = 0; q < problem->n_level; q++) {
             struct kvs_corner_pick what = {
                 .below = (uint8_t)i, .above = (uint8_t)i, .level = (uint8_t)q};
-            int64_t distortion;
-            int64_t end_ns = equal ? flat_equal_ns(problem, i, q, &distortion)
-                                   : flat_ns(problem, i, q, &distortion);
+            int64_t distortion, end_ns = flat_equal_ns(problem, i, q, &distortion);
 
             offer(problem, distortion, end_ns, &what, pick);
         }

@@ -25,7 +25,8 @@
 struct kvs_dual {
     const struct kvs_plan_problem *problem;
     int64_t budget;
-    bool wide; /* the processor has vectors of LANES doubles */
+    bool wide;                 /* the processor has vectors of LANES doubles */
+    const struct kvs_box *box; /* NULL: all staircases */
     uint32_t n_pad, n_field, n_class;
     double *cell;  /* [class][slot][field][n_pad] */
     double *edge;  /* [class][N_EDGE][n_pad]: full - kv, kv, wfull - wkv, wkv, ban */
@@ -140,6 +141,7 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
 
     dual->problem = problem;
     dual->budget = budget;
+    dual->box = NULL;
     dual->wide = false;
 #ifdef HAS_WIDE
     dual->wide = __builtin_cpu_supports("avx2") != 0;
@@ -164,6 +166,11 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
 void kvs_dual_plain(struct kvs_dual *dual)
 {
     dual->wide = false;
+}
+
+void kvs_dual_keep_to(struct kvs_dual *dual, const struct kvs_box *box)
+{
+    dual->box = box;
 }
 
 void kvs_prices_clear(const struct kvs_plan_problem *problem, struct kvs_prices *prices)
@@ -352,6 +359,12 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
             low = next < low ? next : low;
             reach[f] = low;
             here[f] = low + dual->own[f];
+        }
+        if (dual->box) {
+            for (uint32_t f = 0; f < dual->box->low[l]; f++)
+                here[f] = NEVER;
+            for (uint32_t f = dual->box->high[l] + 1u; f < n_frac; f++)
+                here[f] = NEVER;
         }
         value = here;
     }

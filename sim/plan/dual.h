@@ -29,6 +29,8 @@ struct kvs_sums {
     double work, distortion;
 };
 
+#define KVS_DUAL_NEVER 1e299
+
 struct kvs_dual; /* the problem's tables as the walk wants them, in caller's memory */
 
 size_t kvs_dual_size(const struct kvs_plan_problem *problem);
@@ -42,12 +44,15 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
  */
 void kvs_dual_plain(struct kvs_dual *dual);
 
+/* Walks keep to these staircases from now on; NULL: to all. box is borrowed. */
+void kvs_dual_keep_to(struct kvs_dual *dual, const struct kvs_box *box);
+
 /* All 0, for the problem's layers and routes; then weight times a path more. */
 void kvs_prices_clear(const struct kvs_plan_problem *problem, struct kvs_prices *prices);
 void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_path *path,
                     double weight, struct kvs_prices *prices);
 /* The least price of a staircase, starts and head included, less distortion's price times budget;
- * and the staircase. */
+ * and the staircase. KVS_DUAL_NEVER or more: none can be afforded. */
 double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, struct kvs_plan *plan);
 
 /* Of the last walk: the least price from each layer and fraction on, without starts and budget. */

@@ -4,6 +4,10 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("O3") /* vectors in pivot_rows */
+#endif
+
 #define ROWS (KVS_MASTER_PATHS + 2)
 #define COLS (KVS_MASTER_PATHS + KVS_MASTER_PLANS + 2)
 #define TINY 1e-9
@@ -20,6 +24,7 @@ struct kvs_master {
     const struct kvs_plan_problem *problem;
     double scale_ns, scale_distortion;
     uint32_t n_row, n_col, row_t, n_plan, n_path;
+    bool stands_in; /* plan 0 is none */
     uint32_t basis[ROWS];
     uint32_t plan_of[COLS]; /* of a column; UINT32_MAX: a slack */
     uint32_t slack_of[KVS_MASTER_PATHS], col_of[KVS_MASTER_PLANS];
@@ -40,26 +45,49 @@ static double cost_of(const struct kvs_master *m, uint32_t path, uint32_t plan)
     return kvs_path_ns(m->problem, &m->path[path], &m->sums[plan]) / m->scale_ns;
 }
 
-static void pivot(struct kvs_master *m, uint32_t row, uint32_t col)
+static inline __attribute__((always_inline)) void pivot_rows(struct kvs_master *m, uint32_t row,
+                                                             uint32_t col)
 {
-    double *own = m->cell[row];
+    double *restrict own = m->cell[row];
     double by = 1 / own[col];
+    uint32_t n_col = m->n_col;
 
-    for (uint32_t c = 0; c < m->n_col; c++)
+    for (uint32_t c = 0; c < n_col; c++)
         own[c] *= by;
     own[col] = 1;
     m->rhs[row] *= by;
     for (uint32_t r = 0; r < m->n_row; r++) {
-        double times = m->cell[r][col];
+        double *restrict other = m->cell[r];
+        double times = other[col];
 
         if (r == row || times == 0)
             continue;
-        for (uint32_t c = 0; c < m->n_col; c++)
-            m->cell[r][c] -= times * own[c];
-        m->cell[r][col] = 0;
+        for (uint32_t c = 0; c < n_col; c++)
+            other[c] -= times * own[c];
+        other[col] = 0;
         m->rhs[r] -= times * m->rhs[row];
     }
     m->basis[row] = col;
+}
+
+#if defined(__x86_64__)
+/* The same operations, more of them at once: the same bits. */
+__attribute__((target("avx2"))) static void pivot_wide(struct kvs_master *m, uint32_t row,
+                                                       uint32_t col)
+{
+    pivot_rows(m, row, col);
+}
+#endif
+
+static void pivot(struct kvs_master *m, uint32_t row, uint32_t col)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        pivot_wide(m, row, col);
+        return;
+    }
+#endif
+    pivot_rows(m, row, col);
 }
 
 /* Enters columns that lower t while there are any. */
@@ -126,17 +154,11 @@ static void dual(struct kvs_master *m)
     }
 }
 
-struct kvs_master *kvs_master_init(void *mem, const struct kvs_plan_problem *problem,
-                                   int64_t budget, const struct kvs_plan *plan)
+/* The tableau of plan 0 and path 0. */
+static void begin(struct kvs_master *m, int64_t budget)
 {
-    struct kvs_master *m = mem;
     double cost, distortion, limit = (double)budget;
 
-    m->problem = problem;
-    m->plan[0] = *plan;
-    kvs_sums_of(problem, plan, &m->sums[0]);
-    m->scale_ns = kvs_path_longest(problem, &m->sums[0], &m->path[0]);
-    m->scale_ns = m->scale_ns > 1 ? m->scale_ns : 1;
     m->scale_distortion = limit > 1 ? limit : 1;
     m->n_plan = m->n_path = 1;
     m->n_row = 3;
@@ -161,6 +183,38 @@ struct kvs_master *kvs_master_init(void *mem, const struct kvs_plan_problem *pro
     m->cell[ROW_PATH][COL_FIRST] = -1;
     m->basis[ROW_PATH] = FREE_T;
     m->row_t = ROW_PATH;
+}
+
+struct kvs_master *kvs_master_init(void *mem, const struct kvs_plan_problem *problem,
+                                   int64_t budget, const struct kvs_plan *plan)
+{
+    struct kvs_master *m = mem;
+
+    m->problem = problem;
+    m->stands_in = false;
+    m->plan[0] = *plan;
+    kvs_sums_of(problem, plan, &m->sums[0]);
+    m->scale_ns = kvs_path_longest(problem, &m->sums[0], &m->path[0]);
+    m->scale_ns = m->scale_ns > 1 ? m->scale_ns : 1;
+    begin(m, budget);
+    return m;
+}
+
+struct kvs_master *kvs_master_init_empty(void *mem, const struct kvs_plan_problem *problem,
+                                         int64_t budget, double most_ns,
+                                         const struct kvs_path *path)
+{
+    struct kvs_master *m = mem;
+    struct kvs_sums *sums = &m->sums[0];
+
+    m->problem = problem;
+    m->stands_in = true;
+    memset(&m->plan[0], 0xff, sizeof m->plan[0]); /* like no plan */
+    memset(sums, 0, sizeof *sums);
+    sums->work = sums->wait[problem->n_layer] = most_ns; /* the waiting work of the last layer */
+    m->path[0] = *path;
+    m->scale_ns = most_ns;
+    begin(m, budget);
     return m;
 }
 
@@ -249,6 +303,8 @@ double kvs_master_share(const struct kvs_master *m, uint32_t n, struct kvs_plan 
 {
     if (plan)
         *plan = m->plan[n];
+    if (n == 0 && m->stands_in)
+        return 0;
     for (uint32_t r = 0; r < m->n_row; r++)
         if (m->basis[r] == m->col_of[n])
             return m->rhs[r] > 0 ? m->rhs[r] : 0;

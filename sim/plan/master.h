@@ -20,6 +20,13 @@ size_t kvs_master_size(void);
 /* Starts with one plan, within the budget, and its longest path. mem is aligned to 64. */
 struct kvs_master *kvs_master_init(void *mem, const struct kvs_plan_problem *problem,
                                    int64_t budget, const struct kvs_plan *plan);
+/*
+ * Starts with no plan but a stand-in that has no distortion and takes most_ns on every path. It
+ * leaves the mixture as soon as the plans known can do without it; its share is told as 0.
+ */
+struct kvs_master *kvs_master_init_empty(void *mem, const struct kvs_plan_problem *problem,
+                                         int64_t budget, double most_ns,
+                                         const struct kvs_path *path);
 /* false: no room, or known already. */
 bool kvs_master_add_plan(struct kvs_master *master, const struct kvs_plan *plan);
 bool kvs_master_add_path(struct kvs_master *master, const struct kvs_path *path);

@@ -1,5 +1,6 @@
 #include "optimal.h"
 
+#include "branch.h"
 #include "corner.h"
 #include "polish.h"
 #include "splice.h"
@@ -15,15 +16,15 @@
 #define ROUGH 3e-3   /* of the bound, at first */
 #define BOUND_PART 4 /* a bound is sharpened while its own error is over one part in so many */
 
-/* Label searches, each where the gap is still wide, with what they cost in mind. */
+/* Label searches, and cases, each where the gap is still wide, with what they cost in mind. */
 struct stage {
-    uint32_t width;
-    bool guided;
-    double above; /* relative gap */
+    uint32_t width, n_case; /* of a label search; or how many cases there may be in all */
+    double above;           /* relative gap */
 };
 
-static const struct stage stages[] = {{8, true, .02}, {32, true, .022}, {128, true, .025}};
-static const struct stage level_stages[] = {{8, true, 0}, {32, true, .005}};
+static const struct stage stages[] = {
+    {8, 0, .02}, {0, 8, .02}, {32, 0, .022}, {128, 0, .025}, {0, 16, .02}};
+static const struct stage level_stages[] = {{8, 0, 0}, {32, 0, .005}};
 
 #define ABOVE_STAIRS .008 /* relative gap that is worth a search of levels alone */
 #define FEW_PLANS 6       /* in the mixture; made of more, its mean staircase means nothing */
@@ -35,6 +36,8 @@ struct room {
     struct kvs_labels *labels;
     struct kvs_stairs *stairs; /* NULL: the problem has fixed ones already */
     void *stairs_mem;
+    void *branch_mem;          /* NULL: no cases */
+    struct kvs_branch *branch; /* in it, once it is there */
 };
 
 /* Of all staircases, one of least distortion. */
@@ -96,7 +99,7 @@ static void start(const struct kvs_plan_problem *problem, struct kvs_optimum *ou
 
 static bool is_close(const struct kvs_optimum *out, double enough)
 {
-    return (double)out->end_ns - out->relax->bound_ns <= enough * (double)out->end_ns;
+    return (double)out->end_ns - out->bound_ns <= enough * (double)out->end_ns;
 }
 
 static void take(struct kvs_optimum *out, const struct kvs_plan *plan, int64_t end_ns)
@@ -107,16 +110,16 @@ static void take(struct kvs_optimum *out, const struct kvs_plan *plan, int64_t e
     }
 }
 
-static enum kvs_code run_stage(const struct kvs_plan_problem *problem, struct kvs_labels *labels,
-                               const struct stage *stage, struct kvs_optimum *out,
-                               struct kvs_err *err)
+static enum kvs_code search_labels(const struct kvs_plan_problem *problem,
+                                   struct kvs_labels *labels, const struct stage *stage,
+                                   struct kvs_optimum *out, struct kvs_err *err)
 {
     struct kvs_label_search search = {
         .problem = problem,
         .budget = out->budget,
         .potential = (const struct kvs_potential *const *)out->relax->potential,
         .n_potential = out->relax->n_potential,
-        .guide = stage->guided ? out->relax->guide : NULL,
+        .guide = out->relax->guide,
         .limit_ns = out->end_ns,
         .width = stage->width,
         .n_most = UINT32_MAX,
@@ -131,19 +134,17 @@ static enum kvs_code run_stage(const struct kvs_plan_problem *problem, struct kv
         assert(eval.distortion <= out->budget);
         take(out, &plan, eval.end_ns);
     }
-    if (stage->guided) {
-        plan = out->plan;
-        take(out, &plan, kvs_polish(problem, out->budget, N_SWEEP, &plan));
-    }
+    plan = out->plan;
+    take(out, &plan, kvs_polish(problem, out->budget, N_SWEEP, &plan));
     return KVS_OK;
 }
 
-/* The best splice of the mixture's heaviest plans and the best one, polished. */
-static void splice(const struct kvs_plan_problem *problem, void *mem, double enough,
-                   struct kvs_optimum *out)
+void kvs_optimum_splice(const struct kvs_relax *relax, void *mem, double enough,
+                        struct kvs_optimum *out)
 {
+    const struct kvs_plan_problem *problem = relax->problem;
     struct kvs_splice *all = kvs_splice_init(mem, problem, out->budget);
-    const struct kvs_master *master = out->relax->master;
+    const struct kvs_master *master = relax->master;
     double above = 2;
     struct kvs_plan plan;
     int64_t end_ns;
@@ -181,13 +182,15 @@ static void relax(const struct kvs_plan_problem *problem, void *mem, double enou
     double error = enough / 3 > ROUGH || enough <= 0 ? enough / 3 : ROUGH;
 
     out->spread = false;
+    out->n_tree = 0;
     out->relax = kvs_relax_init(rest, problem, out->budget, &out->plan);
     for (;;) {
         kvs_relax_run(out->relax, N_WALK, error);
+        out->bound_ns = out->relax->bound_ns;
         take(out, &out->relax->plan, out->relax->end_ns);
         if (is_close(out, enough))
             return;
-        splice(problem, mem, enough, out);
+        kvs_optimum_splice(out->relax, mem, enough, out);
         if (is_close(out, enough) || error <= enough / 3 ||
             (double)out->end_ns - out->relax->bound_ns >
                 BOUND_PART * (out->relax->mixture_ns - out->relax->bound_ns))
@@ -196,18 +199,34 @@ static void relax(const struct kvs_plan_problem *problem, void *mem, double enou
     }
 }
 
-static enum kvs_code run_stages(const struct kvs_plan_problem *problem, const struct room *room,
+static void spread(struct kvs_optimum *out)
+{
+    if (!out->spread)
+        kvs_relax_spread(out->relax);
+    out->spread = true;
+    take(out, &out->relax->plan, out->relax->end_ns);
+}
+
+static void search_cases(struct room *room, uint32_t n_case, double enough, struct kvs_optimum *out)
+{
+    if (!room->branch)
+        room->branch = kvs_branch_init(room->branch_mem, out);
+    kvs_branch_run(room->branch, n_case, enough, out);
+}
+
+static enum kvs_code run_stages(const struct kvs_plan_problem *problem, struct room *room,
                                 const struct stage *stage, uint32_t n_stage, double enough,
                                 struct kvs_optimum *out, struct kvs_err *err)
 {
     for (uint32_t n = 0; n < n_stage && !is_close(out, enough); n++) {
         if (is_close(out, stage[n].above))
             continue;
-        if (!out->spread)
-            kvs_relax_spread(out->relax);
-        out->spread = true;
-        take(out, &out->relax->plan, out->relax->end_ns);
-        if (run_stage(problem, room->labels, &stage[n], out, err))
+        if (stage[n].n_case) {
+            search_cases(room, stage[n].n_case, fmax(enough, stage[n].above), out);
+            continue;
+        }
+        spread(out);
+        if (search_labels(problem, room->labels, &stage[n], out, err))
             return KVS_ERR_NOMEM;
     }
     return KVS_OK;
@@ -274,13 +293,15 @@ enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem, struct kvs_pl
 {
     size_t own = kvs_splice_size() + kvs_relax_size(problem);
     size_t stairs = (sizeof(struct kvs_stairs) + 63) / 64 * 64;
-    struct room room = {.mem = kvs_plan_scratch_mem(scratch, 2 * own + stairs),
+    size_t whole = 2 * own + stairs + kvs_branch_size(problem);
+    struct room room = {.mem = kvs_plan_scratch_mem(scratch, whole),
                         .labels = kvs_plan_scratch_labels(scratch)};
 
     if (!room.mem || !room.labels)
         return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a planner");
     room.stairs = (struct kvs_stairs *)((char *)room.mem + own);
     room.stairs_mem = (char *)room.stairs + stairs;
+    room.branch_mem = (char *)room.stairs_mem + own;
     start(problem, out);
     relax(problem, room.mem, enough, out);
     if (problem->n_level > 1 && !is_close(out, fmax(enough, ABOVE_STAIRS)) &&
@@ -296,5 +317,8 @@ void kvs_optimum_take(const struct kvs_plan_problem *problem, const struct kvs_o
     if (!kvs_plan_eval(problem, plan, NULL, eval))
         assert(false);
     assert(eval->end_ns == optimum->end_ns);
-    *lower_bound_ns = kvs_certify(problem, problem->budget, &optimum->relax->certificate);
+    *lower_bound_ns =
+        optimum->n_tree
+            ? kvs_certify_cases(problem, problem->budget, optimum->tree, optimum->n_tree)
+            : kvs_certify(problem, problem->budget, &optimum->relax->certificate);
 }

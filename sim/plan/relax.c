@@ -8,6 +8,7 @@
 
 #define CAUTION 0.6 /* share of the best weights so far in the next ones tried */
 #define NEW_PATHS 8 /* paths made known at a time, at most */
+#define STAND_IN 4. /* T of what stands for a plan where none is known, of the best one's */
 #define SPREAD 1.3  /* factor of the potentials around the best */
 
 static size_t round64(size_t n)
@@ -22,15 +23,14 @@ size_t kvs_relax_size(const struct kvs_plan_problem *problem)
            round64(sizeof(struct kvs_guide));
 }
 
-static struct kvs_relax *place(void *mem, const struct kvs_plan_problem *problem, int64_t budget,
-                               const struct kvs_plan *start)
+static struct kvs_relax *place(void *mem, const struct kvs_plan_problem *problem, int64_t budget)
 {
     struct kvs_relax *relax = mem;
     char *at = (char *)mem + round64(sizeof *relax);
 
-    relax->dual = kvs_dual_init(at, problem, budget);
+    relax->dual = (struct kvs_dual *)at;
     at += round64(kvs_dual_size(problem));
-    relax->master = kvs_master_init(at, problem, budget, start);
+    relax->master = (struct kvs_master *)at;
     at += kvs_master_size();
     for (uint32_t p = 0; p < KVS_RELAX_POTENTIALS; p++) {
         relax->potential[p] = (struct kvs_potential *)at;
@@ -43,6 +43,8 @@ static struct kvs_relax *place(void *mem, const struct kvs_plan_problem *problem
     relax->certificate.n_path = 0;
     relax->certificate.price_ns = 0;
     relax->bound_ns = relax->mixture_ns = 0;
+    relax->end_ns = INT64_MAX;
+    relax->stop_ns = HUGE_VAL;
     return relax;
 }
 
@@ -108,11 +110,56 @@ static double walk(struct kvs_relax *relax, const struct kvs_certificate *at,
 struct kvs_relax *kvs_relax_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget,
                                  const struct kvs_plan *start)
 {
-    struct kvs_relax *relax = place(mem, problem, budget, start);
+    struct kvs_relax *relax = place(mem, problem, budget);
 
-    relax->end_ns = INT64_MAX;
+    relax->dual = kvs_dual_init(relax->dual, problem, budget);
+    relax->master = kvs_master_init(relax->master, problem, budget, start);
     offer(relax, start);
     assert(relax->end_ns < INT64_MAX);
+    return relax;
+}
+
+static bool is_in_box(const struct kvs_plan_problem *problem, const struct kvs_box *box,
+                      const struct kvs_plan *plan)
+{
+    for (uint32_t l = 0; l < problem->n_layer; l++)
+        if (plan->frac_i[l] < box->low[l] || plan->frac_i[l] > box->high[l])
+            return false;
+    return true;
+}
+
+struct kvs_relax *kvs_relax_init_box(void *mem, const struct kvs_relax *whole,
+                                     const struct kvs_box *box,
+                                     const struct kvs_certificate *certificate,
+                                     const struct kvs_plan *plan, uint32_t n_plan)
+{
+    const struct kvs_plan_problem *problem = whole->problem;
+    struct kvs_relax *relax = place(mem, problem, whole->budget);
+    struct kvs_certificate *own = &relax->certificate;
+    struct kvs_prices prices;
+    struct kvs_plan first = {{0}, {0}};
+
+    relax->dual = whole->dual;
+    kvs_dual_keep_to(relax->dual, box);
+    for (uint32_t n = 0; n < certificate->n_path; n++) {
+        if (certificate->weight[n] <= 0)
+            continue;
+        own->path[own->n_path] = certificate->path[n];
+        own->weight[own->n_path++] = certificate->weight[n];
+    }
+    own->price_ns = certificate->price_ns;
+    relax->master = kvs_master_init_empty(relax->master, problem, relax->budget,
+                                          STAND_IN * (double)whole->end_ns, &own->path[0]);
+    relax->bound_ns = walk(relax, own, &prices, &first);
+    relax->n_walk = 2; /* the weights are worth as much as others after two walks */
+    if (relax->bound_ns >= KVS_DUAL_NEVER)
+        return relax;
+    kvs_master_add_plan(relax->master, &first);
+    for (uint32_t n = 0; n < n_plan; n++)
+        if (is_in_box(problem, box, &plan[n]))
+            kvs_master_add_plan(relax->master, &plan[n]);
+    for (uint32_t n = 1; n < own->n_path; n++)
+        kvs_master_add_path(relax->master, &own->path[n]);
     return relax;
 }
 
@@ -122,7 +169,7 @@ void kvs_relax_run(struct kvs_relax *relax, uint32_t n_walk, double enough)
     struct kvs_prices prices;
     struct kvs_plan plan = {{0}, {0}};
 
-    while (relax->n_walk < n_walk) {
+    while (relax->n_walk < n_walk && relax->bound_ns < relax->stop_ns) {
         double bound;
         bool cautious = relax->n_walk >= 2, fresh;
 

@@ -22,6 +22,7 @@ struct kvs_relax {
     uint32_t n_walk;
     struct kvs_plan plan; /* the best plan met on the way, within the budget */
     int64_t end_ns;
+    double stop_ns; /* a bound that is high enough; HUGE_VAL at first */
     struct kvs_master *master;
     struct kvs_dual *dual;
     /* from kvs_relax_spread */
@@ -35,8 +36,18 @@ size_t kvs_relax_size(const struct kvs_plan_problem *problem);
 struct kvs_relax *kvs_relax_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget,
                                  const struct kvs_plan *start);
 /*
+ * The same for the staircases of a box only, from a certificate that fits them roughly and plans
+ * of which those in the box are known from the start. It has the dual of `whole`, which walks in
+ * the box as long as this relaxation is used; mem as for kvs_relax_init. end_ns is INT64_MAX until
+ * it meets a plan within the budget.
+ */
+struct kvs_relax *kvs_relax_init_box(void *mem, const struct kvs_relax *whole,
+                                     const struct kvs_box *box,
+                                     const struct kvs_certificate *certificate,
+                                     const struct kvs_plan *plan, uint32_t n_plan);
+/*
  * Goes on until n_walk walks have been made in all, or mixture and bound, or best plan and bound,
- * are within `enough` (relative) of one another.
+ * are within `enough` (relative) of one another, or the bound reaches stop_ns.
  */
 void kvs_relax_run(struct kvs_relax *relax, uint32_t n_walk, double enough);
 
