@@ -64,10 +64,16 @@ static void cells_fit_their_schema_and_compute_what_full_prefill_does(void **sta
         assert_true(json_number_value(json_object_get(cell, "measured_nats")) <= 1e-6);
         assert_int_equal(json_integer_value(json_object_get(cell, "greedy_same")), 8);
     }
-    /* once more: every cell comes from the journal */
-    json_t *again = kvs_cli_json(args);
-    assert_true(json_equal(json_object_get(again, "cells"), cells) ||
-                json_array_size(json_object_get(again, "cells")) == 16);
+    /* once more: every quiet cell comes from the journal, of the noisy ones the last line counts */
+    json_t *again = kvs_cli_json(args), *others = json_object_get(again, "cells");
+    assert_int_equal(json_array_size(others), 16);
+    for (size_t i = 0; i < 16; i++) {
+        const json_t *cell = json_array_get(cells, i), *other = json_array_get(others, i);
+        assert_true(json_equal(json_object_get(cell, "id"), json_object_get(other, "id")));
+        assert_true(json_is_true(json_object_get(cell, "noisy")) ||
+                    json_number_value(json_object_get(cell, "measured_ttft_s")) ==
+                        json_number_value(json_object_get(other, "measured_ttft_s")));
+    }
     json_decref(again);
     json_decref(got);
 }

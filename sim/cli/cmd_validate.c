@@ -53,7 +53,8 @@ static const struct kvs_opt table[] = {
     {"quick", KVS_OPT_FLAG, AT(quick), NULL, 0, 0, "with --matrix: a few cells of it", NULL, false,
      0},
     {"journal", KVS_OPT_STR, AT(journal), NULL, 0, 0,
-     "with --matrix: finished cells are kept in this file, and not measured again", NULL, false, 0},
+     "with --matrix: finished cells are kept in this file; noisy ones are measured again", NULL,
+     false, 0},
     {"time", KVS_OPT_TIME, AT(seconds), "1d", 0, 1e9,
      "with --matrix: begin no cell after this time; a journal goes on", NULL, false, 0},
     {"json", KVS_OPT_FLAG, AT(json), NULL, 0, 0, "print JSON (configs/schema/validate.schema.json)",
@@ -184,6 +185,31 @@ static bool applies(const struct kvs_val_case *c, const char *policy)
 /* --- the journal --------------------------------------------------------------------------------
  */
 
+/* The place of a cell among others; json_array_size(cells): it is not there. */
+static size_t place_of(const json_t *cells, const char *id)
+{
+    size_t i = 0;
+
+    for (; i < json_array_size(cells); i++) {
+        const char *have = json_string_value(json_object_get(json_array_get(cells, i), "id"));
+
+        if (have && strcmp(have, id) == 0)
+            break;
+    }
+    return i;
+}
+
+/* Takes a cell, in the place of an earlier one of its id. */
+static bool put_cell(json_t *cells, json_t *cell)
+{
+    const char *id = json_string_value(json_object_get(cell, "id"));
+    size_t i = id ? place_of(cells, id) : json_array_size(cells);
+
+    return i < json_array_size(cells) ? json_array_set_new(cells, i, cell) == 0
+                                      : json_array_append_new(cells, cell) == 0;
+}
+
+/* A cell's last line counts: noisy ones are measured again. */
 static enum kvs_code read_journal(const char *path, json_t *cells, struct kvs_err *err)
 {
     FILE *file = fopen(path, "r");
@@ -201,23 +227,12 @@ static enum kvs_code read_journal(const char *path, json_t *cells, struct kvs_er
         if (!cell && strchr(line, '\n'))
             kvs_fail(err, KVS_ERR_PARSE, "%s:%u: %s; want a cell, as kvsim validate wrote it", path,
                      row, why.text);
-        else if (cell && json_array_append_new(cells, cell))
+        else if (cell && !put_cell(cells, cell))
             kvs_nomem(err);
     }
     free(line);
     (void)fclose(file); /* was only read */
     return err->code;
-}
-
-static bool is_done(const json_t *cells, const char *id)
-{
-    for (size_t i = 0; i < json_array_size(cells); i++) {
-        const char *have = json_string_value(json_object_get(json_array_get(cells, i), "id"));
-
-        if (have && strcmp(have, id) == 0)
-            return true;
-    }
-    return false;
 }
 
 /* A line of the journal, whole on disk before the next cell begins. */
@@ -247,8 +262,9 @@ static double now_s(void)
     return (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
 }
 
+/* Cells of a case that are not there yet; again: those that are, and are noisy. */
 static enum kvs_code run_case(struct kvs_val_lab *lab, struct kvs_val_case *c, json_t *cells,
-                              double end_s, struct kvs_err *err)
+                              bool again, double end_s, struct kvs_err *err)
 {
     int level = c->level ? kvs_val_level(lab, c->level) : 0;
     struct kvs_val_problem problem;
@@ -268,14 +284,15 @@ static enum kvs_code run_case(struct kvs_val_lab *lab, struct kvs_val_case *c, j
             as.reuse = KVS_VAL_PREFIX;
         }
         kvs_val_id(&as, policies[i], id, sizeof id);
-        if (!applies(c, policies[i]) || is_done(cells, id) || now_s() > end_s)
+        const json_t *have = json_array_get(cells, place_of(cells, id));
+        if (!applies(c, policies[i]) || now_s() > end_s ||
+            (again ? !json_is_true(json_object_get(have, "noisy")) : have != NULL))
             continue;
         code = kvs_val_plan(lab, &problem, policies[i], &predicted, err);
         if (!code)
             code = kvs_val_cell(lab, &as, &problem, policies[i], &predicted, &cell, err);
         if (!code)
-            code = json_array_append_new(cells, cell) ? kvs_nomem(err)
-                                                      : keep(lab->options.journal, cell, err);
+            code = put_cell(cells, cell) ? keep(lab->options.journal, cell, err) : kvs_nomem(err);
         if (!code && !lab->options.json)
             fprintf(stderr, "%s: predicted %.3f s, measured %.3f s%s\n", id,
                     json_number_value(json_object_get(cell, "predicted_ttft_s")),
@@ -300,8 +317,8 @@ static enum kvs_code run_matrix(const struct kvs_val_options *o, json_t *cells, 
     assert(code || m);
     if (!code)
         code = kvs_val_lab_open(o, m->max_context_tok, m->max_new_tok, &lab, err);
-    for (uint32_t i = 0; !code && i < m->n; i++)
-        code = run_case(lab, &m->of[i], cells, end_s, err);
+    for (uint32_t i = 0; !code && i < 2 * m->n; i++) /* then once more what was noisy */
+        code = run_case(lab, &m->of[i % m->n], cells, i >= m->n, end_s, err);
     kvs_val_lab_close(lab);
     free(m);
     return code;
