@@ -10,7 +10,8 @@
 static void brute(const struct kvs_plan_problem *p, struct kvs_plan *plan, uint32_t l,
                   int64_t *best, int64_t *least)
 {
-    uint32_t top = l ? plan->frac_i[l - 1] : p->n_frac - 1;
+    bool rises = l == 0 || (p->state_at && p->state_at[l]);
+    uint32_t top = rises ? p->n_frac - 1 : plan->frac_i[l - 1];
     struct kvs_plan_eval e;
 
     if (l == p->n_layer) {
@@ -91,6 +92,44 @@ static void planners_equal_brute_force_on_small_problems(void **state)
     kvs_plan_scratch_free(scratch);
 }
 
+/* The same where fractions may rise; and restart points never make the optimum slower. */
+static void planners_equal_brute_force_with_restart_points(void **state)
+{
+    struct kvs_plan_scratch *scratch = kvs_plan_scratch_new();
+    uint32_t n_feasible = 0, n_faster = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 800; seed++) {
+        struct kvs_arena *arena = kvs_arena_new();
+        struct kvs_rng rng = kvs_rng_stream(seed, "restart");
+        uint32_t n_layer = 2 + (uint32_t)kvs_rng_below(&rng, 3);
+        uint32_t n_frac = 2 + (uint32_t)kvs_rng_below(&rng, 2);
+        uint32_t n_level = 1 + (uint32_t)kvs_rng_below(&rng, 2);
+        struct kvs_plan_problem *p = plan_random(
+            arena, &rng, seed % 2 ? PLAN_REALISTIC : PLAN_ADVERSARIAL, n_layer, n_frac, n_level);
+        int64_t best = INT64_MAX, plain = INT64_MAX, least = INT64_MAX;
+        struct kvs_plan plan = {{0}, {0}};
+
+        if (seed % 5 == 0)
+            plan_random_share(p);
+        brute(p, &plan, 0, &plain, &least);
+        plan_random_states(arena, &rng, p, 2);
+        if (seed % 7 == 0)
+            p->n_route = 0;
+        least = INT64_MAX;
+        brute(p, &plan, 0, &best, &least);
+        if (least <= p->budget) {
+            n_feasible++;
+            n_faster += best < plain;
+            check(p, scratch, best, seed, "restart points");
+        }
+        kvs_arena_free(arena);
+    }
+    assert_true(n_feasible > 600);
+    assert_true(n_faster > 100);
+    kvs_plan_scratch_free(scratch);
+}
+
 static void without_a_feasible_plan_distortion_is_least(void **state)
 {
     struct kvs_plan_scratch *scratch = kvs_plan_scratch_new();
@@ -144,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(planners_equal_brute_force_on_small_problems),
+        cmocka_unit_test(planners_equal_brute_force_with_restart_points),
         cmocka_unit_test(without_a_feasible_plan_distortion_is_least),
         cmocka_unit_test(planners_meet_the_shared_optima),
     };

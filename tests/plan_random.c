@@ -237,6 +237,33 @@ void plan_random_share(struct kvs_plan_problem *problem)
         layer[l] = layer[0];
 }
 
+void plan_random_states(struct kvs_arena *arena, struct kvs_rng *rng,
+                        struct kvs_plan_problem *problem, uint32_t in)
+{
+    uint8_t *state_at = must_alloc(arena, problem->n_layer, sizeof *state_at);
+    double share = uniform(rng, .05, 1.5); /* of a layer's loads: hidden against K and V */
+    uint32_t last = problem->n_frac - 1;
+
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        const struct kvs_layer_cost *cost = problem->layer[l];
+        int64_t *full = (int64_t *)(uintptr_t)cost->full_ns; /* the arena's */
+
+        state_at[l] = l > 0 && kvs_rng_below(rng, in) == 0;
+        for (uint32_t i = 1; i < problem->n_frac; i++)
+            if (full[i] - cost->kv_ns[i] < full[i - 1] - cost->kv_ns[i - 1])
+                full[i] = full[i - 1] - cost->kv_ns[i - 1] + cost->kv_ns[i];
+    }
+    for (uint32_t k = 0; k < problem->n_route; k++) {
+        int64_t *state = must_alloc(arena, problem->n_frac, sizeof *state);
+        int64_t most = problem->layer[0]->io_ns[k][0];
+
+        for (uint32_t i = 1; i <= last; i++)
+            state[i] = (int64_t)(share * problem->frac[i] * (double)most);
+        problem->state_ns[k] = state;
+    }
+    problem->state_at = state_at;
+}
+
 void plan_random_plan(struct kvs_rng *rng, const struct kvs_plan_problem *problem,
                       struct kvs_plan *plan)
 {
@@ -244,6 +271,8 @@ void plan_random_plan(struct kvs_rng *rng, const struct kvs_plan_problem *proble
 
     memset(plan, 0, sizeof *plan);
     for (uint32_t l = 0; l < problem->n_layer; l++) {
+        if (problem->state_at && problem->state_at[l] && kvs_rng_below(rng, 2))
+            top = problem->n_frac;
         if (l == 0 || kvs_rng_below(rng, 3) == 0)
             top = 1 + (uint32_t)kvs_rng_below(rng, top);
         plan->frac_i[l] = (uint8_t)(top - 1);

@@ -19,7 +19,11 @@ struct kvs_plan_problem *plan_random(struct kvs_arena *arena, struct kvs_rng *rn
                                      uint32_t n_level);
 /* Lets all layers share the first one's costs. */
 void plan_random_share(struct kvs_plan_problem *problem);
-/* Any plan within the staircase. */
+/* Gives it restart points: each layer but the first by a chance of one in `in`; and costs that let
+ * work never fall with the fraction. */
+void plan_random_states(struct kvs_arena *arena, struct kvs_rng *rng,
+                        struct kvs_plan_problem *problem, uint32_t in);
+/* Any plan within the staircase, risen at restart points. */
 void plan_random_plan(struct kvs_rng *rng, const struct kvs_plan_problem *problem,
                       struct kvs_plan *plan);
 

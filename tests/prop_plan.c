@@ -27,6 +27,8 @@ static struct made make(uint64_t seed, uint32_t most_layer)
                          n_frac, n_level);
     if (seed % 5 == 0)
         plan_random_share(made.p);
+    if (seed % 3 == 0)
+        plan_random_states(made.arena, &rng, made.p, 4);
     return made;
 }
 
@@ -43,6 +45,7 @@ static void optimal_is_never_worse_than_a_corner(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 120; seed++) {
         struct made made = make(seed, 64);
+        const uint8_t *state_at = made.p->state_at;
         struct kvs_plan_eval best, e, again;
         struct kvs_plan plan;
         int64_t bound, none;
@@ -65,6 +68,12 @@ static void optimal_is_never_worse_than_a_corner(void **state)
             if (over(made.p, &e) == 0)
                 assert_true(bound <= e.end_ns);
         }
+        made.p->state_at = NULL; /* restart points never make it slower */
+        assert_int_equal(kvs_planner_find("optimal")->plan(made.p, scratch, &plan, &e, &none, NULL),
+                         KVS_OK);
+        assert_true(over(made.p, &best) < over(made.p, &e) ||
+                    (over(made.p, &best) == over(made.p, &e) && best.end_ns <= e.end_ns));
+        assert_true(state_at || best.end_ns == e.end_ns);
         kvs_arena_free(made.arena);
     }
     kvs_plan_scratch_free(scratch);
@@ -244,6 +253,7 @@ static void head_and_tail_join_to_the_evaluation(void **state)
         struct kvs_plan plan;
         struct kvs_plan_eval e;
 
+        made.p->state_at = NULL; /* a tail knows nothing of what rose before it */
         plan_random_plan(&rng, made.p, &plan);
         kvs_chain_head_init(made.p, &head);
         kvs_chain_tail_init(&tail);
@@ -262,6 +272,41 @@ static void head_and_tail_join_to_the_evaluation(void **state)
         assert_int_equal(head.distortion + tail.distortion, e.distortion);
         kvs_arena_free(made.arena);
     }
+}
+
+static void heads_with_rises_end_as_the_evaluation_does(void **state)
+{
+    uint32_t n_rise = 0;
+
+    (void)state;
+    for (uint64_t seed = 3; seed <= 300; seed += 3) {
+        struct made made = make(seed, 30);
+        struct kvs_rng rng = kvs_rng_stream(seed, "rise");
+        uint32_t n = made.p->n_layer;
+        uint8_t low[KVS_MAX_LAYER];
+        struct kvs_chain_head head;
+        struct kvs_chain_tail none;
+        struct kvs_chain_step step;
+        struct kvs_plan plan;
+        struct kvs_plan_eval e;
+
+        plan_random_plan(&rng, made.p, &plan);
+        kvs_plan_lows(made.p, &plan, low);
+        kvs_chain_head_init(made.p, &head);
+        kvs_chain_tail_init(&none);
+        for (uint32_t l = 0; l < n; l++) {
+            uint32_t i = plan.frac_i[l], next = l + 1 < n ? plan.frac_i[l + 1] : 0;
+
+            kvs_chain_step_low(made.p, l, low[l], i, next, plan.level[l], &step);
+            kvs_chain_append(made.p->n_route, &head, &step);
+            kvs_chain_rise(made.p, i, next, &head);
+            n_rise += next > i;
+        }
+        assert_true(kvs_plan_eval(made.p, &plan, NULL, &e));
+        assert_int_equal(kvs_chain_end_ns(made.p, &head, &none), e.end_ns);
+        kvs_arena_free(made.arena);
+    }
+    assert_true(n_rise > 100);
 }
 
 static void polish_never_loses(void **state)
@@ -325,6 +370,7 @@ int main(void)
         cmocka_unit_test(one_path_alone_bounds_by_its_cheapest_staircase),
         cmocka_unit_test(useless_certificates_prove_nothing),
         cmocka_unit_test(head_and_tail_join_to_the_evaluation),
+        cmocka_unit_test(heads_with_rises_end_as_the_evaluation_does),
         cmocka_unit_test(polish_never_loses),
         cmocka_unit_test(a_faster_route_never_makes_the_optimum_slower),
     };

@@ -48,6 +48,27 @@ static void an_instance_is_read_whole(void **state)
     kvs_plan_set_free(set);
 }
 
+static void restart_points_are_read(void **state)
+{
+    const char *text = with("\"head_ns\": 10", "\"states\": [1], \"state_ns\": [[0, 4]], "
+                                               "\"head_ns\": 10");
+    struct kvs_plan plan = {{0, 1}, {0, 0}};
+    struct kvs_plan_set *set;
+    struct kvs_plan_eval e;
+
+    (void)state;
+    assert_int_equal(kvs_plan_set_parse("p.json", text, strlen(text), &set, NULL), KVS_OK);
+    assert_int_equal(kvs_plan_set_at(set, 0)->problem.state_at[1], 1);
+    /* I = 12, 16; X = 13, 16; P = 1 -> 18 -> 24: K and V of layer 1 are 2 of work */
+    assert_true(kvs_plan_eval(&kvs_plan_set_at(set, 0)->problem, &plan, NULL, &e));
+    assert_int_equal(e.end_ns, 34);
+    kvs_plan_set_free(set);
+    text = with("\"head_ns\": 10", "\"states\": [], \"state_ns\": [[0, 4]], \"head_ns\": 10");
+    assert_int_equal(kvs_plan_set_parse("p.json", text, strlen(text), &set, NULL), KVS_OK);
+    assert_null(kvs_plan_set_at(set, 0)->problem.state_at);
+    kvs_plan_set_free(set);
+}
+
 static void optimum_and_plan_may_be_absent(void **state)
 {
     const char *text = with(",\"optimum_ns\": 28, \"plan\": [[1, 0], [0, 0]]", "");
@@ -84,6 +105,15 @@ static void wrong_input_is_named(void **state)
         {"\"budget\": 5", "\"budget\": null", "instances[0].budget", "null"},
         {"[1, 0]", "[2, 0]", "instances[0].plan[0][0]", "2"},
         {"[1, 0]", "[1]", "instances[0].plan[0]", "found 1 items, want 2"},
+        {"\"head_ns\"", "\"states\": [1], \"head_ns\"", "instances[0].state_ns", "missing"},
+        {"\"head_ns\"", "\"state_ns\": [[0, 1]], \"head_ns\"", "instances[0].states", "missing"},
+        {"\"head_ns\"", "\"states\": [0], \"head_ns\"", "instances[0].states[0]", "0"},
+        {"\"head_ns\"", "\"states\": [1, 1], \"head_ns\"", "instances[0].states[1]", "1"},
+        {"\"head_ns\"", "\"states\": [2], \"head_ns\"", "instances[0].states[0]", "2"},
+        {"\"head_ns\"", "\"states\": [1], \"state_ns\": [[0]], \"head_ns\"",
+         "instances[0].state_ns[0]", "found 1 items, want 2"},
+        {"\"head_ns\"", "\"states\": [1], \"state_ns\": [[1, 2]], \"head_ns\"",
+         "instances[0].state_ns[0][0]", "ascend from 0"},
         {"[[1, 0], ", "[", "instances[0].plan", "found 1 items, want 2, one a layer"},
     };
 
@@ -115,9 +145,8 @@ static void a_missing_file_is_an_error(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_instance_is_read_whole),
-        cmocka_unit_test(optimum_and_plan_may_be_absent),
-        cmocka_unit_test(wrong_input_is_named),
+        cmocka_unit_test(an_instance_is_read_whole),      cmocka_unit_test(restart_points_are_read),
+        cmocka_unit_test(optimum_and_plan_may_be_absent), cmocka_unit_test(wrong_input_is_named),
         cmocka_unit_test(a_missing_file_is_an_error),
     };
     return cmocka_run_group_tests_name("instance", tests, NULL, NULL);

@@ -163,6 +163,56 @@ static void slowest_of_two_routes_counts(void **state)
     assert_int_equal(e.end_ns, 1257);
 }
 
+static void a_rise_loads_states_and_its_work_waits_for_the_layer(void **state)
+{
+    static const uint8_t at_1[] = {0, 1}, at_none[] = {0, 0};
+    static const int64_t states[] = {0, 8, 16};
+    struct kvs_plan_problem p = two();
+    struct kvs_plan from_none = plan2(0, 0, 2, 0), from_half = plan2(1, 0, 2, 0);
+    struct kvs_plan_eval e;
+
+    (void)state;
+    p.state_at = at_1;
+    p.state_ns[0] = states;
+    assert_true(kvs_plan_eval(&p, &from_none, NULL, &e));
+    /* I = 105, 105 + 16; layer 1 computes K and V of all, 30, behind its states: P = 2 -> 112 ->
+     * 121 + 3 + 30 */
+    assert_int_equal(e.end_ns, 1154);
+    assert_int_equal(e.pre_ns, 0);
+    assert_int_equal(e.wait_ns, 40);
+    assert_int_equal(e.loaded_ns, 121);
+    assert_true(kvs_plan_eval(&p, &from_half, NULL, &e));
+    /* I = 65, 65 + 8; the half that layer 0 computes goes on without a state: pre 50 + 20, and 10
+     * of layer 1 wait: P = 72 -> 79 -> 92 */
+    assert_int_equal(e.end_ns, 1092);
+    assert_int_equal(e.pre_ns, 70);
+    assert_int_equal(e.wait_ns, 20);
+    p.price_link[0] = 2;
+    assert_true(kvs_plan_cost(&p, &from_half, &e) == 1092 + 2 * (60 + 8));
+    p.state_at = at_none;
+    assert_false(kvs_plan_eval(&p, &from_half, NULL, &e));
+}
+
+static void plans_without_a_rise_evaluate_as_without_restart_points(void **state)
+{
+    static const uint8_t at_1[] = {0, 1};
+    static const int64_t states[] = {0, 8, 16};
+    struct kvs_plan_problem p = two(), with = two();
+
+    (void)state;
+    with.state_at = at_1;
+    with.state_ns[0] = states;
+    for (int i = 0; i < 3; i++)
+        for (int next = 0; next <= i; next++) {
+            struct kvs_plan plan = plan2(i, 0, next, 1);
+            struct kvs_plan_eval a, b;
+
+            assert_true(kvs_plan_eval(&p, &plan, NULL, &a));
+            assert_true(kvs_plan_eval(&with, &plan, NULL, &b));
+            assert_memory_equal(&a, &b, sizeof a);
+        }
+}
+
 static void broken_plans_are_refused(void **state)
 {
     struct kvs_plan_problem p = two();
@@ -222,6 +272,8 @@ int main(void)
         cmocka_unit_test(slack_moves_the_start_but_not_the_end),
         cmocka_unit_test(actual_arrivals_and_start_replace_the_predicted),
         cmocka_unit_test(slowest_of_two_routes_counts),
+        cmocka_unit_test(a_rise_loads_states_and_its_work_waits_for_the_layer),
+        cmocka_unit_test(plans_without_a_rise_evaluate_as_without_restart_points),
         cmocka_unit_test(broken_plans_are_refused),
         cmocka_unit_test(golden_plans_evaluate_to_their_optimum),
         cmocka_unit_test(planners_are_found_by_name),

@@ -27,6 +27,19 @@ static void every_problem_is_planned_and_valued(void **state)
     json_decref(got);
 }
 
+static void a_problem_with_a_restart_point_is_planned(void **state)
+{
+    json_t *got = kvs_cli_json("plan --instances tests/data/plan_restart.json --planner exact "
+                               "--json");
+
+    (void)state;
+    /* layer 0 loaded, 20; states, 10; K and V of layer 1 computed from them, 5, and the new: 40;
+     * computing layer 0 and loading layer 1 would take 55 */
+    kvs_cli_expect(json_array_get(json_object_get(got, "instances"), 0),
+                   "{\"name\": \"restart\", \"value_ns\": 40, \"lower_bound_ns\": 40}");
+    json_decref(got);
+}
+
 static void the_certified_planner_answers_by_default(void **state)
 {
     json_t *got = kvs_cli_json("plan --instances tests/data/plan_problems.json --json");
@@ -142,14 +155,53 @@ static void a_prompt_that_does_not_fit_hbm_is_told_so(void **state)
     json_decref(got);
 }
 
+/* Heads as many as KV heads: a state is half of K and V; with a quarter as many, twice. */
+static void restart_points_are_used_where_they_pay(void **state)
+{
+    json_t *got = kvs_cli_json("plan --model llama-2-7b --hardware h100-sxm --states 8,16 --json");
+    json_t *layers = json_object_get(got, "layers"), *at = json_array_get(layers, 16);
+    double state_tok = json_number_value(json_object_get(at, "state_tok"));
+    double without =
+        json_number_value(json_object_get(json_object_get(got, "states"), "without_ttft_s"));
+    int status;
+
+    (void)state;
+    assert_true(state_tok > 0);
+    assert_true(json_number_value(json_object_get(at, "state_bytes")) == state_tok * 8192);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(layers, 15), "state_tok")),
+                     0);
+    kvs_cli_expect(got, "{\"states\": {\"layers\": [8, 16], \"bytes_per_tok\": 16384.0}}");
+    assert_true(json_number_value(json_object_get(json_object_get(got, "plan"), "ttft_s")) <
+                .99 * without);
+    json_decref(got);
+    got = kvs_cli_json("plan --model llama-3.1-8b --hardware h100-sxm --states 8,16 --json");
+    layers = json_object_get(got, "layers");
+    for (size_t l = 0; l < json_array_size(layers); l++)
+        kvs_cli_expect(json_array_get(layers, l), "{\"state_tok\": 0}");
+    assert_true(
+        json_number_value(json_object_get(json_object_get(got, "plan"), "ttft_s")) ==
+        json_number_value(json_object_get(json_object_get(got, "states"), "without_ttft_s")));
+    json_decref(got);
+    assert_non_null(strstr(kvs_cli_error(LONE "--states 32", &status),
+                           "--states: found \"32\", want layers from 1 to 31 of llama-3.1-8b"));
+    assert_int_equal(status, 2);
+    assert_non_null(
+        strstr(kvs_cli_error(LONE "--states 0", &status), "--states: found \"0\", want"));
+    assert_non_null(
+        strstr(kvs_cli_error(LONE "--states 8 --reuse content", &status), "want --reuse prefix"));
+    assert_int_equal(status, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_planned_and_valued),
+        cmocka_unit_test(a_problem_with_a_restart_point_is_planned),
         cmocka_unit_test(the_certified_planner_answers_by_default),
         cmocka_unit_test(a_plan_that_fails_its_check_ends_1),
         cmocka_unit_test(wrong_input_ends_2_and_is_named),
         cmocka_unit_test(the_slowest_bandwidth_and_longest_context_are_planned),
+        cmocka_unit_test(restart_points_are_used_where_they_pay),
         cmocka_unit_test(a_prompt_that_does_not_fit_hbm_is_told_so),
     };
     return cmocka_run_group_tests_name("kvsim plan", tests, NULL, NULL);

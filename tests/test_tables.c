@@ -129,6 +129,59 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
     end(&s);
 }
 
+static void a_restart_loads_the_states_of_what_a_fraction_adds(void **state)
+{
+    static const uint8_t state_at[32] = {[16] = 1};
+    const struct kvs_piece good[] = {{200, 0, false, 0, 0, NULL},
+                                     {200, 1, false, 0, 0, NULL},
+                                     {200, 1, false, 0, 0, NULL},
+                                     {200, 1, false, 0, 0, NULL},
+                                     {600, KVS_AT_NONE, false, 0, 0, NULL}};
+    struct kvs_piece piece[5];
+    struct setup s = setup(3, 1, 512);
+    struct kvs_tables_config config = {.model = s.model,
+                                       .cost = s.cost,
+                                       .n_route = 2,
+                                       .route = routes,
+                                       .chunk_tok = 512,
+                                       .n_frac = 3,
+                                       .descriptors = 2,
+                                       .n_level = 1,
+                                       .level = levels,
+                                       .state_at = state_at,
+                                       .state_bytes_per_tok = 8192};
+    struct kvs_tables *tables;
+    struct kvs_tables_inst *inst;
+    struct kvs_plan_problem p;
+
+    (void)state;
+    assert_int_equal(kvs_tables_new(&config, &tables, NULL), KVS_OK);
+    inst = kvs_tables_inst_new(tables);
+    assert_non_null(inst);
+    kvs_tables_build(tables, inst, good, 5, &p);
+    assert_ptr_equal(p.state_at, state_at);
+    /* half is a block on the bus and one on the disk; all is one and three; a descriptor each */
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(p.state_ns[0][i], i ? kvs_ns(200 * 8192 / 4e10) : 0);
+        assert_int_equal(p.state_ns[1][i], i ? kvs_ns((2 * i - 1) * (200 * 8192 / 5e9 + 2e-6)) : 0);
+    }
+    assert_true(kvs_tables_state_bytes(inst, 0, 1) == 400 * 8192);
+    assert_true(kvs_tables_state_bytes(inst, 1, 2) == 400 * 8192);
+    assert_true(kvs_tables_state_bytes(inst, 2, 2) == 0);
+    /* states of text that stood elsewhere, or was lossy, are not those of this prompt */
+    memcpy(piece, good, sizeof piece);
+    piece[1].moved = true;
+    kvs_tables_build(tables, inst, piece, 5, &p);
+    assert_null(p.state_at);
+    memcpy(piece, good, sizeof piece);
+    piece[2].loss = 7;
+    kvs_tables_build(tables, inst, piece, 5, &p);
+    assert_null(p.state_at);
+    kvs_tables_inst_free(inst);
+    kvs_tables_free(tables);
+    end(&s);
+}
+
 static void residents_between_blocks_count_as_context(void **state)
 {
     struct setup s = setup(2, 1, 512);
@@ -531,6 +584,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_of_a_prefix_become_a_menu),
+        cmocka_unit_test(a_restart_loads_the_states_of_what_a_fraction_adds),
         cmocka_unit_test(residents_between_blocks_count_as_context),
         cmocka_unit_test(holes_and_new_tokens_share_chunks),
         cmocka_unit_test(nothing_on_a_route_leaves_one_choice),

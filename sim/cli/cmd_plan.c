@@ -41,6 +41,10 @@ static const struct kvs_opt table[] = {
      "which tokens of moved text are repaired: a method of the quality table", NULL, false, 0},
     {"hidden", KVS_OPT_FLAG, AT(hidden), NULL, 0, 0,
      "the tier holds hidden states too (HCache); used where they are fewer bytes", NULL, false, 0},
+    {"states", KVS_OPT_LIST, AT(states), NULL, 0, 0,
+     "layers, as \"8,16\", whose incoming hidden states the tier holds beside KV: restart points, "
+     "from where\non tokens may be computed again whose earlier layers are loaded",
+     NULL, false, 0},
     {"load", KVS_OPT_DOUBLE, AT(load), "0", 0, .99,
      "share of the GPU's time that other requests take", NULL, false, 0},
     {"bandwidth", KVS_OPT_RATE, AT(bandwidth), "0", 0, 1e15,

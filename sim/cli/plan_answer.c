@@ -27,6 +27,14 @@ static void without_start(const struct kvs_plan_problem *problem, struct kvs_pol
     (void)kvs_plan_eval(&alone, &row->plan, NULL, &row->eval);
 }
 
+/* Bytes of states for what layer l computes above the layer before. */
+static double state_bytes(const struct kvs_variant *v, const struct kvs_plan *plan, uint32_t l)
+{
+    if (l == 0 || plan->frac_i[l] <= plan->frac_i[l - 1])
+        return 0;
+    return kvs_tables_state_bytes(v->inst, plan->frac_i[l - 1], plan->frac_i[l]);
+}
+
 static enum kvs_code plan_row(const struct kvs_plan_case *c, const struct kvs_variant *v,
                               const struct kvs_planner_ops *planner, struct kvs_policy_row *row,
                               struct kvs_err *err)
@@ -52,6 +60,7 @@ static enum kvs_code plan_row(const struct kvs_plan_case *c, const struct kvs_va
         uint32_t i = row->plan.frac_i[l];
 
         row->recompute_frac += problem->frac[i] / problem->n_layer;
+        row->load_bytes += state_bytes(v, &row->plan, l);
         for (uint32_t k = 0; k < problem->n_route; k++)
             row->load_bytes += kvs_tables_load_bytes(v->inst, k, kvs_cost_class(v->cost, l), i,
                                                      row->plan.level[l]);
@@ -244,22 +253,28 @@ static void trace_stages(struct kvs_plan_answer *answer)
     const struct kvs_plan_problem *problem = &answer->v.problem;
     const struct kvs_plan *plan = &answer->best.plan;
     struct kvs_plan_problem none = *problem;
+    uint8_t low[KVS_MAX_LAYER];
     struct kvs_chain_head head;
     int64_t gpu_ns = problem->gpu_start_ns + answer->best.eval.pre_ns;
 
     if (loads_nothing(problem, plan))
         none.n_route = 0;
     kvs_chain_head_init(&none, &head);
+    kvs_plan_lows(problem, plan, low);
     for (uint32_t l = 0; l < problem->n_layer; l++) {
         uint32_t next = l + 1 < problem->n_layer ? plan->frac_i[l + 1] : 0;
         struct kvs_chain_step step;
 
-        kvs_chain_step_at(&none, l, plan->frac_i[l], next, plan->level[l], &step);
+        kvs_chain_step_low(&none, l, low[l], plan->frac_i[l], next, plan->level[l], &step);
         kvs_chain_append(none.n_route, &head, &step);
         for (uint32_t k = 0; k < none.n_route; k++) {
-            answer->io_work_ns[k] += step.io_ns[k];
+            answer->io_ns[k][l] = step.io_ns[k] + kvs_plan_state_ns(&none, plan, l, k);
+            answer->io_work_ns[k] += answer->io_ns[k][l];
             answer->io_end_ns[k][l] = head.in_ns[k];
         }
+        kvs_chain_rise(&none, plan->frac_i[l], next, &head);
+        answer->state_bytes[l] = state_bytes(&answer->v, plan, l);
+        answer->gpu_wait_ns[l] = step.wait_ns;
         answer->decode_work_ns += step.decode_ns;
         answer->decode_end_ns[l] = head.x_ns;
         gpu_ns += step.wait_ns;
@@ -304,6 +319,23 @@ static enum kvs_code turn_knobs(const struct kvs_plan_case *c, struct kvs_plan_a
     return code;
 }
 
+/* The same planner where only KV is stored. */
+static enum kvs_code plan_without_states(const struct kvs_plan_case *c,
+                                         struct kvs_plan_answer *answer, struct kvs_err *err)
+{
+    const uint8_t *state_at = answer->v.problem.state_at;
+    struct kvs_policy_row row;
+    enum kvs_code code;
+
+    if (!state_at)
+        return KVS_OK;
+    answer->v.problem.state_at = NULL;
+    code = plan_row(c, &answer->v, answer->best.planner, &row, err);
+    answer->v.problem.state_at = state_at;
+    answer->without_states_ns = row.eval.end_ns;
+    return code;
+}
+
 enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
                                   const struct kvs_planner_ops *planner,
                                   struct kvs_plan_answer **out, struct kvs_err *err)
@@ -317,6 +349,8 @@ enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
     code = refine(c, planner, answer, err);
     if (!code)
         code = plan_all(c, answer, err);
+    if (!code)
+        code = plan_without_states(c, answer, err);
     if (!code) {
         run_own(c, answer);
         trace_stages(answer);

@@ -51,7 +51,10 @@ struct kvs_plan_answer {
     /* of the asked planner's plan: work of each stage, and when layers pass it */
     int64_t io_work_ns[KVS_MAX_ROUTE], decode_work_ns, gpu_work_ns;
     int64_t io_end_ns[KVS_MAX_ROUTE][KVS_MAX_LAYER], decode_end_ns[KVS_MAX_LAYER];
-    int64_t gpu_end_ns[KVS_MAX_LAYER];
+    int64_t gpu_end_ns[KVS_MAX_LAYER], gpu_wait_ns[KVS_MAX_LAYER]; /* work that waits for it */
+    int64_t io_ns[KVS_MAX_ROUTE][KVS_MAX_LAYER]; /* before io_end_ns, states included */
+    double state_bytes[KVS_MAX_LAYER];           /* loaded to compute again from this layer on */
+    int64_t without_states_ns; /* TTFT without restart points; 0: there are none */
 };
 
 KVS_MUST_CHECK enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,

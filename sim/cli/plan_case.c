@@ -124,6 +124,31 @@ static enum kvs_code find_quality(struct kvs_plan_case *c, struct kvs_err *err)
     return KVS_OK;
 }
 
+/* Layers whose incoming hidden states the tier holds. */
+static enum kvs_code find_states(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    const struct kvs_strs *names = &c->options.states;
+    uint32_t n_layer = kvs_model_n_layer(c->model);
+
+    if (names->n > 0 && c->options.reuse == 1)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--states: the states of passages cached elsewhere saw other text; want "
+                        "--reuse prefix");
+    for (unsigned n = 0; n < names->n; n++) {
+        struct kvs_err own = {0};
+        uint64_t l;
+
+        if (kvs_parse_u64(names->v[n], &l, &own) || l < 1 || l >= n_layer || l >= KVS_MAX_LAYER)
+            return kvs_fail(err, KVS_ERR_ARG,
+                            "--states: found \"%s\", want layers from 1 to %u of %s; into layer 0 "
+                            "go the tokens themselves",
+                            names->v[n], n_layer - 1, c->model->name);
+        c->n_state += !c->state_at[l];
+        c->state_at[l] = 1;
+    }
+    return KVS_OK;
+}
+
 enum kvs_code kvs_plan_case_open(const struct kvs_plan_options *options, struct kvs_plan_case **out,
                                  struct kvs_err *err)
 {
@@ -150,6 +175,8 @@ enum kvs_code kvs_plan_case_open(const struct kvs_plan_options *options, struct 
         code = find_tp(c, err);
     if (!code)
         code = find_quality(c, err);
+    if (!code)
+        code = find_states(c, err);
     if (code) {
         kvs_plan_case_free(c);
         return code;
@@ -314,6 +341,8 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
         .n_level = v->levels->n,
         .level = v->levels->level,
         .repair = make_repair(c, v),
+        .state_at = c->n_state ? c->state_at : NULL,
+        .state_bytes_per_tok = kvs_state_bytes_per_tok(c->model),
         .budget = llround(c->budget_nats * KVS_NAT),
     };
     if (kvs_tables_new(&config, &v->tables, err) || make_pieces(c, v, &n_piece, err))

@@ -12,7 +12,7 @@ struct kvs_plan_options {
     const char *instances, *planner, *plot;
     bool json, overwrite;
     const char *model, *hw, *codec, *quality, *repair, *budget;
-    struct kvs_strs tiers, levels;
+    struct kvs_strs tiers, levels, states;
     uint64_t context_tok, new_tok, block_tok, chunk_tok, fractions, tp, decoders;
     double error, bandwidth, load, slo; /* bandwidth 0: the profile's */
     int reuse;                          /* 0 prefix, 1 content */
@@ -42,6 +42,8 @@ struct kvs_plan_case {
     uint32_t tp, n_decoder, n_route;
     const struct kvs_hw_tier *tier[KVS_MAX_ROUTE];
     double budget_nats;
+    uint32_t n_state; /* restart points: layers that --states names */
+    uint8_t state_at[KVS_MAX_LAYER];
     double link_error, gpu_error; /* relative, of the slowest hop and of the GPU's GEMMs */
 };
 

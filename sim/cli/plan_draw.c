@@ -58,12 +58,10 @@ static enum kvs_code write_stages(struct kvs_outdir *out, const struct kvs_plan_
     fprintf(file, "stage,row,layer,from_ms,to_ms\n");
     for (uint32_t l = 0; l < p->n_layer; l++) {
         uint32_t i = plan->frac_i[l], at = i * p->n_level + plan->level[l];
-        uint32_t next = l + 1 < p->n_layer ? plan->frac_i[l + 1] : 0;
-        int64_t wait_ns = p->layer[l]->post_ns[at] + p->layer[l]->wfull_ns[next] +
-                          p->layer[l]->wkv_ns[i] - p->layer[l]->wkv_ns[next];
+        int64_t wait_ns = answer->gpu_wait_ns[l];
 
         for (int k = 0; k < n; k++)
-            stage(file, c->tier[k]->name, k, l, answer->io_end_ns[k][l] - p->layer[l]->io_ns[k][at],
+            stage(file, c->tier[k]->name, k, l, answer->io_end_ns[k][l] - answer->io_ns[k][l],
                   answer->io_end_ns[k][l]);
         stage(file, "decoder", n, l, answer->decode_end_ns[l] - p->layer[l]->decode_ns[at],
               answer->decode_end_ns[l]);

@@ -20,6 +20,29 @@ static json_t *row_json(const struct kvs_policy_row *row)
                      row->lower_bound_ns == INT64_MIN ? json_null() : seconds(row->lower_bound_ns));
 }
 
+/* Tokens whose computing restarts at layer l. */
+static int state_tok(const struct kvs_plan_answer *answer, uint32_t l)
+{
+    const uint8_t *i = answer->best.plan.frac_i;
+
+    if (l == 0 || i[l] <= i[l - 1])
+        return 0;
+    return (int)(kvs_tables_recompute_tok(answer->v.inst, i[l]) -
+                 kvs_tables_recompute_tok(answer->v.inst, i[l - 1]));
+}
+
+static json_t *states_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    json_t *layers = json_array();
+
+    for (uint32_t l = 0; l < answer->v.problem.n_layer; l++)
+        if (c->state_at[l])
+            json_array_append_new(layers, json_integer(l));
+    return json_pack("{so sf so}", "layers", layers, "bytes_per_tok",
+                     c->n_state * kvs_state_bytes_per_tok(c->model), "without_ttft_s",
+                     answer->without_states_ns ? seconds(answer->without_states_ns) : json_null());
+}
+
 static json_t *layers_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     const struct kvs_plan_problem *p = &answer->v.problem;
@@ -31,9 +54,10 @@ static json_t *layers_json(const struct kvs_plan_case *c, const struct kvs_plan_
 
         for (uint32_t k = 0; k < c->n_route; k++)
             json_object_set_new(arrive, c->tier[k]->name, seconds(answer->io_end_ns[k][l]));
-        layer = json_pack("{sf si si ss sf so so so}", "recompute_frac", p->frac[i],
+        layer = json_pack("{sf si si si sf ss sf so so so}", "recompute_frac", p->frac[i],
                           "recompute_tok", (int)kvs_tables_recompute_tok(answer->v.inst, i),
-                          "repair_tok", (int)kvs_tables_repair_tok(answer->v.inst, i), "level",
+                          "repair_tok", (int)kvs_tables_repair_tok(answer->v.inst, i), "state_tok",
+                          state_tok(answer, l), "state_bytes", answer->state_bytes[l], "level",
                           answer->v.levels->level[q].name, "loss_nats",
                           (double)p->layer[l]->distortion[i * p->n_level + q] / KVS_NAT, "arrive_s",
                           arrive, "decoded_s", seconds(answer->decode_end_ns[l]), "computed_s",
@@ -114,6 +138,7 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
     if (!all || !lists || json_object_update(all, lists) ||
         json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
         json_object_set_new(all, "layers", layers_json(c, answer)) ||
+        json_object_set_new(all, "states", states_json(c, answer)) ||
         json_object_set_new(all, "work_s", work_json(c, answer)) ||
         json_object_set_new(all, "binds", binds ? json_string(binds) : json_null()) ||
         json_object_set_new(all, "context_crossing_tok", crossing_json(&answer->context)) ||

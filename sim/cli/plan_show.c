@@ -46,15 +46,20 @@ static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answe
     printf("\n\n");
 }
 
-/* Layers that do the same, in one row: '#' computed, 'r' repaired, '=' loaded. */
+/* Layers that do the same, in one row: '#' computed, '^' from stored states, 'r' repaired, '='
+ * loaded. */
 static void show_run(const struct kvs_plan_answer *answer, uint32_t first, uint32_t last)
 {
     const struct kvs_variant *v = &answer->v;
     uint32_t i = answer->best.plan.frac_i[first], q = answer->best.plan.level[first];
     double cut = kvs_tables_recompute_tok(v->inst, i) / (double)v->context_tok;
     double repair = kvs_tables_repair_tok(v->inst, i) / (double)v->context_tok;
+    bool restarts = answer->state_bytes[first] > 0;
+    uint32_t before = restarts ? answer->best.plan.frac_i[first - 1] : i;
     int n_cut = (int)lround(cut * STRIP);
-    char name[32];
+    int n_low =
+        (int)lround(kvs_tables_recompute_tok(v->inst, before) / (double)v->context_tok * STRIP);
+    char name[32], bytes[KVS_TEXT_MAX];
 
     if (first == last)
         snprintf(name, sizeof name, "layer  %u", first);
@@ -65,13 +70,15 @@ static void show_run(const struct kvs_plan_answer *answer, uint32_t first, uint3
         /* repaired tokens lie spread over the passages: every so many columns one */
         bool is_repair = repair > 0 && x >= n_cut &&
                          floor((x + 1) * repair / (1 - cut)) > floor(x * repair / (1 - cut));
-        putchar(x < n_cut ? '#' : is_repair ? 'r' : '=');
+        putchar(x < n_low ? '#' : x < n_cut ? '^' : is_repair ? 'r' : '=');
     }
     printf("| ");
     if (cut + repair < 1)
         printf("%3.0f %% computed, %s", 100 * (cut + repair), v->levels->level[q].name);
     else
         printf("all computed");
+    if (restarts)
+        printf(", %s of states", kvs_text_bytes(bytes, answer->state_bytes[first]));
     putchar('\n');
 }
 
@@ -81,8 +88,9 @@ static void show_staircase(const struct kvs_plan_answer *answer)
     uint32_t n_layer = answer->v.problem.n_layer, last_frac = answer->v.n_frac - 1;
     char ttft[KVS_TEXT_MAX];
 
-    printf("%s plan: TTFT %s     # computed again  = loaded%s\n", answer->best.planner->name,
+    printf("%s plan: TTFT %s     # computed again  = loaded%s%s\n", answer->best.planner->name,
            kvs_text_time(ttft, s_of(answer->best.eval.end_ns)),
+           answer->without_states_ns ? "  ^ restarted" : "",
            answer->v.inst && kvs_tables_repair_tok(answer->v.inst, 1) ? "  r repaired" : "");
     printf("  %-15s  first token%*slast cached token\n", "", STRIP - 27, "");
     for (uint32_t first = 0; first < n_layer;) {
@@ -143,15 +151,9 @@ static void show_timeline(const struct kvs_plan_case *c, const struct kvs_plan_a
     show_bar("decoder", row, answer->decode_work_ns, end_ns);
     blank(row);
     bar(row, start_ns, start_ns + answer->best.eval.pre_ns, end_ns, '#');
-    for (uint32_t l = 0; l < p->n_layer; l++) {
-        const struct kvs_plan *plan = &answer->best.plan;
-        uint32_t i = plan->frac_i[l], next = l + 1 < p->n_layer ? plan->frac_i[l + 1] : 0;
-        int64_t wait_ns = p->layer[l]->post_ns[i * p->n_level + plan->level[l]] +
-                          p->layer[l]->wfull_ns[next] + p->layer[l]->wkv_ns[i] -
-                          p->layer[l]->wkv_ns[next];
-
-        bar(row, answer->gpu_end_ns[l] - wait_ns, answer->gpu_end_ns[l], end_ns, 'n');
-    }
+    for (uint32_t l = 0; l < p->n_layer; l++)
+        bar(row, answer->gpu_end_ns[l] - answer->gpu_wait_ns[l], answer->gpu_end_ns[l], end_ns,
+            'n');
     bar(row, end_ns - p->head_ns, end_ns, end_ns, 'h');
     show_bar("GPU", row, answer->gpu_work_ns, end_ns);
     printf("            # computed again  n new tokens, layer by layer behind the loads  h later "

@@ -23,6 +23,15 @@ static double most_of(const int64_t *v, uint32_t n)
     return (double)most;
 }
 
+static double most_of_states(const struct kvs_plan_problem *problem)
+{
+    double sum = 0;
+
+    for (uint32_t k = 0; k < problem->n_route; k++)
+        sum += most_of(problem->state_ns[k], problem->n_frac);
+    return sum;
+}
+
 /* The largest power of two by which weights may be scaled so that no sum overflows; -1: none. */
 static int scale_bits(const struct kvs_plan_problem *problem, int64_t budget, double price_ns)
 {
@@ -44,6 +53,8 @@ static int scale_bits(const struct kvs_plan_problem *problem, int64_t budget, do
             blur = most_of(cost->distortion, n_cell);
         }
         time += own;
+        if (problem->state_at) /* states, and the work that waits for them */
+            time += own + most_of_states(problem);
         distortion += blur;
     }
     for (int bits = MAX_BITS; bits >= 0; bits--)
@@ -154,20 +165,26 @@ static bool is_like_next(const struct kvs_plan_problem *problem, const struct pr
     return true;
 }
 
-/* The cheapest staircase in the box, from the last layer up. BANNED: none is affordable. */
-static int64_t cheapest(const struct kvs_plan_problem *problem, const struct kvs_box *box,
-                        const struct prices *prices, int64_t budget)
+/* Least distortion of each layer; what the budget leaves above their sum. */
+static int64_t fill_lowest(const struct kvs_plan_problem *problem, int64_t budget, int64_t *lowest)
 {
-    int64_t value[KVS_MAX_FRAC], own[KVS_MAX_FRAC], spare = budget, least = BANNED;
-    int64_t lowest[KVS_MAX_LAYER];
-    uint32_t n_frac = problem->n_frac;
-
     for (uint32_t l = 0; l < problem->n_layer; l++) {
         lowest[l] = l > 0 && problem->layer[l] == problem->layer[l - 1]
                         ? lowest[l - 1]
                         : least_distortion(problem, l);
-        spare -= lowest[l];
+        budget -= lowest[l];
     }
+    return budget;
+}
+
+/* The cheapest staircase in the box, from the last layer up. BANNED: none is affordable. */
+static int64_t cheapest(const struct kvs_plan_problem *problem, const struct kvs_box *box,
+                        const struct prices *prices, int64_t budget)
+{
+    int64_t value[KVS_MAX_FRAC], own[KVS_MAX_FRAC], least = BANNED;
+    int64_t lowest[KVS_MAX_LAYER], spare = fill_lowest(problem, budget, lowest);
+    uint32_t n_frac = problem->n_frac;
+
     for (uint32_t i = 0; i < n_frac; i++)
         value[i] = i == 0 ? 0 : BANNED;
     for (uint32_t l = problem->n_layer; l-- > 0;) {
@@ -195,6 +212,75 @@ static int64_t cheapest(const struct kvs_plan_problem *problem, const struct kvs
     return least;
 }
 
+/* Prices of the layer after l for a rise to each fraction; the states lie before its loads. */
+static void price_states(const struct kvs_plan_problem *problem, const struct prices *prices,
+                         uint32_t l, int64_t *rise)
+{
+    for (uint32_t i = 0; i < problem->n_frac; i++) {
+        rise[i] = 0;
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            rise[i] += prices->io[k][l + 1] * problem->state_ns[k][i];
+    }
+}
+
+/*
+ * The cheapest staircase that may rise at restart points. By plan.h's evaluation, T is still the
+ * longest of the same paths (io of a route up to a layer, decoding, waiting work from a layer on;
+ * or all work), hence at least any weighted mean of them. What a layer adds to them depends on its
+ * fraction i, its level, the next layer's fraction, and j, the least fraction so far, which says
+ * how much of the work waits for nothing (the prices of pre) and how much for the layer (those of
+ * wait); j goes from layer to layer as min(j, next). So a table over (j, i) has the least sum of
+ * all plans, rises included, and proves the bound as the one over i does without restart points.
+ */
+static int64_t cheapest_rising(const struct kvs_plan_problem *problem, const struct prices *prices,
+                               int64_t budget)
+{
+    int64_t table[2][KVS_MAX_FRAC][KVS_MAX_FRAC], own[KVS_MAX_FRAC], rise[KVS_MAX_FRAC];
+    int64_t lowest[KVS_MAX_LAYER], spare = fill_lowest(problem, budget, lowest), least = BANNED;
+    uint32_t n_layer = problem->n_layer, n_frac = problem->n_frac;
+
+    for (uint32_t i = 0; i < n_frac; i++)
+        table[0][i][i] = BANNED;
+    for (uint32_t l = n_layer; l-- > 0;) {
+        const struct kvs_layer_cost *cost = problem->layer[l];
+        int64_t(*here)[KVS_MAX_FRAC] = table[l & 1], (*after)[KVS_MAX_FRAC] = table[~l & 1];
+        bool is_last = l + 1 == n_layer, may_rise = !is_last && problem->state_at[l + 1];
+        int64_t wait = prices->wait[l], early = prices->pre - wait;
+
+        if (may_rise)
+            price_states(problem, prices, l, rise);
+        for (uint32_t i = 0; i < n_frac; i++) {
+            uint32_t top = is_last ? 0 : may_rise ? n_frac - 1 : i;
+
+            own[i] = least_price(problem, prices, l, i, spare + lowest[l]);
+            for (uint32_t j = 0; j <= i; j++) {
+                int64_t reach = BANNED;
+
+                for (uint32_t next = 0; next <= top; next++) {
+                    uint32_t c = next < i ? next : i, on = next < j ? next : j;
+                    int64_t sum = is_last ? 0 : after[on][next];
+
+                    if (sum >= BANNED)
+                        continue;
+                    sum += wait * (cost->full_ns[c] - cost->kv_ns[c] + cost->wfull_ns[c] -
+                                   cost->wkv_ns[c]) +
+                           early * (cost->full_ns[on] - cost->kv_ns[on]);
+                    if (next > i)
+                        sum += rise[next] - rise[i];
+                    reach = sum < reach ? sum : reach;
+                }
+                here[j][i] = BANNED;
+                if (own[i] < BANNED && reach < BANNED)
+                    here[j][i] = reach + own[i] + wait * (cost->kv_ns[i] + cost->wkv_ns[i]) +
+                                 early * cost->kv_ns[j];
+            }
+        }
+    }
+    for (uint32_t i = 0; i < n_frac; i++)
+        least = table[0][i][i] < least ? table[0][i][i] : least;
+    return least;
+}
+
 /* INT64_MIN: the certificate proves nothing; INT64_MAX: no plan in the box fits the budget. */
 static int64_t certify_box(const struct kvs_plan_problem *problem, int64_t budget,
                            const struct kvs_box *box, const struct kvs_certificate *certificate)
@@ -213,7 +299,8 @@ static int64_t certify_box(const struct kvs_plan_problem *problem, int64_t budge
     one = (int64_t)1 << bits;
     if (!scale(problem, certificate, one, &prices))
         return INT64_MIN;
-    least = cheapest(problem, box, &prices, budget);
+    least = problem->state_at ? cheapest_rising(problem, &prices, budget)
+                              : cheapest(problem, box, &prices, budget);
     if (least >= BANNED)
         return INT64_MAX;
     total = least + prices.start - prices.distortion * budget;
@@ -260,6 +347,7 @@ int64_t kvs_certify_cases(const struct kvs_plan_problem *problem, int64_t budget
     int64_t least = INT64_MAX;
 
     assert(n_node >= 1 && n_node <= KVS_MAX_CASE);
+    assert(!problem->state_at); /* a staircase that rises is in no half */
     whole_box(problem, &box[0]);
     for (uint32_t n = 0; n < n_node; n++) {
         uint32_t below = node[n].below, above = node[n].above;

@@ -46,6 +46,39 @@ static inline void kvs_chain_step_at(const struct kvs_plan_problem *problem, uin
     step->distortion = cost->distortion[at];
 }
 
+/*
+ * The same where fractions may rise (plan.h, restart points): low is the least fraction up to layer
+ * l, and a rise to the next layer's is loaded behind this layer, see kvs_chain_rise.
+ */
+static inline void kvs_chain_step_low(const struct kvs_plan_problem *problem, uint32_t l,
+                                      uint32_t low, uint32_t i, uint32_t next, uint32_t q,
+                                      struct kvs_chain_step *step)
+{
+    const struct kvs_layer_cost *cost = problem->layer[l];
+    uint32_t on = next < low ? next : low;
+    int64_t work;
+
+    kvs_chain_step_at(problem, l, i, next < i ? next : i, q, step);
+    work = step->pre_ns;
+    step->pre_ns = cost->full_ns[on] + cost->kv_ns[low] - cost->kv_ns[on];
+    step->wait_ns += work - step->pre_ns;
+}
+
+/* low[l]: the least fraction up to layer l. */
+static inline void kvs_plan_lows(const struct kvs_plan_problem *problem,
+                                 const struct kvs_plan *plan, uint8_t *low)
+{
+    for (uint32_t l = 0; l < problem->n_layer; l++)
+        low[l] = l > 0 && low[l - 1] < plan->frac_i[l] ? low[l - 1] : plan->frac_i[l];
+}
+
+static inline void kvs_chain_rise(const struct kvs_plan_problem *problem, uint32_t i, uint32_t next,
+                                  struct kvs_chain_head *head)
+{
+    for (uint32_t k = 0; next > i && k < problem->n_route; k++)
+        head->in_ns[k] += problem->state_ns[k][next] - problem->state_ns[k][i];
+}
+
 static inline void kvs_chain_head_init(const struct kvs_plan_problem *problem,
                                        struct kvs_chain_head *head)
 {

@@ -36,6 +36,10 @@ struct kvs_dual {
     uint32_t class_of[KVS_MAX_LAYER], first[KVS_MAX_LAYER]; /* [layer]; [class]: a layer of it */
     uint32_t n_slot[KVS_MAX_LAYER];                         /* [class] */
     uint8_t *level;                                         /* [class][slot][n_pad] */
+    /* with restart points only: n = n_frac; j: the least fraction up to a layer (plan.h) */
+    uint32_t first_state; /* no fraction rises before this layer */
+    double *rising;       /* [2][n][n] of the layer at hand and the next: least price from (j, i) */
+    uint8_t *next;        /* [layer][n][n] the next fraction */
 };
 
 enum { FULL, KV, WFULL, WKV, BAN, N_EDGE };
@@ -50,9 +54,12 @@ size_t kvs_dual_size(const struct kvs_plan_problem *problem)
     size_t n_pad = pad(problem->n_frac), n_layer = problem->n_layer;
     size_t cells = n_layer * problem->n_level * (problem->n_route + 3) * n_pad;
 
+    size_t pairs = problem->state_at ? (size_t)problem->n_frac * problem->n_frac : 0;
+
     return 64 + (sizeof(struct kvs_dual) / 64 + 1) * 64 +
-           (cells + n_layer * N_EDGE * n_pad + (2 * n_layer + 1) * n_pad) * sizeof(double) +
-           n_layer * problem->n_level * n_pad;
+           (cells + n_layer * N_EDGE * n_pad + (2 * n_layer + 1) * n_pad + 2 * pairs) *
+               sizeof(double) +
+           n_layer * problem->n_level * n_pad + n_layer * pairs;
 }
 
 static int64_t least_distortion(const struct kvs_plan_problem *problem, uint32_t l)
@@ -137,6 +144,7 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
 {
     struct kvs_dual *dual = mem;
     size_t n_layer = problem->n_layer;
+    size_t pairs = problem->state_at ? (size_t)problem->n_frac * problem->n_frac : 0;
     int64_t least = 0, own[KVS_MAX_LAYER] = {0};
 
     dual->problem = problem;
@@ -152,7 +160,13 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
     dual->edge = dual->cell + n_layer * problem->n_level * dual->n_field * dual->n_pad;
     dual->value = dual->edge + n_layer * N_EDGE * dual->n_pad;
     dual->reach = dual->value + (n_layer + 1) * dual->n_pad;
-    dual->level = (uint8_t *)(dual->reach + n_layer * dual->n_pad);
+    dual->rising = dual->reach + n_layer * dual->n_pad;
+    dual->level = (uint8_t *)(dual->rising + 2 * pairs);
+    dual->next = dual->level + n_layer * problem->n_level * dual->n_pad;
+    dual->first_state = 0;
+    while (problem->state_at && dual->first_state < n_layer &&
+           !problem->state_at[dual->first_state])
+        dual->first_state++;
     find_classes(dual);
     for (uint32_t c = 0; c < dual->n_class; c++)
         own[c] = least_distortion(problem, dual->first[c]);
@@ -284,8 +298,9 @@ __attribute__((target("avx2"))) static void price_wide(const struct kvs_dual *du
 }
 #endif
 
-static void price_layer(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
-                        double *restrict out)
+static inline __attribute__((always_inline)) void price_layer(const struct kvs_dual *dual,
+                                                              const struct kvs_prices *prices,
+                                                              uint32_t l, double *restrict out)
 {
 #ifdef HAS_WIDE
     if (dual->wide) {
@@ -296,8 +311,8 @@ static void price_layer(const struct kvs_dual *dual, const struct kvs_prices *pr
     price_plain(dual, prices, l, out);
 }
 
-static uint8_t best_level(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
-                          uint32_t i)
+static inline __attribute__((always_inline)) uint8_t
+best_level(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l, uint32_t i)
 {
     uint32_t n_pad = dual->n_pad, n_route = dual->problem->n_route, best = 0;
     uint32_t c = dual->class_of[l];
@@ -322,7 +337,8 @@ static uint8_t best_level(const struct kvs_dual *dual, const struct kvs_prices *
 }
 
 /* The layer's prices of fractions are those of the layer after it. */
-static bool is_like_next(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
+static inline __attribute__((always_inline)) bool
+is_like_next(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
 {
     uint32_t on = l + 1;
 
@@ -335,6 +351,113 @@ static bool is_like_next(const struct kvs_dual *dual, const struct kvs_prices *p
     return true;
 }
 
+/* Of next fractions above i, with the state's price: the cheapest for each i. */
+static void look_up(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
+                    const double *after, double *least, uint8_t *which)
+{
+    const struct kvs_plan_problem *problem = dual->problem;
+    double low = NEVER;
+    uint8_t at = 0;
+
+    for (uint32_t f = problem->n_frac; f-- > 0;) {
+        double price = 0;
+
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            price += prices->io[k][l + 1] * (double)problem->state_ns[k][f];
+        least[f] = low - price;
+        which[f] = at;
+        if (after[f] + price < low) {
+            low = after[f] + price;
+            at = (uint8_t)f;
+        }
+    }
+}
+
+/*
+ * One layer where fractions may rise: for each (j, i) the next fraction of least price. Below j it
+ * moves j as well; from j to i it does not; above i it pays for states. certify.c's
+ * cheapest_rising says the same, entry by entry.
+ */
+static void walk_rising(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
+{
+    uint32_t n = dual->problem->n_frac, n_pad = dual->n_pad, n_layer = dual->problem->n_layer;
+    const double *edge = dual->edge + (size_t)dual->class_of[l] * N_EDGE * n_pad;
+    const double *after = dual->rising + (size_t)(~l & 1) * n * n;
+    double *here = dual->rising + (size_t)(l & 1) * n * n;
+    double wait = prices->wait[l], early = prices->pre - wait, below = NEVER;
+    double rise[KVS_MAX_FRAC], *value = dual->value + (size_t)l * n_pad;
+    uint8_t up[KVS_MAX_FRAC], below_at = 0;
+    bool may_rise = l + 1 < n_layer && dual->problem->state_at[l + 1];
+
+    for (uint32_t i = 0; i < n; i++)
+        value[i] = NEVER;
+    for (uint32_t j = 0; j < n; j++) {
+        uint32_t to = l < dual->first_state ? j : n - 1;
+        uint8_t at = below_at;
+        double low = below, on;
+
+        if (may_rise)
+            look_up(dual, prices, l, after + (size_t)j * n, rise, up);
+        for (uint32_t i = j; i <= to; i++) {
+            double full = wait * (edge[FULL * n_pad + i] + edge[WFULL * n_pad + i]);
+            double fixed = dual->own[i] - early * (edge[KV * n_pad + i] - edge[KV * n_pad + j]);
+            double best;
+
+            full += early * edge[FULL * n_pad + j];
+            on = after[(size_t)j * n + i] + full;
+            if (on < low) {
+                low = on;
+                at = (uint8_t)i;
+            }
+            best = low;
+            dual->next[((size_t)l * n + j) * n + i] = at;
+            if (may_rise && full + rise[i] < best) {
+                best = full + rise[i];
+                dual->next[((size_t)l * n + j) * n + i] = up[i];
+            }
+            best += fixed;
+            here[(size_t)j * n + i] = best;
+            value[i] = best < value[i] ? best : value[i];
+        }
+        on = after[(size_t)j * n + j] + prices->pre * edge[FULL * n_pad + j] +
+             wait * edge[WFULL * n_pad + j];
+        if (on < below) {
+            below = on;
+            below_at = (uint8_t)j;
+        }
+    }
+}
+
+/* kvs_dual_walk where fractions may rise. */
+static double walk_all_rising(struct kvs_dual *dual, const struct kvs_prices *prices,
+                              struct kvs_plan *plan)
+{
+    uint32_t n_layer = dual->problem->n_layer, n = dual->problem->n_frac, i = 0, j;
+    double *end = dual->rising + (size_t)(n_layer & 1) * n * n;
+    const double *start = dual->rising;
+
+    for (uint32_t f = 0; f < n * n; f++)
+        end[f] = f == 0 ? 0 : NEVER; /* after the last layer nothing is recomputed */
+    for (uint32_t f = 0; f < n; f++)
+        dual->value[(size_t)n_layer * dual->n_pad + f] = f == 0 ? 0 : NEVER;
+    for (uint32_t l = n_layer; l-- > 0;) {
+        if (!is_like_next(dual, prices, l))
+            price_layer(dual, prices, l, dual->own);
+        walk_rising(dual, prices, l);
+    }
+    for (uint32_t f = 1; f < n; f++)
+        i = start[(size_t)f * n + f] < start[(size_t)i * n + i] ? f : i;
+    double least = start[(size_t)i * n + i];
+    j = i;
+    for (uint32_t l = 0; l < n_layer; l++) {
+        plan->frac_i[l] = (uint8_t)i;
+        plan->level[l] = best_level(dual, prices, l, i);
+        i = dual->next[((size_t)l * n + j) * n + i];
+        j = i < j ? i : j;
+    }
+    return least;
+}
+
 double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, struct kvs_plan *plan)
 {
     uint32_t n_layer = dual->problem->n_layer, n_frac = dual->problem->n_frac, n_pad = dual->n_pad;
@@ -342,6 +465,9 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
     double least = NEVER;
     uint32_t i = 0;
 
+    if (dual->problem->state_at)
+        return walk_all_rising(dual, prices, plan) + prices->start_ns -
+               prices->distortion * (double)dual->budget;
     for (uint32_t f = 0; f < n_pad; f++)
         value[f] = f == 0 ? 0 : NEVER; /* after the last layer nothing is recomputed */
     for (uint32_t l = n_layer; l-- > 0;) {
@@ -398,79 +524,4 @@ void kvs_dual_values(const struct kvs_dual *dual, double (*value)[KVS_MAX_FRAC])
     for (uint32_t l = 0; l <= dual->problem->n_layer; l++)
         memcpy(value[l], dual->value + (size_t)l * dual->n_pad,
                dual->problem->n_frac * sizeof **value);
-}
-
-void kvs_sums_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
-                 struct kvs_sums *sums)
-{
-    uint32_t n_layer = problem->n_layer, n_route = problem->n_route;
-    int64_t pre = 0, distortion = 0, io[KVS_MAX_ROUTE] = {0}, decode = 0, wait = 0;
-
-    for (uint32_t l = 0; l <= n_layer; l++) {
-        const struct kvs_layer_cost *cost;
-        uint32_t i, next, at;
-
-        for (uint32_t k = 0; k < n_route; k++)
-            sums->io[k][l] = (double)io[k];
-        sums->decode[l] = (double)decode;
-        sums->wait[l] = (double)wait;
-        if (l == n_layer)
-            break;
-        cost = problem->layer[l];
-        i = plan->frac_i[l];
-        next = l + 1 < n_layer ? plan->frac_i[l + 1] : 0;
-        at = i * problem->n_level + plan->level[l];
-        for (uint32_t k = 0; k < n_route; k++)
-            io[k] += cost->io_ns[k][at];
-        decode += cost->decode_ns[at];
-        wait += cost->post_ns[at] + cost->wfull_ns[next] + cost->wkv_ns[i] - cost->wkv_ns[next];
-        pre += cost->full_ns[next] + cost->kv_ns[i] - cost->kv_ns[next];
-        distortion += cost->distortion[at];
-    }
-    sums->work = (double)(pre + wait);
-    sums->distortion = (double)distortion;
-}
-
-double kvs_path_ns(const struct kvs_plan_problem *problem, const struct kvs_path *path,
-                   const struct kvs_sums *sums)
-{
-    double head = (double)problem->head_ns;
-
-    if (path->all_work)
-        return (double)problem->gpu_start_ns + sums->work + head;
-    if (path->route < problem->n_route)
-        head += (double)problem->io_start_ns[path->route] + sums->io[path->route][path->enter + 1];
-    return head + sums->decode[path->compute + 1] - sums->decode[path->enter] +
-           sums->wait[problem->n_layer] - sums->wait[path->compute];
-}
-
-double kvs_path_longest(const struct kvs_plan_problem *problem, const struct kvs_sums *sums,
-                        struct kvs_path *path)
-{
-    uint32_t n_layer = problem->n_layer, n_route = problem->n_route;
-    struct kvs_path x = {.route = n_route}; /* of the arrival at the present layer */
-    double longest = (double)problem->gpu_start_ns + sums->work, x_ns = 0;
-
-    *path = (struct kvs_path){.all_work = true};
-    for (uint32_t l = 0; l < n_layer; l++) {
-        double on;
-
-        for (uint32_t k = 0; k < n_route; k++) {
-            double in = (double)problem->io_start_ns[k] + sums->io[k][l + 1];
-
-            if (in > x_ns) {
-                x_ns = in;
-                x.route = k;
-                x.enter = l;
-            }
-        }
-        x_ns += sums->decode[l + 1] - sums->decode[l];
-        on = x_ns + sums->wait[n_layer] - sums->wait[l];
-        if (on > longest) {
-            longest = on;
-            *path = x;
-            path->compute = l;
-        }
-    }
-    return longest + (double)problem->head_ns;
 }

@@ -11,7 +11,7 @@
 #ifndef KVS_PLAN_DUAL_H
 #define KVS_PLAN_DUAL_H
 
-#include "certify.h"
+#include "sums.h"
 
 #include <stddef.h>
 
@@ -20,13 +20,6 @@ struct kvs_prices {
     double io[KVS_MAX_ROUTE][KVS_MAX_LAYER], decode[KVS_MAX_LAYER], wait[KVS_MAX_LAYER];
     double pre, distortion;
     double start_ns; /* weighted starts of the paths, and the head */
-};
-
-/* Costs of one plan summed over layers before l, for l from 0 to n_layer: any path's length by a
- * few subtractions. */
-struct kvs_sums {
-    double io[KVS_MAX_ROUTE][KVS_MAX_LAYER + 1], decode[KVS_MAX_LAYER + 1], wait[KVS_MAX_LAYER + 1];
-    double work, distortion;
 };
 
 #define KVS_DUAL_NEVER 1e299
@@ -57,13 +50,5 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
 
 /* Of the last walk: the least price from each layer and fraction on, without starts and budget. */
 void kvs_dual_values(const struct kvs_dual *dual, double (*value)[KVS_MAX_FRAC]);
-
-void kvs_sums_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
-                 struct kvs_sums *sums);
-double kvs_path_ns(const struct kvs_plan_problem *problem, const struct kvs_path *path,
-                   const struct kvs_sums *sums);
-/* The longest path of the sums (which may be a mixture of plans'), and its length with the head. */
-double kvs_path_longest(const struct kvs_plan_problem *problem, const struct kvs_sums *sums,
-                        struct kvs_path *path);
 
 #endif

@@ -15,8 +15,11 @@ static void slow_down(const struct kvs_tables *t, struct kvs_tables_inst *inst,
 {
     const struct kvs_tables_config *config = &t->config;
     struct kvs_hop_use hops = {.rate = {0}};
-    double speed[KVS_MAX_ROUTE];
+    double *speed = inst->speed;
     uint32_t n_used = 0;
+
+    for (uint32_t k = 0; k < config->n_route; k++)
+        speed[k] = 1;
 
     for (uint32_t k = 0; k < config->n_route; k++) {
         double hop_s[KVS_MAX_HOP], alone_s = 0, bytes = class->load_bytes[k][0];
@@ -162,6 +165,32 @@ static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst,
             fill_cell(t, inst, c, i, q, &left);
     }
     slow_down(t, inst, &inst->class[c], left.block);
+}
+
+void kvs_fill_states(const struct kvs_tables *t, struct kvs_tables_inst *inst,
+                     const struct kvs_piece *piece)
+{
+    const struct kvs_tables_config *config = &t->config;
+    double tok[KVS_MAX_ROUTE] = {0}, unit[KVS_MAX_ROUTE] = {0};
+    uint32_t p = 0;
+
+    for (uint32_t i = 0; i < config->n_frac; i++) {
+        for (; p < inst->cut[i].piece_i; p++)
+            if (piece[p].where >= 0) {
+                tok[piece[p].where] += piece[p].n_tok;
+                unit[piece[p].where] += n_unit(config, piece[p].n_tok);
+            }
+        for (uint32_t k = 0; k < config->n_route; k++) {
+            const struct kvs_table_route *route = &config->route[k];
+            double bytes = tok[k] * config->state_bytes_per_tok, slowest_s = 0;
+
+            for (uint32_t h = 0; h < route->n_hop && unit[k] > 0; h++)
+                slowest_s = fmax(slowest_s, kvs_link_s(route->hop[h].link, false,
+                                                       bytes * route->hop[h].share, unit[k]));
+            inst->state_bytes[k][i] = bytes;
+            inst->state_ns[k][i] = kvs_ns(fmin(slowest_s / inst->speed[k], KVS_PLAN_MAX_NS * 1e-9));
+        }
+    }
 }
 
 /* Compute of one class: full, kv, wfull, wkv and post of every fraction. */

@@ -22,7 +22,7 @@ struct shape {
 static const char *const instance_keys[] = {
     "name",    "layers",      "fractions",    "levels",     "routes", "io_ns",      "decode_ns",
     "full_ns", "kv_ns",       "post_ns",      "wfull_ns",   "wkv_ns", "distortion", "budget",
-    "head_ns", "io_start_ns", "gpu_start_ns", "optimum_ns", "plan",
+    "head_ns", "io_start_ns", "gpu_start_ns", "optimum_ns", "plan",   "states",     "state_ns",
 };
 
 /* Numbers of a nested array of that shape, row by row, into *out, which moves on. */
@@ -154,6 +154,41 @@ static enum kvs_code read_layers(struct kvs_arena *arena, struct kvs_json object
     return KVS_OK;
 }
 
+/* Restart points, and what their states cost on each route. */
+static enum kvs_code read_states(struct kvs_arena *arena, struct kvs_json object,
+                                 struct kvs_plan_problem *problem, struct kvs_err *err)
+{
+    struct kvs_json node = kvs_json_get(object, "states");
+    struct kvs_json times = kvs_json_get(object, "state_ns");
+    struct shape shape = {2, {problem->n_route, problem->n_frac}};
+    uint8_t *state_at = kvs_arena_alloc(arena, problem->n_layer, sizeof *state_at);
+    int64_t at = 0, *ns;
+
+    if (!state_at)
+        return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a plan problem");
+    if (kvs_json_array(node, err))
+        return err->code;
+    for (size_t n = 0; n < kvs_json_size(node); n++) {
+        if (kvs_json_i64(kvs_json_at(node, n), at + 1, (int64_t)problem->n_layer - 1, &at, err))
+            return err->code;
+        state_at[at] = 1;
+    }
+    if (read_new(arena, object, "state_ns", shape, &ns, err))
+        return err->code;
+    for (uint32_t k = 0; k < problem->n_route; k++)
+        for (uint32_t i = 0; i < problem->n_frac; i++) {
+            const int64_t *row = ns + (size_t)k * problem->n_frac;
+
+            if (i == 0 ? row[0] != 0 : row[i] < row[i - 1])
+                return kvs_json_fail(kvs_json_at(kvs_json_at(times, k), i), err, KVS_ERR_RANGE,
+                                     "found %lld, want times that ascend from 0",
+                                     (long long)row[i]);
+            problem->state_ns[k] = row;
+        }
+    problem->state_at = kvs_json_size(node) > 0 ? state_at : NULL;
+    return KVS_OK;
+}
+
 static enum kvs_code read_plan(struct kvs_json node, const struct kvs_plan_problem *problem,
                                struct kvs_plan *plan, struct kvs_err *err)
 {
@@ -208,6 +243,9 @@ static enum kvs_code read_instance(struct kvs_arena *arena, struct kvs_json node
         kvs_json_i64(kvs_json_get(node, "head_ns"), 0, KVS_PLAN_MAX_NS, &problem->head_ns, err) ||
         kvs_json_i64(kvs_json_get(node, "budget"), 0, KVS_MAX_LAYER * KVS_PLAN_MAX_NS,
                      &problem->budget, err))
+        return err->code;
+    if ((kvs_json_get(node, "states").v || kvs_json_get(node, "state_ns").v) &&
+        read_states(arena, node, problem, err))
         return err->code;
     out->has_optimum = optimum.v != NULL;
     if (out->has_optimum && kvs_json_i64(optimum, 0, INT64_MAX, &out->optimum_ns, err))

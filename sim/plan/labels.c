@@ -17,7 +17,7 @@ struct label {
     double base;  /* what the first potential proves */
     double score; /* how promising: the less the more */
     uint32_t trace;
-    uint8_t frac_i;
+    uint8_t frac_i, low_i; /* low_i: the least so far, which is frac_i where nothing rose */
 };
 
 /* How a label came about, for the way back. */
@@ -41,6 +41,7 @@ struct kvs_labels {
     struct arc arc[KVS_MAX_FRAC][KVS_MAX_LEVEL * KVS_MAX_FRAC]; /* of the present layer */
     uint32_t n_arc[KVS_MAX_FRAC];
     bool has_arc[KVS_MAX_FRAC];
+    uint8_t arc_low[KVS_MAX_FRAC]; /* the least fraction so far that they were made for */
     int64_t least[KVS_MAX_LAYER + 1][KVS_MAX_FRAC]; /* distortion from the layer on */
 };
 
@@ -145,6 +146,12 @@ static double bound_of(const struct slope *slope, uint32_t n_route,
     return sum;
 }
 
+/* A fraction of layer l may be above the one before. */
+static bool may_rise(const struct kvs_plan_problem *problem, uint32_t l)
+{
+    return problem->state_at && l < problem->n_layer && problem->state_at[l];
+}
+
 static void fill_least(struct kvs_labels *s, const struct kvs_plan_problem *problem)
 {
     uint32_t n_layer = problem->n_layer, n_frac = problem->n_frac;
@@ -154,6 +161,9 @@ static void fill_least(struct kvs_labels *s, const struct kvs_plan_problem *prob
     for (uint32_t l = n_layer; l-- > 0;) {
         int64_t on = INT64_MAX;
 
+        if (may_rise(problem, l + 1))
+            for (uint32_t i = 0; i < n_frac; i++)
+                on = s->least[l + 1][i] < on ? s->least[l + 1][i] : on;
         for (uint32_t i = 0; i < n_frac; i++) {
             const int64_t *distortion = problem->layer[l]->distortion + i * problem->n_level;
             int64_t own = distortion[0];
@@ -177,9 +187,28 @@ static int by_extra(const void *a, const void *b)
     return (int)x->level - (int)y->level;
 }
 
-/* Arcs from fraction i at layer l, those worth no more than `most` above the best, ascending. */
+/* The price of what comes between layer l at fraction i and the next at `next`. */
+static double price_edge(const struct kvs_plan_problem *problem, const struct kvs_prices *prices,
+                         uint32_t l, uint32_t low, uint32_t i, uint32_t next)
+{
+    const struct kvs_layer_cost *cost = problem->layer[l];
+    double pre = prices->pre, wait = prices->wait[l], price = 0;
+    uint32_t c = next < i ? next : i, on = next < low ? next : low;
+
+    if (!problem->state_at)
+        return pre * (double)(cost->full_ns[next] - cost->kv_ns[next]) +
+               wait * (double)(cost->wfull_ns[next] - cost->wkv_ns[next]);
+    for (uint32_t k = 0; next > i && k < problem->n_route; k++)
+        price +=
+            prices->io[k][l + 1] * (double)(problem->state_ns[k][next] - problem->state_ns[k][i]);
+    return price + (pre - wait) * (double)(cost->full_ns[on] - cost->kv_ns[on]) +
+           wait * (double)(cost->full_ns[c] - cost->kv_ns[c] + cost->wfull_ns[c] - cost->wkv_ns[c]);
+}
+
+/* Arcs from fraction i at layer l, where `low` is the least so far: those worth no more than `most`
+ * above the best, ascending. */
 static void fill_arcs(struct kvs_labels *s, const struct kvs_label_search *search, uint32_t l,
-                      uint32_t i, double most)
+                      uint32_t low, uint32_t i, double most)
 {
     const struct kvs_plan_problem *problem = search->problem;
     const struct kvs_layer_cost *cost = problem->layer[l];
@@ -187,21 +216,25 @@ static void fill_arcs(struct kvs_labels *s, const struct kvs_label_search *searc
     const struct kvs_prices *prices = &potential->prices;
     double pre = prices->pre, wait = prices->wait[l];
     uint32_t top = l + 1 < problem->n_layer ? i : 0, n = 0;
+    double rest = problem->state_at
+                      ? wait * (double)cost->kv_ns[i] + (pre - wait) * (double)cost->kv_ns[low]
+                      : pre * (double)cost->kv_ns[i];
     uint32_t cap = search->width ? WIDE_ARCS : KVS_MAX_LEVEL * KVS_MAX_FRAC;
 
+    if (may_rise(problem, l + 1))
+        top = problem->n_frac - 1;
     for (uint32_t q = 0; q < problem->n_level; q++) {
         uint32_t at = i * problem->n_level + q;
         double own = prices->decode[l] * (double)cost->decode_ns[at] +
                      wait * (double)(cost->post_ns[at] + cost->wkv_ns[i]) +
-                     prices->distortion * (double)cost->distortion[at] +
-                     pre * (double)cost->kv_ns[i] - potential->value[l][i];
+                     prices->distortion * (double)cost->distortion[at] + rest -
+                     potential->value[l][i];
 
         for (uint32_t k = 0; k < problem->n_route; k++)
             own += prices->io[k][l] * (double)cost->io_ns[k][at];
         for (uint32_t next = 0; next <= top; next++) {
-            double extra = own + potential->value[l + 1][next] +
-                           pre * (double)(cost->full_ns[next] - cost->kv_ns[next]) +
-                           wait * (double)(cost->wfull_ns[next] - cost->wkv_ns[next]);
+            double extra =
+                own + potential->value[l + 1][next] + price_edge(problem, prices, l, low, i, next);
 
             if (extra > most || (n == cap && extra >= s->arc[i][n - 1].extra))
                 continue;
@@ -221,6 +254,7 @@ static void fill_arcs(struct kvs_labels *s, const struct kvs_label_search *searc
         qsort(s->arc[i], n, sizeof **s->arc, by_extra);
     s->n_arc[i] = n;
     s->has_arc[i] = true;
+    s->arc_low[i] = (uint8_t)low;
 }
 
 static bool dominates(const struct label *a, const struct label *b, uint32_t n_route)
@@ -261,6 +295,8 @@ static int by_frac_then_state(const void *a, const void *b)
 
     if (x->frac_i != y->frac_i)
         return x->frac_i < y->frac_i ? -1 : 1;
+    if (x->low_i != y->low_i)
+        return x->low_i < y->low_i ? -1 : 1;
     return by_state(x, y);
 }
 
@@ -315,7 +351,7 @@ static void select_best(struct label *list, size_t n_list, size_t n)
     }
 }
 
-/* Drops labels of `then` that another of their fraction dominates. */
+/* Drops labels of `then` that another of their fractions dominates. */
 static void drop_dominated(struct kvs_labels *s, uint32_t n_route)
 {
     size_t n = 0, from = 0;
@@ -324,7 +360,8 @@ static void drop_dominated(struct kvs_labels *s, uint32_t n_route)
     for (size_t i = 0; i < s->n_then; i++) {
         bool keep = true;
 
-        if (n > 0 && s->then[n - 1].frac_i != s->then[i].frac_i)
+        if (n > 0 && (s->then[n - 1].frac_i != s->then[i].frac_i ||
+                      s->then[n - 1].low_i != s->then[i].low_i))
             from = n;
         for (size_t k = n; keep && k > from; k--)
             keep = !dominates(&s->then[k - 1], &s->then[i], n_route);
@@ -370,11 +407,11 @@ static enum kvs_code extend(struct kvs_labels *s, struct run *run, uint32_t l, u
 {
     const struct kvs_label_search *search = run->search;
     const struct kvs_plan_problem *problem = search->problem;
-    uint32_t n_route = problem->n_route, i = s->now[from].frac_i;
+    uint32_t n_route = problem->n_route, i = s->now[from].frac_i, low = s->now[from].low_i;
     double base = s->now[from].base;
 
-    if (!s->has_arc[i])
-        fill_arcs(s, search, l, i, run->limit - run->base[i]);
+    if (!s->has_arc[i] || s->arc_low[i] != low) /* labels come sorted by both */
+        fill_arcs(s, search, l, low, i, run->limit - run->base[i]);
     for (uint32_t a = 0; a < s->n_arc[i]; a++) {
         const struct arc *arc = &s->arc[i][a];
         struct kvs_chain_step step;
@@ -387,8 +424,12 @@ static enum kvs_code extend(struct kvs_labels *s, struct run *run, uint32_t l, u
             return kvs_fail(err, KVS_ERR_NOMEM, "no memory for the planner's labels");
         label = &s->then[s->n_then];
         label->head = s->now[from].head;
-        kvs_chain_step_at(problem, l, i, arc->next, arc->level, &step);
+        if (problem->state_at)
+            kvs_chain_step_low(problem, l, low, i, arc->next, arc->level, &step);
+        else
+            kvs_chain_step_at(problem, l, i, arc->next, arc->level, &step);
         kvs_chain_append(n_route, &label->head, &step);
+        kvs_chain_rise(problem, i, arc->next, &label->head);
         if (label->head.distortion + s->least[l + 1][arc->next] > search->budget)
             continue;
         bound = label->base = bound_of(&run->slope[0], n_route, &label->head, arc->next);
@@ -401,6 +442,7 @@ static enum kvs_code extend(struct kvs_labels *s, struct run *run, uint32_t l, u
             continue;
         label->bound = bound;
         label->frac_i = arc->next;
+        label->low_i = arc->next < low ? arc->next : (uint8_t)low;
         label->score = search->guide ? score_of(run, l + 1, label) : bound;
         if (label->score > run->worst)
             continue;
@@ -467,7 +509,7 @@ static void first_labels(struct kvs_labels *s, const struct run *run)
         struct label *label = &s->now[s->n_now];
 
         kvs_chain_head_init(problem, &label->head);
-        label->frac_i = (uint8_t)i;
+        label->frac_i = label->low_i = (uint8_t)i;
         label->trace = NOBODY;
         label->base = bound_of(&run->slope[0], problem->n_route, &label->head, i);
         label->bound = label->base;

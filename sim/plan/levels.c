@@ -241,10 +241,15 @@ static void add_pair(const struct kvs_levels_config *config, const struct pair *
         }
 }
 
-/* Bytes of a hidden state relative to those of K and V, as HCache stores them: 16 bits each. */
+double kvs_state_bytes_per_tok(const struct kvs_model *model)
+{
+    return 2.0 * model->hidden;
+}
+
+/* Bytes of a hidden state relative to those of K and V. */
 static double hidden_ratio(const struct kvs_model *model)
 {
-    return 2.0 * model->hidden / kvs_model_kv_bytes_per_tok(model, 0);
+    return kvs_state_bytes_per_tok(model) / kvs_model_kv_bytes_per_tok(model, 0);
 }
 
 static void add_hidden(const struct kvs_levels_config *config, struct kvs_levels *levels)

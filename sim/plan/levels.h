@@ -14,6 +14,9 @@
 #define KVS_NAT 1000000000 /* distortion of one nat */
 #define KVS_HIDDEN "hidden"
 
+/* Bytes of a token's hidden state, 16 bits an element as HCache stores them. */
+double kvs_state_bytes_per_tok(const struct kvs_model *model);
+
 struct kvs_levels_config {
     const struct kvs_model *model;
     const struct kvs_codec *codec;     /* NULL: raw16 only */

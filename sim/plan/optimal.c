@@ -48,8 +48,16 @@ static int64_t least_distortion(const struct kvs_plan_problem *problem, struct k
     uint32_t i = 0;
 
     for (uint32_t l = problem->n_layer; l-- > 0;) {
+        bool may_rise = problem->state_at && l + 1 < problem->n_layer && problem->state_at[l + 1];
         int64_t reach = INT64_MAX;
         uint8_t at = 0;
+
+        for (uint32_t f = 0; may_rise && f < problem->n_frac; f++) {
+            if (value[f] < reach) {
+                reach = value[f];
+                at = (uint8_t)f;
+            }
+        }
 
         for (uint32_t f = 0; f < problem->n_frac; f++) {
             const int64_t *distortion = problem->layer[l]->distortion + f * problem->n_level;
@@ -221,6 +229,8 @@ static enum kvs_code run_stages(const struct kvs_plan_problem *problem, struct r
     for (uint32_t n = 0; n < n_stage && !is_close(out, enough); n++) {
         if (is_close(out, stage[n].above))
             continue;
+        if (stage[n].n_case && problem->state_at)
+            continue; /* where fractions may rise, a border splits nothing */
         if (stage[n].n_case) {
             search_cases(room, stage[n].n_case, fmax(enough, stage[n].above), out);
             continue;
@@ -288,8 +298,10 @@ static enum kvs_code alternate(const struct kvs_plan_problem *problem, const str
     return KVS_OK;
 }
 
-enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
-                           double enough, struct kvs_optimum *out, struct kvs_err *err)
+/* From the plan known so far on. */
+static enum kvs_code search(const struct kvs_plan_problem *problem,
+                            struct kvs_plan_scratch *scratch, double enough,
+                            struct kvs_optimum *out, struct kvs_err *err)
 {
     size_t own = kvs_splice_size() + kvs_relax_size(problem);
     size_t stairs = (sizeof(struct kvs_stairs) + 63) / 64 * 64;
@@ -302,12 +314,29 @@ enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem, struct kvs_pl
     room.stairs = (struct kvs_stairs *)((char *)room.mem + own);
     room.stairs_mem = (char *)room.stairs + stairs;
     room.branch_mem = (char *)room.stairs_mem + own;
-    start(problem, out);
     relax(problem, room.mem, enough, out);
-    if (problem->n_level > 1 && !is_close(out, fmax(enough, ABOVE_STAIRS)) &&
+    if (problem->n_level > 1 && !problem->state_at && !is_close(out, fmax(enough, ABOVE_STAIRS)) &&
         n_mixed(out->relax) <= FEW_PLANS && alternate(problem, &room, enough, out, err))
         return KVS_ERR_NOMEM;
     return run_stages(problem, &room, stages, sizeof stages / sizeof *stages, enough, out, err);
+}
+
+enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
+                           double enough, struct kvs_optimum *out, struct kvs_err *err)
+{
+    start(problem, out);
+    if (problem->state_at) { /* the optimum without restart points is a plan too */
+        struct kvs_plan_problem plain = *problem;
+        struct kvs_optimum other;
+
+        plain.state_at = NULL;
+        start(&plain, &other);
+        if (search(&plain, scratch, enough, &other, err))
+            return KVS_ERR_NOMEM;
+        if (other.budget <= out->budget)
+            take(out, &other.plan, other.end_ns);
+    }
+    return search(problem, scratch, enough, out, err);
 }
 
 void kvs_optimum_take(const struct kvs_plan_problem *problem, const struct kvs_optimum *optimum,

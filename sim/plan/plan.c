@@ -23,21 +23,36 @@ static bool is_staircase(const struct kvs_plan_problem *problem, const struct kv
     return bad == 0;
 }
 
+/* The same where it may rise at restart points. */
+static bool is_rising_staircase(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
+{
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        bool free = l == 0 || problem->state_at[l];
+
+        if (plan->frac_i[l] >= problem->n_frac || plan->level[l] >= problem->n_level ||
+            (!free && plan->frac_i[l] > plan->frac_i[l - 1]))
+            return false;
+    }
+    return true;
+}
+
 /*
  * The recursion. P is followed as two chains, since P[-1] is known only when all of pre is: work
  * waiting for loads alone (wait_ns, stacked on P[-1]) and the chain that starts at an arrival
- * (after_ns). max distributes over +, so P[L-1] is the larger of both. n_route and actual are
- * constants where this is inlined.
+ * (after_ns). max distributes over +, so P[L-1] is the larger of both. n_route, actual and restarts
+ * are constants where this is inlined.
  */
 static inline __attribute__((always_inline)) void run(const struct kvs_plan_problem *problem,
                                                       const struct kvs_plan *plan,
                                                       const struct kvs_plan_actual *actual,
-                                                      uint32_t n_route, struct kvs_plan_eval *eval)
+                                                      uint32_t n_route, bool restarts,
+                                                      struct kvs_plan_eval *eval)
 {
     int64_t in_ns[KVS_MAX_ROUTE] = {0}; /* I */
     int64_t x_ns = 0, pre_ns = 0, wait_ns = 0, after_ns = NEVER_NS;
     int64_t distortion = 0, moved_ns = 0;
     uint32_t n_level = problem->n_level, n_layer = problem->n_layer;
+    uint32_t before = plan->frac_i[0], low = before; /* low: what all layers so far compute */
     int64_t start_ns;
 
     for (uint32_t k = 0; k < n_route; k++)
@@ -47,11 +62,13 @@ static inline __attribute__((always_inline)) void run(const struct kvs_plan_prob
         uint32_t i = plan->frac_i[l];
         uint32_t next = l + 1 < n_layer ? plan->frac_i[l + 1] : 0;
         uint32_t at = i * n_level + plan->level[l];
-        int64_t wait;
+        int64_t wait, pre;
 
         for (uint32_t k = 0; k < n_route; k++) {
             int64_t io = cost->io_ns[k][at];
 
+            if (restarts && i > before)
+                io += problem->state_ns[k][i] - problem->state_ns[k][before];
             moved_ns |= io;
             in_ns[k] += io;
             if (actual && actual->arrive_ns[k])
@@ -60,8 +77,20 @@ static inline __attribute__((always_inline)) void run(const struct kvs_plan_prob
         }
         moved_ns |= cost->decode_ns[at];
         x_ns += cost->decode_ns[at];
-        pre_ns += cost->full_ns[next] + cost->kv_ns[i] - cost->kv_ns[next];
-        wait = cost->post_ns[at] + cost->wfull_ns[next] + cost->wkv_ns[i] - cost->wkv_ns[next];
+        before = i;
+        if (restarts) {
+            uint32_t on = next < low ? next : low;
+
+            next = next < i ? next : i;
+            pre = cost->full_ns[on] + cost->kv_ns[low] - cost->kv_ns[on];
+            wait = cost->full_ns[next] + cost->kv_ns[i] - cost->kv_ns[next] - pre;
+            low = on;
+        } else {
+            pre = cost->full_ns[next] + cost->kv_ns[i] - cost->kv_ns[next];
+            wait = 0;
+        }
+        pre_ns += pre;
+        wait += cost->post_ns[at] + cost->wfull_ns[next] + cost->wkv_ns[i] - cost->wkv_ns[next];
         wait_ns += wait;
         after_ns = (after_ns > x_ns ? after_ns : x_ns) + wait;
         distortion += cost->distortion[at];
@@ -83,18 +112,20 @@ bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan
     assert(problem->n_frac >= 1 && problem->n_frac <= KVS_MAX_FRAC);
     assert(problem->n_level >= 1 && problem->n_level <= KVS_MAX_LEVEL);
     assert(problem->n_route <= KVS_MAX_ROUTE);
-    if (!is_staircase(problem, plan)) {
+    if (!(problem->state_at ? is_rising_staircase(problem, plan) : is_staircase(problem, plan))) {
         *eval = (struct kvs_plan_eval){0};
         return false;
     }
-    if (actual)
-        run(problem, plan, actual, problem->n_route, eval);
+    if (problem->state_at)
+        run(problem, plan, actual, problem->n_route, true, eval);
+    else if (actual)
+        run(problem, plan, actual, problem->n_route, false, eval);
     else if (problem->n_route == 1)
-        run(problem, plan, NULL, 1, eval);
+        run(problem, plan, NULL, 1, false, eval);
     else if (problem->n_route == 2)
-        run(problem, plan, NULL, 2, eval);
+        run(problem, plan, NULL, 2, false, eval);
     else
-        run(problem, plan, NULL, problem->n_route, eval);
+        run(problem, plan, NULL, problem->n_route, false, eval);
     return true;
 }
 
@@ -109,7 +140,8 @@ double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_pl
 
         for (uint32_t l = 0; problem->price_link[k] > 0 && l < problem->n_layer; l++)
             io_ns +=
-                problem->layer[l]->io_ns[k][plan->frac_i[l] * problem->n_level + plan->level[l]];
+                problem->layer[l]->io_ns[k][plan->frac_i[l] * problem->n_level + plan->level[l]] +
+                kvs_plan_state_ns(problem, plan, l, k);
         cost += problem->price_link[k] * (double)io_ns;
     }
     return problem->pass_ns ? cost + (double)problem->pass_ns[plan->frac_i[0]] : cost;

@@ -43,6 +43,15 @@ struct kvs_plan_problem {
     int64_t io_start_ns[KVS_MAX_ROUTE], gpu_start_ns, head_ns;
     int64_t budget;       /* of the sum of distortions */
     uint8_t hidden_level; /* the level that stands for hidden states; 0: none does */
+    /*
+     * Restart points: before layer l the store holds the hidden states too that enter it, and a
+     * fraction may rise there. The states of the tokens in which it rises are loaded before that
+     * layer's KV; what is computed from them waits for the layer, as a waiting set does.
+     */
+    const uint8_t *state_at;                /* [n_layer] 1: layer l is one (never the first);
+                                               NULL: none is */
+    const int64_t *state_ns[KVS_MAX_ROUTE]; /* [i] ascending: states of all that fraction i
+                                               computes, on route k; a rise costs the difference */
     struct kvs_plan_error error;
     /*
      * What a nanosecond of compute, and of a route, costs others, in ns of delay: planners that
@@ -80,8 +89,19 @@ struct kvs_plan_eval {
 
 /*
  * The recursion of DESIGN.md, section 2, to the nanosecond. actual may be NULL. false if the plan
- * breaks the staircase (a fraction grows with depth) or an index is out of range; *eval is zeroed
- * then. The budget is not checked: compare eval->distortion.
+ * breaks the staircase (a fraction grows with depth, and not at a restart point) or an index is out
+ * of range; *eval is zeroed then. The budget is not checked: compare eval->distortion.
+ *
+ * With restart points: where i rises from h, state[k][i] - state[k][h] more on route k before the
+ * layer's own. Tokens that every layer so far computes, j (the least fraction up to the
+ * layer; j' up to the next), need no state; with c = min(i, i')
+ *
+ *     pre      = sum over l of  full[l][j'] + kv[l][j] - kv[l][j']
+ *     waits at l: post + wfull[c] + wkv[i] - wkv[c]
+ *                 + (full[c] + kv[i] - kv[c]) - (full[j'] + kv[j] - kv[j'])
+ *
+ * which without a rise (j = i) is DESIGN.md's. full - kv must not fall with i, as more tokens never
+ * are less work.
  */
 bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                    const struct kvs_plan_actual *actual, struct kvs_plan_eval *eval);
@@ -89,6 +109,15 @@ bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan
 /* What a plan costs in all, ns: T, and its compute and io at the problem's prices. */
 double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                      const struct kvs_plan_eval *eval);
+
+/* What a rise before layer l loads on route k: the states' time; 0 where nothing rises. */
+static inline int64_t kvs_plan_state_ns(const struct kvs_plan_problem *problem,
+                                        const struct kvs_plan *plan, uint32_t l, uint32_t k)
+{
+    if (!problem->state_at || l == 0 || plan->frac_i[l] <= plan->frac_i[l - 1])
+        return 0;
+    return problem->state_ns[k][plan->frac_i[l]] - problem->state_ns[k][plan->frac_i[l - 1]];
+}
 
 struct kvs_plan_scratch; /* working memory of planners; from kvs_plan_scratch_new */
 

@@ -1,6 +1,7 @@
 #include "polish.h"
 
 #include "chain.h"
+#include "polish_rising.h"
 
 #include <assert.h>
 
@@ -176,6 +177,8 @@ int64_t kvs_polish(const struct kvs_plan_problem *problem, int64_t budget, uint3
     struct sweep s = {.problem = problem, .budget = budget, .plan = plan};
     struct kvs_plan_eval eval;
 
+    if (problem->state_at)
+        return kvs_polish_rising(problem, budget, n_sweep, plan);
     s.better = kvs_plan_eval(problem, plan, NULL, &eval);
     assert(s.better && eval.distortion <= budget);
     s.rank = (struct rank){eval.end_ns, eval.pre_ns + eval.wait_ns, eval.distortion};

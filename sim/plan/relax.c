@@ -233,6 +233,7 @@ static void guide_rest(struct kvs_relax *relax)
     const struct kvs_plan_problem *problem = relax->problem;
     struct kvs_guide *guide = relax->guide;
     uint32_t n_layer = problem->n_layer;
+    uint8_t low[KVS_MAX_LAYER];
     struct kvs_chain_step step;
     struct kvs_plan plan;
 
@@ -241,9 +242,10 @@ static void guide_rest(struct kvs_relax *relax)
     for (uint32_t n = 0; n < kvs_master_n_plan(relax->master); n++) {
         double share = kvs_master_share(relax->master, n, &plan), work = 0, distortion = 0;
 
+        kvs_plan_lows(problem, &plan, low);
         for (uint32_t l = n_layer; share > 0 && l-- > 0;) {
-            kvs_chain_step_at(problem, l, plan.frac_i[l], l + 1 < n_layer ? plan.frac_i[l + 1] : 0,
-                              plan.level[l], &step);
+            kvs_chain_step_low(problem, l, low[l], plan.frac_i[l],
+                               l + 1 < n_layer ? plan.frac_i[l + 1] : 0, plan.level[l], &step);
             work += (double)(step.pre_ns + step.wait_ns);
             distortion += (double)step.distortion;
             guide->work[l] += share * work;

@@ -58,6 +58,30 @@ void kvs_splice_add(struct kvs_splice *s, const struct kvs_plan *plan)
     s->plan[s->n++] = *plan;
 }
 
+/* Plan a's layers before the cut, then plan b's. */
+static void make(const struct kvs_splice *s, uint32_t a, uint32_t b, uint32_t cut,
+                 struct kvs_plan *plan)
+{
+    uint32_t n = s->problem->n_layer - cut;
+
+    *plan = s->plan[a];
+    memcpy(plan->frac_i + cut, s->plan[b].frac_i + cut, n);
+    memcpy(plan->level + cut, s->plan[b].level + cut, n);
+}
+
+/* Where fractions may rise, a tail's work depends on its head: the two are evaluated as a whole. */
+static void join_whole(const struct kvs_splice *s, uint32_t a, uint32_t b, uint32_t cut,
+                       struct joint *best)
+{
+    struct kvs_plan plan;
+    struct kvs_plan_eval eval;
+
+    make(s, a, b, cut, &plan);
+    if (kvs_plan_eval(s->problem, &plan, NULL, &eval) && eval.distortion <= s->budget &&
+        eval.end_ns < best->end_ns)
+        *best = (struct joint){a, b, cut, eval.end_ns, 0};
+}
+
 /* Offers joints of plan a's head with tails of plans from `first` on. */
 static void join(const struct kvs_splice *s, uint32_t a, uint32_t first, struct joint *best)
 {
@@ -76,8 +100,12 @@ static void join(const struct kvs_splice *s, uint32_t a, uint32_t first, struct 
             uint32_t next = s->plan[b].frac_i[cut];
             int64_t end_ns;
 
-            if (b == a || next > i)
+            if (b == a || (next > i && !(problem->state_at && problem->state_at[cut])))
                 continue;
+            if (problem->state_at) {
+                join_whole(s, a, b, cut, best);
+                continue;
+            }
             if (next != last) {
                 at = head;
                 step_of(problem, above, cut - 1, next, &step);
@@ -98,7 +126,7 @@ static void join(const struct kvs_splice *s, uint32_t a, uint32_t first, struct 
 bool kvs_splice_best(struct kvs_splice *s, int64_t limit_ns, struct kvs_plan *plan, int64_t *end_ns)
 {
     struct joint best = {.end_ns = limit_ns};
-    uint32_t n_layer = s->problem->n_layer, known = 0;
+    uint32_t known = 0;
     bool found = false;
 
     while (known < s->n) {
@@ -111,9 +139,7 @@ bool kvs_splice_best(struct kvs_splice *s, int64_t limit_ns, struct kvs_plan *pl
             break;
         found = true;
         *end_ns = best.end_ns;
-        *plan = s->plan[best.above];
-        memcpy(plan->frac_i + best.cut, s->plan[best.below].frac_i + best.cut, n_layer - best.cut);
-        memcpy(plan->level + best.cut, s->plan[best.below].level + best.cut, n_layer - best.cut);
+        make(s, best.above, best.below, best.cut, plan);
         kvs_splice_add(s, plan);
     }
     return found;

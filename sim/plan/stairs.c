@@ -1,5 +1,6 @@
 #include "stairs.h"
 
+#include <assert.h>
 #include <string.h>
 
 static const int64_t nothing[1] = {0};
@@ -10,6 +11,7 @@ void kvs_stairs_fix(const struct kvs_plan_problem *problem, const struct kvs_pla
 {
     uint32_t n_level = problem->n_level;
 
+    assert(!problem->state_at);
     s->problem = *problem;
     s->problem.n_frac = 1;
     s->problem.frac = load_all;

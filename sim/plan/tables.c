@@ -103,14 +103,15 @@ struct kvs_tables_inst *kvs_tables_inst_new(const struct kvs_tables *t)
     size_t n_cell = n_frac * t->n_menu;
     size_t class_cells = (n_route + 3) * n_cell + 4 * n_frac;
     size_t class_bytes = (n_route + n_level) * n_cell;
+    size_t n_state = t->config.state_at ? n_route * n_frac : 0;
     struct kvs_tables_inst *inst =
         calloc(1, sizeof *inst + t->n_class * sizeof(struct kvs_tables_class));
 
     if (!inst)
         return NULL;
     inst->tables = t;
-    inst->cells = calloc(t->n_class * class_cells + n_cell, sizeof *inst->cells);
-    inst->bytes = calloc(t->n_class * class_bytes, sizeof *inst->bytes);
+    inst->cells = calloc(t->n_class * class_cells + n_cell + n_state, sizeof *inst->cells);
+    inst->bytes = calloc(t->n_class * class_bytes + n_state, sizeof *inst->bytes);
     if (t->by_layer) {
         inst->layer_cost = calloc(t->n_layer, sizeof *inst->layer_cost);
         inst->layer_distortion = calloc(t->n_layer * n_cell, sizeof *inst->layer_distortion);
@@ -121,6 +122,10 @@ struct kvs_tables_inst *kvs_tables_inst_new(const struct kvs_tables *t)
         return NULL;
     }
     inst->zero = inst->cells + t->n_class * class_cells;
+    for (uint32_t k = 0; k < n_route && n_state; k++) {
+        inst->state_ns[k] = inst->zero + n_cell + k * n_frac;
+        inst->state_bytes[k] = inst->bytes + t->n_class * class_bytes + k * n_frac;
+    }
     for (uint32_t c = 0; c < t->n_class; c++)
         place_class(t, &inst->class[c], inst -> cells + c * class_cells,
                     inst -> bytes + c * class_bytes);
@@ -337,6 +342,12 @@ void kvs_tables_build(const struct kvs_tables *t, struct kvs_tables_inst *inst,
     for (uint32_t c = 0; c < t->n_class; c++)
         for (uint32_t k = 0; k < problem->n_route; k++)
             inst->class[c].cost.io_ns[k] = inst->used[k] ? inst->class[c].io_ns[k] : inst->zero;
+    if (t->config.state_at && !inst->moved && !inst->carries) {
+        kvs_fill_states(t, inst, piece);
+        problem->state_at = t->config.state_at;
+        for (uint32_t k = 0; k < problem->n_route; k++)
+            problem->state_ns[k] = inst->state_ns[k];
+    }
     kvs_fill_distortion(t, inst);
     problem->head_ns = kvs_ns(kvs_cost_head_s(t->config.cost, inst->absent_tok, 1));
     while ((later = chunk_seg(piece, n_piece, &p, &used_tok, &pos, t->config.chunk_tok)).n_tok > 0)
@@ -373,4 +384,14 @@ double kvs_tables_load_bytes(const struct kvs_tables_inst *inst, uint32_t route,
     assert(route < t->config.n_route && class_i < t->n_class);
     assert(frac_i < t->config.n_frac && level < t->n_menu);
     return inst->class[class_i].load_bytes[route][frac_i * t->n_menu + level];
+}
+
+double kvs_tables_state_bytes(const struct kvs_tables_inst *inst, uint32_t from_i, uint32_t to_i)
+{
+    double bytes = 0;
+
+    assert(from_i <= to_i && to_i < inst->tables->config.n_frac);
+    for (uint32_t k = 0; inst->tables->config.state_at && k < inst->tables->config.n_route; k++)
+        bytes += inst->state_bytes[k][to_i] - inst->state_bytes[k][from_i];
+    return bytes;
 }

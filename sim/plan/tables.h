@@ -76,7 +76,10 @@ struct kvs_tables_config {
     const struct kvs_table_level *level; /* [n_level] */
     bool as_held; /* plans have no level to choose: each block is loaded at the one it is held at */
     struct kvs_table_repair repair; /* n < n_frac */
-    int64_t budget;                 /* of distortion */
+    /* Restart points (plan.h): routes hold the hidden states that enter these layers, too; */
+    const uint8_t *state_at;    /* [layers] 1: of this one (never the first); NULL: of none */
+    double state_bytes_per_tok; /* of one layer, all ranks; one descriptor a unit */
+    int64_t budget;             /* of distortion */
 };
 
 struct kvs_tables; /* from kvs_tables_new, ended by kvs_tables_free; borrows what config names */
@@ -103,7 +106,9 @@ void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /*
  *     post     the first chunk of the absent tokens; at fraction 1, its marginal cost in one pass
  *              with the recomputed set; besides it, what the compute engine does to what is loaded:
  *              keys of moved tokens rotated, levels decoded on the GPU, hidden states projected
- *     head     the later chunks, each its own pass, embedding and logits of one row
+ *     state    as io, of the blocks that a fraction computes: what a restart point loads. None
+ * where a piece is moved or carries a loss: its states saw other text, or lossy layers head     the
+ * later chunks, each its own pass, embedding and logits of one row
  *
  * Carried losses are weighed by the tokens that stay as they are, of all cached ones, and counted
  * evenly in all layers. With as_held, the problem has one level, and each piece on a route says its
@@ -124,6 +129,8 @@ uint32_t kvs_tables_route_tok(const struct kvs_tables_inst *inst); /* N: tokens 
 uint32_t kvs_tables_recompute_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
 uint32_t kvs_tables_repair_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
 uint32_t kvs_tables_first_tok(const struct kvs_tables_inst *inst); /* absent, in the first chunk */
+/* Bytes of states that a rise from one fraction to another loads, all routes and ranks. */
+double kvs_tables_state_bytes(const struct kvs_tables_inst *inst, uint32_t from_i, uint32_t to_i);
 /* Bytes of one layer of a class that a route brings at fraction i and level q, all ranks together.
  */
 double kvs_tables_load_bytes(const struct kvs_tables_inst *inst, uint32_t route, uint32_t class_i,

@@ -51,6 +51,9 @@ struct kvs_tables_inst {
     struct kvs_cut cut[KVS_MAX_FRAC];
     double frac[KVS_MAX_FRAC];
     const struct kvs_layer_cost *layer[KVS_MAX_LAYER];
+    int64_t *state_ns[KVS_MAX_ROUTE]; /* [n_frac], and what they are bytes of; NULL: no states */
+    double *state_bytes[KVS_MAX_ROUTE];
+    double speed[KVS_MAX_ROUTE];       /* of a route beside the others, by the class done last */
     int64_t *zero;                     /* [n_frac * n_menu] */
     int64_t *cells;                    /* memory of all classes' integer tables */
     double *bytes;                     /* and of their byte counts and shares */
@@ -68,6 +71,9 @@ static inline bool kvs_on_menu(const struct kvs_piece *piece)
 /* fill.c: loads, decoding and compute of one class; and the distortion of all layers. */
 void kvs_fill_class(const struct kvs_tables *t, struct kvs_tables_inst *inst, uint32_t class_i,
                     const struct kvs_piece *piece, uint32_t n_piece, const struct kvs_seg *first);
+/* Loads of restart points, after all classes. */
+void kvs_fill_states(const struct kvs_tables *t, struct kvs_tables_inst *inst,
+                     const struct kvs_piece *piece);
 void kvs_fill_distortion(const struct kvs_tables *t, struct kvs_tables_inst *inst);
 
 #endif
