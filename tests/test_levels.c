@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include "plan/levels.h"
+#include "plan/menu.h"
 
 #include <math.h>
 #include <string.h>
@@ -121,6 +122,41 @@ static void without_names_the_menu_is_what_trades_best(void **state)
     end(&s);
 }
 
+/* Layer 0 loses 16 times as much by V as by K, layer 1 the other way round: each wants the one two
+ * levels finer than the other, though for both together equal levels are best. */
+static void the_menu_has_what_single_layers_want(void **state)
+{
+    enum { N = 4, LAYERS = 2 };
+    const double bits[N] = {6, 5, 4, 3}, nats[N] = {1, 4, 16, 64};
+    struct kvs_menu_pair pair[N * N];
+    double lost[N * N][LAYERS];
+    uint32_t n;
+    struct kvs_err err = {0};
+    const struct kvs_menu_in in = {
+        .n_pair = N * N, .n_layer = LAYERS, .nats = &lost[0][0], .raw_s = 16, .budget_nats = 40};
+
+    (void)state;
+    for (uint32_t k = 0; k < N; k++)
+        for (uint32_t v = 0; v < N; v++) {
+            const uint32_t i = k * N + v;
+
+            lost[i][0] = nats[k] / 16 + nats[v];
+            lost[i][1] = nats[k] + nats[v] / 16;
+            pair[i] =
+                (struct kvs_menu_pair){k, v, (bits[k] + bits[v]) / 2, lost[i][0] + lost[i][1]};
+        }
+    if (kvs_menu_choose(&in, 4, pair, &n, &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(n, 4);
+    bool fine_v = false, fine_k = false;
+    for (uint32_t i = 0; i < n; i++) {
+        fine_v |= pair[i].v + 2 == pair[i].k;
+        fine_k |= pair[i].k + 2 == pair[i].v;
+        assert_true(i == 0 || pair[i].time_s <= pair[i - 1].time_s);
+    }
+    assert_true(fine_v && fine_k);
+}
+
 static void hidden_states_are_offered_where_they_are_smaller(void **state)
 {
     struct setup s = setup();
@@ -174,6 +210,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pair_has_the_sizes_rates_and_losses_of_its_halves),
         cmocka_unit_test(without_names_the_menu_is_what_trades_best),
+        cmocka_unit_test(the_menu_has_what_single_layers_want),
         cmocka_unit_test(hidden_states_are_offered_where_they_are_smaller),
         cmocka_unit_test(levels_that_cannot_be_planned_with_are_named),
     };

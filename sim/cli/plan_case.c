@@ -258,6 +258,7 @@ static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs
         .n_frac = v->n_frac,
         .hidden = c->options.hidden,
         .load_s_per_byte = s_per_byte,
+        .budget_nats = c->budget_nats,
         .names = &c->options.levels,
     };
     if (kvs_levels_new(&config, &v->levels, err))

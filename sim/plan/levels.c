@@ -1,19 +1,12 @@
 #include "levels.h"
 
+#include "menu.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define MAX_PAIR (KVS_MAX_CODEC_LEVEL * KVS_MAX_CODEC_LEVEL)
-
-/* A level for K and one for V. */
-struct pair {
-    uint32_t k, v;
-    double time_s; /* of a raw byte, at the slower of link and decoder */
-    double nats;   /* all layers, all loaded */
-};
 
 static bool can_decode(const struct kvs_codec_level *level)
 {
@@ -34,7 +27,7 @@ static double nats_at(const struct kvs_levels_config *config, uint32_t layer, bo
 }
 
 /* Seconds to decode a raw byte of K and V, half of each. */
-static double decode_s(const struct kvs_levels_config *config, const struct pair *pair)
+static double decode_s(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
     const struct kvs_figure *k = &config->codec->level[pair->k].decode_bytes_per_s;
     const struct kvs_figure *v = &config->codec->level[pair->v].decode_bytes_per_s;
@@ -44,7 +37,7 @@ static double decode_s(const struct kvs_levels_config *config, const struct pair
 }
 
 /* Seconds that a section of K and one of V cost besides. */
-static double section_s(const struct kvs_levels_config *config, const struct pair *pair)
+static double section_s(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
     const struct kvs_figure *k = &config->codec->level[pair->k].section_s;
     const struct kvs_figure *v = &config->codec->level[pair->v].section_s;
@@ -53,7 +46,7 @@ static double section_s(const struct kvs_levels_config *config, const struct pai
 }
 
 /* The same to encode one; 0 if no one measured it. */
-static double encode_s(const struct kvs_levels_config *config, const struct pair *pair)
+static double encode_s(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
     const struct kvs_figure *k = &config->codec->level[pair->k].encode_bytes_per_s;
     const struct kvs_figure *v = &config->codec->level[pair->v].encode_bytes_per_s;
@@ -62,92 +55,97 @@ static double encode_s(const struct kvs_levels_config *config, const struct pair
     return s * KVS_CODEC_RAW_BITS / config->model->kv_bits / config->n_decoder;
 }
 
-static double pair_bits(const struct kvs_levels_config *config, const struct pair *pair)
+static double pair_bits(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
     return (config->codec->level[pair->k].k_bits.value +
             config->codec->level[pair->v].v_bits.value) /
            2;
 }
 
-static void weigh(const struct kvs_levels_config *config, struct pair *pair)
+static double time_of(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
     double load = pair_bits(config, pair) / config->model->kv_bits * config->load_s_per_byte;
 
-    pair->time_s = config->codec->decoder == KVS_DECODER_GPU ? load + decode_s(config, pair)
-                                                             : fmax(load, decode_s(config, pair));
-    pair->nats = 0;
-    for (uint32_t l = 0; l < kvs_model_n_layer(config->model); l++)
-        pair->nats += nats_at(config, l, false, &config->codec->level[pair->k], 0) +
-                      nats_at(config, l, true, &config->codec->level[pair->v], 0);
+    return config->codec->decoder == KVS_DECODER_GPU ? load + decode_s(config, pair)
+                                                     : fmax(load, decode_s(config, pair));
 }
 
-static int by_time(const void *a, const void *b)
-{
-    const struct pair *x = a, *y = b;
-
-    if (x->time_s != y->time_s)
-        return x->time_s < y->time_s ? 1 : -1;
-    if (x->nats != y->nats)
-        return x->nats < y->nats ? 1 : -1;
-    return x->k != y->k ? (x->k < y->k ? -1 : 1) : (x->v > y->v) - (x->v < y->v);
-}
-
-/* Drops pairs that another is as quick as and as good as; slowest first. */
-static uint32_t keep_front(struct pair *pair, uint32_t n)
-{
-    uint32_t kept = 0;
-
-    qsort(pair, n, sizeof *pair, by_time);
-    for (uint32_t i = 0; i < n; i++) {
-        while (kept > 0 && pair[kept - 1].nats >= pair[i].nats)
-            kept--;
-        pair[kept++] = pair[i];
-    }
-    return kept;
-}
-
-/* Drops, one after the other, those whose neighbours lie closest together in time. */
-static uint32_t thin_out(struct pair *pair, uint32_t n, uint32_t n_most)
-{
-    while (n > n_most) {
-        uint32_t drop = 1;
-        double least = HUGE_VAL;
-
-        for (uint32_t i = 1; i + 1 < n; i++) {
-            double gap = log(pair[i - 1].time_s / pair[i + 1].time_s);
-
-            if (gap < least) {
-                least = gap;
-                drop = i;
-            }
-        }
-        memmove(pair + drop, pair + drop + 1, (n - drop - 1) * sizeof *pair);
-        n--;
-    }
-    return n;
-}
-
-/* The pairs that trade time for quality best, without raw16, which stands first anyway. */
-static uint32_t choose_pairs(const struct kvs_levels_config *config, struct pair *pair,
-                             uint32_t n_most)
+/* The pairs that can be planned with; of levels[2 * level + (V)][layer] what each loses. */
+static uint32_t gather(const struct kvs_levels_config *config, const double *level,
+                       struct kvs_menu_pair *pair, double *nats)
 {
     const struct kvs_codec *codec = config->codec;
-    uint32_t n = 0;
+    uint32_t n = 0, n_layer = kvs_model_n_layer(config->model);
 
     for (uint32_t k = 0; k < codec->n_level; k++)
         for (uint32_t v = 0; v < codec->n_level; v++) {
             const struct kvs_codec_level *a = &codec->level[k], *b = &codec->level[v];
 
-            if (!can_decode(a) || !can_decode(b) || !is_known(config->quality, a) ||
-                !is_known(config->quality, b))
+            if ((k == 0 && v == 0) || !can_decode(a) || !can_decode(b) ||
+                !is_known(config->quality, a) || !is_known(config->quality, b))
                 continue;
-            pair[n] = (struct pair){.k = k, .v = v};
-            weigh(config, &pair[n++]);
+            pair[n] = (struct kvs_menu_pair){.k = k, .v = v};
+            pair[n].time_s = time_of(config, &pair[n]);
+            for (uint32_t l = 0; l < n_layer; l++) {
+                double x =
+                    level[2 * (size_t)k * n_layer + l] + level[(2 * (size_t)v + 1) * n_layer + l];
+
+                nats[(size_t)n * n_layer + l] = x;
+                pair[n].nats += x;
+            }
+            n++;
         }
-    n = keep_front(pair, n);
-    if (n && pair[0].k == 0 && pair[0].v == 0)
-        memmove(pair, pair + 1, --n * sizeof *pair);
-    return thin_out(pair, n, n_most);
+    return n;
+}
+
+/* [2 * level + (V)][layer], nothing recomputed; of levels that are known. */
+static void look_up(const struct kvs_levels_config *config, double *level)
+{
+    for (uint32_t q = 0; q < config->codec->n_level; q++)
+        for (uint32_t v = 0; v < 2; v++)
+            for (uint32_t l = 0; l < kvs_model_n_layer(config->model); l++, level++)
+                *level = is_known(config->quality, &config->codec->level[q])
+                             ? nats_at(config, l, v, &config->codec->level[q], 0)
+                             : 0;
+}
+
+/* The pairs that trade time for quality best, slowest first, without raw16, which stands first
+ * anyway. */
+static enum kvs_code choose_pairs(const struct kvs_levels_config *config,
+                                  struct kvs_menu_pair *pair, uint32_t n_most, uint32_t *n,
+                                  struct kvs_err *err)
+{
+    size_t n_layer = kvs_model_n_layer(config->model);
+    struct kvs_menu_pair raw = {.k = 0, .v = 0};
+    struct kvs_menu_in in = {.n_layer = (uint32_t)n_layer, .budget_nats = config->budget_nats};
+    double *level = malloc(2 * KVS_MAX_CODEC_LEVEL * n_layer * sizeof *level);
+    double *nats = malloc(KVS_MENU_PAIRS * n_layer * sizeof *nats);
+    enum kvs_code code = level && nats ? KVS_OK : kvs_nomem(err);
+
+    if (level && nats) {
+        look_up(config, level);
+        in.raw_s = time_of(config, &raw);
+        in.n_pair = gather(config, level, pair, nats);
+        in.nats = nats;
+        code = kvs_menu_choose(&in, n_most, pair, n, err);
+    }
+    free(level);
+    free(nats);
+    return code;
+}
+
+/* --- the menu -----------------------------------------------------------------------------------
+ */
+
+/* All layers, all loaded. */
+static double nats_of(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
+{
+    double nats = 0;
+
+    for (uint32_t l = 0; l < kvs_model_n_layer(config->model); l++)
+        nats += nats_at(config, l, false, &config->codec->level[pair->k], 0) +
+                nats_at(config, l, true, &config->codec->level[pair->v], 0);
+    return nats;
 }
 
 static const char *told_as(const struct kvs_levels_config *config)
@@ -181,13 +179,13 @@ static enum kvs_code find_level(const struct kvs_levels_config *config, const ch
     return KVS_OK;
 }
 
-static enum kvs_code name_pairs(const struct kvs_levels_config *config, struct pair *pair,
+static enum kvs_code name_pairs(const struct kvs_levels_config *config, struct kvs_menu_pair *pair,
                                 uint32_t *n, uint32_t n_most, struct kvs_err *err)
 {
     for (unsigned i = 0; i < config->names->n; i++) {
         const char *name = config->names->v[i], *slash = strchr(name, '/');
         size_t n_k = slash ? (size_t)(slash - name) : strlen(name);
-        struct pair one = {0};
+        struct kvs_menu_pair one = {0};
         if (strcmp(name, KVS_HIDDEN) == 0)
             continue;
         enum kvs_code code = find_level(config, name, n_k, &one.k, err);
@@ -202,15 +200,16 @@ static enum kvs_code name_pairs(const struct kvs_levels_config *config, struct p
             continue;
         if (*n == n_most)
             return kvs_fail(err, KVS_ERR_RANGE, "%smore than %u", told_as(config), n_most);
-        weigh(config, &one);
+        one.time_s = time_of(config, &one);
+        one.nats = nats_of(config, &one);
         pair[(*n)++] = one;
     }
-    qsort(pair, *n, sizeof *pair, by_time);
+    qsort(pair, *n, sizeof *pair, kvs_menu_by_time);
     return KVS_OK;
 }
 
 /* The entry of a pair: sizes, decoding, and what is lost in each layer. */
-static void add_pair(const struct kvs_levels_config *config, const struct pair *pair,
+static void add_pair(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair,
                      struct kvs_levels *levels)
 {
     const struct kvs_codec_level *k = &config->codec->level[pair->k];
@@ -273,7 +272,7 @@ static bool wants_hidden(const struct kvs_levels_config *config)
            (named || (config->hidden && hidden_ratio(config->model) < 1));
 }
 
-static enum kvs_code fill(const struct kvs_levels_config *config, struct pair *pair,
+static enum kvs_code fill(const struct kvs_levels_config *config, struct kvs_menu_pair *pair,
                           struct kvs_levels *levels, struct kvs_err *err)
 {
     bool hidden = wants_hidden(config);
@@ -290,7 +289,7 @@ static enum kvs_code fill(const struct kvs_levels_config *config, struct pair *p
     if (config->names && config->names->n)
         code = name_pairs(config, pair, &n, n_most, err);
     else
-        n = choose_pairs(config, pair, n_most);
+        code = choose_pairs(config, pair, n_most, &n, err);
     for (uint32_t i = 0; i < n && !code; i++)
         add_pair(config, &pair[i], levels);
     return code;
@@ -301,7 +300,7 @@ enum kvs_code kvs_levels_new(const struct kvs_levels_config *config, struct kvs_
 {
     size_t n_cell = (size_t)KVS_MAX_LEVEL * kvs_model_n_layer(config->model) * config->n_frac;
     struct kvs_levels *levels = calloc(1, sizeof *levels);
-    struct pair *pair = calloc(MAX_PAIR, sizeof *pair);
+    struct kvs_menu_pair *pair = calloc(KVS_MENU_PAIRS, sizeof *pair);
 
     assert(config->n_decoder > 0 && config->n_frac >= 2);
     *out = NULL;

@@ -25,9 +25,10 @@ struct kvs_levels_config {
     uint32_t n_frac;                   /* as in kvs_tables_config */
     bool hidden;            /* hidden states too, where they are fewer bytes than K and V */
     double load_s_per_byte; /* of the slowest route: for choosing where no names are given */
+    double budget_nats;     /* likewise; 0: not known */
     const char *prefix;     /* of errors about names; NULL: "--levels: " */
     /* entries wanted besides raw16, hidden states too ("hidden"), however many bytes they are; NULL
-     * or none: up to KVS_MAX_LEVEL that trade time for quality best, by load time and loss */
+     * or none: up to KVS_MAX_LEVEL that layers trade time for quality best with */
     const struct kvs_strs *names;
 };
 
