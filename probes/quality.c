@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a token: less is what rounding makes. */
-#define LEAST_NATS 1e-6
-
 struct kvs_lab {
     struct kvs_quality_config config;
     struct kvs_weights_shape shape;
@@ -19,13 +16,14 @@ struct kvs_lab {
     struct kvs_stream *stream;
     struct kvs_forward *forward;
     const float **weight;
-    uint16_t **x, **y;  /* [n_part] of [context_tok][n_chan]: as computed, as decoded */
-    float *p;           /* [window_tok][n_vocab]: the reference's probabilities */
-    double *entropy;    /* [window_tok]: sum of p log p */
-    double *joint, *kl; /* [window_tok]: of all parts, of the last scored; joint[0] < 0: not yet */
-    uint32_t *best;     /* [window_tok] */
-    float *logits;      /* [window_tok][n_vocab] */
+    uint16_t **x, **y;    /* [n_part] of [context_tok][n_chan]: as computed, as decoded */
+    float *p;             /* [window_tok][n_vocab]: the reference's probabilities */
+    double *entropy;      /* [window_tok]: sum of p log p */
+    uint32_t *best;       /* [window_tok] */
+    float *logits;        /* [window_tok][n_vocab] */
     uint32_t *tok, *slot; /* of the text */
+    struct kvs_buf
+        *enter; /* [n_layer][window_tok][hidden] f32: the reference as it enters layers */
 };
 
 /* --- opening --------------------------------------------------------------------------------- */
@@ -41,13 +39,11 @@ static enum kvs_code new_memory(struct kvs_lab *lab, struct kvs_err *err)
     lab->p = calloc(n, sizeof *lab->p);
     lab->logits = calloc(n, sizeof *lab->logits);
     lab->entropy = calloc(c->window_tok, sizeof *lab->entropy);
-    lab->joint = calloc(c->window_tok, sizeof *lab->joint);
-    lab->kl = calloc(c->window_tok, sizeof *lab->kl);
     lab->best = calloc(c->window_tok, sizeof *lab->best);
     lab->tok = calloc(n_tok, sizeof *lab->tok);
     lab->slot = calloc(n_tok, sizeof *lab->slot);
-    good = lab->x && lab->y && lab->joint && lab->kl && lab->p && lab->logits && lab->entropy &&
-           lab->best && lab->tok && lab->slot;
+    good = lab->x && lab->y && lab->p && lab->logits && lab->entropy && lab->best && lab->tok &&
+           lab->slot;
     for (uint32_t i = 0; i < lab->n_part && good; i++) {
         lab->x[i] = calloc((size_t)c->context_tok * lab->n_chan, sizeof **lab->x);
         lab->y[i] = calloc((size_t)c->context_tok * lab->n_chan, sizeof **lab->y);
@@ -56,6 +52,12 @@ static enum kvs_code new_memory(struct kvs_lab *lab, struct kvs_err *err)
     for (size_t i = 0; i < n_tok && good; i++)
         lab->slot[i] = (uint32_t)i;
     return good ? KVS_OK : kvs_nomem(err);
+}
+
+/* The residual stream of the window's rows as it enters a layer. */
+static size_t enter_bytes(const struct kvs_lab *lab)
+{
+    return (size_t)lab->config.window_tok * lab->shape.hidden * sizeof(float);
 }
 
 static enum kvs_code open_parts(struct kvs_lab *lab, struct kvs_err *err)
@@ -79,7 +81,9 @@ static enum kvs_code open_parts(struct kvs_lab *lab, struct kvs_err *err)
                                   .kv_elem = KVS_BF16,
                                   .act_elem = info->act_elem,
                                   .gemm_elem = info->gemm_elem};
-    return kvs_forward_new(lab->dev, c->weights, &opt, &lab->forward, err);
+    code = kvs_buf_new(lab->dev, KVS_MEM_DEVICE, lab->shape.n_layer * enter_bytes(lab), &lab->enter,
+                       err);
+    return code ? code : kvs_forward_new(lab->dev, c->weights, &opt, &lab->forward, err);
 }
 
 enum kvs_code kvs_lab_open(const struct kvs_quality_config *config, struct kvs_lab **out,
@@ -110,11 +114,12 @@ void kvs_lab_close(struct kvs_lab *lab)
         free(lab->x ? lab->x[i] : NULL);
         free(lab->y ? lab->y[i] : NULL);
     }
-    void *const all[] = {lab->x,     lab->y,  lab->p,   lab->logits, lab->entropy,       lab->best,
-                         lab->joint, lab->kl, lab->tok, lab->slot,   (void *)lab->weight};
+    void *const all[] = {lab->x,    lab->y,   lab->p,    lab->logits,        lab->entropy,
+                         lab->best, lab->tok, lab->slot, (void *)lab->weight};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     kvs_forward_free(lab->forward);
+    kvs_buf_free(lab->enter);
     kvs_stream_free(lab->stream);
     kvs_dev_close(lab->dev);
     free(lab);
@@ -122,15 +127,11 @@ void kvs_lab_close(struct kvs_lab *lab)
 
 /* --- the model ------------------------------------------------------------------------------- */
 
-/* Tokens [first, first + n) of the text, all layers; the logits of the last n_out. */
-static enum kvs_code forward(struct kvs_lab *lab, const uint32_t *tok, uint32_t first, uint32_t n,
-                             uint32_t n_out, struct kvs_err *err)
+/* Waits; the logits of the last n_out rows, if any. */
+static enum kvs_code end_pass(struct kvs_lab *lab, uint32_t n_out, enum kvs_code code,
+                              struct kvs_err *err)
 {
     struct kvs_view logits;
-    enum kvs_code code = kvs_forward_begin(lab->forward, lab->stream, tok + first,
-                                           lab->slot + first, n, NULL, first + n, err);
-    for (uint32_t l = 0; l < lab->shape.n_layer && !code; l++)
-        code = kvs_forward_layer(lab->forward, lab->stream, NULL, 0, err);
     if (!code && n_out)
         code = kvs_forward_logits(lab->forward, lab->stream, n_out, &logits, err);
     enum kvs_code waited = kvs_stream_sync(lab->stream, err);
@@ -139,6 +140,35 @@ static enum kvs_code forward(struct kvs_lab *lab, const uint32_t *tok, uint32_t 
         code = kvs_buf_read(lab->logits, logits,
                             (size_t)n_out * lab->shape.n_vocab * sizeof *lab->logits, err);
     return code;
+}
+
+/* Tokens [first, first + n) of the text, all layers; the logits of the last n_out. keep: what
+ * enters each layer is kept. */
+static enum kvs_code forward(struct kvs_lab *lab, const uint32_t *tok, uint32_t first, uint32_t n,
+                             uint32_t n_out, bool keep, struct kvs_err *err)
+{
+    enum kvs_code code = kvs_forward_begin(lab->forward, lab->stream, tok + first,
+                                           lab->slot + first, n, NULL, first + n, err);
+    for (uint32_t l = 0; l < lab->shape.n_layer && !code; l++) {
+        if (keep)
+            code = kvs_stream_copy(lab->stream, kvs_at(lab->enter, l * enter_bytes(lab)),
+                                   kvs_forward_hidden(lab->forward), enter_bytes(lab), err);
+        if (!code)
+            code = kvs_forward_layer(lab->forward, lab->stream, NULL, 0, err);
+    }
+    return end_pass(lab, n_out, code, err);
+}
+
+/* The window from a layer on, below which all is as it was. */
+static enum kvs_code forward_from(struct kvs_lab *lab, uint32_t layer, struct kvs_err *err)
+{
+    const struct kvs_quality_config *c = &lab->config;
+    enum kvs_code code = kvs_forward_resume(
+        lab->forward, lab->stream, layer, kvs_at(lab->enter, layer * enter_bytes(lab)),
+        lab->slot + c->context_tok, c->window_tok, NULL, c->context_tok + c->window_tok, err);
+    for (uint32_t l = layer; l < lab->shape.n_layer && !code; l++)
+        code = kvs_forward_layer(lab->forward, lab->stream, NULL, 0, err);
+    return end_pass(lab, c->window_tok, code, err);
 }
 
 static struct kvs_view cache_of(struct kvs_lab *lab, uint32_t part)
@@ -191,7 +221,7 @@ enum kvs_code kvs_lab_sample(struct kvs_lab *lab, uint64_t seed, uint32_t *tok, 
             tok[0] = (uint32_t)kvs_rng_below(&rng, lab->shape.n_vocab);
             continue;
         }
-        code = forward(lab, tok, i - 1, 1, 1, err);
+        code = forward(lab, tok, i - 1, 1, 1, false, err);
         tok[i] = code ? 0 : draw(lab->logits, lab->shape.n_vocab, &rng);
     }
     return code;
@@ -230,12 +260,12 @@ enum kvs_code kvs_lab_read(struct kvs_lab *lab, const uint32_t *tok, double *nll
     const struct kvs_quality_config *c = &lab->config;
     enum kvs_code code;
     memcpy(lab->tok, tok, ((size_t)c->context_tok + c->window_tok) * sizeof *tok);
-    if ((code = forward(lab, lab->tok, 0, c->context_tok, 0, err)))
+    if ((code = forward(lab, lab->tok, 0, c->context_tok, 0, false, err)))
         return code;
     for (uint32_t i = 0; i < lab->n_part && !code; i++)
         code = kvs_buf_read(lab->x[i], cache_of(lab, i), part_bytes(lab), err);
     if (!code)
-        code = forward(lab, lab->tok, c->context_tok, c->window_tok, c->window_tok, err);
+        code = forward(lab, lab->tok, c->context_tok, c->window_tok, c->window_tok, true, err);
     if (!code)
         keep_reference(lab, nll);
     return code;
@@ -261,7 +291,6 @@ enum kvs_code kvs_lab_encode(struct kvs_lab *lab, const uint8_t *level, bool wei
     uint8_t *file = NULL;
     size_t n = 0;
     enum kvs_code code;
-    lab->joint[0] = -1;
     if ((code = kvs_kvf_encode(&in, isa, &file, &n, err)) ||
         (code = kvs_kvf_parse("made", file, n, n, false, &kvf, err)))
         goto done;
@@ -294,7 +323,7 @@ const float *const *kvs_lab_weight(const struct kvs_lab *lab)
 static struct kvs_quality_score compare(struct kvs_lab *lab)
 {
     uint32_t n_vocab = lab->shape.n_vocab, window = lab->config.window_tok;
-    struct kvs_quality_score score = {0, 0, window, 0};
+    struct kvs_quality_score score = {0, 0, window};
     for (uint32_t i = 0; i < window; i++) {
         const float *p = lab->p + (size_t)i * n_vocab, *x = lab->logits + (size_t)i * n_vocab;
         float most;
@@ -306,8 +335,7 @@ static struct kvs_quality_score compare(struct kvs_lab *lab)
             best = x[v] > x[best] ? v : best;
         }
         /* probabilities were rounded: by as much as their sum is off 1, entropy and this agree */
-        lab->kl[i] = fmax(0, lab->entropy[i] - (cross - log_z * sum));
-        score.kl += lab->kl[i] / window;
+        score.kl += fmax(0, lab->entropy[i] - (cross - log_z * sum)) / window;
         if (best == lab->best[i])
             score.agreement += 1. / window;
         else if (score.first_tok == window)
@@ -316,38 +344,19 @@ static struct kvs_quality_score compare(struct kvs_lab *lab)
     return score;
 }
 
-/* Of the last score, as quality.h says. */
-static double share(const struct kvs_lab *lab)
-{
-    double sum = 0, of = 0;
-    if (lab->joint[0] < 0)
-        return 0;
-    for (uint32_t i = 0; i < lab->config.window_tok; i++) {
-        double root = sqrt(fmax(lab->joint[i], LEAST_NATS));
-        sum += lab->kl[i] / root;
-        of += root;
-    }
-    return sum / of;
-}
-
 enum kvs_code kvs_lab_score(struct kvs_lab *lab, uint32_t first, uint32_t n,
                             struct kvs_quality_score *score, struct kvs_err *err)
 {
-    const struct kvs_quality_config *c = &lab->config;
     enum kvs_code code = KVS_OK, back = KVS_OK;
-    *score = (struct kvs_quality_score){0, 0, 0, 0};
+    *score = (struct kvs_quality_score){0, 0, 0};
     if (first > lab->n_part || n > lab->n_part - first)
         return kvs_fail(err, KVS_ERR_RANGE, "parts %u to %u of %u", first, first + n, lab->n_part);
     for (uint32_t i = first; i < first + n && !code; i++)
         code = kvs_buf_write(cache_of(lab, i), lab->y[i], part_bytes(lab), err);
     if (!code)
-        code = forward(lab, lab->tok, c->context_tok, c->window_tok, c->window_tok, err);
-    if (!code) {
+        code = forward_from(lab, n ? first / 2 : 0, err);
+    if (!code)
         *score = compare(lab);
-        if (n == lab->n_part)
-            memcpy(lab->joint, lab->kl, c->window_tok * sizeof *lab->joint);
-        score->share = share(lab);
-    }
     for (uint32_t i = first; i < first + n && !back; i++)
         back = kvs_buf_write(cache_of(lab, i), lab->x[i], part_bytes(lab), err);
     return code ? code : back;

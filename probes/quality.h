@@ -25,7 +25,6 @@ struct kvs_quality_score {
     double kl;          /* nats, mean over the window */
     double agreement;   /* share of the window */
     uint32_t first_tok; /* of the window that disagrees; window_tok: none */
-    double share;       /* of the KL with all parts changed, of the same encoding; see below */
 };
 
 struct kvs_lab; /* from kvs_lab_open, ended by kvs_lab_close */
@@ -51,13 +50,7 @@ KVS_MUST_CHECK enum kvs_code kvs_lab_encode(struct kvs_lab *lab, const uint8_t *
 /* K and V as computed: [n_layer * 2] of [context_tok][n_chan]; and the weights of channels. */
 const uint16_t *const *kvs_lab_kv(const struct kvs_lab *lab);
 const float *const *kvs_lab_weight(const struct kvs_lab *lab);
-/*
- * Reads the window with parts [first, first + n) changed, the rest as computed. KL is heavy-tailed
- * over tokens: a few carry most of it, and a part's own mean tells little. Its share of what all
- * parts do at the same token varies much less. share is the mean of the shares of tokens, weighted
- * by the root of that token's joint KL j: sum of k / sqrt(j) over sum of sqrt(j). 0 until all parts
- * were scored since the last encoding.
- */
+/* Reads the window with parts [first, first + n) changed, the rest as computed. */
 KVS_MUST_CHECK enum kvs_code kvs_lab_score(struct kvs_lab *lab, uint32_t first, uint32_t n,
                                            struct kvs_quality_score *score, struct kvs_err *err);
 

@@ -1,5 +1,6 @@
 /* The section that scores levels: kvprobe quality. */
 #include "damage.h"
+#include "profile.h"
 #include "section.h"
 
 #include "cmd.h"
@@ -28,8 +29,8 @@ struct quality_grid {
 
 static const struct quality_grid grids[] = {
     {48, 16, 1, 1, 1, {[KVS_E3] = true}},
-    {256, 128, 16, 6, 1, {[KVS_E3] = true}},
-    {256, 128, 64, 64, 4, {[KVS_E4] = true, [KVS_E3] = true, [KVS_E2] = true, [KVS_E1_5] = true}},
+    {256, 128, 24, 24, 6, {[KVS_P8] = true, [KVS_E3] = true, [KVS_E1_5] = true}},
+    {256, 128, 128, 128, 4, {[KVS_P8] = true, [KVS_E3] = true, [KVS_E1_5] = true}},
 };
 
 /* --- texts ----------------------------------------------------------------------------------- */
@@ -75,6 +76,8 @@ struct scene {
     struct kvs_lab *lab;
     struct kvs_damage *damage;
     uint32_t n_part, *tok;
+    uint32_t n_done; /* texts */
+    char *kept;      /* the file of scores so far; NULL: no output, none is kept */
 };
 
 static enum kvs_code take_text(struct scene *s, uint32_t text_i, struct kvs_err *err)
@@ -103,21 +106,74 @@ static enum kvs_code score_level(struct scene *s, uint32_t text_i, uint32_t i, s
                                                  s->grid->alone[all[i]] && !code && !kvs_probe_stop;
          p += s->grid->n_share)
         if (!(code = kvs_lab_score(s->lab, p, 1, &score, err)))
-            kvs_damage_part(s->damage, i, p, &score);
+            kvs_damage_part(s->damage, i, p, &score, &joint);
+    return code;
+}
+
+/* --- going on after a stop ------------------------------------------------------------------- */
+
+/* What scores are of: those of something else are no beginning. */
+static json_t *kept_of(const struct scene *s)
+{
+    const struct kvs_probe_options *opt = &s->run->opt;
+    return json_pack("{ss ss ss sI si si si}", "model", s->run->subject.name, "tokens",
+                     opt->tokens ? opt->tokens : "", "device", opt->device ? opt->device : "",
+                     "seed", (json_int_t)opt->seed, "context_tok", (int)s->grid->context_tok,
+                     "window_tok", (int)s->grid->window_tok, "n_text", (int)s->grid->n_text);
+}
+
+/* Beside the profile, here.json: here.scores.json, if one can begin there. */
+static enum kvs_code take_up(struct scene *s, struct kvs_err *err)
+{
+    const char *out = s->run->opt.out;
+    enum kvs_code code = KVS_OK;
+    if (!out || strcmp(out, "-") == 0)
+        return KVS_OK;
+    size_t n = strlen(out), n_stem = n > 5 && strcmp(out + n - 5, ".json") == 0 ? n - 5 : n;
+    if (asprintf(&s->kept, "%.*s.scores.json", (int)n_stem, out) < 0) {
+        s->kept = NULL;
+        return kvs_nomem(err);
+    }
+    json_t *json = json_load_file(s->kept, 0, NULL), *of = kept_of(s);
+    if (json && json_equal(json_object_get(json, "of"), of)) {
+        s->n_done = (uint32_t)json_integer_value(json_object_get(json, "done"));
+        if (!kvs_damage_restore(s->damage, json_object_get(json, "levels")))
+            code = kvs_fail(err, KVS_ERR_PARSE,
+                            "%s: not the scores that an earlier run kept; remove it", s->kept);
+    }
+    json_decref(json);
+    json_decref(of);
+    return code;
+}
+
+static enum kvs_code keep(const struct scene *s, struct kvs_err *err)
+{
+    if (!s->kept)
+        return KVS_OK;
+    json_t *json = json_pack("{so si so}", "of", kept_of(s), "done", (int)s->n_done, "levels",
+                             kvs_damage_state(s->damage));
+    enum kvs_code code = json ? kvs_profile_write(json, s->kept, err) : kvs_nomem(err);
+    json_decref(json);
     return code;
 }
 
 static enum kvs_code score_texts(struct scene *s, struct kvs_err *err)
 {
-    enum kvs_code code = KVS_OK;
-    for (uint32_t t = 0; t < s->grid->n_text && !code && !kvs_probe_stop; t++) {
+    enum kvs_code code = take_up(s, err);
+    for (uint32_t t = s->n_done; t < s->grid->n_text && !code && !kvs_probe_stop; t++) {
         if (s->run->tty)
             fprintf(stderr, "\r\033[Kquality: text %u of %u", t + 1, s->grid->n_text);
         code = take_text(s, t, err);
         for (uint32_t i = 0; i < N(all) && !code && !kvs_probe_stop; i++)
             code = score_level(s, t, i, err);
+        if (code || kvs_probe_stop)
+            break; /* a text counts whole */
+        s->n_done = t + 1;
+        code = keep(s, err);
     }
     kvs_probe_end_progress(s->run);
+    if (!code && s->kept && s->n_done == s->grid->n_text)
+        (void)remove(s->kept);
     return code;
 }
 
@@ -172,5 +228,6 @@ enum kvs_code kvs_probe_quality(struct kvs_probe_run *r, struct kvs_err *err)
     kvs_damage_free(s.damage);
     kvs_lab_close(s.lab);
     free(s.tok);
+    free(s.kept);
     return code;
 }

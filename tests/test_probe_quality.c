@@ -14,16 +14,16 @@ static struct kvs_damage *gathered(void)
 {
     static const enum kvs_level levels[] = {KVS_E4, KVS_E2};
     struct kvs_damage *d;
-    const struct kvs_quality_score first = {.008, .95, 3, 1}, second = {.012, .91, 128, 1};
-    const struct kvs_quality_score coarse[] = {{.03, .9, 1, 1}, {.05, .8, 0, 1}};
+    const struct kvs_quality_score first = {.008, .95, 3}, second = {.012, .91, 128};
+    const struct kvs_quality_score coarse[] = {{.03, .9, 1}, {.05, .8, 0}};
     assert_int_equal(kvs_damage_new(N_PART, levels, 2, &d, NULL), KVS_OK);
     kvs_damage_joint(d, 0, &first, 4.5);
     kvs_damage_joint(d, 0, &second, 4.7);
     kvs_damage_joint(d, 1, &coarse[0], 2.5);
     kvs_damage_joint(d, 1, &coarse[1], 2.5);
     for (uint32_t p = 0; p < N_PART; p++) {
-        const struct kvs_quality_score part = {.share = (p + 1) / 8.};
-        kvs_damage_part(d, 0, p, &part);
+        const struct kvs_quality_score part = {.kl = (p + 1) / 8. * first.kl};
+        kvs_damage_part(d, 0, p, &part, &first);
     }
     return d;
 }
@@ -57,12 +57,12 @@ static void parts_are_shares_of_the_joint_damage(void **state)
     assert_int_equal(q->n_row, 2);
     near(q->row[0].joint.value, .01);
     near(q->row[0].agreement.value, .93);
-    near(q->row[0].k_nats[0], .01 / 8);
-    near(q->row[0].v_nats[0], .02 / 8);
-    near(q->row[0].k_nats[1], .03 / 8);
-    near(q->row[0].v_nats[1], .04 / 8);
+    near(q->row[0].k_nats[0], .01 * .1); /* 1, 2, 3, 4 eighths, which make 10 */
+    near(q->row[0].v_nats[0], .01 * .2);
+    near(q->row[0].k_nats[1], .01 * .3);
+    near(q->row[0].v_nats[1], .01 * .4);
     assert_int_equal(q->row[0].source, KVS_MEASURED);
-    near(q->row[1].v_nats[1], .16 / 8); /* the other level's shares of its own joint */
+    near(q->row[1].v_nats[1], .04 * .4); /* the other level's shares of its own joint */
     assert_int_equal(q->row[1].source, KVS_FITTED);
     assert_int_equal(q->row[1].joint.source, KVS_MEASURED);
     kvs_quality_free(q);
@@ -70,44 +70,103 @@ static void parts_are_shares_of_the_joint_damage(void **state)
     kvs_damage_free(d);
 }
 
-static void joint_damage_follows_the_levels_measured(void **state)
+/* Joint .01, .02 and .04; shares alike at e3, 1 to 16 at e1.5: the roots between. At p8, the
+ * finest, a part has .001 whatever it does. */
+static void levels_between_take_shares_between(void **state)
 {
-    struct kvs_damage *d = gathered();
+    static const enum kvs_level levels[] = {KVS_P8, KVS_E3, KVS_E2_5, KVS_E2, KVS_E1_5};
+    const double joint[] = {.001, .01, .02, .04, .08};
     const char *why;
-    json_t *json = kvs_damage_json(d, "made", "two texts", &why);
-    /* joint over sum: 0.8 at 0.0125; by hand 2 at 0.05 */
-    struct kvs_quality *q;
+    struct kvs_damage *d;
     (void)state;
-    json_t *row = json_array_get(json_object_get(json, "levels"), 1);
-    json_object_set_new(json_object_get(row, "joint_nats"), "value", json_real(.1));
-    q = read_back(json);
-    near(kvs_quality_joint_nats(q, .0125), .01);
-    near(kvs_quality_joint_nats(q, .05), .1);
-    near(kvs_quality_joint_nats(q, .025), .025 * sqrt(.8 * 2));
-    near(kvs_quality_joint_nats(q, .001), .0008);
-    near(kvs_quality_joint_nats(q, 1), 2);
-    assert_true(kvs_quality_joint_nats(q, 0) == 0);
-    kvs_quality_free(q);
-    json_object_del(row, "joint_nats");
-    json_object_del(json_array_get(json_object_get(json, "levels"), 0), "joint_nats");
-    q = read_back(json);
-    near(kvs_quality_joint_nats(q, .025), .025);
-    kvs_quality_free(q);
+    assert_int_equal(kvs_damage_new(2, levels, 5, &d, NULL), KVS_OK);
+    for (uint32_t i = 0; i < 5; i++) {
+        const struct kvs_quality_score score = {joint[i], 1, 128};
+        kvs_damage_joint(d, i, &score, 4);
+    }
+    for (uint32_t p = 0; p < 2; p++) {
+        const struct kvs_quality_score any = {.kl = .001}, fine = {.kl = .5 * .01 + .001},
+                                       coarse = {.kl = (p ? .64 : .04) * .04 + .001};
+        const struct kvs_quality_score of[] = {{.kl = .001}, {.kl = .01}, {.kl = .04}};
+        kvs_damage_part(d, 0, p, &any, &of[0]);
+        kvs_damage_part(d, 1, p, &fine, &of[1]);
+        kvs_damage_part(d, 3, p, &coarse, &of[2]);
+    }
+    json_t *json = kvs_damage_json(d, "made", "a text", &why);
+    const json_t *rows = json_object_get(json, "levels");
+    const double want[5][2] = {
+        {.5, .5}, {.5, .5}, {sqrt(.5 * .04), sqrt(.5 * .64)}, {.04, .64}, {.04, .64}};
+    for (uint32_t i = 0; i < 5; i++) {
+        const json_t *row = json_array_get(rows, i);
+        near(json_real_value(json_array_get(json_object_get(row, "k_nats"), 0)),
+             want[i][0] * joint[i]);
+        near(json_real_value(json_array_get(json_object_get(row, "v_nats"), 0)),
+             want[i][1] * joint[i]);
+    }
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 2), "ref")),
+                        "kvprobe quality, a text; layers as at e3 and e2, scaled by the joint KL");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 4), "ref")),
+                        "kvprobe quality, a text; layers as at e2, scaled by the joint KL");
     json_decref(json);
     kvs_damage_free(d);
+}
+
+/* The text says .4 and .2, .2 and .2 one by one, .2 at once: each counts a fifth of it and more. */
+static void layers_add_up_to_what_all_cost_at_once(void **state)
+{
+    static const char text[] =
+        "{\"model\": \"m\", \"levels\": [{\"level\": \"e3\", \"k_nats\": [0.4, 0.2], \"v_nats\": "
+        "[0.2, 0.2], \"joint_nats\": {\"value\": 0.2, \"source\": \"assumed\"}, \"source\": "
+        "\"measured\", \"ref\": \"r\"}, {\"level\": \"e2\", \"k_nats\": [0.4, 0.2], \"v_nats\": "
+        "[0.2, 0.2], \"source\": \"measured\", \"ref\": \"r\"}]}";
+    json_t *json = json_loads(text, 0, NULL);
+    struct kvs_quality *q = read_back(json);
+    (void)state;
+    near(kvs_quality_nats(q, 0, false, "e3", 0), .08);
+    near(kvs_quality_nats(q, 0, true, "e3", 0), .04);
+    near(kvs_quality_nats(q, 1, false, "e3", 0), .04);
+    near(kvs_quality_nats(q, 1, true, "e3", 0), .04);
+    near(kvs_quality_nats(q, 0, false, "e2", 0), .4); /* nobody measured them at once */
+    kvs_quality_free(q);
+    json_decref(json);
+}
+
+static void scores_that_were_kept_are_taken_up(void **state)
+{
+    static const enum kvs_level same[] = {KVS_E4, KVS_E2}, other[] = {KVS_E4, KVS_E3};
+    struct kvs_damage *d = gathered(), *taken, *not_these, *fewer;
+    const char *why;
+    json_t *kept = kvs_damage_state(d), *before = kvs_damage_json(d, "made", "texts", &why);
+    (void)state;
+    assert_int_equal(kvs_damage_new(N_PART, same, 2, &taken, NULL), KVS_OK);
+    assert_true(kvs_damage_restore(taken, kept));
+    json_t *after = kvs_damage_json(taken, "made", "texts", &why);
+    assert_true(before && json_equal(before, after));
+    assert_int_equal(kvs_damage_new(N_PART, other, 2, &not_these, NULL), KVS_OK);
+    assert_false(kvs_damage_restore(not_these, kept));
+    assert_int_equal(kvs_damage_new(N_PART - 2, same, 2, &fewer, NULL), KVS_OK);
+    assert_false(kvs_damage_restore(fewer, kept));
+    assert_false(kvs_damage_restore(taken, NULL));
+    json_decref(kept);
+    json_decref(before);
+    json_decref(after);
+    kvs_damage_free(d);
+    kvs_damage_free(taken);
+    kvs_damage_free(not_these);
+    kvs_damage_free(fewer);
 }
 
 static void a_part_that_no_text_scored_is_said(void **state)
 {
     static const enum kvs_level level = KVS_E3;
-    const struct kvs_quality_score score = {.01, 1, 128, .5};
+    const struct kvs_quality_score score = {.01, 1, 128};
     struct kvs_damage *d;
     const char *why;
     (void)state;
     assert_int_equal(kvs_damage_new(N_PART, &level, 1, &d, NULL), KVS_OK);
     kvs_damage_joint(d, 0, &score, 3);
     for (uint32_t p = 0; p + 1 < N_PART; p++)
-        kvs_damage_part(d, 0, p, &score);
+        kvs_damage_part(d, 0, p, &score, &score);
     assert_null(kvs_damage_json(d, "made", "one text", &why));
     assert_non_null(why);
     kvs_damage_free(d);
@@ -153,8 +212,6 @@ static void levels_change_the_model_as_much_as_they_are_coarse(void **state)
     assert_true(fine.kl > exact.kl && coarse.kl > 20 * fine.kl && coarse.agreement <= 1);
     assert_true(part.kl > 0 && part.kl < coarse.kl); /* one alone, the rest as it was */
     assert_true(again.kl == coarse.kl);              /* and all comes back */
-    assert_true(fabs(coarse.share - 1) < 1e-9);
-    assert_true(part.share > 0 && part.share < 1); /* of the same tokens' damage */
     assert_int_equal(kvs_lab_score(lab, n_part, 1, &again, &err), KVS_ERR_RANGE);
     kvs_lab_close(lab);
     kvs_weights_close(w);
@@ -164,7 +221,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_are_shares_of_the_joint_damage),
-        cmocka_unit_test(joint_damage_follows_the_levels_measured),
+        cmocka_unit_test(levels_between_take_shares_between),
+        cmocka_unit_test(layers_add_up_to_what_all_cost_at_once),
+        cmocka_unit_test(scores_that_were_kept_are_taken_up),
         cmocka_unit_test(a_part_that_no_text_scored_is_said),
         cmocka_unit_test(levels_change_the_model_as_much_as_they_are_coarse),
     };

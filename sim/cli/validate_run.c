@@ -329,11 +329,9 @@ static bool is_enough(const struct kvs_val_lab *lab, const struct run *run, unsi
 static json_t *predicted_nats(const struct kvs_val_lab *lab, const struct kvs_val_case *c,
                               const struct kvs_val_predicted *predicted)
 {
-    double sum_nats = (double)predicted->eval.distortion / KVS_NAT;
-
     if (!lab->quality || (c->reuse == KVS_VAL_CONTENT && lab->quality->n_repair == 0))
         return json_null();
-    return json_real(kvs_quality_joint_nats(lab->quality, sum_nats));
+    return json_real((double)predicted->eval.distortion / KVS_NAT);
 }
 
 static json_t *cell_json(const struct kvs_val_lab *lab, const struct kvs_val_case *c,

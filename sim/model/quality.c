@@ -44,7 +44,7 @@ static const struct kvs_figure_row agreement_row = {
     "agreement", offsetof(struct kvs_quality_row, agreement), 0, 1, false};
 
 static enum kvs_code read_nats(struct kvs_json array, const struct kvs_quality *quality,
-                               const double **out, struct kvs_err *err)
+                               double **out, struct kvs_err *err)
 {
     enum kvs_code code = kvs_json_array(array, err);
     size_t n = code ? 0 : kvs_json_size(array);
@@ -83,20 +83,41 @@ static enum kvs_code check_order(struct kvs_json node, const struct kvs_quality 
     return KVS_OK;
 }
 
+/* Layers' figures, which add up to first order only, become shares of what was measured of all at
+ * once. */
+static void calibrate(const struct kvs_figure *joint, uint32_t n, double *k, double *v)
+{
+    double sum = 0;
+
+    for (uint32_t l = 0; l < n; l++)
+        sum += k[l] + v[l];
+    if (!joint->known || !(sum > 0))
+        return;
+    for (uint32_t l = 0; l < n; l++) {
+        k[l] = k[l] / sum * joint->value;
+        v[l] = v[l] / sum * joint->value;
+    }
+}
+
 static enum kvs_code read_row(struct kvs_json node, struct kvs_quality *quality,
                               struct kvs_err *err)
 {
     struct row_file f;
     struct kvs_quality_row *row = &quality->row[quality->n_row];
+    double *k = NULL, *v = NULL;
     enum kvs_code code;
 
     if ((code = kvs_json_object(node, err)) ||
         (code = kvs_opt_json(row_table, N(row_table), node, &f, err)) ||
         (code = kvs_figure_json(f.joint, &joint_row, &row->joint, err)) ||
         (code = kvs_figure_json(f.agreement, &agreement_row, &row->agreement, err)) ||
-        (code = read_nats(f.k_nats, quality, &row->k_nats, err)) ||
-        (code = read_nats(f.v_nats, quality, &row->v_nats, err)))
+        (code = read_nats(f.k_nats, quality, &k, err)) ||
+        (code = read_nats(f.v_nats, quality, &v, err)))
         return code;
+    assert(k && v);
+    calibrate(&row->joint, quality->n_layer, k, v);
+    row->k_nats = k;
+    row->v_nats = v;
     row->level = f.level;
     row->recomputed_frac = f.recomputed;
     row->source = (enum kvs_source)f.source;
@@ -287,39 +308,6 @@ double kvs_quality_nats(const struct kvs_quality *quality, uint32_t layer, bool 
     assert(curve.any);
     curve_reaches(&curve, 1, 0, fmin(recomputed_frac, 1), &nats);
     return nats;
-}
-
-/* The sum over layers of K and V; 0 if nothing tells how far from additive the level is. */
-static double row_sum(const struct kvs_quality *quality, const struct kvs_quality_row *row)
-{
-    double sum = 0;
-
-    if (row->recomputed_frac > 0 || !row->joint.known || !(row->joint.value > 0))
-        return 0;
-    for (uint32_t l = 0; l < quality->n_layer; l++)
-        sum += row->k_nats[l] + row->v_nats[l];
-    return sum;
-}
-
-double kvs_quality_joint_nats(const struct kvs_quality *quality, double sum_nats)
-{
-    double below = 0, above = HUGE_VAL, ratio_below = 0, ratio_above = 0;
-
-    for (uint32_t i = 0; i < quality->n_row; i++) {
-        double sum = row_sum(quality, &quality->row[i]);
-
-        if (sum > below && sum <= sum_nats) {
-            below = sum;
-            ratio_below = quality->row[i].joint.value / sum;
-        } else if (sum > sum_nats && sum < above) {
-            above = sum;
-            ratio_above = quality->row[i].joint.value / sum;
-        }
-    }
-    if (!(below > 0) || isinf(above))
-        return sum_nats * (below > 0 ? ratio_below : isinf(above) ? 1 : ratio_above);
-    return sum_nats * ratio_below *
-           pow(ratio_above / ratio_below, log(sum_nats / below) / log(above / below));
 }
 
 double kvs_quality_repair_nats(const struct kvs_quality *quality, const char *method,

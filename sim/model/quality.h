@@ -2,9 +2,10 @@
  * quality.h - what a compression level costs in quality: nats of KL divergence of the next token's
  * distribution against full recompute, by layer, K or V, level, and share of tokens recomputed.
  *
- * A table is a file of configs/quality, one a model (format: configs/README.md). Figures add up
- * over layers and over K and V to first order only (DESIGN.md, section 2). An exact level, raw16 or
- * a lossless one, costs nothing and is in no table.
+ * A table is a file of configs/quality, one a model (format: configs/README.md). What layers cost
+ * one by one adds up to first order only, so where a row says what all cost at once its layers'
+ * figures are scaled to add up to that: the sum over a plan is then its predicted joint loss. An
+ * exact level, raw16 or a lossless one, costs nothing and is in no table.
  */
 #ifndef KVS_QUALITY_H
 #define KVS_QUALITY_H
@@ -17,7 +18,7 @@
 struct kvs_quality_row {
     const char *level;
     double recomputed_frac;
-    const double *k_nats, *v_nats; /* [n_layer] */
+    const double *k_nats, *v_nats; /* [n_layer] adding up to joint, if that is known */
     struct kvs_figure joint;       /* all layers at this level at once, K and V; may be not known */
     struct kvs_figure agreement;   /* then: share of tokens whose most likely next one stays */
     enum kvs_source source;
@@ -58,14 +59,8 @@ bool kvs_quality_knows(const struct kvs_quality *quality, const char *level);
  */
 double kvs_quality_nats(const struct kvs_quality *quality, uint32_t layer, bool value,
                         const char *level, double recomputed_frac);
-/*
- * What layers and levels that cost sum_nats one by one cost together: the sum times joint over sum
- * as measured at the levels whose joint figure is known (nothing recomputed), by a power law
- * between their sums, as at the nearest beyond. Without such a level, the sum.
- */
-double kvs_quality_joint_nats(const struct kvs_quality *quality, double sum_nats);
-/* The same of a method of repair, above the last known share a line to 0 at 1; HUGE_VAL if the
- * method is not known. */
+/* Nats of a method of repair: straight lines, above the last known share a line to 0 at 1; HUGE_VAL
+ * if the method is not known. */
 double kvs_quality_repair_nats(const struct kvs_quality *quality, const char *method,
                                double recomputed_frac);
 
