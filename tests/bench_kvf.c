@@ -136,14 +136,23 @@ static void beside(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
 
 static void rates(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
 {
-    static uint8_t levels[KVS_N_LEVEL][N_LAYER * 2];
-    struct kvs_kvf_in in[KVS_N_LEVEL];
-    struct kvs_kvf_measure measure[KVS_N_LEVEL] = {{0}};
-    enum kvs_level level[KVS_N_LEVEL];
+    enum { N_WEIGHTED = KVS_N_LEVEL - KVS_E6, N_ALL = KVS_N_LEVEL + N_WEIGHTED };
+    static uint8_t levels[N_ALL][N_LAYER * 2];
+    static float weight[N_LAYER * 2][N_CHAN];
+    const float *weights[N_LAYER * 2];
+    struct kvs_kvf_in in[N_ALL];
+    struct kvs_kvf_measure measure[N_ALL] = {{0}};
+    enum kvs_level level[N_ALL];
     uint32_t n = 0;
     double copy;
     char what[64];
-    for (int l = 0; l < KVS_N_LEVEL; l++) {
+    for (uint32_t i = 0; i < N_LAYER * 2; i++) {
+        weights[i] = weight[i];
+        for (uint32_t c = 0; c < N_CHAN; c++) /* over a factor of some 50, steps over 7 */
+            weight[i][c] = (float)exp(2 * sin(1.7 * c + i));
+    }
+    for (int k = 0; k < N_ALL; k++) {
+        int l = k < KVS_N_LEVEL ? k : k - N_WEIGHTED;
         if (l == KVS_LX)
             continue;
         level[n] = (enum kvs_level)l;
@@ -158,7 +167,7 @@ static void rates(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
                                      .half = KVS_F16},
                                     x,
                                     levels[n],
-                                    NULL};
+                                    k < KVS_N_LEVEL ? NULL : weights};
         n++;
     }
     if (kvs_kvf_rates(in, n, ROUNDS, isa, measure, &copy, NULL))
@@ -166,9 +175,10 @@ static void rates(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
     line("memcpy", copy, "GB/s", 0);
     for (uint32_t i = 0; i < n; i++) {
         bool e = level[i] >= KVS_E6, p = level[i] >= KVS_P8 && !e;
-        snprintf(what, sizeof what, "decode %s", kvs_level_names[level[i]]);
+        const char *how = in[i].weight ? ", weighted steps" : "";
+        snprintf(what, sizeof what, "decode %s%s", kvs_level_names[level[i]], how);
         line(what, measure[i].decode_gb_per_s, "GB/s", e ? 4 : p ? fmax(15, copy) : 0);
-        snprintf(what, sizeof what, "encode %s", kvs_level_names[level[i]]);
+        snprintf(what, sizeof what, "encode %s%s", kvs_level_names[level[i]], how);
         line(what, measure[i].encode_gb_per_s, "GB/s", e ? 1.5 : p ? 8 : 0);
     }
 }

@@ -417,6 +417,32 @@ static void what_is_no_number_or_huge_comes_back_as_it_was(void **state)
         }
 }
 
+static void the_largest_numbers_that_are_quantised_overflow_nothing(void **state)
+{
+    (void)state;
+    for (int half = 0; half < 2; half++)
+        for (int level = 0; level < KVS_N_LEVEL; level++) {
+            struct made made = make(1, 1, 70, 600, 600, 0, (enum kvs_half)half);
+            uint16_t most = kvs_half_huge((enum kvs_half)half);
+            if (level == KVS_LX && half == KVS_F16) {
+                made_free(&made);
+                continue;
+            }
+            made.level[0] = made.level[1] = (uint8_t)level;
+            for (uint32_t i = 0; i < 600 * 70; i++) /* of either sign, or one sign in a channel */
+                ((uint16_t *)(uintptr_t)made.x[i % 2])[i] =
+                    (uint16_t)(most | ((i * 37 % 70 + (i % 70 ? i / 70 : 0)) % 2 ? 0x8000 : 0));
+            size_t n;
+            uint8_t *file = encode(&made, NULL, &n);
+            struct kvs_kvf *codec = parse(file, n);
+            for (int kv = 0; kv < 2; kv++)
+                free(decode(codec, NULL, 0, (enum kvs_kv)kv));
+            kvs_kvf_close(codec);
+            free(file);
+            made_free(&made);
+        }
+}
+
 static void odd_channels_keep_the_bound(void **state)
 {
     (void)state;
@@ -574,6 +600,7 @@ int main(void)
         cmocka_unit_test(a_symbol_has_as_many_slots_as_its_frequency_says),
         cmocka_unit_test(files_of_version_2_stay_as_they_are),
         cmocka_unit_test(what_is_no_number_or_huge_comes_back_as_it_was),
+        cmocka_unit_test(the_largest_numbers_that_are_quantised_overflow_nothing),
         cmocka_unit_test(odd_channels_keep_the_bound),
         cmocka_unit_test(one_layer_needs_the_head_and_its_own_bytes_only),
         cmocka_unit_test(parts_sum_to_the_file),

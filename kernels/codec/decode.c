@@ -200,10 +200,11 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
     if (params(d, chans, err))
         return KVS_ERR_PARSE;
     const struct kvs_rans_small *small = small_table(d);
+    const unsigned most = small ? 3 : 2; /* as many as is fastest */
     for (uint32_t s = 0; s < at->n_stream;) {
         struct kvs_stream_job job[4];
         unsigned n = 0;
-        for (; n < 3 && s + n < at->n_stream; n++) {
+        for (; n < most && s + n < at->n_stream; n++) {
             uint32_t tok = (s + n) / at->n_part * KVS_RANS_TOK, chan = (s + n) % at->n_part * room;
             job[n] = (struct kvs_stream_job){
                 .n_tok = at->n_tok - tok < KVS_RANS_TOK ? at->n_tok - tok : KVS_RANS_TOK,

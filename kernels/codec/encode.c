@@ -18,9 +18,9 @@ struct encoder {
     struct kvs_rans_model model[KVS_N_MODEL];
     uint8_t table_of[KVS_N_MODEL]; /* number in the file */
     uint32_t n_table, table_bytes;
-    struct kvs_rans_enc enc; /* one allocation, inverse's */
+    struct kvs_rans_enc enc; /* one allocation, one's */
     uint8_t *symbol;         /* of all sections */
-    uint16_t *word;          /* of one */
+    uint16_t *word;          /* of four streams */
     uint16_t *calm;
 };
 
@@ -66,8 +66,9 @@ static enum kvs_code grow(struct encoder *e, size_t n, struct kvs_err *err)
     return KVS_OK;
 }
 
-/* The coded elements of section i; the sinks lie before them. */
-static enum kvs_code rows_of(struct encoder *e, uint32_t i, struct kvs_rows *rows,
+/* The coded elements of section i; the sinks lie before them. want_calm: rows->calm too, else it is
+ * x. */
+static enum kvs_code rows_of(struct encoder *e, uint32_t i, bool want_calm, struct kvs_rows *rows,
                              struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &e->in->shape;
@@ -82,7 +83,8 @@ static enum kvs_code rows_of(struct encoder *e, uint32_t i, struct kvs_rows *row
     rows->x = e->in->x[part] + ((size_t)block * shape->block_tok + sink) * n_chan;
     rows->calm = rows->x;
     size_t n = (size_t)rows->n_tok * n_chan;
-    if (rows->level <= KVS_LX || e->isa->max_bits(rows->x, n) <= kvs_half_huge(shape->half))
+    if (!want_calm || rows->level <= KVS_LX ||
+        e->isa->max_bits(rows->x, n) <= kvs_half_huge(shape->half))
         return KVS_OK;
     if (!e->calm)
         e->calm = malloc((size_t)shape->block_tok * n_chan * sizeof *e->calm);
@@ -94,7 +96,7 @@ static enum kvs_code rows_of(struct encoder *e, uint32_t i, struct kvs_rows *row
     return KVS_OK;
 }
 
-/* Room for the symbols and for one section's words. */
+/* Room for the symbols and for four streams' words. */
 static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &e->in->shape;
@@ -106,8 +108,7 @@ static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
     if (n == 0)
         return KVS_OK;
     e->symbol = big_alloc(n);
-    e->word = big_alloc(((size_t)shape->block_tok * n_chan + 4 * KVS_RANS_TOK * KVS_RANS_CHAN) *
-                        sizeof *e->word);
+    e->word = malloc(4 * KVS_ENC_WORDS * sizeof *e->word);
     return e->symbol && e->word ? KVS_OK : kvs_nomem(err);
 }
 
@@ -121,7 +122,7 @@ static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
         const float *weight = e->in->weight ? e->in->weight[part] : NULL;
         if (!kvs_level_is_e((enum kvs_level)e->in->level[part]))
             continue;
-        if (rows_of(e, i, &rows, err))
+        if (rows_of(e, i, true, &rows, err))
             return err->code;
         e->quant[i].symbol = symbol;
         symbol += (size_t)rows.n_tok * kvs_up(rows.n_chan, 32);
@@ -133,11 +134,12 @@ static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
 
 static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
 {
-    e->enc.inverse = calloc(KVS_N_MODEL * (2 * KVS_N_SYMBOL + KVS_RANS_M), sizeof(uint32_t));
-    if (!e->enc.inverse)
+    e->enc.one = calloc(KVS_N_MODEL, sizeof *e->enc.one + KVS_N_SYMBOL * sizeof *e->enc.rest +
+                                         KVS_RANS_M * sizeof *e->enc.slot);
+    if (!e->enc.one)
         return kvs_nomem(err);
-    e->enc.rest = e->enc.inverse + KVS_N_MODEL * KVS_N_SYMBOL;
-    e->enc.slot = e->enc.rest + KVS_N_MODEL * KVS_N_SYMBOL;
+    e->enc.rest = (void *)(e->enc.one + KVS_N_MODEL);
+    e->enc.slot = (void *)(e->enc.rest + KVS_N_MODEL * KVS_N_SYMBOL);
     for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
         float offset[KVS_N_SYMBOL];
         bool used = false;
@@ -146,12 +148,11 @@ static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
                 used = used || e->quant[i].model[c] == m;
         if (!used)
             continue;
-        for (int s = 0; s < KVS_N_SYMBOL; s++)
-            offset[s] =
-                e->counts->n_place[m][s]
-                    ? (float)((double)e->counts->place[m][s] * 0x1p-16 / e->counts->n_place[m][s] -
-                              .5)
-                    : 0;
+        for (uint32_t s = 0; s < KVS_N_SYMBOL; s++) {
+            double n = (double)e->counts->n_place[m * KVS_N_SYMBOL + s];
+            double sum = (double)e->counts->sum_place[m * KVS_N_SYMBOL + s];
+            offset[s] = n > 0 ? (float)(sum * 0x1p-16 / n - .5) : 0;
+        }
         kvs_rans_fit(&e->model[m], e->counts->count[m], offset);
         kvs_rans_enc_table(&e->enc, m, &e->model[m]);
         e->table_of[m] = (uint8_t)e->n_table++;
@@ -181,21 +182,20 @@ static enum kvs_code write_streams(struct encoder *e, uint32_t i, size_t from,
                                    struct kvs_err *err)
 {
     const struct kvs_quant *quant = &e->quant[i];
-    uint16_t *word = e->word;
+    size_t most = (size_t)at->n_tok * at->n_chan * sizeof(uint16_t);
     int32_t *scratch = malloc((kvs_up(at->n_chan, 64) + 64) * sizeof *scratch);
 
     if (!scratch)
         return kvs_nomem(err);
-    uint8_t *param = e->out + from + at->param_at;
-    memcpy(param, quant->mean, at->n_chan * 2);
-    memcpy(param + at->n_chan * 2, quant->step, at->n_chan * 2);
-    for (uint32_t c = 0; c < at->n_chan; c++)
-        param[at->n_chan * 4 + c] = e->table_of[quant->model[c]];
-    *n_word = kvs_quant_encode(quant, at, e->model, &e->enc, word, e->out + from + at->stream_at,
-                               scratch, e->isa);
-    enum kvs_code code = grow(e, from + at->payload_at + *n_word * 2ull, err);
-    if (!code)
-        memcpy(e->out + from + at->payload_at, word, *n_word * 2ull);
+    enum kvs_code code = grow(e, from + at->payload_at + most, err);
+    if (!code) {
+        uint8_t *section = e->out + from, *param = section + at->param_at;
+        memcpy(param, quant->mean, at->n_chan * 2);
+        memcpy(param + at->n_chan * 2, quant->step, at->n_chan * 2);
+        for (uint32_t c = 0; c < at->n_chan; c++)
+            param[at->n_chan * 4 + c] = e->table_of[quant->model[c]];
+        *n_word = kvs_quant_encode(quant, at, &e->enc, section, e->word, scratch, e->isa);
+    }
     free(scratch);
     return code;
 }
@@ -230,8 +230,8 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
     float *scratch = NULL;
     struct kvs_rows rows;
     struct kvs_escapes plain = {0}, *escapes = &plain;
-    enum kvs_code code = rows_of(e, i, &rows, err);
-    bool is_e = kvs_level_is_e(rows.level);
+    bool is_e = kvs_level_is_e((enum kvs_level)e->in->level[part_of(e, i)]);
+    enum kvs_code code = rows_of(e, i, !is_e, &rows, err);
 
     if (is_e)
         escapes = &e->quant[i].escapes;
@@ -397,7 +397,7 @@ enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_i
         kvs_quant_free(&e.quant[i]);
     free(e.quant);
     free(e.counts);
-    free(e.enc.inverse);
+    free(e.enc.one);
     free(e.symbol);
     free(e.word);
     free(e.calm);

@@ -51,8 +51,10 @@ void kvs_quant_free(struct kvs_quant *quant);
 /* What tables are fitted to, over all sections. */
 struct kvs_counts {
     uint32_t count[KVS_N_MODEL][KVS_N_SYMBOL];
-    uint64_t place[KVS_N_MODEL][KVS_N_SYMBOL];   /* sums of a sample: in the bin, of 2^16; */
-    uint32_t n_place[KVS_N_MODEL][KVS_N_SYMBOL]; /* of so many */
+    /* of a sample, [model][symbol]: elements, sums of places in the bin (of 2^16), see kern.h */
+    uint64_t n_place[KVS_N_MODEL * KVS_N_SYMBOL], sum_place[KVS_N_MODEL * KVS_N_SYMBOL];
+    uint64_t place[KVS_N_MODEL * KVS_N_SYMBOL]; /* of a chunk; 0 between sections */
+    uint32_t pair[2 << 16];                     /* see kern.h */
 };
 
 /* weight: [n_chan] or NULL. KVS_ERR_NOMEM. */
@@ -64,14 +66,13 @@ KVS_MUST_CHECK enum kvs_code kvs_quant_clip(struct kvs_quant *quant,
                                             const struct kvs_rans_model *model,
                                             const struct kvs_rows *rows,
                                             const struct kvs_kvf_isa *isa, struct kvs_err *err);
+enum { KVS_ENC_WORDS = KVS_RANS_TOK * KVS_RANS_CHAN + KVS_RANS_LANES }; /* of a stream, at most */
 /*
- * Words of all streams to `word` (room for n_tok * n_chan of them and 4
- * streams), lengths and states to `stream`
- * as in the file; the number of words.
+ * Words, lengths and states of all streams into the section, where the file has them; the number of
+ * words. word: room for 4 * KVS_ENC_WORDS; scratch: for all channels and 64.
  */
 uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
-                          const struct kvs_rans_model *models, const struct kvs_rans_enc *enc,
-                          uint16_t *word, uint8_t *stream, int32_t *scratch,
-                          const struct kvs_kvf_isa *isa);
+                          const struct kvs_rans_enc *enc, uint8_t *section, uint16_t *word,
+                          int32_t *scratch, const struct kvs_kvf_isa *isa);
 
 #endif

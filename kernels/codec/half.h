@@ -62,14 +62,14 @@ static inline uint16_t kvs_half_of(float value, enum kvs_half half)
 }
 
 /* The largest finite number, and the largest that is quantised (more is kept as it is): 2^15 and
- * 2^125, so that no step or sum of any level overflows. As bits without the sign. */
+ * 2^48, so that no step overflows, nor a sum of squares of a block. As bits without the sign. */
 static inline uint16_t kvs_half_max(enum kvs_half half)
 {
     return half == KVS_F16 ? 0x7bff : 0x7f7f;
 }
 static inline uint16_t kvs_half_huge(enum kvs_half half)
 {
-    return half == KVS_F16 ? 0x7800 : 0x7e00;
+    return half == KVS_F16 ? 0x7800 : 0x5780;
 }
 
 #endif

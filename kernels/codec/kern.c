@@ -44,6 +44,15 @@ INLINE void store(uint16_t *x, vf value, uint32_t left, enum kvs_half half)
     memcpy(x, end, left * sizeof *x);
 }
 
+/* 16 bits, the last first */
+INLINE unsigned back16(unsigned mask)
+{
+    mask = (mask & 0x5555) << 1 | (mask >> 1 & 0x5555);
+    mask = (mask & 0x3333) << 2 | (mask >> 2 & 0x3333);
+    mask = (mask & 0x0f0f) << 4 | (mask >> 4 & 0x0f0f);
+    return (mask << 8 | mask >> 8) & 0xffff;
+}
+
 INLINE void store_bits(uint16_t *x, vi value, uint32_t left)
 {
     uint16_t end[16];
@@ -597,7 +606,7 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
                 for (uint32_t h = 0; h < 2; h++) /* 10 bits times 11: exact */
                     y[h] = f_fma(f_of_i(value[h]), f_load(p[h].step), f_load(p[h].mean));
                 if (full) {
-                    if (!small && half == KVS_F16) { /* beside gathers: a third faster */
+                    if (!small) { /* beside lookups by loads: faster */
                         half_store(x[s] + c, y[0], half);
                         half_store(x[s] + c + 16, y[1], half);
                         continue;
@@ -663,132 +672,168 @@ static bool rans_decode(const struct kvs_stream_job *job, unsigned n, const uint
                            : rans_half(job, n, table, KVS_HALF_BF16);
 }
 
-/* The encoder's words of 64 symbols. */
-struct enc_table {
-#ifdef KVS_VEC_LOOKUP
-    vd inverse, rest;
-#endif
-    const struct kvs_rans_enc *enc;
-    uint32_t first; /* symbol of the tables' first word */
-};
-
-/* small: all channels have one model, of which enc_table has all symbols */
-INLINE vi encode16(vi x, const uint8_t *symbol, vi table_at, const struct enc_table *table,
-                   uint16_t *word, uint32_t *at, unsigned lanes, bool small)
+/*
+ * x, whose low word is spilled already where `over` has a bit, takes symbols of freq and first: x /
+ * freq << 11 | slot. The quotient in floats, a quarter up, is right or one too large: it is below
+ * 2^20, so roundings move it by an eighth at most.
+ */
+INLINE vi encode16(vi x, vi freq, vi first, unsigned over, const uint16_t *slot, vi slot_at)
 {
-    vi which = i_u8(symbol), low = i_set(KVS_RANS_M - 1), inverse, rest;
-#ifdef KVS_VEC_LOOKUP
-    if (small) {
-        which = i_sub(which, i_set((int32_t)table->first));
-        inverse = i_lookup32(&table->inverse, which);
-        rest = i_lookup32(&table->rest, which);
-    } else
-#endif
-    {
-        which = i_add(which, table_at);
-        inverse = i_gather(table->enc->inverse, which);
-        rest = i_gather(table->enc->rest, which);
-    }
-    vi freq = i_and(rest, low), first = i_and(i_srl(rest, KVS_RANS_BITS), low);
-    unsigned over = i_lt(i_sub(i_sll(freq, 20), i_set(1)), x) & lanes;
-    *at -= (unsigned)__builtin_popcount(over);
-    i_spill(word + *at, x, over);
     vi y = i_pick(over, i_srl(x, 16), x);
-    vi share = i_srlv(i_mulhi(i_sll(y, 1), inverse), i_srl(rest, 2 * KVS_RANS_BITS));
-    /* low: lanes beyond the last */
-    vi slot = i_and(i_add(first, i_sub(y, i_mul(share, freq))), low);
-    slot = i_add(i_sll(table_at, KVS_RANS_BITS - 8), slot);
-    y = i_or(i_sll(share, KVS_RANS_BITS), i_gather(table->enc->slot, slot));
-    (void)small;
-    return lanes == 0xffff ? y : i_pick(lanes, y, x);
+    vi share = i_trunc(f_add(f_div(f_of_i(y), f_of_i(freq)), f_set(.25f)));
+    vi left = i_sub(y, i_mul(share, freq)), less = i_sra(left, 31);
+
+    left = i_add(i_add(left, i_and(less, freq)), first);
+    share = i_sll(i_add(share, less), KVS_RANS_BITS);
+    /* the bits: for lanes beyond the last, whose symbols may have no frequency */
+    return i_or(share, i_gather16(slot, i_or(slot_at, i_and(left, i_set(KVS_RANS_M - 1)))));
 }
 
-/* A stream being encoded. */
+/* A stream being encoded. Lanes are reversed in each half, so that words come in reverse too. */
 struct enc_run {
     vi state[2];
     const uint8_t *symbol; /* of the row's first channel */
-    const int32_t *table_at;
+    const int32_t *model;
     uint16_t *word;
-    uint32_t at;
 };
 
-/* its 32 lanes at channel c */
-INLINE void encode32(struct enc_run *run, const struct enc_table *table, uint32_t c, uint32_t lanes,
-                     bool small)
+/* its 32 lanes at channel c; channels may have models of their own */
+INLINE void encode32(struct enc_run *run, const struct kvs_rans_enc *enc, uint32_t c,
+                     uint32_t lanes)
 {
 #pragma GCC unroll 2
-    for (unsigned h = 2; h-- > 0;)
-        run->state[h] =
-            encode16(run->state[h], run->symbol + c + 16 * h, i_load(run->table_at + c + 16 * h),
-                     table, run->word, &run->at, lanes >> 16 * h & 0xffff, small);
+    for (unsigned h = 2; h-- > 0;) {
+        vi x = run->state[h], low = i_set(KVS_RANS_M - 1);
+        vi model = i_load(run->model + c + 16 * h);
+        vi rest = i_gather(enc->rest, i_add(i_sll(model, 8), i_u8_back(run->symbol + c + 16 * h)));
+        vi freq = i_and(rest, low), first = i_srl(rest, KVS_RANS_BITS);
+        unsigned mine = back16(lanes >> 16 * h & 0xffff);
+        unsigned over = i_lt(i_sub(i_sll(freq, 20), i_set(1)), x) & mine;
+        i_spill(run->word, x, over);
+        run->word += __builtin_popcount(over);
+        x = encode16(x, freq, first, over, enc->slot, i_sll(model, KVS_RANS_BITS));
+        run->state[h] = mine == 0xffff ? x : i_pick(mine, x, run->state[h]);
+    }
 }
 
+#ifdef KVS_VEC_LOOKUP
+/* The one model of all channels, in registers: symbols by their low bits. */
+struct enc_table {
+    vt freq[4], first[4];
+    const uint16_t *slot;
+};
+
+INLINE void encode32_one(struct enc_run *run, const struct enc_table *table, uint32_t c,
+                         const unsigned n)
+{
+    vi at = w_u8(run->symbol + c);
+    vi freq16 = w_lookup(table->freq, at, n), first16 = w_lookup(table->first, at, n);
+#pragma GCC unroll 2
+    for (unsigned h = 2; h-- > 0;) {
+        vi x = run->state[h], rest = i_weave_back(freq16, first16, h);
+        vi freq = i_and(rest, i_set(0xffff)), first = i_srl(rest, 16);
+        unsigned over = i_le(i_sll(freq, 20), x);
+        i_spill(run->word, x, over);
+        run->word += __builtin_popcount(over);
+        run->state[h] = encode16(x, freq, first, over, table->slot, i_set(0));
+    }
+}
+#endif
+
+/* one: symbols of the one model of all channels, as powers of two; 0: they differ */
 INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
-                          const struct kvs_rans_enc *enc, bool full, bool small)
+                          const struct kvs_rans_enc *enc, bool full, const unsigned one)
 {
     uint32_t n_chan = job[0].n_chan;
     size_t stride = job[0].symbol_stride;
     struct enc_run run[4];
-    struct enc_table table = {.enc = enc};
-
 #ifdef KVS_VEC_LOOKUP
-    if (small) {
-        uint32_t from = (uint32_t)job[0].table_at[0];
-        table.first = job[0].first;
-        table.inverse = i_lookup32_table(enc->inverse + from + table.first);
-        table.rest = i_lookup32_table(enc->rest + from + table.first);
+    struct enc_table table;
+
+    for (unsigned i = 0; i < one / 64; i++) {
+        table.freq[i] = i_lookup_table(job[0].one->freq + 64 * i);
+        table.first[i] = i_lookup_table(job[0].one->first + 64 * i);
     }
+    table.slot = job[0].one ? job[0].one->slot : NULL;
 #endif
+    (void)one;
     for (unsigned s = 0; s < n; s++)
         run[s] = (struct enc_run){{i_set(KVS_RANS_LOW), i_set(KVS_RANS_LOW)},
                                   job[s].symbol + job[s].n_tok * stride,
-                                  job[s].table_at,
-                                  job[s].word,
-                                  job[s].n_word};
+                                  job[s].model,
+                                  job[s].word};
     for (uint32_t t = job[0].n_tok; t-- > 0;) {
         for (unsigned s = 0; s < n; s++)
             run[s].symbol -= stride;
         for (uint32_t c = kvs_up(n_chan, 32); c > 0;) {
             c -= 32;
+#ifdef KVS_VEC_LOOKUP
+            if (one) {
+                /* no loop: compilers would keep its states in memory */
+                encode32_one(&run[0], &table, c, one);
+                if (n > 1)
+                    encode32_one(&run[1], &table, c, one);
+                if (n > 2)
+                    encode32_one(&run[2], &table, c, one);
+                if (n > 3)
+                    encode32_one(&run[3], &table, c, one);
+                continue;
+            }
+#endif
             uint32_t lanes = full || n_chan - c >= 32 ? UINT32_MAX : (1u << (n_chan - c)) - 1;
-            /* no loop: compilers would keep its states in memory */
-            encode32(&run[0], &table, c, lanes, small);
+            encode32(&run[0], enc, c, lanes);
             if (n > 1)
-                encode32(&run[1], &table, c, lanes, small);
+                encode32(&run[1], enc, c, lanes);
             if (n > 2)
-                encode32(&run[2], &table, c, lanes, small);
+                encode32(&run[2], enc, c, lanes);
             if (n > 3)
-                encode32(&run[3], &table, c, lanes, small);
+                encode32(&run[3], enc, c, lanes);
         }
     }
     for (unsigned s = 0; s < n; s++) {
-        i_store(job[s].state, run[s].state[0]);
-        i_store(job[s].state + 16, run[s].state[1]);
-        job[s].n_word -= run[s].at;
+        uint32_t state[32];
+        i_store(state, run[s].state[0]);
+        i_store(state + 16, run[s].state[1]);
+        for (int i = 0; i < 32; i++)
+            job[s].state[i] = state[i ^ 15];
+        job[s].n_word = (uint32_t)(run[s].word - job[s].word);
     }
+}
+
+/* full: channels come in whole 32s */
+INLINE void rans_encode_all(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc,
+                            bool full, const unsigned one)
+{
+    for (; n >= 4 && full; job += 4, n -= 4)
+        rans_encode_n(job, 4, enc, true, one);
+    for (; n >= 2 && full; job += 2, n -= 2)
+        rans_encode_n(job, 2, enc, true, one);
+    for (; n > 0; job++, n--)
+        rans_encode_n(job, 1, enc, full, one);
 }
 
 static void rans_encode(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc)
 {
-    unsigned i = 0;
-    bool small = false;
-#ifdef KVS_VEC_LOOKUP
-    small = job[0].one;
-#endif
-
-    if (job[0].n_chan % KVS_RANS_LANES == 0) {
-        for (; i + 4 <= n && small; i += 4)
-            rans_encode_n(job + i, 4, enc, true, true);
-        for (; i + 2 <= n; i += 2)
-            rans_encode_n(job + i, 2, enc, true, false);
+    if (job[0].n_chan % KVS_RANS_LANES != 0) {
+        rans_encode_all(job, n, enc, false, 0);
+        return;
     }
-    for (; i < n; i++)
-        rans_encode_n(job + i, 1, enc, false, false);
+#ifdef KVS_VEC_LOOKUP
+    if (job[0].one) {
+        if (job[0].one->n <= 64)
+            rans_encode_all(job, n, enc, true, 64);
+        else if (job[0].one->n <= 128)
+            rans_encode_all(job, n, enc, true, 128);
+        else
+            rans_encode_all(job, n, enc, true, 256);
+        return;
+    }
+#endif
+    rans_encode_all(job, n, enc, true, 0);
 }
 
-/* places: a 64-bit word a symbol, count << 40 and sum of places in their bins, 0 to 2^16 - 1 */
-static void places(uint64_t *place, const uint8_t *symbol, const uint16_t *x, const float *mean,
-                   const float *inverse, uint32_t n_chan, enum kvs_half half)
+static void places(uint64_t *place, const uint16_t *base, const uint8_t *symbol, const uint16_t *x,
+                   const float *mean, const float *inverse, uint32_t n_chan, enum kvs_half half)
 {
     for (uint32_t c = 0; c < n_chan; c += 16) {
         uint32_t n = n_chan - c < 16 ? n_chan - c : 16, at[16];
@@ -797,8 +842,109 @@ static void places(uint64_t *place, const uint8_t *symbol, const uint16_t *x, co
         in = f_mul(f_add(f_sub(in, f_of_i(bin)), f_set(.5f)), f_set(0x1p16f));
         i_store(at, i_min(i_max(i_round(in), i_set(0)), i_set(65535)));
         for (uint32_t k = 0; k < n; k++)
-            place[symbol[c + k]] += 1ull << 40 | at[k];
+            place[base[c + k] + symbol[c + k]] += 1ull << 40 | at[k];
     }
+}
+
+static void count_each(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
+                       uint32_t n_tok, uint32_t n_chan)
+{
+    for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
+        uint32_t c = 0;
+        for (; c + 16 <= n_chan; c += 16) {
+            uint64_t four[4];
+            uint16_t at[16];
+            for (int i = 0; i < 16; i++)
+                at[i] = (uint16_t)(base[c + (uint32_t)i] + symbol[c + (uint32_t)i]);
+            memcpy(four, at, sizeof four);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                count[four[i] & 0xffff]++;
+                count[four[i] >> 16 & 0xffff]++;
+                count[four[i] >> 32 & 0xffff]++;
+                count[four[i] >> 48]++;
+            }
+        }
+        for (; c < n_chan; c++)
+            count[base[c] + symbol[c]]++;
+    }
+}
+
+/* 8 tables, so that equal neighbours don't wait */
+static void count_singly(uint32_t count[256], const uint8_t *symbol, size_t stride, uint32_t n_tok,
+                         uint32_t n_chan)
+{
+    uint32_t part[8][256] = {{0}};
+
+    for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
+        uint32_t c = 0;
+        for (; c + 8 <= n_chan; c += 8) {
+            uint64_t eight;
+            memcpy(&eight, symbol + c, 8);
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++)
+                part[i][eight >> (8 * i) & 0xff]++;
+        }
+        for (; c < n_chan; c++)
+            count[symbol[c]]++;
+    }
+    for (int s = 0; s < 256; s++)
+        for (int i = 0; i < 8; i++)
+            count[s] += part[i][s];
+}
+
+INLINE uint32_t row_range(const uint8_t *symbol, uint32_t n_chan, uint8_t *low, uint8_t *high)
+{
+    uint8_t least = *low, most = *high;
+
+    for (uint32_t c = 0; c < n_chan; c++) {
+        least = symbol[c] < least ? symbol[c] : least;
+        most = symbol[c] > most ? symbol[c] : most;
+    }
+    *low = least;
+    *high = most;
+    return most - least;
+}
+
+/* Few symbols in pairs, half the work: one at an even place and the next. */
+static void count(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
+                  uint32_t n_tok, uint32_t n_chan)
+{
+    enum { FEW = 40 }; /* more, and pairs lie wider than the first cache is */
+    uint32_t *a = pair, *b = pair + (1 << 16);
+    uint8_t low = 255, high = 0;
+
+    if (n_tok == 0 || row_range(symbol, n_chan, &low, &high) > FEW) {
+        count_singly(count, symbol, stride, n_tok, n_chan);
+        return;
+    }
+    for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
+        uint32_t c = 0;
+        for (; c + 8 <= n_chan; c += 8) {
+            uint64_t eight;
+            memcpy(&eight, symbol + c, 8);
+            a[eight & 0xffff]++;
+            b[eight >> 16 & 0xffff]++;
+            a[eight >> 32 & 0xffff]++;
+            b[eight >> 48]++;
+        }
+        for (; c < n_chan; c++)
+            count[symbol[c]]++;
+        (void)row_range(symbol, n_chan, &low, &high);
+    }
+    for (uint32_t second = low; second <= high; second++)
+        for (uint32_t first = low; first <= high; first++) {
+            uint32_t at = second << 8 | first, n = a[at] + b[at];
+            count[first] += n;
+            count[second] += n;
+            a[at] = b[at] = 0;
+        }
+}
+
+static void turn(uint16_t *to, const uint16_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = from[n - 1 - i];
 }
 
 static bool outside(const uint8_t *symbol, const uint8_t *low, const uint8_t *last, uint32_t n_chan)
@@ -825,6 +971,9 @@ const struct kvs_kvf_isa PASTE(kvs_kvf_, KVS_VEC_NAME) = {
     .unpack = unpack,
     .quantise = quantise,
     .places = places,
+    .count = count,
+    .count_each = count_each,
+    .turn = turn,
     .outside = outside,
     .rans_decode = rans_decode,
     .rans_encode = rans_encode,

@@ -35,8 +35,6 @@ struct kvs_chan16 {
     float step[16], mean[16];
 };
 
-enum { KVS_ENC_SMALL = 64 }; /* symbols of an encoder's table in registers */
-
 /* One rANS stream: its tokens and channels, states, words. */
 struct kvs_stream_job {
     uint32_t n_tok, n_chan;
@@ -51,21 +49,26 @@ struct kvs_stream_job {
     size_t stride;
     bool stream; /* as above */
     /* encoding */
-    const int32_t *table_at; /* [n_chan, padded]: where a channel's table begins */
-    bool one;       /* all channels have one model, symbols first .. first + KVS_ENC_SMALL - 1 */
-    uint32_t first; /* at most 192 */
-    const uint8_t *symbol; /* [n_tok][symbol_stride] */
+    const int32_t *model;           /* [n_chan, padded]; halves of 32 channels reversed */
+    const struct kvs_rans_one *one; /* of the model that all channels have; NULL: they differ */
+    const uint8_t *symbol;          /* [n_tok][symbol_stride] */
     size_t symbol_stride;
 };
 
 /*
- * What rANS encodes with; [model][256] by symbol: inverse = ceil(2^(31 + shift) / freq), rest =
- * freq | first << 11 | shift << 22; x / freq = mulhi(2 x, inverse) >> shift, exact for x < 2^31
- * (Alverson 1991). slot: [model][2^11], by first + rank. The new state is x / freq << 11 |
- * slot[first + x % freq].
+ * What rANS encodes with; rest: [model][256] by symbol: freq | first << 11. slot: [model][2^11], by
+ * first + rank. The new state is x / freq << 11 | slot[first + x % freq]. one: [model], the same by
+ * the symbol's low 6, 7 or 8 bits, as many as tell all apart.
  */
+struct kvs_rans_one {
+    uint16_t freq[256], first[256];
+    const uint16_t *slot;
+    uint32_t n; /* symbols */
+};
 struct kvs_rans_enc {
-    uint32_t *inverse, *rest, *slot;
+    uint32_t *rest;
+    uint16_t *slot;
+    struct kvs_rans_one *one;
 };
 
 /* A decoder's table of at most 128 symbols, small enough for registers; see kvs_rans_alias. */
@@ -103,10 +106,18 @@ struct kvs_kvf_isa {
      * if there is such an element */
     bool (*quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
                      uint32_t n_chan, enum kvs_half half);
-    /* adds a row's elements to their symbols' words (of 256): 2^40 each, and the place in the bin
-     * from 0 to 2^16 - 1; elements of symbol 0 anything. Symbols may be read to the next 16. */
-    void (*places)(uint64_t *place, const uint8_t *symbol, const uint16_t *x, const float *mean,
-                   const float *inverse, uint32_t n_chan, enum kvs_half half);
+    /* adds a row's elements to the words at base[channel] + symbol: 2^40 each, and the place in the
+     * bin from 0 to 2^16 - 1; elements of symbol 0 anything. Symbols may be read to the next 16. */
+    void (*places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, const uint16_t *x,
+                   const float *mean, const float *inverse, uint32_t n_chan, enum kvs_half half);
+    /* adds how often each symbol came; pair: [2][2^16], 0 before and after */
+    void (*count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
+                  uint32_t n_tok, uint32_t n_chan);
+    /* adds how often each symbol came, at base[channel] + symbol */
+    void (*count_each)(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
+                       uint32_t n_tok, uint32_t n_chan);
+    /* n words, the last first */
+    void (*turn)(uint16_t *to, const uint16_t *from, size_t n);
     /* whether a symbol of a row lies outside its channel's low .. last */
     bool (*outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last,
                     uint32_t n_chan);
@@ -114,8 +125,8 @@ struct kvs_kvf_isa {
      * state did not end right; words may be read 64 bytes beyond the end */
     bool (*rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                         enum kvs_half half);
-    /* n streams, at most 4; words are written backwards from word + n_word; n_word becomes how many
-     * were */
+    /* n streams, at most 4; words are written the last first, and anything to the 16 after them;
+     * n_word becomes how many they are */
     void (*rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc);
 };
 

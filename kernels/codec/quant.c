@@ -80,65 +80,39 @@ static bool one_model(const struct kvs_quant *quant, uint32_t n_chan)
     return memcmp(quant->model, quant->model + 1, n_chan - 1) == 0;
 }
 
-/* Counts of symbols. */
+/* Counts of symbols. base: where channels' models begin. */
 static void count(struct kvs_counts *counts, const struct kvs_quant *quant,
-                  const struct kvs_rows *rows)
+                  const struct kvs_rows *rows, const uint16_t *base, const struct kvs_kvf_isa *isa)
 {
-    if (!one_model(quant, rows->n_chan)) {
-        for (uint32_t t = 0; t < rows->n_tok; t++)
-            for (uint32_t c = 0; c < rows->n_chan; c++)
-                counts->count[quant->model[c]][quant->symbol[t * quant->symbol_stride + c]]++;
-        return;
-    }
-    uint32_t part[8][KVS_N_SYMBOL] = {{0}}; /* so that equal neighbours don't wait */
-    uint32_t *sum = counts->count[quant->model[0]];
-    for (uint32_t t = 0; t < rows->n_tok; t++) {
-        const uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
-        uint32_t c = 0;
-        for (; c + 8 <= rows->n_chan; c += 8) {
-            uint64_t eight;
-            memcpy(&eight, symbol + c, 8);
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; i++)
-                part[i][eight >> (8 * i) & 0xff]++;
-        }
-        for (; c < rows->n_chan; c++)
-            part[0][symbol[c]]++;
-    }
-    for (int s = 0; s < KVS_N_SYMBOL; s++)
-        for (int i = 0; i < 8; i++)
-            sum[s] += part[i][s];
+    if (one_model(quant, rows->n_chan))
+        isa->count(counts->count[base[0] / KVS_N_SYMBOL], counts->pair, quant->symbol,
+                   quant->symbol_stride, rows->n_tok, rows->n_chan);
+    else
+        isa->count_each(counts->count[0], base, quant->symbol, quant->symbol_stride, rows->n_tok,
+                        rows->n_chan);
 }
 
 /* Where in their bins elements lie, from a row in 8. */
 static void sample(struct kvs_counts *counts, const struct kvs_quant *quant,
-                   const struct kvs_rows *rows, const float *mean, const float *inverse,
-                   const struct kvs_kvf_isa *isa)
+                   const struct kvs_rows *rows, const uint16_t *base, const float *mean,
+                   const float *inverse, const struct kvs_kvf_isa *isa)
 {
     enum { CHUNK = 2048 }; /* of tokens: no sum overflows */
-    bool one = one_model(quant, rows->n_chan);
-    uint64_t place[KVS_N_SYMBOL] = {0};
+    bool used[KVS_N_MODEL] = {false};
 
+    for (uint32_t c = 0; c < rows->n_chan; c++)
+        used[quant->model[c]] = true;
     for (uint32_t t = 0; t < rows->n_tok; t += 8) {
-        const uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
-        const uint16_t *x = rows->x + (size_t)t * rows->n_chan;
-        for (uint32_t c = 0; c < rows->n_chan && !one; c++) {
-            float in = (kvs_f32_of_half(x[c], rows->half) - mean[c]) * inverse[c];
-            in = (in - (float)(symbol[c] - KVS_SYMBOL_ZERO) + .5f) * 0x1p16f;
-            counts->place[quant->model[c]][symbol[c]] +=
-                in > 0 ? in < 65535 ? (uint32_t)in : 65535 : 0;
-            counts->n_place[quant->model[c]][symbol[c]]++;
-        }
-        if (!one)
-            continue;
-        isa->places(place, symbol, x, mean, inverse, rows->n_chan, rows->half);
+        isa->places(counts->place, base, quant->symbol + t * quant->symbol_stride,
+                    rows->x + (size_t)t * rows->n_chan, mean, inverse, rows->n_chan, rows->half);
         if (t % CHUNK != CHUNK - 8 && t + 8 < rows->n_tok)
             continue;
-        for (int s = 0; s < KVS_N_SYMBOL; s++) {
-            counts->place[quant->model[0]][s] += place[s] & ((1ull << 40) - 1);
-            counts->n_place[quant->model[0]][s] += (uint32_t)(place[s] >> 40);
-        }
-        memset(place, 0, sizeof place);
+        for (uint32_t m = 0; m < KVS_N_MODEL; m++)
+            for (uint32_t i = m * KVS_N_SYMBOL; used[m] && i < (m + 1) * KVS_N_SYMBOL; i++) {
+                counts->n_place[i] += counts->place[i] >> 40;
+                counts->sum_place[i] += counts->place[i] & ((1ull << 40) - 1);
+                counts->place[i] = 0;
+            }
     }
 }
 
@@ -147,8 +121,9 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
                                 const struct kvs_kvf_isa *isa, struct kvs_err *err)
 {
     uint32_t n_chan = rows->n_chan, wide = kvs_up(n_chan, 64);
-    float *scratch = calloc(3 * (size_t)wide, sizeof *scratch);
+    float *scratch = calloc(4 * (size_t)wide, sizeof *scratch);
     float *mean = scratch, *inverse = mean + wide, *deviation = inverse + wide;
+    uint16_t *base = (void *)(deviation + wide);
     enum kvs_code code = KVS_OK;
 
     quant->symbol_stride = kvs_up(n_chan, 32);
@@ -169,10 +144,12 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
                 if (symbol[c] == 0 && !kvs_escapes_add(&quant->escapes, t * n_chan + c))
                     code = kvs_nomem(err);
     }
-    if (!code)
-        count(counts, quant, rows);
-    if (!code)
-        sample(counts, quant, rows, mean, inverse, isa);
+    for (uint32_t c = 0; c < n_chan; c++)
+        base[c] = (uint16_t)(quant->model[c] * KVS_N_SYMBOL);
+    if (!code) {
+        count(counts, quant, rows, base, isa);
+        sample(counts, quant, rows, base, mean, inverse, isa);
+    }
     free(scratch);
     return code;
 }
@@ -210,21 +187,18 @@ enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_mode
 }
 
 uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
-                          const struct kvs_rans_model *models, const struct kvs_rans_enc *enc,
-                          uint16_t *word, uint8_t *stream, int32_t *scratch,
-                          const struct kvs_kvf_isa *isa)
+                          const struct kvs_rans_enc *enc, uint8_t *section, uint16_t *word,
+                          int32_t *scratch, const struct kvs_kvf_isa *isa)
 {
-    uint32_t n_all = 0, room = kvs_part_chan(at->n_chan), *n_word = (void *)stream;
-    uint32_t *state = n_word + at->n_stream;
-    uint16_t *side = word + (size_t)at->n_tok * at->n_chan; /* where streams are coded */
-    const uint32_t most = KVS_RANS_TOK * KVS_RANS_CHAN;
+    uint32_t n_all = 0, room = kvs_part_chan(at->n_chan);
+    uint32_t *n_word = (void *)(section + at->stream_at), *state = n_word + at->n_stream;
+    uint16_t *to = (void *)(section + at->payload_at);
 
     for (uint32_t c = 0; c < at->n_chan; c++)
-        scratch[c] = quant->model[c] * KVS_N_SYMBOL;
-    memset(scratch + at->n_chan, 0, (kvs_up(at->n_chan, 64) - at->n_chan) * sizeof *scratch);
-    bool one = one_model(quant, at->n_chan) && models[quant->model[0]].n <= KVS_ENC_SMALL;
-    uint32_t first = models[quant->model[0]].first;
-    first = first < KVS_N_SYMBOL - KVS_ENC_SMALL ? first : KVS_N_SYMBOL - KVS_ENC_SMALL;
+        scratch[c ^ 15] = quant->model[c];
+    for (uint32_t c = at->n_chan; c < kvs_up(at->n_chan, 64); c++)
+        scratch[c ^ 15] = 0;
+    bool one = one_model(quant, at->n_chan);
     for (uint32_t s = 0; s < at->n_stream;) {
         struct kvs_stream_job job[4];
         unsigned n = 0;
@@ -234,11 +208,9 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
                 .n_tok = at->n_tok - tok < KVS_RANS_TOK ? at->n_tok - tok : KVS_RANS_TOK,
                 .n_chan = at->n_chan - chan < room ? at->n_chan - chan : room,
                 .state = state + (size_t)(s + n) * KVS_RANS_LANES,
-                .word = side + (size_t)n * most,
-                .n_word = most,
-                .table_at = scratch + chan,
-                .one = one,
-                .first = first,
+                .word = word + (size_t)n * KVS_ENC_WORDS,
+                .model = scratch + chan,
+                .one = one ? &enc->one[quant->model[0]] : NULL,
                 .symbol = quant->symbol + tok * quant->symbol_stride + chan,
                 .symbol_stride = quant->symbol_stride,
             };
@@ -247,8 +219,7 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
         }
         isa->rans_encode(job, n, enc);
         for (unsigned i = 0; i < n; i++, s++) {
-            memcpy(word + n_all, job[i].word + (most - job[i].n_word),
-                   job[i].n_word * sizeof *word);
+            isa->turn(to + n_all, job[i].word, job[i].n_word);
             n_word[s] = job[i].n_word;
             n_all += job[i].n_word;
         }

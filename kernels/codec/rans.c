@@ -178,24 +178,23 @@ void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *a
 void kvs_rans_enc_table(struct kvs_rans_enc *enc, uint32_t m, const struct kvs_rans_model *model)
 {
     struct kvs_rans_alias alias;
+    struct kvs_rans_one *one = &enc->one[m];
     uint32_t cum = 0, from[KVS_N_SYMBOL], rank;
-    uint32_t *inverse = enc->inverse + m * KVS_N_SYMBOL, *rest = enc->rest + m * KVS_N_SYMBOL;
+    uint32_t n = model->n, n_one = n <= 64 ? 64 : n <= 128 ? 128 : 256;
 
-    for (uint32_t s = 0; s < KVS_N_SYMBOL; s++) {
-        uint32_t freq = model->freq[s], shift = 0;
-        inverse[s] = rest[s] = 0;
-        if (freq == 0)
-            continue;
-        while (freq > 1u << shift)
-            shift++;
-        inverse[s] = (uint32_t)(((1ull << (shift + 31)) + freq - 1) / freq);
-        rest[s] = freq | cum << KVS_RANS_BITS | shift << (2 * KVS_RANS_BITS);
+    one->slot = enc->slot + m * KVS_RANS_M;
+    one->n = n;
+    for (uint32_t s = model->first; s < model->first + n; s++) {
+        uint32_t freq = model->freq[s];
+        enc->rest[m * KVS_N_SYMBOL + s] = freq | cum << KVS_RANS_BITS;
+        one->freq[s % n_one] = (uint16_t)freq;
+        one->first[s % n_one] = (uint16_t)cum;
         from[s - model->first] = cum;
         cum += freq;
     }
-    kvs_rans_alias(&alias, model->freq + model->first, model->n);
+    kvs_rans_alias(&alias, model->freq + model->first, n);
     for (uint32_t slot = 0; slot < KVS_RANS_M; slot++) {
         uint32_t s = symbol_of(&alias, slot, &rank);
-        enc->slot[m * KVS_RANS_M + from[s] + rank] = slot;
+        enc->slot[m * KVS_RANS_M + from[s] + rank] = (uint16_t)slot;
     }
 }

@@ -81,6 +81,10 @@ static inline vi i_round(vf a)
 {
     return (vi){_mm256_cvtps_epi32(a.a), _mm256_cvtps_epi32(a.b)};
 }
+static inline vi i_trunc(vf a)
+{
+    return (vi){_mm256_cvttps_epi32(a.a), _mm256_cvttps_epi32(a.b)};
+}
 static inline vf f_as(vi a)
 {
     return (vf){_mm256_castsi256_ps(a.a), _mm256_castsi256_ps(a.b)};
@@ -116,16 +120,6 @@ static inline vi i_mul(vi a, vi b)
 {
     return I2(_mm256_mullo_epi32, a, b);
 }
-static inline __m256i mulhi8(__m256i a, __m256i b)
-{
-    __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(a, b), 32);
-    __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
-    return _mm256_blend_epi32(even, odd, 0xaa);
-}
-static inline vi i_mulhi(vi a, vi b)
-{
-    return I2(mulhi8, a, b);
-}
 static inline vi i_and(vi a, vi b)
 {
     return I2(_mm256_and_si256, a, b);
@@ -153,10 +147,6 @@ static inline vi i_sra(vi a, int n)
 static inline vi i_sll(vi a, int n)
 {
     return (vi){_mm256_slli_epi32(a.a, n), _mm256_slli_epi32(a.b, n)};
-}
-static inline vi i_srlv(vi a, vi n)
-{
-    return I2(_mm256_srlv_epi32, a, n);
 }
 static inline vi i_u8(const uint8_t *p)
 {
@@ -191,6 +181,32 @@ static inline vi i_gather(const uint32_t *table, vi at)
 {
     return (vi){_mm256_i32gather_epi32((const int *)table, at.a, 4),
                 _mm256_i32gather_epi32((const int *)table, at.b, 4)};
+}
+static inline __m256i gather16(const uint16_t *table, __m256i at)
+{
+    uint64_t two[4]; /* faster than gathers of as many */
+    __m128i x;
+    _mm256_storeu_si256((void *)two, at);
+    __asm__("" : "+m"(two)); /* else compilers take it apart by shuffles */
+    x = _mm_cvtsi32_si128(table[(uint32_t)two[0]]);
+    x = _mm_insert_epi16(x, table[two[0] >> 32], 1);
+    x = _mm_insert_epi16(x, table[(uint32_t)two[1]], 2);
+    x = _mm_insert_epi16(x, table[two[1] >> 32], 3);
+    x = _mm_insert_epi16(x, table[(uint32_t)two[2]], 4);
+    x = _mm_insert_epi16(x, table[two[2] >> 32], 5);
+    x = _mm_insert_epi16(x, table[(uint32_t)two[3]], 6);
+    x = _mm_insert_epi16(x, table[two[3] >> 32], 7);
+    return _mm256_cvtepu16_epi32(x);
+}
+static inline vi i_gather16(const uint16_t *table, vi at)
+{
+    return (vi){gather16(table, at.a), gather16(table, at.b)};
+}
+static inline vi i_u8_back(const uint8_t *p)
+{
+    __m128i back = _mm_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m128i x = _mm_shuffle_epi8(_mm_loadu_si128((const void *)p), back);
+    return (vi){_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8))};
 }
 static inline unsigned i_lt(vi a, vi b)
 {
@@ -239,11 +255,9 @@ static inline void spill8(uint16_t *p, __m256i a, unsigned mask)
     uint64_t from = _pext_u64(0x0706050403020100ull, wide);
     __m256i at = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)from));
     __m256i word = _mm256_permutevar8x32_epi32(a, at);
-    uint16_t side[8];
     word = _mm256_packus_epi32(_mm256_and_si256(word, _mm256_set1_epi32(0xffff)), word);
     word = _mm256_permute4x64_epi64(word, 0x08);
-    _mm_storeu_si128((void *)side, _mm256_castsi256_si128(word));
-    memcpy(p, side, (size_t)__builtin_popcount(mask) * 2);
+    _mm_storeu_si128((void *)p, _mm256_castsi256_si128(word));
 }
 static inline void i_spill(uint16_t *p, vi a, unsigned mask)
 {

@@ -94,6 +94,10 @@ static inline vi i_round(vf a)
 {
     EACH(vi, y, round_lane(a.v[i]));
 }
+static inline vi i_trunc(vf a) /* of what fits */
+{
+    EACH(vi, y, (int32_t)a.v[i]);
+}
 static inline vf f_as(vi a)
 {
     vf y;
@@ -151,10 +155,6 @@ static inline vi i_mul(vi a, vi b)
 {
     EACH(vi, y, (int32_t)((uint32_t)a.v[i] * (uint32_t)b.v[i]));
 }
-static inline vi i_mulhi(vi a, vi b) /* unsigned */
-{
-    EACH(vi, y, (int32_t)((uint64_t)(uint32_t)a.v[i] * (uint32_t)b.v[i] >> 32));
-}
 static inline vi i_and(vi a, vi b)
 {
     EACH(vi, y, a.v[i] & b.v[i]);
@@ -183,10 +183,6 @@ static inline vi i_sll(vi a, int n)
 {
     EACH(vi, y, (int32_t)((uint32_t)a.v[i] << n));
 }
-static inline vi i_srlv(vi a, vi n) /* n < 32 */
-{
-    EACH(vi, y, (int32_t)((uint32_t)a.v[i] >> n.v[i]));
-}
 static inline vi i_u8(const uint8_t *p)
 {
     EACH(vi, y, p[i]);
@@ -208,6 +204,14 @@ static inline void i_store_u16(uint16_t *p, vi a)
 static inline vi i_gather(const uint32_t *table, vi at)
 {
     EACH(vi, y, (int32_t)table[at.v[i]]);
+}
+static inline vi i_gather16(const uint16_t *table, vi at)
+{
+    EACH(vi, y, table[at.v[i]]);
+}
+static inline vi i_u8_back(const uint8_t *p) /* the last first */
+{
+    EACH(vi, y, p[15 - i]);
 }
 /* Lanes where a < b, signed. */
 static inline unsigned i_lt(vi a, vi b)
@@ -232,7 +236,7 @@ static inline vi i_fill(vi a, unsigned mask, const uint16_t *p)
 {
     EACH(vi, y, mask >> i & 1 ? (int32_t)((uint32_t)a.v[i] << 16 | *p++) : a.v[i]);
 }
-/* The low 16 bits of the mask's lanes go to p, side by side; no more is written. */
+/* The low 16 bits of the mask's lanes go to p, side by side; 32 bytes at p may be written. */
 static inline void i_spill(uint16_t *p, vi a, unsigned mask)
 {
     for (int i = 0; i < 16; i++)
