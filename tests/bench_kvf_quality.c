@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 256, SINK = 4, MAX_PART = 128 };
+enum { BLOCK = 256, SINK = 4, MAX_PART = 128, LONG = 4096 };
 
 static void must(enum kvs_code code, const struct kvs_err *err)
 {
@@ -26,9 +26,10 @@ static void must(enum kvs_code code, const struct kvs_err *err)
     }
 }
 
-/* Bits an element: all, without the padding to 4 KiB and raw sinks; what they do. */
+/* Bits an element: all; without the padding to 4 KiB and raw sinks; all of a file of LONG tokens,
+ * whose first block alone has sinks, the others as long as those here. What they do. */
 struct outcome {
-    double bits, lean_bits;
+    double bits, lean_bits, long_bits;
     struct kv_score score;
 };
 
@@ -44,6 +45,26 @@ static bool changes(const struct setting *set, uint32_t part)
 {
     return set->only == -1 || (set->only == -2 && part % 2 == 0) ||
            (set->only == -3 && part % 2 == 1) || set->only == (int)part;
+}
+
+/* Sections from `from` to `to` with their padding. */
+static double padded_bytes(const struct kvs_kvf *kvf, uint32_t from, uint32_t to)
+{
+    double n = 0;
+    for (uint32_t i = from; i < to; i++)
+        n += (double)((kvs_kvf_section(kvf, i).n_byte + 4095) / 4096 * 4096);
+    return n;
+}
+
+/* The head grows with its directory: 64 bytes a section. */
+static double long_bytes(const struct kvs_kvf *kvf, size_t n_byte, uint32_t n_layer)
+{
+    uint32_t block = 2 * n_layer, n = kvs_kvf_n_section(kvf), more = LONG / LAB_PREFIX;
+    double first = padded_bytes(kvf, 0, block), others = padded_bytes(kvf, block, n);
+    double n_other = (double)n / block - 1;
+    double head = (double)n_byte - first - others + (more - 1.) * n * 64;
+    return n_other > 0 ? head + first + others / n_other * (more * (n_other + 1) - 1)
+                       : (double)n_byte * more;
 }
 
 static struct outcome play(struct kv_lab *lab, const struct setting *set)
@@ -87,6 +108,7 @@ static struct outcome play(struct kv_lab *lab, const struct setting *set)
     }
     double elements = (double)size * lab->n_layer * 2;
     o.bits = (double)n * 8 / elements;
+    o.long_bits = long_bytes(kvf, n, lab->n_layer) * 8 / (elements * LONG / LAB_PREFIX);
     o.lean_bits = (double)(n - m.parts.padding - m.parts.sink) * 8 / elements;
     o.score = kv_lab_score(lab, y, set->before_rope);
     for (uint32_t part = 0; part < lab->n_layer * 2; part++)
@@ -106,8 +128,8 @@ static struct setting uniform(enum kvs_level level)
 static void line(const char *what, const char *level, const struct outcome *o)
 {
     printf("{\"bench\": \"codec_quality\", \"what\": \"%s\", \"level\": \"%s\", \"bits\": %.4f, "
-           "\"lean_bits\": %.4f, \"kl\": %.6g, \"top1\": %.4f}\n",
-           what, level, o->bits, o->lean_bits, o->score.kl, o->score.top1);
+           "\"lean_bits\": %.4f, \"bits_of_%d_tokens\": %.4f, \"kl\": %.6g, \"top1\": %.4f}\n",
+           what, level, o->bits, o->lean_bits, LONG, o->long_bits, o->score.kl, o->score.top1);
     (void)fflush(stdout);
 }
 
@@ -245,21 +267,26 @@ static struct outcome cachegen(struct kv_lab *lab, uint32_t chunk)
             }
         free(q);
     }
-    o.bits = o.lean_bits = bits / elements;
+    o.bits = o.lean_bits = o.long_bits = bits / elements;
     o.score = kv_lab_score(lab, y, false);
     for (uint32_t part = 0; part < lab->n_layer * 2; part++)
         free(y[part]);
     return o;
 }
 
+enum counted { ALL, LEAN, OF_LONG };
+static double counted(const struct outcome *o, enum counted which)
+{
+    return which == ALL ? o->bits : which == LEAN ? o->lean_bits : o->long_bits;
+}
+
 /* Bits at a KL, between the two e-levels around it: linear in log KL. */
-static double bits_at(const struct outcome *o, int n, double kl, bool lean)
+static double bits_at(const struct outcome *o, int n, double kl, enum counted which)
 {
     for (int i = 0; i + 1 < n; i++)
         if (o[i].score.kl <= kl && kl <= o[i + 1].score.kl) {
             double w = log(kl / o[i].score.kl) / log(o[i + 1].score.kl / o[i].score.kl);
-            double a = lean ? o[i].lean_bits : o[i].bits,
-                   b = lean ? o[i + 1].lean_bits : o[i + 1].bits;
+            double a = counted(&o[i], which), b = counted(&o[i + 1], which);
             return a + w * (b - a);
         }
     return (double)NAN;
@@ -268,15 +295,17 @@ static double bits_at(const struct outcome *o, int n, double kl, bool lean)
 static void equal_kl(const char *what, const struct outcome *other, const struct outcome *ours,
                      int n)
 {
-    double lean = bits_at(ours, n, other->score.kl, true),
-           all = bits_at(ours, n, other->score.kl, false);
+    double lean = bits_at(ours, n, other->score.kl, LEAN),
+           all = bits_at(ours, n, other->score.kl, ALL),
+           of_long = bits_at(ours, n, other->score.kl, OF_LONG);
     if (isnan(lean)) /* beyond the last of our sizes */
         return;
     printf("{\"bench\": \"codec_quality\", \"what\": \"equal KL: %s\", \"kl\": %.6g, "
            "\"their_bits\": %.4f, \"our_lean_bits\": %.4f, \"our_bits\": %.4f, "
-           "\"times_smaller_lean\": %.4f, \"bits_below_lean\": %.4f}\n",
+           "\"times_smaller_lean\": %.4f, \"bits_below_lean\": %.4f, \"our_bits_of_%d_tokens\": "
+           "%.4f, \"times_smaller_of_%d_tokens\": %.4f}\n",
            what, other->score.kl, other->lean_bits, lean, all, other->lean_bits / lean,
-           other->lean_bits - lean);
+           other->lean_bits - lean, LONG, of_long, LONG, other->long_bits / of_long);
     (void)fflush(stdout);
 }
 
@@ -440,7 +469,7 @@ int main(int argc, char **argv)
                    "\"sum_of_singles\": %.6g, \"joint_on_calibration_text\": %.6g, "
                    "\"joint_over_sum\": %.4f}\n",
                    c.lean_bits, sum, c.score.kl, c.score.kl / sum);
-            double same = bits_at(e, n_e, a[i].score.kl, true);
+            double same = bits_at(e, n_e, a[i].score.kl, LEAN);
             printf("{\"bench\": \"codec_quality\", \"what\": \"allocated beside uniform\", \"kl\": "
                    "%.6g, \"bits\": %.4f, \"uniform_bits_at_this_kl\": %.4f}\n",
                    a[i].score.kl, a[i].lean_bits, same);

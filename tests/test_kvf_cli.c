@@ -59,6 +59,40 @@ static void broken_files_and_wrong_shapes_are_refused(void **state)
                      2);
 }
 
+static void attention_is_exact_if_elements_are(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level raw16 >/dev/null && "
+                         "$k codec inspect a --against kv.raw --json >j && "
+                         "grep -q '\"queries\": \"keys\", \"queries_per_head\": 16, "
+                         "\"logit_rms\": 0, \"output_rel_l2\": 0, \"output_cosine\": 1}' j && "
+                         "$k codec encode kv.raw -o a $s --level e2 >/dev/null && "
+                         "$k codec inspect a --against kv.raw >j && "
+                         "grep -q '^attention, 16 keys a head for queries' j"),
+                     0);
+}
+
+static void weights_of_another_shape_are_refused(void **state)
+{
+    (void)state;
+    /* llama2.c's header: dim 8, ffn 16, 1 layer, 2 heads, 2 KV heads, vocabulary 4, context 4;
+     * enough bytes for all tensors, zeros */
+    const char *model = "{ printf '\\10\\0\\0\\0\\20\\0\\0\\0\\1\\0\\0\\0\\2\\0\\0\\0'; "
+                        "printf '\\2\\0\\0\\0\\4\\0\\0\\0\\4\\0\\0\\0'; "
+                        "head -c 2848 /dev/zero; } >m.bin; ";
+    char script[2048];
+    snprintf(script, sizeof script,
+             "%s $k codec encode kv.raw -o a $s --weights m.bin 2>e; s=$?; cat e >&2; "
+             "grep -q 'm.bin has 1 layers of 2 KV heads of 4, the elements 2 of 2 of 32' e && "
+             "test ! -e a && exit $s; exit 98",
+             model);
+    assert_int_equal(run(script), 2);
+    assert_int_equal(run("$k codec encode kv.raw -o a $s >/dev/null && "
+                         "$k codec inspect a --weights m.bin 2>e; s=$?; "
+                         "grep -q 'wants --against' e && exit $s; exit 98"),
+                     2);
+}
+
 static void bench_prints_what_was_promised(void **state)
 {
     (void)state;
@@ -74,6 +108,8 @@ int main(void)
         cmocka_unit_test(raw16_comes_back_byte_for_byte),
         cmocka_unit_test(inspect_tells_levels_and_bytes),
         cmocka_unit_test(broken_files_and_wrong_shapes_are_refused),
+        cmocka_unit_test(attention_is_exact_if_elements_are),
+        cmocka_unit_test(weights_of_another_shape_are_refused),
         cmocka_unit_test(bench_prints_what_was_promised),
     };
     return cmocka_run_group_tests_name("kvsim codec", tests, NULL, NULL);

@@ -5,6 +5,8 @@
 #include "base/opt.h"
 #include "base/outfile.h"
 #include "cmd.h"
+#include "kernels/codec/attend.h"
+#include "kernels/codec/weigh.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,13 +14,14 @@
 #include <string.h>
 
 struct options {
-    const char *out, *level, *k_level, *v_level, *isa, *against;
+    const char *out, *level, *k_level, *v_level, *isa, *against, *weights;
     uint64_t layers, kv_heads, head_dim, block, sinks;
     int half;
     bool before_rope, json, no_check;
 };
 
 static const char *const half_names[] = {"f16", "bf16", NULL};
+enum { N_QUERY = 16 }; /* of each KV head, for errors of attention */
 
 #define FIELD(name) offsetof(struct options, name)
 #define ISA_OPTION                                                                                 \
@@ -30,6 +33,10 @@ static const char *const half_names[] = {"f16", "bf16", NULL};
     {                                                                                              \
         .key = "out", .letter = 'o', .type = KVS_OPT_STR, .offset = FIELD(out), .required = true,  \
         .help = "file to write"                                                                    \
+    }
+#define WEIGHTS_OPTION(text)                                                                       \
+    {                                                                                              \
+        .key = "weights", .type = KVS_OPT_STR, .offset = FIELD(weights), .help = text              \
     }
 #define CHECK_OPTION                                                                               \
     {                                                                                              \
@@ -97,6 +104,9 @@ static const struct kvs_opt encode_table[] = {
      .type = KVS_OPT_FLAG,
      .offset = FIELD(before_rope),
      .help = "the keys were not yet turned by RoPE"},
+    WEIGHTS_OPTION(
+        "the model (GGUF, safetensors, llama2.c): e-levels give its channels steps by what "
+        "their errors weigh"),
     ISA_OPTION,
 };
 static const struct kvs_opt decode_table[] = {OUT_OPTION, CHECK_OPTION, ISA_OPTION};
@@ -104,7 +114,9 @@ static const struct kvs_opt inspect_table[] = {
     {.key = "against",
      .type = KVS_OPT_STR,
      .offset = FIELD(against),
-     .help = "the raw elements, as for encode: errors are told too"},
+     .help = "the raw elements, as for encode: errors are told too, of attention with keys for "
+             "queries"},
+    WEIGHTS_OPTION("with --against: the model by which channels' errors are weighted"),
     {.key = "json", .type = KVS_OPT_FLAG, .offset = FIELD(json), .help = "print JSON"},
     CHECK_OPTION,
     ISA_OPTION,
@@ -191,6 +203,34 @@ static enum kvs_code lay_out(const char *path, const uint8_t *data, size_t n,
     return KVS_OK;
 }
 
+/*
+ * What errors in channels weigh by the model of --weights, as kvs_kvf_weigh has it; NULL without
+ * one. The model and the elements are of one shape.
+ */
+static enum kvs_code weigh(const char *file, const struct kvs_kvf_shape *shape,
+                           const float ***weight, struct kvs_err *err)
+{
+    struct kvs_weights *weights = NULL;
+
+    *weight = NULL;
+    if (!file)
+        return KVS_OK;
+    if (kvs_weights_open(file, &weights, err))
+        return err->code;
+    const struct kvs_weights_shape *s = kvs_weights_shape(weights);
+    enum kvs_code code =
+        s->n_layer == shape->n_layer && s->n_kv_head == shape->n_kv_head &&
+                s->head_dim == shape->head_dim
+            ? kvs_kvf_weigh(weights, weight, err)
+            : kvs_fail(err, KVS_ERR_ARG,
+                       "--weights: %s has %u layers of %u KV heads of %u, the elements %u of %u of "
+                       "%u",
+                       file, s->n_layer, s->n_kv_head, s->head_dim, shape->n_layer,
+                       shape->n_kv_head, shape->head_dim);
+    kvs_weights_close(weights);
+    return code;
+}
+
 static enum kvs_code encode(const struct options *opt, const char *from, struct kvs_err *err)
 {
     struct kvs_kvf_shape shape = {.n_layer = (uint32_t)opt->layers,
@@ -204,6 +244,7 @@ static enum kvs_code encode(const struct options *opt, const char *from, struct 
     enum kvs_level level[2];
     uint8_t *data = NULL, *file = NULL, *levels = NULL;
     const uint16_t **x = NULL;
+    const float **weight = NULL;
     size_t n, n_file;
     enum kvs_code code;
 
@@ -212,6 +253,7 @@ static enum kvs_code encode(const struct options *opt, const char *from, struct 
                            opt->k_level ? opt->k_level : opt->level, &level[0], err)) ||
         (code = find_level(opt->v_level ? "v-level" : "level",
                            opt->v_level ? opt->v_level : opt->level, &level[1], err)) ||
+        (code = weigh(opt->weights, &shape, &weight, err)) ||
         (code = read_all(from, &data, &n, err)) || (code = lay_out(from, data, n, &shape, &x, err)))
         goto out;
     levels = malloc(shape.n_layer * 2ull);
@@ -222,7 +264,7 @@ static enum kvs_code encode(const struct options *opt, const char *from, struct 
     shape.n_sink = shape.n_sink < shape.n_tok ? shape.n_sink : shape.n_tok;
     for (uint32_t i = 0; i < shape.n_layer * 2; i++)
         levels[i] = (uint8_t)level[i % 2];
-    code = kvs_kvf_encode(&(struct kvs_kvf_in){shape, x, levels, NULL}, isa, &file, &n_file, err);
+    code = kvs_kvf_encode(&(struct kvs_kvf_in){shape, x, levels, weight}, isa, &file, &n_file, err);
     if (!code)
         code = write_all(opt->out, file, n_file, err);
     if (!code)
@@ -232,6 +274,7 @@ out:
     free(data);
     free(x);
     free(levels);
+    free(weight);
     free(file);
     return code;
 }
@@ -319,9 +362,13 @@ static enum kvs_code inspect(const struct options *opt, const char *from, struct
     struct kvs_kvf_measure m = {0};
     uint8_t *data = NULL;
     const uint16_t **x = NULL;
+    const float **weight = NULL;
+    struct kvs_kvf_attention attention = {0};
     size_t n_data;
     enum kvs_code code;
 
+    if (opt->weights && !opt->against)
+        return kvs_fail(err, KVS_ERR_ARG, "--weights: wants --against, the raw elements");
     if ((code = kvs_codec_pick_isa(opt->isa, &isa, err)) ||
         (code = kvs_kvf_open(from, !opt->no_check, &codec, err)))
         return code;
@@ -336,7 +383,11 @@ static enum kvs_code inspect(const struct options *opt, const char *from, struct
             code = kvs_fail(err, KVS_ERR_RANGE, "%s: has %u tokens, %s has %u", opt->against,
                             told.n_tok, from, s.n_tok);
         if (!code)
-            code = kvs_kvf_compare(codec, &(struct kvs_kvf_in){s, x, NULL, NULL}, isa, &m, err);
+            code = weigh(opt->weights, &s, &weight, err);
+        if (!code)
+            code = kvs_kvf_compare(codec, &(struct kvs_kvf_in){s, x, NULL, weight}, isa, &m, err);
+        if (!code && !s.hidden)
+            code = kvs_kvf_attention(codec, x, N_QUERY, isa, &attention, err);
     } else {
         kvs_kvf_head_parts(codec, &m.parts);
         for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && !code; i++)
@@ -358,6 +409,11 @@ static enum kvs_code inspect(const struct options *opt, const char *from, struct
             printf(",\n ");
             kvs_codec_print_measure("mixed", &m);
         }
+        if (attention.n_query)
+            printf(",\n \"attention\": {\"queries\": \"keys\", \"queries_per_head\": %u, "
+                   "\"logit_rms\": %.6g, \"output_rel_l2\": %.6g, \"output_cosine\": %.8g}",
+                   attention.n_query, attention.logit_rms, attention.output_rel_l2,
+                   attention.output_cosine);
         printf("}\n");
     } else {
         if (s.hidden)
@@ -375,10 +431,19 @@ static enum kvs_code inspect(const struct options *opt, const char *from, struct
                    "error %.4g\n",
                    kv ? 'V' : 'K', m.error[kv].snr_db, m.error[kv].snr_db_p5, m.error[kv].rel_l2,
                    m.error[kv].max_abs);
+        for (int kv = 0; weight && kv < 2; kv++)
+            printf("%c: weighted squared error %.4g of the variance\n", kv ? 'V' : 'K',
+                   m.error[kv].weighted_rel_mse);
+        if (attention.n_query)
+            printf("attention, %u keys a head for queries: logits off by %.4g (RMS), outputs by "
+                   "%.4g (relative L2), cosine %.6f\n",
+                   attention.n_query, attention.logit_rms, attention.output_rel_l2,
+                   attention.output_cosine);
     }
 out:
     free(data);
     free(x);
+    free(weight);
     kvs_kvf_close(codec);
     return code;
 }
