@@ -17,6 +17,7 @@ struct made {
     struct kvs_kvf_shape shape;
     const uint16_t *x[64];
     uint8_t level[64];
+    const float *const *weight; /* or NULL */
 };
 
 static struct made make(uint32_t n_layer, uint32_t heads, uint32_t dim, uint32_t n_tok,
@@ -44,7 +45,7 @@ static void made_free(struct made *made)
 
 static uint8_t *encode(const struct made *made, const char *isa, size_t *n)
 {
-    struct kvs_kvf_in in = {made->shape, made->x, made->level, NULL};
+    struct kvs_kvf_in in = {made->shape, made->x, made->level, made->weight};
     struct kvs_err err = {0};
     uint8_t *file;
     if (kvs_kvf_encode(&in, kvs_kvf_isa(isa), &file, n, &err))
@@ -242,11 +243,18 @@ static struct made mixed(enum kvs_half half, uint32_t dim)
 
 static void all_instruction_sets_write_the_same_bytes(void **state)
 {
-    static const uint32_t dims[] = {64, 43};
+    static const uint32_t dims[] = {64, 43, 64, 43}; /* the last two: channels of many tables */
+    static float weight[192];
+    const float *weights[14];
     (void)state;
+    for (int c = 0; c < 192; c++)
+        weight[c] = (float)exp(3 * sin(1.7 * c));
+    for (int i = 0; i < 14; i++)
+        weights[i] = weight;
     for (int half = 0; half < 2; half++)
-        for (int d = 0; d < 2; d++) {
+        for (int d = 0; d < 4; d++) {
             struct made made = mixed((enum kvs_half)half, dims[d]);
+            made.weight = d < 2 ? NULL : weights;
             size_t n, n_other;
             uint8_t *file = encode(&made, "scalar", &n);
             for (size_t s = 1; s < 3; s++) {
