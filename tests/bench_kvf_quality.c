@@ -51,8 +51,10 @@ static bool changes(const struct setting *set, uint32_t part)
 static double padded_bytes(const struct kvs_kvf *kvf, uint32_t from, uint32_t to)
 {
     double n = 0;
-    for (uint32_t i = from; i < to; i++)
-        n += (double)((kvs_kvf_section(kvf, i).n_byte + 4095) / 4096 * 4096);
+    for (uint32_t i = from; i < to; i++) {
+        uint64_t page = (kvs_kvf_section(kvf, i).n_byte + 4095) / 4096;
+        n += (double)page * 4096;
+    }
     return n;
 }
 

@@ -102,15 +102,17 @@ enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *con
     const struct kvs_kvf_shape *s = kvs_kvf_shape(codec);
     uint32_t n_chan = kvs_kvf_n_chan(s);
     size_t n = (size_t)s->n_tok * n_chan;
-    uint16_t *y = malloc(n * sizeof *y);
+    uint16_t *y = calloc(n, sizeof *y);
     float *wide = malloc(4 * n * sizeof *wide), *logit = malloc(2ull * s->n_tok * sizeof *logit);
-    double *out = malloc(2ull * s->head_dim * sizeof *out);
+    double *sum = malloc(2ull * s->head_dim * sizeof *sum);
     struct sums sums = {0};
     enum kvs_code code = KVS_OK;
 
     *attention = (struct kvs_kvf_attention){0};
-    if (!y || !wide || !logit || !out)
+    if (!y || !wide || !logit || !sum)
         code = kvs_nomem(err);
+    if (code)
+        goto out;
     n_query = s->n_tok < 2 ? 0 : n_query < s->n_tok - 1 ? n_query : s->n_tok - 1;
     for (uint32_t l = 0; l < s->n_layer && !code; l++) {
         for (uint32_t kv = 0; kv < 2 && !code; kv++) { /* was k, v; is k, v */
@@ -125,7 +127,7 @@ enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *con
             struct head head = {{at, at + 2 * n}, {at + n, at + 3 * n}, s->head_dim, n_chan};
             for (uint32_t i = 1; i <= n_query; i++) /* the last is the last token */
                 add_query(&sums, &head, (uint32_t)((uint64_t)i * (s->n_tok - 1) / n_query), logit,
-                          s->n_tok, out);
+                          s->n_tok, sum);
         }
     }
     if (!code && n_query > 0) {
@@ -134,9 +136,10 @@ enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *con
         attention->output_rel_l2 = sums.output > 0 ? sqrt(sums.output_error / sums.output) : 0;
         attention->output_cosine = sums.cosine / sums.n_output;
     }
+out:
     free(y);
     free(wide);
     free(logit);
-    free(out);
+    free(sum);
     return code;
 }

@@ -179,7 +179,7 @@ void kvs_rans_enc_table(struct kvs_rans_enc *enc, uint32_t m, const struct kvs_r
 {
     struct kvs_rans_alias alias;
     struct kvs_rans_one *one = &enc->one[m];
-    uint32_t cum = 0, from[KVS_N_SYMBOL], rank;
+    uint32_t cum = 0, from[KVS_N_SYMBOL] = {0}, rank;
     uint32_t n = model->n, n_one = n <= 64 ? 64 : n <= 128 ? 128 : 256;
 
     one->slot = enc->slot + m * KVS_RANS_M;

@@ -36,7 +36,7 @@ enum { N_QUERY = 16 }; /* of each KV head, for errors of attention */
     }
 #define WEIGHTS_OPTION(text)                                                                       \
     {                                                                                              \
-        .key = "weights", .type = KVS_OPT_STR, .offset = FIELD(weights), .help = text              \
+        .key = "weights", .type = KVS_OPT_STR, .offset = FIELD(weights), .help = (text)            \
     }
 #define CHECK_OPTION                                                                               \
     {                                                                                              \
