@@ -109,10 +109,10 @@ enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *con
     enum kvs_code code = KVS_OK;
 
     *attention = (struct kvs_kvf_attention){0};
-    if (!y || !wide || !logit || !sum)
+    if (!y || !wide || !logit || !sum) {
         code = kvs_nomem(err);
-    if (code)
         goto out;
+    }
     n_query = s->n_tok < 2 ? 0 : n_query < s->n_tok - 1 ? n_query : s->n_tok - 1;
     for (uint32_t l = 0; l < s->n_layer && !code; l++) {
         for (uint32_t kv = 0; kv < 2 && !code; kv++) { /* was k, v; is k, v */
