@@ -18,7 +18,8 @@ codec_avx512   := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mbmi2 -mpopcnt -mp
 $(CODEC_OBJ): $(BUILD)/kernels/codec/kern-%.o: kernels/codec/kern.c Makefile kernels/build.mk $(BUILD)/config.mk
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $@")
-	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -O3 -fno-math-errno -DKVS_VEC_HEADER='"vec_$*.h"' $(codec_$*) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) $(if $(SAN),-O1 -fno-var-tracking,-O3) -fno-math-errno \
+	    -DKVS_VEC_HEADER='"vec_$*.h"' $(codec_$*) -MMD -MP -c $< -o $@
 
 # for libFuzzer: weights and codec, which read files
 FUZZ_KERN := $(patsubst %.c,build-fuzz/%.o,$(filter kernels/weights/%.c kernels/codec/%.c,$(KERN_SRC))) \

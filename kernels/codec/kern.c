@@ -8,7 +8,9 @@
 #define XXH_INLINE_ALL /* with this instruction set */
 #include <xxhash.h>
 
+#ifndef INLINE
 #define INLINE static inline __attribute__((always_inline))
+#endif
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #define KVS_VEC_NAME scalar
+#define INLINE static inline /* inlined throughout it would be half a megabyte of code */
 
 typedef struct {
     float v[16];
