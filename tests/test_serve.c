@@ -193,6 +193,73 @@ static void blocks_held_are_the_tiers_and_logits_those_of_full_prefill(void **st
         }
 }
 
+static uint32_t find(struct lab *lab, const uint32_t *tok, uint32_t n_tok, int64_t now_ns)
+{
+    return kvs_serve_find(lab->serve, tok, n_tok, now_ns);
+}
+
+static void run_right(struct lab *lab, const uint32_t *tok, uint32_t n_tok)
+{
+    struct kvs_exec_result *result = malloc(sizeof *result);
+    struct kvs_err err = {0};
+    float logits[VOCAB];
+
+    assert_non_null(result);
+    must(kvs_serve_run(lab->serve, NULL, logits, result, &err), &err);
+    assert_false(result->fell_back);
+    same_logits(lab, tok, n_tok, logits);
+    free(result);
+}
+
+static void prompt_that_waits_does_not_see_what_is_yet_to_be_kept(void **state)
+{
+    enum { N = 2 * BLOCK + 1 };
+    uint32_t a[N], b[N];
+    struct kvs_err err = {0};
+    struct lab lab;
+    (void)state;
+
+    for (uint32_t i = 0; i < N; i++) {
+        a[i] = i % VOCAB;
+        b[i] = (i < BLOCK ? i : i + 3) % VOCAB; /* the first block is a's */
+    }
+    lab_open(&lab, "waits", 8);
+    assert_int_equal(find(&lab, a, N, 0), 0);
+    run_right(&lab, a, N);
+    assert_int_equal(find(&lab, b, N, 1), 0);
+    must(kvs_serve_keep(lab.serve, 2, &err), &err);
+    run_right(&lab, b, N);
+    must(kvs_serve_keep(lab.serve, 3, &err), &err);
+    assert_int_equal(find(&lab, a, N, 4), 2);
+    run_right(&lab, a, N);
+    assert_int_equal(find(&lab, b, N, 5), 2);
+    lab_close(&lab);
+}
+
+static void prompt_whose_blocks_leave_while_it_waits_is_computed(void **state)
+{
+    enum { N = 2 * BLOCK + 1 };
+    uint32_t a[N], b[N];
+    struct kvs_err err = {0};
+    struct lab lab;
+    (void)state;
+
+    for (uint32_t i = 0; i < N; i++) {
+        a[i] = i % VOCAB;
+        b[i] = (i + 3) % VOCAB;
+    }
+    lab_open(&lab, "leaves", 2);
+    (void)find(&lab, a, N, 0);
+    run_right(&lab, a, N);
+    must(kvs_serve_keep(lab.serve, 1, &err), &err);
+    (void)find(&lab, b, N, 2);
+    run_right(&lab, b, N);
+    assert_int_equal(find(&lab, a, N, 3), 2);
+    must(kvs_serve_keep(lab.serve, 4, &err), &err);
+    run_right(&lab, a, N);
+    lab_close(&lab);
+}
+
 static void store_of_one_block_less_is_told_apart(void **state)
 {
     uint64_t n_evict;
@@ -215,6 +282,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_held_are_the_tiers_and_logits_those_of_full_prefill),
+        cmocka_unit_test(prompt_that_waits_does_not_see_what_is_yet_to_be_kept),
+        cmocka_unit_test(prompt_whose_blocks_leave_while_it_waits_is_computed),
         cmocka_unit_test(store_of_one_block_less_is_told_apart),
         cmocka_unit_test(last_token_is_never_in_a_kept_block),
     };

@@ -32,17 +32,22 @@ void kvs_serve_free(struct kvs_serve *serve); /* the blocks stay; accepts NULL *
 /* Of a prompt's n_tok tokens those in whole blocks that are kept: all but the last, at least. */
 uint32_t kvs_serve_blocks(uint32_t n_tok, uint32_t block_tok);
 
-/* Looks a prompt up: how many of its first blocks are held. tok is borrowed until kvs_serve_run. */
+/*
+ * Looks a prompt up: how many of its first blocks are held. tok is borrowed until it was kept. A
+ * prompt that waits already is looked up before the one that ran is kept, as the simulator admits
+ * it: what is being written is of no use to it yet.
+ */
 uint32_t kvs_serve_find(struct kvs_serve *serve, const uint32_t *tok, uint32_t n_tok,
                         int64_t now_ns);
 /*
  * Runs the prompt that was looked up last: in layer l the first cut[l] of the held blocks are
- * computed again (cut NULL: none). logits as kvs_exec_run has them.
+ * computed again (cut NULL: none). logits as kvs_exec_run has them. Blocks that left the store
+ * since then are computed again, and so is all behind them.
  */
 KVS_MUST_CHECK enum kvs_code kvs_serve_run(struct kvs_serve *serve, const uint32_t *cut,
                                            float *logits, struct kvs_exec_result *result,
                                            struct kvs_err *err);
-/* Stores what was not held; then the next prompt may come. */
+/* Stores what was not held of the prompt that ran last; then the next may run. */
 KVS_MUST_CHECK enum kvs_code kvs_serve_keep(struct kvs_serve *serve, int64_t now_ns,
                                             struct kvs_err *err);
 void kvs_serve_stats(const struct kvs_serve *serve, struct kvs_tier_stats *stats);
