@@ -211,18 +211,26 @@ static void run_right(struct lab *lab, const uint32_t *tok, uint32_t n_tok)
     free(result);
 }
 
+enum { TWO_BLOCKS = 2 * BLOCK + 1 };
+
+/* Two prompts of two blocks that are kept, alike in their first n_common tokens. */
+static void two_prompts(uint32_t a[TWO_BLOCKS], uint32_t b[TWO_BLOCKS], uint32_t n_common)
+{
+    for (uint32_t i = 0; i < TWO_BLOCKS; i++) {
+        a[i] = i % VOCAB;
+        b[i] = (i < n_common ? i : i + 3) % VOCAB;
+    }
+}
+
 static void prompt_that_waits_does_not_see_what_is_yet_to_be_kept(void **state)
 {
-    enum { N = 2 * BLOCK + 1 };
+    enum { N = TWO_BLOCKS };
     uint32_t a[N], b[N];
     struct kvs_err err = {0};
     struct lab lab;
     (void)state;
 
-    for (uint32_t i = 0; i < N; i++) {
-        a[i] = i % VOCAB;
-        b[i] = (i < BLOCK ? i : i + 3) % VOCAB; /* the first block is a's */
-    }
+    two_prompts(a, b, BLOCK);
     lab_open(&lab, "waits", 8);
     assert_int_equal(find(&lab, a, N, 0), 0);
     run_right(&lab, a, N);
@@ -238,16 +246,13 @@ static void prompt_that_waits_does_not_see_what_is_yet_to_be_kept(void **state)
 
 static void prompt_whose_blocks_leave_while_it_waits_is_computed(void **state)
 {
-    enum { N = 2 * BLOCK + 1 };
+    enum { N = TWO_BLOCKS };
     uint32_t a[N], b[N];
     struct kvs_err err = {0};
     struct lab lab;
     (void)state;
 
-    for (uint32_t i = 0; i < N; i++) {
-        a[i] = i % VOCAB;
-        b[i] = (i + 3) % VOCAB;
-    }
+    two_prompts(a, b, 0);
     lab_open(&lab, "leaves", 2);
     (void)find(&lab, a, N, 0);
     run_right(&lab, a, N);
