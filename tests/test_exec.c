@@ -187,6 +187,22 @@ static void a_block_of_another_length_means_recompute(void **state)
     exec_lab_close(&lab);
 }
 
+/* Every open descriptor of a file whose path has `part` becomes one of what fd is. */
+static void become(const char *part, int fd)
+{
+    for (int other = 3; other < 256; other++) {
+        char link[64], path[512];
+        ssize_t n;
+        snprintf(link, sizeof link, "/proc/self/fd/%d", other);
+        n = readlink(link, path, sizeof path - 1);
+        if (n < 0)
+            continue;
+        path[n] = 0;
+        if (strstr(path, part))
+            assert_int_equal(dup2(fd, other), other);
+    }
+}
+
 static void a_store_that_never_answers_means_recompute(void **state)
 {
     struct kvs_exec_opt opt = {.latency_ns = 3000000};
@@ -196,17 +212,7 @@ static void a_store_that_never_answers_means_recompute(void **state)
     /* the blocks' path ends in the middle: their descriptors become those of an empty pipe's end */
     exec_lab_open(&lab, "cpu", 3, NULL, fresh_dir(), &opt);
     assert_int_equal(pipe(fd), 0);
-    for (int other = 3; other < 64; other++) {
-        char link[64], path[512];
-        ssize_t n;
-        snprintf(link, sizeof link, "/proc/self/fd/%d", other);
-        n = readlink(link, path, sizeof path - 1);
-        if (n < 0)
-            continue;
-        path[n] = 0;
-        if (strstr(path, ".kvf"))
-            assert_int_equal(dup2(fd[1], other), other); /* reads fail */
-    }
+    become(".kvf", fd[1]); /* reads fail */
     must_fall_back(&lab, ".kvf");
     (void)close(fd[0]);
     (void)close(fd[1]);
@@ -225,17 +231,7 @@ static void a_disk_that_hangs_means_recompute(void **state)
     if (strncmp(lab.result.how, "io_uring", 8) != 0)
         KVS_SKIP("reads go by %s", lab.result.how); /* fault_exec.c has threads */
     assert_int_equal(pipe(fd), 0);
-    for (int other = 3; other < 256; other++) {
-        char link[64], path[512];
-        ssize_t n;
-        snprintf(link, sizeof link, "/proc/self/fd/%d", other);
-        n = readlink(link, path, sizeof path - 1);
-        if (n < 0)
-            continue;
-        path[n] = 0;
-        if (strstr(path, ".raw16.kvf"))
-            assert_int_equal(dup2(fd[0], other), other);
-    }
+    become(".raw16.kvf", fd[0]);
     must_fall_back(&lab, "no answer");
     assert_true(lab.result.ttft_ns >= 60000000 && lab.result.ttft_ns < 3000000000);
     must_fall_back(&lab, "no answer"); /* once more */

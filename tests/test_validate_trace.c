@@ -92,6 +92,29 @@ static void store_holds_what_the_simulator_says_over_seeds_sizes_and_policies(vo
     assert_true(evicted > 50);
 }
 
+/* Both begin alike, and the second comes while the first is computed: as in the simulator, it is
+ * looked up when nothing of the first is written. */
+static void who_waits_does_not_hit_what_is_being_written(void **state)
+{
+    char args[1800];
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    char *n = strstr(common, "-n 25");
+    assert_non_null(n);
+    *n = 0;
+    snprintf(args, sizeof args, "%s -n 2 --json --set trace.generate.rate=1e6", common);
+    json_t *got = kvs_cli_json(args); /* one after the other: ends 0, they are equal */
+    assert_true(json_integer_value(json_object_get(json_object_get(got, "hits"), "measured_tok")) >
+                0);
+    json_decref(got);
+    snprintf(args, sizeof args, "%s -n 2 --json --set trace.generate.rate=1e6 --clock", common);
+    got = kvs_cli_json(args);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(got, "hits"), "measured_tok")), 0);
+    json_decref(got);
+}
+
 static void report_fits_its_schema_and_a_clock_may_rule(void **state)
 {
     char args[1800], why[256];
@@ -150,6 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(store_holds_what_the_simulator_says_over_seeds_sizes_and_policies),
+        cmocka_unit_test(who_waits_does_not_hit_what_is_being_written),
         cmocka_unit_test(report_fits_its_schema_and_a_clock_may_rule),
         cmocka_unit_test(what_the_device_can_not_do_is_refused),
     };
