@@ -8,6 +8,8 @@
 
 /* Standard output of `kvsim ARGS` as JSON; fails the running test unless it ends with status 0. */
 json_t *kvs_cli_json(const char *args);
+/* The same with any status, -1 when a signal ended it. */
+json_t *kvs_cli_json_any(const char *args, int *status);
 /* The same as text, in a static buffer. */
 const char *kvs_cli_text(const char *args);
 /* `kvsim ARGS`: its status, and what it wrote to standard error, in a static buffer. */

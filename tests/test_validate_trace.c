@@ -126,9 +126,11 @@ static void report_fits_its_schema_and_a_clock_may_rule(void **state)
     if (!schema)
         fail_msg("%s", bad.text);
     snprintf(args, sizeof args, "%s --clock --throttle -o %s/out --overwrite", common, tmpdir());
-    json_t *got = kvs_cli_json(args);
+    int status; /* on a busy machine a request may wait on one side alone, and hit other blocks */
+    json_t *got = kvs_cli_json_any(args, &status);
     if (!jsonfit(schema, got, why))
         fail_msg("%s", why);
+    assert_int_equal(status, !json_is_true(json_object_get(json_object_get(got, "hits"), "equal")));
     assert_string_equal(json_string_value(json_object_get(got, "mode")), "clock");
     const json_t *last = json_array_get(json_object_get(got, "rows"), 24);
     assert_true(json_number_value(json_object_get(last, "arrive_s")) > .2);
