@@ -224,6 +224,10 @@ static inline vi i_bits(unsigned mask, int32_t value)
 {
     return i_and((vi){lanes8(mask), lanes8(mask >> 8)}, i_set(value));
 }
+static inline vi i_or_bits(vi a, unsigned mask, int32_t value)
+{
+    return i_or(a, i_bits(mask, value));
+}
 static inline vi i_pick(unsigned mask, vi a, vi b)
 {
     return (vi){_mm256_blendv_epi8(b.a, a.a, lanes8(mask)),

@@ -259,6 +259,10 @@ static inline vi i_bits(unsigned mask, int32_t value)
 {
     return _mm512_maskz_set1_epi32((__mmask16)mask, value);
 }
+static inline vi i_or_bits(vi a, unsigned mask, int32_t value)
+{
+    return _mm512_mask_or_epi32(a, (__mmask16)mask, a, _mm512_set1_epi32(value));
+}
 static inline vi i_fill(vi a, unsigned mask, const uint16_t *p)
 {
     vi word = _mm512_maskz_expand_epi32((__mmask16)mask, i_u16(p));

@@ -227,6 +227,11 @@ static inline vi i_bits(unsigned mask, int32_t value)
 {
     EACH(vi, y, mask >> i & 1 ? value : 0);
 }
+/* or what has value where the mask has a bit */
+static inline vi i_or_bits(vi a, unsigned mask, int32_t value)
+{
+    return i_or(a, i_bits(mask, value));
+}
 /* a where the mask has a bit, else b */
 static inline vi i_pick(unsigned mask, vi a, vi b)
 {
