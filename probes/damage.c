@@ -9,13 +9,18 @@
 #define LEAST_SHARE 1e-4 /* less, some texts don't tell from none */
 
 enum kvs_code kvs_damage_new(uint32_t n_part, const enum kvs_level *level, uint32_t n_level,
-                             struct kvs_damage **damage, struct kvs_err *err)
+                             const double *repair, uint32_t n_repair, struct kvs_damage **damage,
+                             struct kvs_err *err)
 {
+    assert(n_repair <= KVS_DAMAGE_REPAIR);
     struct kvs_damage *d = calloc(1, sizeof *d);
     bool good = d != NULL;
     *damage = NULL;
     if (good) {
         d->n_part = n_part;
+        d->n_repair = n_repair;
+        for (uint32_t i = 0; i < n_repair; i++)
+            d->repair[i].share = repair[i];
         d->level = calloc(n_level, sizeof *d->level);
         good = d->level != NULL;
     }
@@ -69,6 +74,16 @@ void kvs_damage_part(struct kvs_damage *d, uint32_t level_i, uint32_t part,
     l->n_text[part]++;
 }
 
+void kvs_damage_repair(struct kvs_damage *d, uint32_t repair_i, double moved_frac,
+                       const struct kvs_quality_score *score)
+{
+    struct kvs_damage_repair *r = &d->repair[repair_i];
+    double kl = score->kl / moved_frac;
+    r->n++;
+    r->kl += kl;
+    r->kl2 += kl * kl;
+}
+
 /* --- what is gathered, kept ------------------------------------------------------------------ */
 
 json_t *kvs_damage_state(const struct kvs_damage *d)
@@ -88,11 +103,17 @@ json_t *kvs_damage_state(const struct kvs_damage *d)
                                              "first_tok", l->first_tok, "bits", l->bits, "part_kl",
                                              part, "of_kl", of, "n_text", n));
     }
-    if (json_array_size(all) != d->n_level) {
+    json_t *repair = json_array();
+    for (uint32_t i = 0; i < d->n_repair; i++)
+        json_array_append_new(repair, json_pack("{sf si sf sf}", "share", d->repair[i].share, "n",
+                                                (int)d->repair[i].n, "kl", d->repair[i].kl, "kl2",
+                                                d->repair[i].kl2));
+    if (json_array_size(all) != d->n_level || json_array_size(repair) != d->n_repair) {
         json_decref(all);
+        json_decref(repair);
         return NULL;
     }
-    return all;
+    return json_pack("{so so}", "levels", all, "repair", repair);
 }
 
 static bool restore_level(struct kvs_damage_level *l, uint32_t n_part, const json_t *from)
@@ -119,9 +140,18 @@ static bool restore_level(struct kvs_damage_level *l, uint32_t n_part, const jso
 
 bool kvs_damage_restore(struct kvs_damage *d, const json_t *state)
 {
-    bool good = json_array_size(state) == d->n_level;
+    const json_t *levels = json_object_get(state, "levels");
+    const json_t *repair = json_object_get(state, "repair");
+    bool good = json_array_size(levels) == d->n_level && json_array_size(repair) == d->n_repair;
     for (uint32_t i = 0; i < d->n_level && good; i++)
-        good = restore_level(&d->level[i], d->n_part, json_array_get(state, i));
+        good = restore_level(&d->level[i], d->n_part, json_array_get(levels, i));
+    for (uint32_t i = 0; i < d->n_repair && good; i++) {
+        const json_t *row = json_array_get(repair, i);
+        good = json_number_value(json_object_get(row, "share")) == d->repair[i].share;
+        d->repair[i].n = (uint32_t)json_integer_value(json_object_get(row, "n"));
+        d->repair[i].kl = json_number_value(json_object_get(row, "kl"));
+        d->repair[i].kl2 = json_number_value(json_object_get(row, "kl2"));
+    }
     return good;
 }
 
@@ -220,12 +250,19 @@ static bool refer(const struct kvs_damage *d, const struct kvs_damage_level *l, 
     return own;
 }
 
+/* Of a mean, one deviation: by a sum and a sum of squares over n texts. */
+static double rel_error(uint32_t n, double sum, double sum2)
+{
+    double mean = n ? sum / n : 0;
+    double var = n > 1 ? fmax(0, sum2 / n - mean * mean) / (n - 1) : 0;
+    return n > 1 && mean > 0 ? fmin(sqrt(var) / mean, 10) : .5;
+}
+
 static json_t *row_json(const struct kvs_damage *d, const struct kvs_damage_level *l,
                         const char *how)
 {
     double n = l->n_joint, joint = mean_joint(l);
-    double var = n > 1 ? fmax(0, l->kl2 / n - joint * joint) / (n - 1) : 0;
-    double error = n > 1 && joint > 0 ? sqrt(var) / joint : .5;
+    double error = rel_error(l->n_joint, l->kl, l->kl2);
     char ref[256], all[256];
     snprintf(all, sizeof all,
              "kvprobe quality, %s; first token that disagrees: %.1f of the window; %.3g bits", how,
@@ -234,10 +271,27 @@ static json_t *row_json(const struct kvs_damage *d, const struct kvs_damage_leve
     return json_pack("{ss sf so so s{sf ss ss sf} s{sf ss ss} ss ss sf}", "level",
                      kvs_level_names[l->level], "recomputed", 0.0, "k_nats", parts_json(d, l, 0),
                      "v_nats", parts_json(d, l, 1), "joint_nats", "value", joint, "source",
-                     "measured", "ref", all, "rel_error", fmin(error, 10), "agreement", "value",
+                     "measured", "ref", all, "rel_error", error, "agreement", "value",
                      l->agreement / n, "source", "measured", "ref", "the same texts", "source",
-                     own ? "measured" : "fitted", "ref", ref, "rel_error",
-                     fmin(fmax(error, .05), 10));
+                     own ? "measured" : "fitted", "ref", ref, "rel_error", fmax(error, .05));
+}
+
+static json_t *repair_json(const struct kvs_damage *d, const char *how)
+{
+    json_t *rows = json_array();
+    for (uint32_t i = 0; i < d->n_repair && rows; i++) {
+        const struct kvs_damage_repair *r = &d->repair[i];
+        json_t *row =
+            r->n ? json_pack("{ss sf s{sf ss ss+ sf}}", "method", "first-tokens", "recomputed",
+                             r->share, "nats", "value", r->kl / r->n, "source", "measured", "ref",
+                             "kvprobe quality, ", how, "rel_error", rel_error(r->n, r->kl, r->kl2))
+                 : NULL;
+        if (r->n && json_array_append_new(rows, row) != 0) {
+            json_decref(rows);
+            return NULL;
+        }
+    }
+    return rows;
 }
 
 json_t *kvs_damage_json(const struct kvs_damage *d, const char *model, const char *how,
@@ -259,7 +313,7 @@ json_t *kvs_damage_json(const struct kvs_damage *d, const char *model, const cha
             json_decref(rows);
             return NULL;
         }
-    return json_pack("{ss ss so}", "model", model, "about",
+    return json_pack("{ss ss so so}", "model", model, "about",
                      "Measured by kvprobe quality: a layer's K or V at a time, and all at once.",
-                     "levels", rows);
+                     "levels", rows, "repair", repair_json(d, how));
 }

@@ -11,6 +11,8 @@
  * level, where it has next to nothing of its own, and is taken off at the others.
  * Levels without scores of single parts take shares between those of the levels next to them in
  * joint KL that have them, and say so.
+ *
+ * Beside levels: what text loses that was computed behind other text, by the share repaired.
  */
 #ifndef KVS_PROBES_DAMAGE_H
 #define KVS_PROBES_DAMAGE_H
@@ -27,13 +29,25 @@ struct kvs_damage_level {
     uint32_t *n_text;        /* [n_part] those texts */
 };
 
-struct kvs_damage {
-    uint32_t n_part, n_level;
-    struct kvs_damage_level *level; /* finest first */
+/* Passages that moved, a share of each computed again. */
+struct kvs_damage_repair {
+    double share;   /* of the passage */
+    uint32_t n;     /* texts */
+    double kl, kl2; /* sums over them, of texts that are all moved */
 };
 
+#define KVS_DAMAGE_REPAIR 8
+
+struct kvs_damage {
+    uint32_t n_part, n_level, n_repair;
+    struct kvs_damage_level *level; /* finest first */
+    struct kvs_damage_repair repair[KVS_DAMAGE_REPAIR];
+};
+
+/* repair: [n_repair] shares, ascending from 0, at most KVS_DAMAGE_REPAIR. */
 KVS_MUST_CHECK enum kvs_code kvs_damage_new(uint32_t n_part, const enum kvs_level *level,
-                                            uint32_t n_level, struct kvs_damage **damage,
+                                            uint32_t n_level, const double *repair,
+                                            uint32_t n_repair, struct kvs_damage **damage,
                                             struct kvs_err *err);
 void kvs_damage_free(struct kvs_damage *damage); /* accepts NULL */
 void kvs_damage_joint(struct kvs_damage *damage, uint32_t level_i,
@@ -41,6 +55,10 @@ void kvs_damage_joint(struct kvs_damage *damage, uint32_t level_i,
 /* joint: of the same text and level. */
 void kvs_damage_part(struct kvs_damage *damage, uint32_t level_i, uint32_t part,
                      const struct kvs_quality_score *score, const struct kvs_quality_score *joint);
+/* moved_frac: of the cached tokens, those that moved; a text of moved ones alone would lose more.
+ */
+void kvs_damage_repair(struct kvs_damage *damage, uint32_t repair_i, double moved_frac,
+                       const struct kvs_quality_score *score);
 /* What is gathered so far, and back into a damage of the same parts and levels that has gathered
  * nothing; false: it is of others. NULL: memory ends. */
 json_t *kvs_damage_state(const struct kvs_damage *damage);

@@ -24,6 +24,7 @@ struct kvs_lab {
     uint32_t *tok, *slot; /* of the text */
     struct kvs_buf
         *enter; /* [n_layer][window_tok][hidden] f32: the reference as it enters layers */
+    struct kvs_buf *turn, *freq; /* positions that keys are moved by, and of which angles */
 };
 
 /* --- opening --------------------------------------------------------------------------------- */
@@ -81,9 +82,15 @@ static enum kvs_code open_parts(struct kvs_lab *lab, struct kvs_err *err)
                                   .kv_elem = KVS_BF16,
                                   .act_elem = info->act_elem,
                                   .gemm_elem = info->gemm_elem};
-    code = kvs_buf_new(lab->dev, KVS_MEM_DEVICE, lab->shape.n_layer * enter_bytes(lab), &lab->enter,
-                       err);
-    return code ? code : kvs_forward_new(lab->dev, c->weights, &opt, &lab->forward, err);
+    size_t n_freq = lab->shape.head_dim / 2 * sizeof(double);
+    if ((code = kvs_buf_new(lab->dev, KVS_MEM_DEVICE, lab->shape.n_layer * enter_bytes(lab),
+                            &lab->enter, err)) ||
+        (code = kvs_buf_new(lab->dev, KVS_MEM_DEVICE, c->context_tok * sizeof(int32_t), &lab->turn,
+                            err)) ||
+        (code = kvs_buf_new(lab->dev, KVS_MEM_DEVICE, n_freq, &lab->freq, err)) ||
+        (code = kvs_buf_write(kvs_at(lab->freq, 0), lab->shape.freq, n_freq, err)))
+        return code;
+    return kvs_forward_new(lab->dev, c->weights, &opt, &lab->forward, err);
 }
 
 enum kvs_code kvs_lab_open(const struct kvs_quality_config *config, struct kvs_lab **out,
@@ -120,6 +127,8 @@ void kvs_lab_close(struct kvs_lab *lab)
         free(all[i]);
     kvs_forward_free(lab->forward);
     kvs_buf_free(lab->enter);
+    kvs_buf_free(lab->turn);
+    kvs_buf_free(lab->freq);
     kvs_stream_free(lab->stream);
     kvs_dev_close(lab->dev);
     free(lab);
@@ -359,5 +368,109 @@ enum kvs_code kvs_lab_score(struct kvs_lab *lab, uint32_t first, uint32_t n,
         *score = compare(lab);
     for (uint32_t i = first; i < first + n && !back; i++)
         back = kvs_buf_write(cache_of(lab, i), lab->x[i], part_bytes(lab), err);
+    return code ? code : back;
+}
+
+/* --- passages that moved ---------------------------------------------------------------------- */
+
+/* Keys of the first n tokens of a layer's cache, turned by lab->turn. */
+static enum kvs_code turn_keys(struct kvs_lab *lab, uint32_t layer, uint32_t n, struct kvs_err *err)
+{
+    struct kvs_rope op = {.x = kvs_forward_k(lab->forward, layer),
+                          .pos = kvs_at(lab->turn, 0),
+                          .freq = kvs_at(lab->freq, 0),
+                          .elem = KVS_BF16,
+                          .pairs = lab->shape.rope_halves ? KVS_ROPE_HALVES : KVS_ROPE_ADJACENT,
+                          .n_row = n,
+                          .n_head = lab->shape.n_kv_head,
+                          .head_dim = lab->shape.head_dim,
+                          .row_stride = lab->n_chan};
+    return kvs_stream_rope(lab->stream, &op, err);
+}
+
+/* One passage, from position 0, its keys turned by where it stands, into y. */
+static enum kvs_code move_passage(struct kvs_lab *lab, uint32_t first, uint32_t n,
+                                  struct kvs_err *err)
+{
+    int32_t *by = malloc(n * sizeof *by);
+    enum kvs_code code;
+    if (!by)
+        return kvs_nomem(err);
+    for (uint32_t i = 0; i < n; i++)
+        by[i] = (int32_t)first;
+    code = kvs_buf_write(kvs_at(lab->turn, 0), by, n * sizeof *by, err);
+    if (!code)
+        code = kvs_forward_begin(lab->forward, lab->stream, lab->tok + first, lab->slot, n, NULL, n,
+                                 err);
+    for (uint32_t l = 0; l < lab->shape.n_layer && !code; l++)
+        if (!(code = kvs_forward_layer(lab->forward, lab->stream, NULL, 0, err)))
+            code = turn_keys(lab, l, n, err);
+    code = end_pass(lab, 0, code, err);
+    for (uint32_t i = 0; i < lab->n_part && !code; i++)
+        code = kvs_buf_read(lab->y[i] + (size_t)first * lab->n_chan, cache_of(lab, i),
+                            (size_t)n * lab->n_chan * sizeof **lab->y, err);
+    free(by);
+    return code;
+}
+
+static enum kvs_code set_cache(struct kvs_lab *lab, uint16_t *const *to, struct kvs_err *err)
+{
+    enum kvs_code code = KVS_OK;
+    for (uint32_t i = 0; i < lab->n_part && !code; i++)
+        code = kvs_buf_write(cache_of(lab, i), to[i], part_bytes(lab), err);
+    return code;
+}
+
+enum kvs_code kvs_lab_move(struct kvs_lab *lab, uint32_t passage_tok, struct kvs_err *err)
+{
+    const uint32_t n_tok = lab->config.context_tok;
+    enum kvs_code code = KVS_OK, back;
+    if (passage_tok == 0)
+        return kvs_fail(err, KVS_ERR_RANGE, "passages of 0 tokens");
+    for (uint32_t at = 0; at < n_tok && !code; at += passage_tok)
+        code = move_passage(lab, at, n_tok - at < passage_tok ? n_tok - at : passage_tok, err);
+    back = set_cache(lab, lab->x, err);
+    return code ? code : back;
+}
+
+/* The rows that are repaired, then the window: how many. */
+static uint32_t repair_rows(const struct kvs_lab *lab, uint32_t passage_tok, uint32_t repair_tok,
+                            uint32_t *tok, uint32_t *slot)
+{
+    const struct kvs_quality_config *c = &lab->config;
+    uint32_t n = 0;
+    for (uint32_t i = passage_tok; i < c->context_tok + c->window_tok; i++)
+        if (i >= c->context_tok || i % passage_tok < repair_tok) {
+            tok[n] = lab->tok[i];
+            slot[n++] = i;
+        }
+    return n;
+}
+
+enum kvs_code kvs_lab_score_moved(struct kvs_lab *lab, uint32_t passage_tok, uint32_t repair_tok,
+                                  struct kvs_quality_score *score, struct kvs_err *err)
+{
+    const struct kvs_quality_config *c = &lab->config;
+    const uint32_t n_tok = c->context_tok + c->window_tok;
+    uint32_t *tok, *slot;
+    *score = (struct kvs_quality_score){0, 0, 0};
+    if (passage_tok == 0 || passage_tok > c->context_tok || repair_tok > passage_tok)
+        return kvs_fail(err, KVS_ERR_RANGE, "%u tokens repaired of passages of %u", repair_tok,
+                        passage_tok);
+    tok = calloc(2 * (size_t)n_tok, sizeof *tok);
+    if (!tok)
+        return kvs_nomem(err);
+    slot = tok + n_tok;
+    enum kvs_code code = set_cache(lab, lab->y, err), back;
+    if (!code)
+        code = kvs_forward_begin(lab->forward, lab->stream, tok, slot,
+                                 repair_rows(lab, passage_tok, repair_tok, tok, slot), NULL, n_tok,
+                                 err);
+    for (uint32_t l = 0; l < lab->shape.n_layer && !code; l++)
+        code = kvs_forward_layer(lab->forward, lab->stream, NULL, 0, err);
+    if (!(code = end_pass(lab, c->window_tok, code, err)))
+        *score = compare(lab);
+    back = set_cache(lab, lab->x, err);
+    free(tok);
     return code ? code : back;
 }

@@ -54,4 +54,16 @@ const float *const *kvs_lab_weight(const struct kvs_lab *lab);
 KVS_MUST_CHECK enum kvs_code kvs_lab_score(struct kvs_lab *lab, uint32_t first, uint32_t n,
                                            struct kvs_quality_score *score, struct kvs_err *err);
 
+/* Computes the context as passages of passage_tok tokens, each by itself from position 0, and moves
+ * them to where they stand, keys turned: what changing it means from here on, until the next
+ * encode. The first passage stands where it was computed. */
+KVS_MUST_CHECK enum kvs_code kvs_lab_move(struct kvs_lab *lab, uint32_t passage_tok,
+                                          struct kvs_err *err);
+/* Reads the window behind those, the first repair_tok tokens of each but the first passage computed
+ * again in their place (EPIC, CacheBlend). */
+KVS_MUST_CHECK enum kvs_code kvs_lab_score_moved(struct kvs_lab *lab, uint32_t passage_tok,
+                                                 uint32_t repair_tok,
+                                                 struct kvs_quality_score *score,
+                                                 struct kvs_err *err);
+
 #endif

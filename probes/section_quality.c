@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #define N(table) ((uint32_t)(sizeof(table) / sizeof *(table)))
 #define SINK_TOK 4
 #define BLOCK_TOK 256
+#define N_PASSAGE 4 /* that moved text is made of */
 
 /* From fine to coarse, as codecs list them; the last of each row are scored in every layer. */
 static const enum kvs_level all[] = {KVS_P8, KVS_E6, KVS_E5,   KVS_P4, KVS_E4,  KVS_P3,
@@ -70,6 +72,9 @@ static enum kvs_code read_text(const char *path, uint32_t text_i, uint32_t n_voc
     return code;
 }
 
+/* Of each passage computed again, where it moved. */
+static const double repair[] = {0, 1. / 32, 1. / 16, 1. / 8, 1. / 4, 1. / 2};
+
 struct scene {
     struct kvs_probe_run *run;
     const struct quality_grid *grid;
@@ -110,6 +115,20 @@ static enum kvs_code score_level(struct scene *s, uint32_t text_i, uint32_t i, s
     return code;
 }
 
+/* The first passage stands where it was computed. */
+static enum kvs_code score_moved(struct scene *s, struct kvs_err *err)
+{
+    const uint32_t passage_tok = s->grid->context_tok / N_PASSAGE;
+    struct kvs_quality_score score;
+    enum kvs_code code = kvs_lab_move(s->lab, passage_tok, err);
+    for (uint32_t i = 0; i < N(repair) && !code && !kvs_probe_stop; i++) {
+        uint32_t n_tok = (uint32_t)ceil(repair[i] * passage_tok);
+        if (!(code = kvs_lab_score_moved(s->lab, passage_tok, n_tok, &score, err)))
+            kvs_damage_repair(s->damage, i, 1 - 1. / N_PASSAGE, &score);
+    }
+    return code;
+}
+
 /* --- going on after a stop ------------------------------------------------------------------- */
 
 /* What scores are of: those of something else are no beginning. */
@@ -137,7 +156,7 @@ static enum kvs_code take_up(struct scene *s, struct kvs_err *err)
     json_t *json = json_load_file(s->kept, 0, NULL), *of = kept_of(s);
     if (json && json_equal(json_object_get(json, "of"), of)) {
         s->n_done = (uint32_t)json_integer_value(json_object_get(json, "done"));
-        if (!kvs_damage_restore(s->damage, json_object_get(json, "levels")))
+        if (!kvs_damage_restore(s->damage, json_object_get(json, "scores")))
             code = kvs_fail(err, KVS_ERR_PARSE,
                             "%s: not the scores that an earlier run kept; remove it", s->kept);
     }
@@ -150,7 +169,7 @@ static enum kvs_code keep(const struct scene *s, struct kvs_err *err)
 {
     if (!s->kept)
         return KVS_OK;
-    json_t *json = json_pack("{so si so}", "of", kept_of(s), "done", (int)s->n_done, "levels",
+    json_t *json = json_pack("{so si so}", "of", kept_of(s), "done", (int)s->n_done, "scores",
                              kvs_damage_state(s->damage));
     enum kvs_code code = json ? kvs_profile_write(json, s->kept, err) : kvs_nomem(err);
     json_decref(json);
@@ -166,6 +185,8 @@ static enum kvs_code score_texts(struct scene *s, struct kvs_err *err)
         code = take_text(s, t, err);
         for (uint32_t i = 0; i < N(all) && !code && !kvs_probe_stop; i++)
             code = score_level(s, t, i, err);
+        if (!code && !kvs_probe_stop)
+            code = score_moved(s, err);
         if (code || kvs_probe_stop)
             break; /* a text counts whole */
         s->n_done = t + 1;
@@ -182,10 +203,11 @@ static enum kvs_code conclude(struct scene *s, struct kvs_err *err)
     char how[128];
     const char *why;
     snprintf(how, sizeof how,
-             "%u+%u tokens, %u %s (%u for parts alone), weighted steps, blocks of %u, %u sinks",
+             "%u+%u tokens, %u %s (%u for parts alone), weighted steps, blocks of %u, %u sinks, %d "
+             "passages",
              s->grid->context_tok, s->grid->window_tok, s->damage->level[0].n_joint,
              s->run->opt.tokens ? "given texts" : "texts of its own", s->grid->n_alone, BLOCK_TOK,
-             SINK_TOK);
+             SINK_TOK, N_PASSAGE);
     json_t *json = kvs_damage_json(s->damage, s->run->subject.name, how, &why);
     if (!json && !why)
         return kvs_nomem(err);
@@ -222,7 +244,7 @@ enum kvs_code kvs_probe_quality(struct kvs_probe_run *r, struct kvs_err *err)
         code = kvs_lab_open(&config, &s.lab, &own);
     if (code)
         code = kvs_probe_absent(r, "quality.level", r->subject.name, code, &own, err);
-    else if (!(code = kvs_damage_new(s.n_part, all, N(all), &s.damage, err)) &&
+    else if (!(code = kvs_damage_new(s.n_part, all, N(all), repair, N(repair), &s.damage, err)) &&
              !(code = score_texts(&s, err)))
         code = conclude(&s, err);
     kvs_damage_free(s.damage);

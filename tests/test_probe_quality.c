@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { N_PART = 4 };
+static const double shares[2] = {0, .25};
 
 /* Two layers: joint 0.01 and 0.04, two texts; shares of parts at the first level only. */
 static struct kvs_damage *gathered(void)
@@ -16,11 +17,15 @@ static struct kvs_damage *gathered(void)
     struct kvs_damage *d;
     const struct kvs_quality_score first = {.008, .95, 3}, second = {.012, .91, 128};
     const struct kvs_quality_score coarse[] = {{.03, .9, 1}, {.05, .8, 0}};
-    assert_int_equal(kvs_damage_new(N_PART, levels, 2, &d, NULL), KVS_OK);
+    assert_int_equal(kvs_damage_new(N_PART, levels, 2, shares, 2, &d, NULL), KVS_OK);
     kvs_damage_joint(d, 0, &first, 4.5);
     kvs_damage_joint(d, 0, &second, 4.7);
     kvs_damage_joint(d, 1, &coarse[0], 2.5);
     kvs_damage_joint(d, 1, &coarse[1], 2.5);
+    const struct kvs_quality_score moved[] = {{.3, .8, 1}, {.6, .7, 0}, {.06, .9, 4}};
+    kvs_damage_repair(d, 0, .75, &moved[0]);
+    kvs_damage_repair(d, 0, .75, &moved[1]);
+    kvs_damage_repair(d, 1, .75, &moved[2]);
     for (uint32_t p = 0; p < N_PART; p++) {
         const struct kvs_quality_score part = {.kl = (p + 1) / 8. * first.kl};
         kvs_damage_part(d, 0, p, &part, &first);
@@ -65,6 +70,10 @@ static void parts_are_shares_of_the_joint_damage(void **state)
     near(q->row[1].v_nats[1], .04 * .4); /* the other level's shares of its own joint */
     assert_int_equal(q->row[1].source, KVS_FITTED);
     assert_int_equal(q->row[1].joint.source, KVS_MEASURED);
+    near(kvs_quality_repair_nats(q, "first-tokens", 0), .6); /* of text that moved, all of it */
+    near(kvs_quality_repair_nats(q, "first-tokens", .25), .08);
+    near(q->repair[0].nats.rel_error, 1. / 3); /* .4 and .8: .2 a text, over the root of n - 1 */
+    near(q->repair[1].nats.rel_error, .5);     /* one text tells nothing of others */
     kvs_quality_free(q);
     json_decref(json);
     kvs_damage_free(d);
@@ -79,7 +88,7 @@ static void levels_between_take_shares_between(void **state)
     const char *why;
     struct kvs_damage *d;
     (void)state;
-    assert_int_equal(kvs_damage_new(2, levels, 5, &d, NULL), KVS_OK);
+    assert_int_equal(kvs_damage_new(2, levels, 5, NULL, 0, &d, NULL), KVS_OK);
     for (uint32_t i = 0; i < 5; i++) {
         const struct kvs_quality_score score = {joint[i], 1, 128};
         kvs_damage_joint(d, i, &score, 4);
@@ -138,13 +147,15 @@ static void scores_that_were_kept_are_taken_up(void **state)
     const char *why;
     json_t *kept = kvs_damage_state(d), *before = kvs_damage_json(d, "made", "texts", &why);
     (void)state;
-    assert_int_equal(kvs_damage_new(N_PART, same, 2, &taken, NULL), KVS_OK);
+    assert_int_equal(kvs_damage_new(N_PART, same, 2, shares, 2, &taken, NULL), KVS_OK);
     assert_true(kvs_damage_restore(taken, kept));
     json_t *after = kvs_damage_json(taken, "made", "texts", &why);
     assert_true(before && json_equal(before, after));
-    assert_int_equal(kvs_damage_new(N_PART, other, 2, &not_these, NULL), KVS_OK);
+    assert_int_equal(kvs_damage_new(N_PART, other, 2, shares, 2, &not_these, NULL), KVS_OK);
     assert_false(kvs_damage_restore(not_these, kept));
-    assert_int_equal(kvs_damage_new(N_PART - 2, same, 2, &fewer, NULL), KVS_OK);
+    taken->repair[1].share = .5;
+    assert_false(kvs_damage_restore(taken, kept)); /* of other repairs */
+    assert_int_equal(kvs_damage_new(N_PART - 2, same, 2, shares, 2, &fewer, NULL), KVS_OK);
     assert_false(kvs_damage_restore(fewer, kept));
     assert_false(kvs_damage_restore(taken, NULL));
     json_decref(kept);
@@ -163,7 +174,7 @@ static void a_part_that_no_text_scored_is_said(void **state)
     struct kvs_damage *d;
     const char *why;
     (void)state;
-    assert_int_equal(kvs_damage_new(N_PART, &level, 1, &d, NULL), KVS_OK);
+    assert_int_equal(kvs_damage_new(N_PART, &level, 1, NULL, 0, &d, NULL), KVS_OK);
     kvs_damage_joint(d, 0, &score, 3);
     for (uint32_t p = 0; p + 1 < N_PART; p++)
         kvs_damage_part(d, 0, p, &score, &score);
@@ -213,6 +224,18 @@ static void levels_change_the_model_as_much_as_they_are_coarse(void **state)
     assert_true(part.kl > 0 && part.kl < coarse.kl); /* one alone, the rest as it was */
     assert_true(again.kl == coarse.kl);              /* and all comes back */
     assert_int_equal(kvs_lab_score(lab, n_part, 1, &again, &err), KVS_ERR_RANGE);
+    /* passages of 24: nothing of the other three repaired, some, all, and one that did not move */
+    assert_int_equal(kvs_lab_move(lab, CONTEXT / 4, &err), KVS_OK);
+    assert_int_equal(kvs_lab_score_moved(lab, CONTEXT / 4, 0, &coarse, &err), KVS_OK);
+    assert_int_equal(kvs_lab_score_moved(lab, CONTEXT / 4, 8, &fine, &err), KVS_OK);
+    assert_int_equal(kvs_lab_score_moved(lab, CONTEXT / 4, CONTEXT / 4, &exact, &err), KVS_OK);
+    assert_true(coarse.kl > fine.kl && fine.kl > .1 && exact.kl < 1e-5);
+    assert_int_equal(kvs_lab_score_moved(lab, CONTEXT / 4, 0, &again, &err), KVS_OK);
+    assert_true(again.kl == coarse.kl);
+    assert_int_equal(kvs_lab_move(lab, CONTEXT, &err), KVS_OK);
+    assert_int_equal(kvs_lab_score_moved(lab, CONTEXT, 0, &exact, &err), KVS_OK);
+    assert_true(exact.kl < 1e-5);
+    assert_int_equal(kvs_lab_move(lab, 0, &err), KVS_ERR_RANGE);
     kvs_lab_close(lab);
     kvs_weights_close(w);
 }

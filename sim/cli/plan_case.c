@@ -109,6 +109,13 @@ static enum kvs_code find_quality(struct kvs_plan_case *c, struct kvs_err *err)
     if (kvs_quality_open(table, kvs_model_n_layer(c->model), &c->quality, &own))
         return kvs_fail(err, own.code, "%s%s", own.msg,
                         o->quality ? "" : "; --quality FILE names a table, --budget 0 needs none");
+    if (content && c->quality->n_repair == 0)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--reuse content: the quality table of %s does not say what moved text "
+                        "loses (\"repair\")",
+                        c->quality->model);
+    if (content && !o->repair)
+        c->options.repair = c->quality->repair[0].method;
     if (content && isinf(kvs_quality_repair_nats(c->quality, o->repair, 0))) {
         const char *names[KVS_MAX_QUALITY_ROW];
         char known[400];

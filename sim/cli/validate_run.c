@@ -325,7 +325,7 @@ static bool is_enough(const struct kvs_val_lab *lab, const struct run *run, unsi
            (n >= fewest(lab) && ttft[n - 1] - ttft[0] <= AGREE * ttft[0]);
 }
 
-/* What the plan's levels lose together; of moved text no one measured what it loses. */
+/* What the plan's levels and its moved text lose together, where the table knows of both. */
 static json_t *predicted_nats(const struct kvs_val_lab *lab, const struct kvs_val_case *c,
                               const struct kvs_val_predicted *predicted)
 {
