@@ -302,6 +302,63 @@ static void checksums_in_steps_are_those_of_the_whole(void **state)
     }
 }
 
+/* Symbols of one table, pairwise where they are few, and of many. */
+static void counts_are_exact(void **state)
+{
+    enum { TOK = 9, CHAN = 77, STRIDE = 96 };
+    static const int widths[] = {1, 20, 21, 63, 64, 127}; /* around 128 */
+    static uint8_t symbol[TOK * STRIDE];
+    static uint16_t base[CHAN];
+    uint32_t *part = calloc(4 * KVS_COUNT_ALL, sizeof *part);
+    uint32_t *want = malloc(2 * KVS_COUNT_ALL * sizeof *want), *got = want + KVS_COUNT_ALL;
+    struct kvs_rng rng = kvs_rng_stream(5, "counts");
+    (void)state;
+    for (int c = 0; c < CHAN; c++)
+        base[c] = (uint16_t)(c % 32 * 256);
+    for (size_t k = 0; k < 6 * 3 * 2; k++) {
+        const struct kvs_kvf_isa *isa = kvs_kvf_isa(isas[k % 3]);
+        bool each = k >= 18;
+        if (!isa)
+            continue;
+        memset(want, 0, 2 * KVS_COUNT_ALL * sizeof *want);
+        for (int i = 0; i < TOK * STRIDE; i++)
+            symbol[i] = (uint8_t)(128 + widths[k / 3 % 6] * (2 * kvs_rng_unit(&rng) - 1));
+        if (k % 6 < 3)
+            symbol[3 * STRIDE + 5] = 0; /* an escape */
+        for (int i = 0; i < TOK * CHAN; i++)
+            want[(each ? base[i % CHAN] : 0) + symbol[i / CHAN * STRIDE + i % CHAN]]++;
+        if (each)
+            isa->count_each(got, part, base, symbol, STRIDE, TOK, CHAN);
+        else
+            isa->count(got, part, symbol, STRIDE, TOK, CHAN);
+        assert_memory_equal(want, got, KVS_COUNT_ALL * sizeof *want);
+        for (int i = 0; i < 4 * KVS_COUNT_ALL; i++)
+            assert_int_equal(part[i], 0);
+    }
+    free(want);
+    free(part);
+}
+
+/* Of very many tokens one in two or four is counted for the tables: next to nothing is lost. */
+static void tables_of_a_part_of_the_tokens_are_as_good(void **state)
+{
+    struct made whole = make(1, 8, 128, 4096, 256, 0, KVS_HALF_BF16), half = whole;
+    size_t n, n_half, sum = 0;
+    (void)state;
+    whole.level[0] = half.level[0] = KVS_E5;
+    whole.level[1] = half.level[1] = KVS_E2;
+    free(encode(&whole, NULL, &n));
+    half.shape.n_tok = 2048; /* 2^22 elements: all are counted */
+    for (int i = 0; i < 2; i++) {
+        free(encode(&half, NULL, &n_half));
+        sum += n_half;
+        half.x[0] += 2048 * 1024;
+        half.x[1] += 2048 * 1024;
+    }
+    assert_true((double)n < 1.0005 * (double)sum);
+    made_free(&whole);
+}
+
 /* 64-byte aligned output of a large section goes past the caches; other output does not. */
 static void output_past_the_caches_has_the_same_bits(void **state)
 {
@@ -622,6 +679,8 @@ int main(void)
         cmocka_unit_test(every_level_keeps_its_bound_in_every_shape),
         cmocka_unit_test(all_instruction_sets_write_the_same_bytes),
         cmocka_unit_test(checksums_in_steps_are_those_of_the_whole),
+        cmocka_unit_test(counts_are_exact),
+        cmocka_unit_test(tables_of_a_part_of_the_tokens_are_as_good),
         cmocka_unit_test(output_past_the_caches_has_the_same_bits),
         cmocka_unit_test(a_symbol_has_as_many_slots_as_its_frequency_says),
         cmocka_unit_test(files_of_version_2_stay_as_they_are),

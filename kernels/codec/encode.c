@@ -7,6 +7,9 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
+/* Symbols that tables are fitted to; of more, tokens are left out. */
+enum { ENOUGH = 1 << 22 };
+
 struct encoder {
     const struct kvs_kvf_in *in;
     const struct kvs_kvf_isa *isa;
@@ -18,7 +21,7 @@ struct encoder {
     struct kvs_rans_model model[KVS_N_MODEL];
     uint8_t table_of[KVS_N_MODEL]; /* number in the file */
     uint32_t n_table, table_bytes;
-    struct kvs_rans_enc enc; /* one allocation, one's */
+    struct kvs_rans_enc enc; /* one allocation, rest's */
     uint8_t *symbol;         /* of all sections */
     uint16_t *word;          /* of four streams */
     uint16_t *calm;
@@ -66,10 +69,22 @@ static enum kvs_code grow(struct encoder *e, size_t n, struct kvs_err *err)
     return KVS_OK;
 }
 
-/* The coded elements of section i; the sinks lie before them. want_calm: rows->calm too, else it is
- * x. */
-static enum kvs_code rows_of(struct encoder *e, uint32_t i, bool want_calm, struct kvs_rows *rows,
-                             struct kvs_err *err)
+enum kvs_code kvs_rows_calm(struct kvs_rows *rows, uint16_t **room, struct kvs_err *err)
+{
+    size_t n = (size_t)rows->n_tok * rows->n_chan;
+    assert(n > 0); /* there is a number that is huge */
+    uint16_t *calm = realloc(*room, n * sizeof *calm);
+
+    if (!calm)
+        return kvs_nomem(err);
+    for (size_t k = 0; k < n; k++)
+        calm[k] = (rows->x[k] & 0x7fff) > kvs_half_huge(rows->half) ? 0 : rows->x[k];
+    rows->calm = *room = calm;
+    return KVS_OK;
+}
+
+/* The coded elements of section i; the sinks lie before them. calm is x. */
+static void rows_of(const struct encoder *e, uint32_t i, struct kvs_rows *rows)
 {
     const struct kvs_kvf_shape *shape = &e->in->shape;
     uint32_t block = block_of(e, i), part = part_of(e, i), n_chan = kvs_kvf_n_chan(shape);
@@ -82,31 +97,23 @@ static enum kvs_code rows_of(struct encoder *e, uint32_t i, bool want_calm, stru
     rows->level = (enum kvs_level)e->in->level[part];
     rows->x = e->in->x[part] + ((size_t)block * shape->block_tok + sink) * n_chan;
     rows->calm = rows->x;
-    size_t n = (size_t)rows->n_tok * n_chan;
-    if (!want_calm || rows->level <= KVS_LX ||
-        e->isa->max_bits(rows->x, n) <= kvs_half_huge(shape->half))
-        return KVS_OK;
-    if (!e->calm)
-        e->calm = malloc((size_t)shape->block_tok * n_chan * sizeof *e->calm);
-    if (!e->calm)
-        return kvs_nomem(err);
-    for (size_t k = 0; k < n; k++)
-        e->calm[k] = (rows->x[k] & 0x7fff) > kvs_half_huge(shape->half) ? 0 : rows->x[k];
-    rows->calm = e->calm;
-    return KVS_OK;
 }
 
-/* Room for the symbols and for four streams' words. */
+/* Room for the symbols and for four streams' words; how many are counted. */
 static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &e->in->shape;
     uint32_t n_chan = kvs_kvf_n_chan(shape), wide = kvs_up(n_chan, 32);
     size_t n = 0;
 
+    assert(e->counts);
+    e->counts->every = 1;
     for (uint32_t i = 0; i < shape->n_layer * 2; i++)
         n += kvs_level_is_e((enum kvs_level)e->in->level[i]) ? (size_t)shape->n_tok * wide : 0;
     if (n == 0)
         return KVS_OK;
+    while (e->counts->every < 4 && n / e->counts->every > ENOUGH)
+        e->counts->every *= 2;
     e->symbol = big_alloc(n);
     e->word = malloc(4 * KVS_ENC_WORDS * sizeof *e->word);
     return e->symbol && e->word ? KVS_OK : kvs_nomem(err);
@@ -122,11 +129,10 @@ static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
         const float *weight = e->in->weight ? e->in->weight[part] : NULL;
         if (!kvs_level_is_e((enum kvs_level)e->in->level[part]))
             continue;
-        if (rows_of(e, i, true, &rows, err))
-            return err->code;
+        rows_of(e, i, &rows);
         e->quant[i].symbol = symbol;
         symbol += (size_t)rows.n_tok * kvs_up(rows.n_chan, 32);
-        if (kvs_quant_section(&e->quant[i], e->counts, &rows, weight, e->isa, err))
+        if (kvs_quant_section(&e->quant[i], e->counts, &rows, &e->calm, weight, e->isa, err))
             return err->code;
     }
     return KVS_OK;
@@ -134,11 +140,10 @@ static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
 
 static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
 {
-    e->enc.one = calloc(KVS_N_MODEL, sizeof *e->enc.one + KVS_N_SYMBOL * sizeof *e->enc.rest +
-                                         KVS_RANS_M * sizeof *e->enc.slot);
-    if (!e->enc.one)
+    e->enc.rest =
+        calloc(KVS_N_MODEL, KVS_N_SYMBOL * sizeof *e->enc.rest + KVS_RANS_M * sizeof *e->enc.slot);
+    if (!e->enc.rest)
         return kvs_nomem(err);
-    e->enc.rest = (void *)(e->enc.one + KVS_N_MODEL);
     e->enc.slot = (void *)(e->enc.rest + KVS_N_MODEL * KVS_N_SYMBOL);
     for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
         float offset[KVS_N_SYMBOL];
@@ -183,7 +188,7 @@ static enum kvs_code write_streams(struct encoder *e, uint32_t i, size_t from,
 {
     const struct kvs_quant *quant = &e->quant[i];
     size_t most = (size_t)at->n_tok * at->n_chan * sizeof(uint16_t);
-    int32_t *scratch = malloc((kvs_up(at->n_chan, 64) + 64) * sizeof *scratch);
+    int32_t *scratch = malloc(kvs_quant_scratch(at) * sizeof *scratch);
 
     if (!scratch)
         return kvs_nomem(err);
@@ -194,7 +199,7 @@ static enum kvs_code write_streams(struct encoder *e, uint32_t i, size_t from,
         memcpy(param + at->n_chan * 2, quant->step, at->n_chan * 2);
         for (uint32_t c = 0; c < at->n_chan; c++)
             param[at->n_chan * 4 + c] = e->table_of[quant->model[c]];
-        *n_word = kvs_quant_encode(quant, at, &e->enc, section, e->word, scratch, e->isa);
+        *n_word = kvs_quant_encode(quant, at, e->model, &e->enc, section, e->word, scratch, e->isa);
     }
     free(scratch);
     return code;
@@ -231,10 +236,14 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
     struct kvs_rows rows;
     struct kvs_escapes plain = {0}, *escapes = &plain;
     bool is_e = kvs_level_is_e((enum kvs_level)e->in->level[part_of(e, i)]);
-    enum kvs_code code = rows_of(e, i, !is_e, &rows, err);
+    enum kvs_code code = KVS_OK;
 
+    rows_of(e, i, &rows);
     if (is_e)
         escapes = &e->quant[i].escapes;
+    else if (rows.level > KVS_LX && e->isa->max_bits(rows.x, (size_t)rows.n_tok * rows.n_chan) >
+                                        kvs_half_huge(shape->half))
+        code = kvs_rows_calm(&rows, &e->calm, err);
     if (!code)
         code = is_e ? kvs_quant_clip(&e->quant[i], e->model, &rows, e->isa, err)
                     : kvs_pack_escapes(escapes, &rows, err);
@@ -397,7 +406,7 @@ enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_i
         kvs_quant_free(&e.quant[i]);
     free(e.quant);
     free(e.counts);
-    free(e.enc.one);
+    free(e.enc.rest);
     free(e.symbol);
     free(e.word);
     free(e.calm);

@@ -24,6 +24,10 @@ struct kvs_rows {
     enum kvs_level level;
 };
 
+/* Fills *room, which the caller frees, with what rows->calm is to be. KVS_ERR_NOMEM. */
+KVS_MUST_CHECK enum kvs_code kvs_rows_calm(struct kvs_rows *rows, uint16_t **room,
+                                           struct kvs_err *err);
+
 /* Levels without entropy coding: writes parameters and payload, both zero before. scratch:
  * kvs_pack_scratch floats. */
 void kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struct kvs_rows *rows,
@@ -54,13 +58,15 @@ struct kvs_counts {
     /* of a sample, [model][symbol]: elements, sums of places in the bin (of 2^16), see kern.h */
     uint64_t n_place[KVS_N_MODEL * KVS_N_SYMBOL], sum_place[KVS_N_MODEL * KVS_N_SYMBOL];
     uint64_t place[KVS_N_MODEL * KVS_N_SYMBOL]; /* of a chunk; 0 between sections */
-    uint32_t pair[2 << 16];                     /* see kern.h */
+    uint32_t part[4 * KVS_COUNT_ALL];           /* see kern.h */
+    uint32_t every; /* tokens, of which one is counted: more than 1 where there are very many */
 };
 
-/* weight: [n_chan] or NULL. KVS_ERR_NOMEM. */
+/* weight: [n_chan] or NULL; calm: as in kvs_rows_calm, which it calls if it must. KVS_ERR_NOMEM. */
 KVS_MUST_CHECK enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *counts,
-                                               const struct kvs_rows *rows, const float *weight,
-                                               const struct kvs_kvf_isa *isa, struct kvs_err *err);
+                                               struct kvs_rows *rows, uint16_t **calm,
+                                               const float *weight, const struct kvs_kvf_isa *isa,
+                                               struct kvs_err *err);
 /* Symbols that their model has not become escapes. KVS_ERR_NOMEM. */
 KVS_MUST_CHECK enum kvs_code kvs_quant_clip(struct kvs_quant *quant,
                                             const struct kvs_rans_model *model,
@@ -69,10 +75,12 @@ KVS_MUST_CHECK enum kvs_code kvs_quant_clip(struct kvs_quant *quant,
 enum { KVS_ENC_WORDS = KVS_RANS_TOK * KVS_RANS_CHAN + KVS_RANS_LANES }; /* of a stream, at most */
 /*
  * Words, lengths and states of all streams into the section, where the file has them; the number of
- * words. word: room for 4 * KVS_ENC_WORDS; scratch: for all channels and 64.
+ * words. word: room for 4 * KVS_ENC_WORDS; scratch: kvs_quant_scratch words.
  */
 uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
-                          const struct kvs_rans_enc *enc, uint8_t *section, uint16_t *word,
-                          int32_t *scratch, const struct kvs_kvf_isa *isa);
+                          const struct kvs_rans_model *model, const struct kvs_rans_enc *enc,
+                          uint8_t *section, uint16_t *word, int32_t *scratch,
+                          const struct kvs_kvf_isa *isa);
+size_t kvs_quant_scratch(const struct kvs_layout *at);
 
 #endif

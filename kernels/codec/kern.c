@@ -196,15 +196,17 @@ static void scales(uint16_t *low16, uint16_t *step16, float *inverse, const floa
     }
 }
 
-INLINE void moments_n(float *sum, float *square, const uint16_t *x, size_t stride, uint32_t n_tok,
-                      const uint32_t n, uint32_t left, enum kvs_half half)
+/* Adds what rows from .. end are off the first. */
+INLINE void moments_n(float *sum, float *square, const uint16_t *x, size_t stride, uint32_t from,
+                      uint32_t end, const uint32_t n, uint32_t left, enum kvs_half half)
 {
     vf first[4], s[4], q[4];
     for (uint32_t g = 0; g < n; g++) {
         first[g] = load(x + 16 * g, left - 16 * g, half);
-        s[g] = q[g] = f_set(0);
+        s[g] = f_load(sum + 16 * g);
+        q[g] = f_load(square + 16 * g);
     }
-    for (uint32_t t = 1; t < n_tok; t++)
+    for (uint32_t t = from; t < end; t++)
 #pragma GCC unroll 4
         for (uint32_t g = 0; g < n; g++) {
             vf away = f_sub(load(x + t * stride + 16 * g, left - 16 * g, half), first[g]);
@@ -217,14 +219,24 @@ INLINE void moments_n(float *sum, float *square, const uint16_t *x, size_t strid
     }
 }
 
-static void moments(float *sum, float *square, const uint16_t *x, size_t stride, uint32_t n_tok,
-                    uint32_t n_chan, enum kvs_half half)
+static unsigned moments(float *sum, float *square, const uint16_t *x, uint32_t n_tok,
+                        uint32_t n_chan, enum kvs_half half)
 {
-    uint32_t c = 0;
-    for (; c + 64 <= n_chan; c += 64)
-        moments_n(sum + c, square + c, x + c, stride, n_tok, 4, 64, half);
-    for (; c < n_chan; c += 16)
-        moments_n(sum + c, square + c, x + c, stride, n_tok, 1, n_chan - c, half);
+    enum { ROWS = 64 }; /* into the second cache by the first that reads them */
+    unsigned most = 0;
+
+    memset(sum, 0, kvs_up(n_chan, 16) * sizeof *sum);
+    memset(square, 0, kvs_up(n_chan, 16) * sizeof *square);
+    for (uint32_t t = 0; t < n_tok; t += ROWS) {
+        uint32_t c = 0, end = n_tok - t < ROWS ? n_tok : t + ROWS;
+        unsigned bits = max_bits(x + (size_t)t * n_chan, (size_t)(end - t) * n_chan);
+        most = bits > most ? bits : most;
+        for (; c + 64 <= n_chan; c += 64)
+            moments_n(sum + c, square + c, x + c, n_chan, t, end, 4, 64, half);
+        for (; c < n_chan; c += 16)
+            moments_n(sum + c, square + c, x + c, n_chan, t, end, 1, n_chan - c, half);
+    }
+    return most;
 }
 
 /* --- packed integers ---------------------------------------------------------------------------
@@ -694,60 +706,77 @@ static bool rans_decode(const struct kvs_stream_job *job, unsigned n, const uint
 
 /*
  * x, whose low word is spilled already where `over` has a bit, takes symbols of freq and first: x /
- * freq << 11 | slot. The quotient in floats, a quarter up, is right or one too large: it is below
- * 2^20, so roundings move it by an eighth at most.
+ * freq << 11 | slot. The quotient comes right or one too large; the rest of one too large is
+ * negative, or huge without a sign.
  */
-INLINE vi encode16(vi x, vi freq, vi first, unsigned over, const uint16_t *slot, vi slot_at)
+INLINE vi encode16(vi x, vi freq, vi first, unsigned over, const uint16_t *slot)
 {
-    vi y = i_pick(over, i_srl(x, 16), x);
-    vi share = i_trunc(f_add(f_div(f_of_i(y), f_of_i(freq)), f_set(.25f)));
-    vi left = i_sub(y, i_mul(share, freq)), less = i_sra(left, 31);
+    vi y = i_pick(over, i_srl(x, 16), x), share = i_quotient(y, freq);
+    vi left = i_sub(y, i_mul(share, freq));
 
-    left = i_add(i_add(left, i_and(less, freq)), first);
-    share = i_sll(i_add(share, less), KVS_RANS_BITS);
-    /* the bits: for lanes beyond the last, whose symbols may have no frequency */
-    return i_or(share, i_gather16(slot, i_or(slot_at, i_and(left, i_set(KVS_RANS_M - 1)))));
+    share = i_sll(i_add(share, i_sra(left, 31)), KVS_RANS_BITS);
+    left = i_min_unsigned(left, i_add(left, freq));
+    /* low bits: lanes beyond the last may have symbols without a frequency */
+    return i_or(share, i_gather16(slot, i_add(left, first)));
 }
 
 /* A stream being encoded. Lanes are reversed in each half, so that words come in reverse too. */
 struct enc_run {
     vi state[2];
     const uint8_t *symbol; /* of the row's first channel */
-    const int32_t *model;
+    const uint16_t *base, *delta;
+    uint32_t *rest; /* [KVS_RANS_CHAN]: what this row's symbols are encoded with, 16s reversed */
     uint16_t *word;
 };
 
-/* its 32 lanes at channel c; channels may have models of their own */
-INLINE void encode32(struct enc_run *run, const struct kvs_rans_enc *enc, uint32_t c,
-                     uint32_t lanes)
+/* Looks up 32 channels of a row: one by one, a row before they are wanted. */
+INLINE void look32(struct enc_run *run, const struct kvs_rans_enc *enc, const uint8_t *symbol,
+                   uint32_t c)
 {
+    const uint32_t *table = enc->rest;
+    const uint16_t *base = run->base + c;
+    uint32_t *rest = run->rest + c;
+
+    symbol += c;
+#pragma GCC unroll 32
+    for (uint32_t i = 0; i < 32; i++)
+        rest[i ^ 15] = table[(uint32_t)base[i] + symbol[i]];
+}
+
+/* its 32 lanes at channel c; channels may have models of their own; before: the row's that comes
+ * next, or NULL */
+INLINE void encode32(struct enc_run *run, const struct kvs_rans_enc *enc, uint32_t c,
+                     uint32_t lanes, const uint8_t *before)
+{
+    vi both[2] = {i_load(run->rest + c), i_load(run->rest + c + 16)};
+
+    if (before)
+        look32(run, enc, before, c);
 #pragma GCC unroll 2
     for (unsigned h = 2; h-- > 0;) {
         vi x = run->state[h], low = i_set(KVS_RANS_M - 1);
-        vi model = i_load(run->model + c + 16 * h);
-        vi rest = i_gather(enc->rest, i_add(i_sll(model, 8), i_u8_back(run->symbol + c + 16 * h)));
-        vi freq = i_and(rest, low), first = i_srl(rest, KVS_RANS_BITS);
+        vi freq = i_and(both[h], low), first = i_srl(both[h], KVS_RANS_BITS);
         unsigned mine = back16(lanes >> 16 * h & 0xffff);
         unsigned over = i_lt(i_sub(i_sll(freq, 20), i_set(1)), x) & mine;
         i_spill(run->word, x, over);
         run->word += __builtin_popcount(over);
-        x = encode16(x, freq, first, over, enc->slot, i_sll(model, KVS_RANS_BITS));
+        x = encode16(x, freq, first, over, enc->slot);
         run->state[h] = mine == 0xffff ? x : i_pick(mine, x, run->state[h]);
     }
 }
 
 #ifdef KVS_VEC_LOOKUP
-/* The one model of all channels, in registers: symbols by their low bits. */
+/* All models' symbols, in registers. */
 struct enc_table {
-    vt freq[4], first[4];
+    vt freq[KVS_FLAT_BLOCKS], first[KVS_FLAT_BLOCKS];
     const uint16_t *slot;
 };
 
-INLINE void encode32_one(struct enc_run *run, const struct enc_table *table, uint32_t c,
-                         const unsigned n)
+INLINE void encode32_flat(struct enc_run *run, const struct enc_table *table, uint32_t c,
+                          const unsigned n_block)
 {
-    vi at = w_u8(run->symbol + c);
-    vi freq16 = w_lookup(table->freq, at, n), first16 = w_lookup(table->first, at, n);
+    vi at = w_add(w_u8(run->symbol + c), i_load(run->delta + c));
+    vi freq16 = w_lookup(table->freq, at, n_block), first16 = w_lookup(table->first, at, n_block);
 #pragma GCC unroll 2
     for (unsigned h = 2; h-- > 0;) {
         vi x = run->state[h], rest = i_weave_back(freq16, first16, h);
@@ -755,59 +784,70 @@ INLINE void encode32_one(struct enc_run *run, const struct enc_table *table, uin
         unsigned over = i_le(i_sll(freq, 20), x);
         i_spill(run->word, x, over);
         run->word += __builtin_popcount(over);
-        run->state[h] = encode16(x, freq, first, over, table->slot, i_set(0));
+        run->state[h] = encode16(x, freq, first, over, table->slot);
     }
 }
 #endif
 
-/* one: symbols of the one model of all channels, as powers of two; 0: they differ */
+/* blocks: of the flat table; 0: lookups one by one */
 INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
-                          const struct kvs_rans_enc *enc, bool full, const unsigned one)
+                          const struct kvs_rans_enc *enc, bool full, const unsigned blocks)
 {
-    uint32_t n_chan = job[0].n_chan;
+    enum { AHEAD = 8 }; /* rows: streams' channels don't lie side by side, and rows go back */
+    uint32_t n_chan = job[0].n_chan, n_tok = job[0].n_tok, rest[4][KVS_RANS_CHAN];
     size_t stride = job[0].symbol_stride;
     struct enc_run run[4];
 #ifdef KVS_VEC_LOOKUP
     struct enc_table table;
 
-    for (unsigned i = 0; i < one / 64; i++) {
-        table.freq[i] = i_lookup_table(job[0].one->freq + 64 * i);
-        table.first[i] = i_lookup_table(job[0].one->first + 64 * i);
+    for (unsigned i = 0; i < blocks; i++) {
+        table.freq[i] = i_lookup_table(job[0].flat->freq + 64 * i);
+        table.first[i] = i_lookup_table(job[0].flat->first + 64 * i);
     }
-    table.slot = job[0].one ? job[0].one->slot : NULL;
+    table.slot = enc->slot;
 #endif
-    (void)one;
-    for (unsigned s = 0; s < n; s++)
+    for (unsigned s = 0; s < n; s++) {
         run[s] = (struct enc_run){{i_set(KVS_RANS_LOW), i_set(KVS_RANS_LOW)},
-                                  job[s].symbol + job[s].n_tok * stride,
-                                  job[s].model,
+                                  job[s].symbol + n_tok * stride,
+                                  job[s].base,
+                                  job[s].delta,
+                                  rest[s],
                                   job[s].word};
-    for (uint32_t t = job[0].n_tok; t-- > 0;) {
-        for (unsigned s = 0; s < n; s++)
+        for (uint32_t c = 0; c < n_chan && n_tok && !blocks; c += 32)
+            look32(&run[s], enc, run[s].symbol - stride, c);
+    }
+    for (uint32_t t = n_tok; t-- > 0;) {
+        const uint8_t *before[4] = {NULL};
+        for (unsigned s = 0; s < n; s++) {
             run[s].symbol -= stride;
+            if (t > 0)
+                before[s] = run[s].symbol - stride;
+            for (uint32_t c = 0; c < n_chan && t >= AHEAD; c += 64)
+                __builtin_prefetch(run[s].symbol - AHEAD * stride + c);
+        }
         for (uint32_t c = kvs_up(n_chan, 32); c > 0;) {
             c -= 32;
 #ifdef KVS_VEC_LOOKUP
-            if (one) {
+            if (blocks) {
                 /* no loop: compilers would keep its states in memory */
-                encode32_one(&run[0], &table, c, one);
+                encode32_flat(&run[0], &table, c, blocks);
                 if (n > 1)
-                    encode32_one(&run[1], &table, c, one);
+                    encode32_flat(&run[1], &table, c, blocks);
                 if (n > 2)
-                    encode32_one(&run[2], &table, c, one);
+                    encode32_flat(&run[2], &table, c, blocks);
                 if (n > 3)
-                    encode32_one(&run[3], &table, c, one);
+                    encode32_flat(&run[3], &table, c, blocks);
                 continue;
             }
 #endif
             uint32_t lanes = full || n_chan - c >= 32 ? UINT32_MAX : (1u << (n_chan - c)) - 1;
-            encode32(&run[0], enc, c, lanes);
+            encode32(&run[0], enc, c, lanes, before[0]);
             if (n > 1)
-                encode32(&run[1], enc, c, lanes);
+                encode32(&run[1], enc, c, lanes, before[1]);
             if (n > 2)
-                encode32(&run[2], enc, c, lanes);
+                encode32(&run[2], enc, c, lanes, before[2]);
             if (n > 3)
-                encode32(&run[3], enc, c, lanes);
+                encode32(&run[3], enc, c, lanes, before[3]);
         }
     }
     for (unsigned s = 0; s < n; s++) {
@@ -822,14 +862,12 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
 
 /* full: channels come in whole 32s */
 INLINE void rans_encode_all(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc,
-                            bool full, const unsigned one)
+                            bool full, const unsigned blocks)
 {
     for (; n >= 4 && full; job += 4, n -= 4)
-        rans_encode_n(job, 4, enc, true, one);
-    for (; n >= 2 && full; job += 2, n -= 2)
-        rans_encode_n(job, 2, enc, true, one);
+        rans_encode_n(job, 4, enc, true, blocks);
     for (; n > 0; job++, n--)
-        rans_encode_n(job, 1, enc, full, one);
+        rans_encode_n(job, 1, enc, full, blocks);
 }
 
 static void rans_encode(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc)
@@ -839,13 +877,17 @@ static void rans_encode(struct kvs_stream_job *job, unsigned n, const struct kvs
         return;
     }
 #ifdef KVS_VEC_LOOKUP
-    if (job[0].one) {
-        if (job[0].one->n <= 64)
-            rans_encode_all(job, n, enc, true, 64);
-        else if (job[0].one->n <= 128)
-            rans_encode_all(job, n, enc, true, 128);
+    if (job[0].flat) {
+        if (job[0].flat->n_block == 1)
+            rans_encode_all(job, n, enc, true, 1);
+        else if (job[0].flat->n_block == 2)
+            rans_encode_all(job, n, enc, true, 2);
+        else if (job[0].flat->n_block <= 4)
+            rans_encode_all(job, n, enc, true, 4);
+        else if (job[0].flat->n_block <= 8)
+            rans_encode_all(job, n, enc, true, 8);
         else
-            rans_encode_all(job, n, enc, true, 256);
+            rans_encode_all(job, n, enc, true, 12);
         return;
     }
 #endif
@@ -866,83 +908,78 @@ static void places(uint64_t *place, const uint16_t *base, const uint8_t *symbol,
     }
 }
 
-static void count_each(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
-                       uint32_t n_tok, uint32_t n_chan)
+/* In 4 tables, so that equal neighbours don't wait. */
+static void count_each(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
+                       size_t stride, uint32_t n_tok, uint32_t n_chan)
 {
-    for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
-        uint32_t c = 0;
-        for (; c + 16 <= n_chan; c += 16) {
-            uint64_t four[4];
-            uint16_t at[16];
-            for (int i = 0; i < 16; i++)
-                at[i] = (uint16_t)(base[c + (uint32_t)i] + symbol[c + (uint32_t)i]);
-            memcpy(four, at, sizeof four);
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                count[four[i] & 0xffff]++;
-                count[four[i] >> 16 & 0xffff]++;
-                count[four[i] >> 32 & 0xffff]++;
-                count[four[i] >> 48]++;
-            }
-        }
-        for (; c < n_chan; c++)
-            count[base[c] + symbol[c]]++;
-    }
-}
-
-/* 8 tables, so that equal neighbours don't wait */
-static void count_singly(uint32_t count[256], const uint8_t *symbol, size_t stride, uint32_t n_tok,
-                         uint32_t n_chan)
-{
-    uint32_t part[8][256] = {{0}};
+    uint32_t *a = part, *b = a + KVS_COUNT_ALL, *c = b + KVS_COUNT_ALL, *d = c + KVS_COUNT_ALL;
 
     for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
-        uint32_t c = 0;
-        for (; c + 8 <= n_chan; c += 8) {
-            uint64_t eight;
-            memcpy(&eight, symbol + c, 8);
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; i++)
-                part[i][eight >> (8 * i) & 0xff]++;
+        uint32_t i = 0;
+        for (; i + 4 <= n_chan; i += 4) {
+            a[base[i] + symbol[i]]++;
+            b[base[i + 1] + symbol[i + 1]]++;
+            c[base[i + 2] + symbol[i + 2]]++;
+            d[base[i + 3] + symbol[i + 3]]++;
         }
-        for (; c < n_chan; c++)
-            count[symbol[c]]++;
+        for (; i < n_chan; i++)
+            count[base[i] + symbol[i]]++;
     }
-    for (int s = 0; s < 256; s++)
-        for (int i = 0; i < 8; i++)
-            count[s] += part[i][s];
+    for (uint32_t i = 0; i < KVS_COUNT_ALL; i++)
+        count[i] += a[i] + b[i] + c[i] + d[i];
+    memset(part, 0, 4 * KVS_COUNT_ALL * sizeof *part);
 }
 
-INLINE uint32_t row_range(const uint8_t *symbol, uint32_t n_chan, uint8_t *low, uint8_t *high)
+INLINE bool row_within(const uint8_t *symbol, uint32_t n_chan, uint8_t low, uint8_t high)
 {
-    uint8_t least = *low, most = *high;
+    uint8_t bad = 0;
 
-    for (uint32_t c = 0; c < n_chan; c++) {
-        least = symbol[c] < least ? symbol[c] : least;
-        most = symbol[c] > most ? symbol[c] : most;
-    }
-    *low = least;
-    *high = most;
-    return most - least;
+    for (uint32_t c = 0; c < n_chan; c++)
+        bad |= (uint8_t)((symbol[c] < low) | (symbol[c] > high));
+    return !bad;
 }
 
-/* Few symbols in pairs, half the work: one at an even place and the next. */
-static void count(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
+/* What pairs were counted, to their symbols. */
+static void count_pairs(uint32_t count[256], uint32_t *pair)
+{
+    uint32_t first[128] = {0};
+
+    for (uint32_t k = 0; k < 128; k++, pair += 128) {
+        uint32_t second = 0;
+        for (uint32_t i = 0; i < 128; i++) {
+            first[i] += pair[i];
+            second += pair[i];
+        }
+        memset(pair, 0, 128 * sizeof *pair);
+        count[64 + (k ^ 64)] += second;
+    }
+    for (uint32_t i = 0; i < 128; i++)
+        count[64 + (i ^ 64)] += first[i];
+}
+
+/*
+ * Symbols 64 to 191 in pairs, half the work: 7 bits of one at an even place and of the next. In two
+ * tables, so that equal neighbours don't wait, where symbols are few; else both would not fit into
+ * the first cache.
+ */
+static void count(uint32_t count[256], uint32_t *part, const uint8_t *symbol, size_t stride,
                   uint32_t n_tok, uint32_t n_chan)
 {
-    enum { FEW = 40 }; /* more, and pairs lie wider than the first cache is */
-    uint32_t *a = pair, *b = pair + (1 << 16);
-    uint8_t low = 255, high = 0;
+    enum { FEW = 20 };
+    bool few = n_tok && row_within(symbol, n_chan, KVS_SYMBOL_ZERO - FEW, KVS_SYMBOL_ZERO + FEW);
+    uint32_t *a = part, *b = few ? part + (1 << 14) : part;
 
-    if (n_tok == 0 || row_range(symbol, n_chan, &low, &high) > FEW) {
-        count_singly(count, symbol, stride, n_tok, n_chan);
-        return;
-    }
     for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
         uint32_t c = 0;
+        if (!row_within(symbol, n_chan, 64, 191)) {
+            for (; c < n_chan; c++)
+                count[symbol[c]]++;
+            continue;
+        }
         for (; c + 8 <= n_chan; c += 8) {
             uint64_t eight;
             memcpy(&eight, symbol + c, 8);
+            eight = (eight & 0x007f007f007f007f) | (eight >> 1 & 0x3f803f803f803f80);
             a[eight & 0xffff]++;
             b[eight >> 16 & 0xffff]++;
             a[eight >> 32 & 0xffff]++;
@@ -950,15 +987,10 @@ static void count(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, si
         }
         for (; c < n_chan; c++)
             count[symbol[c]]++;
-        (void)row_range(symbol, n_chan, &low, &high);
     }
-    for (uint32_t second = low; second <= high; second++)
-        for (uint32_t first = low; first <= high; first++) {
-            uint32_t at = second << 8 | first, n = a[at] + b[at];
-            count[first] += n;
-            count[second] += n;
-            a[at] = b[at] = 0;
-        }
+    count_pairs(count, a);
+    if (few)
+        count_pairs(count, b);
 }
 
 static void turn(uint16_t *to, const uint16_t *from, size_t n)

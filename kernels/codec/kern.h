@@ -49,26 +49,28 @@ struct kvs_stream_job {
     size_t stride;
     bool stream; /* as above */
     /* encoding */
-    const int32_t *model;           /* [n_chan, padded]; halves of 32 channels reversed */
-    const struct kvs_rans_one *one; /* of the model that all channels have; NULL: they differ */
-    const uint8_t *symbol;          /* [n_tok][symbol_stride] */
+    const uint16_t *base;             /* [n_chan, to the next 32]: where a model begins in rest */
+    const struct kvs_rans_flat *flat; /* NULL: the models are too large together */
+    const uint16_t *delta;            /* [n_chan]: from a symbol to its place in flat, mod 2^16 */
+    const uint8_t *symbol;            /* [n_tok][symbol_stride] */
     size_t symbol_stride;
 };
 
 /*
  * What rANS encodes with; rest: [model][256] by symbol: freq | first << 11. slot: [model][2^11], by
- * first + rank. The new state is x / freq << 11 | slot[first + x % freq]. one: [model], the same by
- * the symbol's low 6, 7 or 8 bits, as many as tell all apart.
+ * first + rank, where first counts all models before. The new state is x / freq << 11 | slot[first
+ * + x % freq].
  */
-struct kvs_rans_one {
-    uint16_t freq[256], first[256];
-    const uint16_t *slot;
-    uint32_t n; /* symbols */
-};
 struct kvs_rans_enc {
     uint32_t *rest;
     uint16_t *slot;
-    struct kvs_rans_one *one;
+};
+/* The same of a section's models, one behind the other, by blocks of 64 for lookups in registers.
+ */
+enum { KVS_FLAT_BLOCKS = 12 };
+struct kvs_rans_flat {
+    uint16_t freq[KVS_FLAT_BLOCKS * 64], first[KVS_FLAT_BLOCKS * 64];
+    uint32_t n_block;
 };
 
 /* A decoder's table of at most 128 symbols, small enough for registers; see kvs_rans_alias. */
@@ -81,6 +83,8 @@ struct kvs_rans_small {
     uint16_t value[KVS_SMALL]; /* + 512 */
     uint16_t n;                /* symbols; up to 64: 64 buckets, else 128; 0: there is no table */
 };
+
+enum { KVS_COUNT_ALL = 32 * 256 }; /* symbols of all models */
 
 struct kvs_kvf_isa {
     const char *name;
@@ -97,9 +101,10 @@ struct kvs_kvf_isa {
     /* minimum and step as stored (step rounded up), and as used: step's inverse, 0 for 0 */
     void (*scales)(uint16_t *low16, uint16_t *step16, float *inverse, const float *low,
                    const float *high, uint32_t n, float top, enum kvs_half half);
-    /* sum and sum of squares of each channel, about the first row */
-    void (*moments)(float *sum, float *square, const uint16_t *x, size_t stride, uint32_t n_tok,
-                    uint32_t n_chan, enum kvs_half half);
+    /* sum and sum of squares of each channel, about the first row, of rows side by side; the
+     * largest number as bits without the sign */
+    unsigned (*moments)(float *sum, float *square, const uint16_t *x, uint32_t n_tok,
+                        uint32_t n_chan, enum kvs_half half);
     void (*pack)(const struct kvs_rows_job *job);
     void (*unpack)(const struct kvs_rows_job *job);
     /* symbol = 128 + round((x - mean) * inverse), or 0 where that is outside 1..255; one row; true
@@ -110,12 +115,12 @@ struct kvs_kvf_isa {
      * bin from 0 to 2^16 - 1; elements of symbol 0 anything. Symbols may be read to the next 16. */
     void (*places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, const uint16_t *x,
                    const float *mean, const float *inverse, uint32_t n_chan, enum kvs_half half);
-    /* adds how often each symbol came; pair: [2][2^16], 0 before and after */
-    void (*count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
+    /* adds how often each symbol came; part: [4 * KVS_COUNT_ALL], 0 before and after */
+    void (*count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, size_t stride,
                   uint32_t n_tok, uint32_t n_chan);
-    /* adds how often each symbol came, at base[channel] + symbol */
-    void (*count_each)(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
-                       uint32_t n_tok, uint32_t n_chan);
+    /* adds how often each symbol came, at base[channel] + symbol: [KVS_COUNT_ALL] */
+    void (*count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
+                       size_t stride, uint32_t n_tok, uint32_t n_chan);
     /* n words, the last first */
     void (*turn)(uint16_t *to, const uint16_t *from, size_t n);
     /* whether a symbol of a row lies outside its channel's low .. last */

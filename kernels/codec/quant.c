@@ -52,13 +52,12 @@ static void wanted_steps(float *step, const float *deviation, const float *weigh
         }
 }
 
+/* Steps and models; mean and deviation: sums and sums of squares before, themselves after. */
 static void choose_steps(struct kvs_quant *quant, float *mean, float *inverse, float *deviation,
-                         const struct kvs_rows *rows, const float *weight,
-                         const struct kvs_kvf_isa *isa)
+                         const struct kvs_rows *rows, const float *weight)
 {
     float n = (float)rows->n_tok, most = rows->half == KVS_F16 ? 0x1p14f : 0x1p124f;
 
-    isa->moments(mean, deviation, rows->calm, rows->n_chan, rows->n_tok, rows->n_chan, rows->half);
     for (uint32_t c = 0; c < rows->n_chan; c++) {
         float away = mean[c] / n, square = deviation[c] / n - away * away;
         quant->mean[c] = kvs_half_of(kvs_f32_of_half(rows->calm[c], rows->half) + away, rows->half);
@@ -84,28 +83,32 @@ static bool one_model(const struct kvs_quant *quant, uint32_t n_chan)
 static void count(struct kvs_counts *counts, const struct kvs_quant *quant,
                   const struct kvs_rows *rows, const uint16_t *base, const struct kvs_kvf_isa *isa)
 {
+    size_t stride = quant->symbol_stride * counts->every;
+    uint32_t n_tok = (rows->n_tok + counts->every - 1) / counts->every;
+
     if (one_model(quant, rows->n_chan))
-        isa->count(counts->count[base[0] / KVS_N_SYMBOL], counts->pair, quant->symbol,
-                   quant->symbol_stride, rows->n_tok, rows->n_chan);
+        isa->count(counts->count[base[0] / KVS_N_SYMBOL], counts->part, quant->symbol, stride,
+                   n_tok, rows->n_chan);
     else
-        isa->count_each(counts->count[0], base, quant->symbol, quant->symbol_stride, rows->n_tok,
+        isa->count_each(counts->count[0], counts->part, base, quant->symbol, stride, n_tok,
                         rows->n_chan);
 }
 
-/* Where in their bins elements lie, from a row in 8. */
+/* Where in their bins elements lie, from one in 8 of the rows that are counted. */
 static void sample(struct kvs_counts *counts, const struct kvs_quant *quant,
                    const struct kvs_rows *rows, const uint16_t *base, const float *mean,
                    const float *inverse, const struct kvs_kvf_isa *isa)
 {
     enum { CHUNK = 2048 }; /* of tokens: no sum overflows */
     bool used[KVS_N_MODEL] = {false};
+    uint32_t every = 8 * counts->every;
 
     for (uint32_t c = 0; c < rows->n_chan; c++)
         used[quant->model[c]] = true;
-    for (uint32_t t = 0; t < rows->n_tok; t += 8) {
+    for (uint32_t t = 0; t < rows->n_tok; t += every) {
         isa->places(counts->place, base, quant->symbol + t * quant->symbol_stride,
                     rows->x + (size_t)t * rows->n_chan, mean, inverse, rows->n_chan, rows->half);
-        if (t % CHUNK != CHUNK - 8 && t + 8 < rows->n_tok)
+        if (t % CHUNK != CHUNK - every && t + every < rows->n_tok)
             continue;
         for (uint32_t m = 0; m < KVS_N_MODEL; m++)
             for (uint32_t i = m * KVS_N_SYMBOL; used[m] && i < (m + 1) * KVS_N_SYMBOL; i++) {
@@ -117,7 +120,7 @@ static void sample(struct kvs_counts *counts, const struct kvs_quant *quant,
 }
 
 enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *counts,
-                                const struct kvs_rows *rows, const float *weight,
+                                struct kvs_rows *rows, uint16_t **calm, const float *weight,
                                 const struct kvs_kvf_isa *isa, struct kvs_err *err)
 {
     uint32_t n_chan = rows->n_chan, wide = kvs_up(n_chan, 64);
@@ -134,8 +137,14 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
         free(scratch);
         return kvs_nomem(err);
     }
-    if (rows->n_tok)
-        choose_steps(quant, mean, inverse, deviation, rows, weight, isa);
+    if (isa->moments(mean, deviation, rows->x, rows->n_tok, n_chan, rows->half) >
+        kvs_half_huge(rows->half)) {
+        code = kvs_rows_calm(rows, calm, err);
+        if (!code)
+            (void)isa->moments(mean, deviation, rows->calm, rows->n_tok, n_chan, rows->half);
+    }
+    if (rows->n_tok && !code)
+        choose_steps(quant, mean, inverse, deviation, rows, weight);
     for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
         uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
         memset(symbol + quant->symbol_stride - 32, KVS_SYMBOL_ZERO, 32); /* lanes beyond the last */
@@ -152,6 +161,26 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
     }
     free(scratch);
     return code;
+}
+
+/* Symbols of token t that lie outside low .. last become escapes. */
+static enum kvs_code clip_row(struct kvs_quant *quant, uint8_t *symbol, uint32_t t,
+                              const uint8_t *low, const uint8_t *last, uint32_t n_chan,
+                              const struct kvs_kvf_isa *isa, struct kvs_err *err)
+{
+    for (uint32_t from = 0, n; from < n_chan; from += n) {
+        n = n_chan - from < 64 ? n_chan - from : 64;
+        if (!isa->outside(symbol + from, low + from, last + from, n))
+            continue;
+        for (uint32_t c = from; c < from + n; c++) {
+            if (symbol[c] >= low[c] && symbol[c] <= last[c])
+                continue;
+            symbol[c] = KVS_SYMBOL_ZERO;
+            if (!kvs_escapes_add(&quant->escapes, t * n_chan + c))
+                return kvs_nomem(err);
+        }
+    }
+    return KVS_OK;
 }
 
 enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_model *model,
@@ -172,33 +201,62 @@ enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_mode
     quant->escapes.n = 0; /* all of them again, in order: those without a symbol have symbol 0 */
     for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
         uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
-        bool bad = isa->outside(symbol, low, last, n_chan);
-        for (uint32_t c = 0; bad && c < n_chan; c++)
-            if (symbol[c] < low[c] || symbol[c] > last[c]) {
-                symbol[c] = KVS_SYMBOL_ZERO;
-                if (!kvs_escapes_add(&quant->escapes, t * n_chan + c)) {
-                    code = kvs_nomem(err);
-                    break;
-                }
-            }
+        if (isa->outside(symbol, low, last, n_chan))
+            code = clip_row(quant, symbol, t, low, last, n_chan, isa, err);
     }
     free(low);
     return code;
 }
 
-uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
-                          const struct kvs_rans_enc *enc, uint8_t *section, uint16_t *word,
-                          int32_t *scratch, const struct kvs_kvf_isa *isa)
+size_t kvs_quant_scratch(const struct kvs_layout *at)
 {
+    return kvs_up(at->n_chan, 64); /* where models begin; what flatten tells */
+}
+
+/* The section's models one behind the other; false: they are too large. */
+static bool flatten(struct kvs_rans_flat *flat, uint16_t *delta, const struct kvs_quant *quant,
+                    uint32_t n_chan, const struct kvs_rans_model *model,
+                    const struct kvs_rans_enc *enc)
+{
+    bool used[KVS_N_MODEL] = {false};
+    uint16_t from[KVS_N_MODEL];
+    uint32_t n = 0;
+
+    memset(flat, 0, sizeof *flat);
+    for (uint32_t c = 0; c < n_chan; c++)
+        used[quant->model[c]] = true;
+    for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
+        if (!used[m])
+            continue;
+        if (n + model[m].n > sizeof flat->freq / sizeof *flat->freq)
+            return false;
+        from[m] = (uint16_t)(n - model[m].first);
+        for (uint32_t s = model[m].first; s < (uint32_t)model[m].first + model[m].n; s++, n++) {
+            uint32_t rest = enc->rest[m * KVS_N_SYMBOL + s];
+            flat->freq[n] = rest % KVS_RANS_M;
+            flat->first[n] = (uint16_t)(rest >> KVS_RANS_BITS);
+        }
+    }
+    flat->n_block = (n + 63) / 64;
+    for (uint32_t c = 0; c < n_chan; c++)
+        delta[c] = from[quant->model[c]];
+    return true;
+}
+
+uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
+                          const struct kvs_rans_model *model, const struct kvs_rans_enc *enc,
+                          uint8_t *section, uint16_t *word, int32_t *scratch,
+                          const struct kvs_kvf_isa *isa)
+{
+    struct kvs_rans_flat flat;
+    uint16_t *base = (void *)scratch, *delta = base + kvs_up(at->n_chan, 64);
     uint32_t n_all = 0, room = kvs_part_chan(at->n_chan);
     uint32_t *n_word = (void *)(section + at->stream_at), *state = n_word + at->n_stream;
     uint16_t *to = (void *)(section + at->payload_at);
 
-    for (uint32_t c = 0; c < at->n_chan; c++)
-        scratch[c ^ 15] = quant->model[c];
-    for (uint32_t c = at->n_chan; c < kvs_up(at->n_chan, 64); c++)
-        scratch[c ^ 15] = 0;
-    bool one = one_model(quant, at->n_chan);
+    for (uint32_t c = 0; c < kvs_up(at->n_chan, 32); c++)
+        base[c] = (uint16_t)(c < at->n_chan ? quant->model[c] * KVS_N_SYMBOL : 0);
+    bool is_flat = flatten(&flat, delta, quant, at->n_chan, model, enc);
     for (uint32_t s = 0; s < at->n_stream;) {
         struct kvs_stream_job job[4];
         unsigned n = 0;
@@ -209,8 +267,9 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
                 .n_chan = at->n_chan - chan < room ? at->n_chan - chan : room,
                 .state = state + (size_t)(s + n) * KVS_RANS_LANES,
                 .word = word + (size_t)n * KVS_ENC_WORDS,
-                .model = scratch + chan,
-                .one = one ? &enc->one[quant->model[0]] : NULL,
+                .base = base + chan,
+                .flat = is_flat ? &flat : NULL,
+                .delta = delta + chan,
                 .symbol = quant->symbol + tok * quant->symbol_stride + chan,
                 .symbol_stride = quant->symbol_stride,
             };

@@ -178,23 +178,17 @@ void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *a
 void kvs_rans_enc_table(struct kvs_rans_enc *enc, uint32_t m, const struct kvs_rans_model *model)
 {
     struct kvs_rans_alias alias;
-    struct kvs_rans_one *one = &enc->one[m];
-    uint32_t cum = 0, from[KVS_N_SYMBOL] = {0}, rank;
-    uint32_t n = model->n, n_one = n <= 64 ? 64 : n <= 128 ? 128 : 256;
+    uint32_t cum = m * KVS_RANS_M, from[KVS_N_SYMBOL] = {0}, rank, n = model->n;
 
-    one->slot = enc->slot + m * KVS_RANS_M;
-    one->n = n;
     for (uint32_t s = model->first; s < model->first + n; s++) {
         uint32_t freq = model->freq[s];
         enc->rest[m * KVS_N_SYMBOL + s] = freq | cum << KVS_RANS_BITS;
-        one->freq[s % n_one] = (uint16_t)freq;
-        one->first[s % n_one] = (uint16_t)cum;
         from[s - model->first] = cum;
         cum += freq;
     }
     kvs_rans_alias(&alias, model->freq + model->first, n);
     for (uint32_t slot = 0; slot < KVS_RANS_M; slot++) {
         uint32_t s = symbol_of(&alias, slot, &rank);
-        enc->slot[m * KVS_RANS_M + from[s] + rank] = (uint16_t)slot;
+        enc->slot[from[s] + rank] = (uint16_t)slot;
     }
 }

@@ -132,6 +132,10 @@ static inline vi i_min(vi a, vi b)
 {
     return I2(_mm256_min_epi32, a, b);
 }
+static inline vi i_min_unsigned(vi a, vi b)
+{
+    return I2(_mm256_min_epu32, a, b);
+}
 static inline vi i_max(vi a, vi b)
 {
     return I2(_mm256_max_epi32, a, b);
@@ -200,13 +204,13 @@ static inline __m256i gather16(const uint16_t *table, __m256i at)
 }
 static inline vi i_gather16(const uint16_t *table, vi at)
 {
-    return (vi){gather16(table, at.a), gather16(table, at.b)};
+    vi low = i_and(at, i_set(0xffff));
+    return (vi){gather16(table, low.a), gather16(table, low.b)};
 }
-static inline vi i_u8_back(const uint8_t *p)
+/* dividing floats rounds twice: off by an eighth at most */
+static inline vi i_quotient(vi y, vi freq)
 {
-    __m128i back = _mm_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    __m128i x = _mm_shuffle_epi8(_mm_loadu_si128((const void *)p), back);
-    return (vi){_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8))};
+    return i_trunc(f_add(f_div(f_of_i(y), f_of_i(freq)), f_set(.25f)));
 }
 static inline unsigned i_lt(vi a, vi b)
 {

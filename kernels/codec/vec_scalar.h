@@ -168,6 +168,10 @@ static inline vi i_min(vi a, vi b)
 {
     EACH(vi, y, a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
 }
+static inline vi i_min_unsigned(vi a, vi b)
+{
+    EACH(vi, y, (uint32_t)a.v[i] < (uint32_t)b.v[i] ? a.v[i] : b.v[i]);
+}
 static inline vi i_max(vi a, vi b)
 {
     EACH(vi, y, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
@@ -202,17 +206,18 @@ static inline void i_store_u16(uint16_t *p, vi a)
     for (int i = 0; i < 16; i++)
         p[i] = (uint16_t)a.v[i];
 }
+/* y / freq below 2^20, or one more; of lanes without freq anything */
+static inline vi i_quotient(vi y, vi freq)
+{
+    EACH(vi, q, freq.v[i] > 0 ? y.v[i] / freq.v[i] : 0);
+}
 static inline vi i_gather(const uint32_t *table, vi at)
 {
     EACH(vi, y, (int32_t)table[at.v[i]]);
 }
-static inline vi i_gather16(const uint16_t *table, vi at)
+static inline vi i_gather16(const uint16_t *table, vi at) /* by the low 16 bits */
 {
-    EACH(vi, y, table[at.v[i]]);
-}
-static inline vi i_u8_back(const uint8_t *p) /* the last first */
-{
-    EACH(vi, y, p[15 - i]);
+    EACH(vi, y, table[at.v[i] & 0xffff]);
 }
 /* Lanes where a < b, signed. */
 static inline unsigned i_lt(vi a, vi b)
