@@ -35,7 +35,7 @@ LIB_SRC   := $(sort $(wildcard sim/base/*.c sim/model/*.c sim/store/*.c sim/plan
                $(filter-out sim/study/mpi_plugin.c,$(wildcard sim/study/*.c)))
 # the device and its kernels: an own library, so that the simulator links without it
 SIMD      := base $(if $(filter x86_64-%,$(shell $(CC) -dumpmachine)),avx2 avx512)
-KERN_SRC  := $(filter-out kernels/cpu/simd.c kernels/codec/kern.c,$(sort $(wildcard kernels/*.c \
+KERN_SRC  := $(filter-out kernels/cpu/simd.c kernels/codec/kern%,$(sort $(wildcard kernels/*.c \
                $(foreach dir,host ref cpu simt cuda weights selftest codec store exec,kernels/$(dir)/*.c))))
 PROBE_SRC := $(filter-out probes/main.c,$(sort $(wildcard probes/*.c)))
 CLI_SRC   := $(sort $(wildcard sim/cli/*.c))
@@ -47,7 +47,7 @@ FUZZ_MAIN := tests/fuzz_main.c
 FUZZ_SRC  := $(filter-out $(FUZZ_MAIN),$(FUZZ_SRC))
 HELP_SRC  := $(filter-out $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(FUZZ_MAIN) tests/fault.c,$(sort $(wildcard tests/*.c)))
 ALL_SRC   := $(LIB_SRC) $(KERN_SRC) $(PROBE_SRC) $(wildcard probes/main.c) $(CLI_SRC) $(TEST_SRC) $(FUZZ_SRC) $(BENCH_SRC) $(HELP_SRC) tests/fault.c $(FUZZ_MAIN)
-LINT_SRC  := $(ALL_SRC) kernels/cpu/simd.c kernels/codec/kern.c $(sort $(wildcard sim/*/*.h workloads/*.h kernels/*.h \
+LINT_SRC  := $(ALL_SRC) kernels/cpu/simd.c $(sort $(wildcard kernels/codec/kern*.c)  $(wildcard sim/*/*.h workloads/*.h kernels/*.h \
                kernels/*/*.h kernels/*/*.cu kernels/*/*.cc probes/*.h tests/*.h))
 
 obj        = $(patsubst %.c,$(BUILD)/%.o,$(1))

@@ -12,22 +12,26 @@ $(SIMD_OBJ): $(BUILD)/kernels/cpu/simd-%.o: kernels/cpu/simd.c Makefile kernels/
 
 # the codec's loops likewise; no contraction: all copies give the same bits
 CODEC_SIMD     := scalar $(filter-out base,$(SIMD))
-CODEC_OBJ      := $(CODEC_SIMD:%=$(BUILD)/kernels/codec/kern-%.o)
+CODEC_KERN     := $(patsubst kernels/codec/%.c,%,$(sort $(wildcard kernels/codec/kern*.c)))
+CODEC_OBJ      := $(foreach set,$(CODEC_SIMD),$(CODEC_KERN:%=$(BUILD)/kernels/codec/%-$(set).o))
 codec_avx2     := -mavx2 -mfma -mf16c -mbmi2 -mpopcnt
 codec_avx512   := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mbmi2 -mpopcnt -mprefer-vector-width=512
-$(CODEC_OBJ): $(BUILD)/kernels/codec/kern-%.o: kernels/codec/kern.c Makefile kernels/build.mk $(BUILD)/config.mk
-	@mkdir -p $(@D)
-	$(if $(V),,@echo "  CC $@")
-	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) $(if $(SAN),-O1 -fno-var-tracking,-O3) -fno-math-errno \
-	    -DKVS_VEC_HEADER='"vec_$*.h"' $(codec_$*) -MMD -MP -c $< -o $@
+define codec_rules
+$(BUILD)/kernels/codec/%-$(1).o: kernels/codec/%.c Makefile kernels/build.mk $(BUILD)/config.mk
+	@mkdir -p $$(@D)
+	$$(if $$(V),,@echo "  CC $$@")
+	$$(Q)$$(CC) $$(KVS_CPPFLAGS) $$(KVS_CFLAGS) $$(CFLAGS) $(if $(SAN),-O1 -fno-var-tracking,-O3) -fno-math-errno \
+	    -DKVS_VEC_HEADER='"vec_$(1).h"' $$(codec_$(1)) -MMD -MP -c $$< -o $$@
+build-fuzz/kernels/codec/%-$(1).o: kernels/codec/%.c $(BUILD)/config.mk | fuzz-tools
+	@mkdir -p $$(@D)
+	$$(FUZZ_CC) $$(KVS_CPPFLAGS) $$(KVS_CFLAGS) $$(FUZZ_FLAGS) -fno-math-errno -DKVS_VEC_HEADER='"vec_$(1).h"' $$(codec_$(1)) \
+	    -fsanitize=fuzzer-no-link,address -MMD -MP -c $$< -o $$@
+endef
+$(foreach set,$(CODEC_SIMD),$(eval $(call codec_rules,$(set))))
 
 # for libFuzzer: weights and codec, which read files
 FUZZ_KERN := $(patsubst %.c,build-fuzz/%.o,$(filter kernels/weights/%.c kernels/codec/%.c,$(KERN_SRC))) \
-             $(CODEC_SIMD:%=build-fuzz/kernels/codec/kern-%.o)
-build-fuzz/kernels/codec/kern-%.o: kernels/codec/kern.c $(BUILD)/config.mk | fuzz-tools
-	@mkdir -p $(@D)
-	$(FUZZ_CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(FUZZ_FLAGS) -fno-math-errno -DKVS_VEC_HEADER='"vec_$*.h"' $(codec_$*) \
-	    -fsanitize=fuzzer-no-link,address -MMD -MP -c $< -o $@
+             $(patsubst $(BUILD)/%,build-fuzz/%,$(CODEC_OBJ))
 
 # the CUDA kernels for the host, through the SIMT shim: once as they are, and for the tests once with
 # planted bugs to choose from

@@ -359,6 +359,65 @@ static void tables_of_a_part_of_the_tokens_are_as_good(void **state)
     made_free(&whole);
 }
 
+/* Bits that order-0 entropy asks for the symbols of a section, channels of a table together. */
+static double entropy_bits(const uint8_t *section, const uint16_t *x,
+                           const struct kvs_kvf_shape *shape, enum kvs_level level, enum kvs_kv kv)
+{
+    static uint32_t count[64][256];
+    struct kvs_layout at = kvs_layout(shape, level, kv, shape->n_tok, 0, 0, 0);
+    const uint16_t *mean = (const void *)(section + at.param_at), *step = mean + at.n_chan;
+    const uint8_t *table = (const void *)(step + at.n_chan);
+    double bits = 0;
+    memset(count, 0, sizeof count);
+    for (size_t i = 0; i < (size_t)shape->n_tok * at.n_chan; i++) {
+        size_t c = i % at.n_chan;
+        double q =
+            (double)(kvs_f32_of_half(x[i], shape->half) - kvs_f32_of_half(mean[c], shape->half)) /
+            (double)kvs_f32_of_half(step[c], shape->half);
+        count[table[c]][(int)fmax(1, fmin(255, rint(q) + 128))]++;
+    }
+    for (int t = 0; t < 64; t++) {
+        double sum = 0;
+        for (int s = 0; s < 256; s++)
+            sum += count[t][s];
+        for (int s = 0; s < 256; s++)
+            bits += count[t][s] ? count[t][s] * log2(sum / count[t][s]) : 0;
+    }
+    return bits;
+}
+
+/* The payload; parameters, tables, stream states and escapes are told apart from it. */
+static void payload_is_within_1_percent_of_entropy(void **state)
+{
+    static float weight[256];
+    const float *weights[2] = {weight, weight};
+    (void)state;
+    for (int c = 0; c < 256; c++)
+        weight[c] = (float)exp(2 * sin(1.7 * c));
+    for (int level = KVS_E6; level < KVS_N_LEVEL; level++)
+        for (int weighted = 0; weighted < 2; weighted++) {
+            struct made made = make(1, 4, 64, 1024, 1024, 0, KVS_HALF_BF16);
+            made.level[0] = made.level[1] = (uint8_t)level;
+            made.weight = weighted ? weights : NULL;
+            size_t n;
+            uint8_t *file = encode(&made, NULL, &n);
+            struct kvs_kvf *codec = parse(file, n);
+            struct kvs_err err = {0};
+            for (uint32_t i = 0; i < 2; i++) {
+                struct kvs_kvf_parts parts = {0};
+                assert_int_equal(kvs_kvf_section_parts(codec, i, NULL, &parts, &err), KVS_OK);
+                double bits = entropy_bits(file + codec->entry[i].at_bytes, made.x[i], &made.shape,
+                                           (enum kvs_level)level, (enum kvs_kv)i);
+                double coded = (double)parts.payload * 8;
+                if (coded > 1.01 * bits)
+                    fail_msg("%s: %.0f bits, entropy %.0f", kvs_level_names[level], coded, bits);
+            }
+            kvs_kvf_close(codec);
+            free(file);
+            made_free(&made);
+        }
+}
+
 /* 64-byte aligned output of a large section goes past the caches; other output does not. */
 static void output_past_the_caches_has_the_same_bits(void **state)
 {
@@ -681,6 +740,7 @@ int main(void)
         cmocka_unit_test(checksums_in_steps_are_those_of_the_whole),
         cmocka_unit_test(counts_are_exact),
         cmocka_unit_test(tables_of_a_part_of_the_tokens_are_as_good),
+        cmocka_unit_test(payload_is_within_1_percent_of_entropy),
         cmocka_unit_test(output_past_the_caches_has_the_same_bits),
         cmocka_unit_test(a_symbol_has_as_many_slots_as_its_frequency_says),
         cmocka_unit_test(files_of_version_2_stay_as_they_are),

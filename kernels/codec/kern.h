@@ -1,5 +1,5 @@
 /*
- * kern.h - the loops of the codec, three times from one source: kern.c is compiled over plain C,
+ * kern.h - the loops of the codec, three times from one source: kern*.c are compiled over plain C,
  * AVX2 and AVX-512 (vec_*.h), and isa.c picks at start-up. All copies agree bit for bit: the plain
  * one is the format's definition.
  *

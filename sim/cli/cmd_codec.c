@@ -5,7 +5,6 @@
 #include "base/opt.h"
 #include "base/outfile.h"
 #include "cmd.h"
-#include "kernels/codec/attend.h"
 #include "kernels/codec/weigh.h"
 
 #include <errno.h>
@@ -13,17 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct options {
-    const char *out, *level, *k_level, *v_level, *isa, *against, *weights;
-    uint64_t layers, kv_heads, head_dim, block, sinks;
-    int half;
-    bool before_rope, json, no_check;
-};
+const char *const kvs_codec_halves[] = {"f16", "bf16", NULL};
 
-static const char *const half_names[] = {"f16", "bf16", NULL};
-enum { N_QUERY = 16 }; /* of each KV head, for errors of attention */
-
-#define FIELD(name) offsetof(struct options, name)
+#define FIELD(name) offsetof(struct kvs_codec_options, name)
 #define ISA_OPTION                                                                                 \
     {                                                                                              \
         .key = "isa", .type = KVS_OPT_STR, .offset = FIELD(isa),                                   \
@@ -71,7 +62,7 @@ static const struct kvs_opt encode_table[] = {
      .type = KVS_OPT_ENUM,
      .offset = FIELD(half),
      .def = "bf16",
-     .names = half_names,
+     .names = kvs_codec_halves,
      .help = "of the elements"},
     {.key = "level",
      .type = KVS_OPT_STR,
@@ -143,8 +134,7 @@ static enum kvs_code find_level(const char *key, const char *name, enum kvs_leve
                     kvs_known(known, sizeof known, name, kvs_level_names, KVS_N_LEVEL));
 }
 
-/* All of a file; the caller frees it. */
-static enum kvs_code read_all(const char *path, uint8_t **data, size_t *n, struct kvs_err *err)
+enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct kvs_err *err)
 {
     FILE *file = fopen(path, "rb");
     long size = -1;
@@ -181,9 +171,9 @@ static enum kvs_code write_all(const char *path, const void *data, size_t n, str
     return kvs_outfile_commit(out, err);
 }
 
-/* Places of K and V of each layer in raw elements; tells the tokens. */
-static enum kvs_code lay_out(const char *path, const uint8_t *data, size_t n,
-                             struct kvs_kvf_shape *shape, const uint16_t ***x, struct kvs_err *err)
+enum kvs_code kvs_codec_lay_out(const char *path, const uint8_t *data, size_t n,
+                                struct kvs_kvf_shape *shape, const uint16_t ***x,
+                                struct kvs_err *err)
 {
     size_t row = (size_t)shape->n_layer * 2 * kvs_kvf_n_chan(shape) * 2;
 
@@ -203,12 +193,8 @@ static enum kvs_code lay_out(const char *path, const uint8_t *data, size_t n,
     return KVS_OK;
 }
 
-/*
- * What errors in channels weigh by the model of --weights, as kvs_kvf_weigh has it; NULL without
- * one. The model and the elements are of one shape.
- */
-static enum kvs_code weigh(const char *file, const struct kvs_kvf_shape *shape,
-                           const float ***weight, struct kvs_err *err)
+enum kvs_code kvs_codec_weigh(const char *file, const struct kvs_kvf_shape *shape,
+                              const float ***weight, struct kvs_err *err)
 {
     struct kvs_weights *weights = NULL;
 
@@ -231,7 +217,8 @@ static enum kvs_code weigh(const char *file, const struct kvs_kvf_shape *shape,
     return code;
 }
 
-static enum kvs_code encode(const struct options *opt, const char *from, struct kvs_err *err)
+static enum kvs_code encode(const struct kvs_codec_options *opt, const char *from,
+                            struct kvs_err *err)
 {
     struct kvs_kvf_shape shape = {.n_layer = (uint32_t)opt->layers,
                                   .n_kv_head = (uint32_t)opt->kv_heads,
@@ -253,8 +240,9 @@ static enum kvs_code encode(const struct options *opt, const char *from, struct 
                            opt->k_level ? opt->k_level : opt->level, &level[0], err)) ||
         (code = find_level(opt->v_level ? "v-level" : "level",
                            opt->v_level ? opt->v_level : opt->level, &level[1], err)) ||
-        (code = weigh(opt->weights, &shape, &weight, err)) ||
-        (code = read_all(from, &data, &n, err)) || (code = lay_out(from, data, n, &shape, &x, err)))
+        (code = kvs_codec_weigh(opt->weights, &shape, &weight, err)) ||
+        (code = kvs_codec_read(from, &data, &n, err)) ||
+        (code = kvs_codec_lay_out(from, data, n, &shape, &x, err)))
         goto out;
     levels = malloc(shape.n_layer * 2ull);
     if (!levels) {
@@ -279,7 +267,8 @@ out:
     return code;
 }
 
-static enum kvs_code decode(const struct options *opt, const char *from, struct kvs_err *err)
+static enum kvs_code decode(const struct kvs_codec_options *opt, const char *from,
+                            struct kvs_err *err)
 {
     const struct kvs_kvf_isa *isa;
     struct kvs_kvf *codec = NULL;
@@ -305,145 +294,8 @@ static enum kvs_code decode(const struct options *opt, const char *from, struct 
         code = write_all(opt->out, y, n * sizeof *y, err);
     if (!code)
         printf("%s: %u tokens of %u layers, %u KV heads of %u, %s\n", opt->out, s->n_tok,
-               s->n_layer, s->n_kv_head, s->head_dim, half_names[s->half]);
+               s->n_layer, s->n_kv_head, s->head_dim, kvs_codec_halves[s->half]);
     free(y);
-    kvs_kvf_close(codec);
-    return code;
-}
-
-void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m)
-{
-    printf("\"level\": \"%s\", \"bits_per_element\": %.6g, \"payload_bits\": %.6g, "
-           "\"padding_bits\": %.6g, \"escapes\": %llu",
-           level, m->bits_per_element, m->payload_bits, m->padding_bits,
-           (unsigned long long)m->parts.n_escape);
-    for (int kv = 0; kv < 2; kv++) {
-        const struct kvs_kvf_error *e = &m->error[kv];
-        printf(", \"%c\": {\"max_abs\": %.6g, \"rel_l2\": %.6g, \"snr_db\": %.6g, \"snr_db_p5\": "
-               "%.6g, \"weighted_rel_mse\": %.6g}",
-               kv ? 'v' : 'k', e->max_abs, e->rel_l2, e->snr_db, e->snr_db_p5, e->weighted_rel_mse);
-    }
-}
-
-static void print_parts(const struct kvs_kvf_parts *p, double n, bool json)
-{
-    const struct {
-        const char *name;
-        uint64_t bytes;
-    } parts[] = {{"payload", p->payload}, {"sinks", p->sink},     {"parameters", p->param},
-                 {"streams", p->stream},  {"escapes", p->escape}, {"head", p->head},
-                 {"padding", p->padding}};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (json)
-            printf("%s\"%s\": %llu", i ? ", " : "", parts[i].name,
-                   (unsigned long long)parts[i].bytes);
-        else
-            printf("%-10s %12llu bytes  %7.3f bits an element\n", parts[i].name,
-                   (unsigned long long)parts[i].bytes, (double)parts[i].bytes * 8 / n);
-}
-
-static void print_levels(const struct kvs_kvf *codec, bool json)
-{
-    const struct kvs_kvf_shape *s = kvs_kvf_shape(codec);
-    for (uint32_t l = 0; l < s->n_layer; l++) {
-        const char *k = kvs_level_names[kvs_kvf_section(codec, l * 2).level];
-        const char *v = kvs_level_names[kvs_kvf_section(codec, l * 2 + 1).level];
-        if (json)
-            printf("%s[\"%s\", \"%s\"]", l ? ", " : "", k, v);
-        else
-            printf("%s%s/%s", l ? " " : "levels K/V by layer: ", k, v);
-    }
-}
-
-static enum kvs_code inspect(const struct options *opt, const char *from, struct kvs_err *err)
-{
-    const struct kvs_kvf_isa *isa;
-    struct kvs_kvf *codec = NULL;
-    struct kvs_kvf_measure m = {0};
-    uint8_t *data = NULL;
-    const uint16_t **x = NULL;
-    const float **weight = NULL;
-    struct kvs_kvf_attention attention = {0};
-    size_t n_data;
-    enum kvs_code code;
-
-    if (opt->weights && !opt->against)
-        return kvs_fail(err, KVS_ERR_ARG, "--weights: wants --against, the raw elements");
-    if ((code = kvs_codec_pick_isa(opt->isa, &isa, err)) ||
-        (code = kvs_kvf_open(from, !opt->no_check, &codec, err)))
-        return code;
-    struct kvs_kvf_shape s = *kvs_kvf_shape(codec);
-    double n = (double)s.n_tok * s.n_layer * 2 * kvs_kvf_n_chan(&s);
-    if (opt->against) {
-        struct kvs_kvf_shape told = s;
-        code = read_all(opt->against, &data, &n_data, err);
-        if (!code)
-            code = lay_out(opt->against, data, n_data, &told, &x, err);
-        if (!code && told.n_tok != s.n_tok)
-            code = kvs_fail(err, KVS_ERR_RANGE, "%s: has %u tokens, %s has %u", opt->against,
-                            told.n_tok, from, s.n_tok);
-        if (!code)
-            code = weigh(opt->weights, &s, &weight, err);
-        if (!code)
-            code = kvs_kvf_compare(codec, &(struct kvs_kvf_in){s, x, NULL, weight}, isa, &m, err);
-        if (!code && !s.hidden)
-            code = kvs_kvf_attention(codec, x, N_QUERY, isa, &attention, err);
-    } else {
-        kvs_kvf_head_parts(codec, &m.parts);
-        for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && !code; i++)
-            code = kvs_kvf_section_parts(codec, i, NULL, &m.parts, err);
-    }
-    if (code)
-        goto out;
-    if (opt->json) {
-        printf("{\"layers\": %u, \"kv_heads\": %u, \"head_dim\": %u, \"tokens\": %u, "
-               "\"block_tokens\": %u, \"sinks\": %u, \"type\": \"%s\", \"before_rope\": %s,\n "
-               "\"bytes\": {",
-               s.n_layer, s.n_kv_head, s.head_dim, s.n_tok, s.block_tok, s.n_sink,
-               half_names[s.half], s.before_rope ? "true" : "false");
-        print_parts(&m.parts, n, true);
-        printf("},\n \"levels\": [");
-        print_levels(codec, true);
-        printf("]");
-        if (opt->against) {
-            printf(",\n ");
-            kvs_codec_print_measure("mixed", &m);
-        }
-        if (attention.n_query)
-            printf(",\n \"attention\": {\"queries\": \"keys\", \"queries_per_head\": %u, "
-                   "\"logit_rms\": %.6g, \"output_rel_l2\": %.6g, \"output_cosine\": %.8g}",
-                   attention.n_query, attention.logit_rms, attention.output_rel_l2,
-                   attention.output_cosine);
-        printf("}\n");
-    } else {
-        if (s.hidden)
-            printf("hidden states from layer %u on: halves of width %u as K and V\n", s.first_layer,
-                   2 * kvs_kvf_n_chan(&s));
-        printf("%u layers, %u KV heads of %u, %s; %u tokens in blocks of %u, %u sinks raw; keys %s "
-               "RoPE\n",
-               s.n_layer, s.n_kv_head, s.head_dim, half_names[s.half], s.n_tok, s.block_tok,
-               s.n_sink, s.before_rope ? "before" : "after");
-        print_levels(codec, false);
-        printf("\n");
-        print_parts(&m.parts, n, false);
-        for (int kv = 0; opt->against && kv < 2; kv++)
-            printf("%c: SNR %.2f dB (5th percentile of channels %.2f), relative L2 %.4g, largest "
-                   "error %.4g\n",
-                   kv ? 'V' : 'K', m.error[kv].snr_db, m.error[kv].snr_db_p5, m.error[kv].rel_l2,
-                   m.error[kv].max_abs);
-        for (int kv = 0; weight && kv < 2; kv++)
-            printf("%c: weighted squared error %.4g of the variance\n", kv ? 'V' : 'K',
-                   m.error[kv].weighted_rel_mse);
-        if (attention.n_query)
-            printf("attention, %u keys a head for queries: logits off by %.4g (RMS), outputs by "
-                   "%.4g (relative L2), cosine %.6f\n",
-                   attention.n_query, attention.logit_rms, attention.output_rel_l2,
-                   attention.output_cosine);
-    }
-out:
-    free(data);
-    free(x);
-    free(weight);
     kvs_kvf_close(codec);
     return code;
 }
@@ -451,14 +303,15 @@ out:
 #define ROWS(table) table, sizeof(table) / sizeof((table)[0])
 static const struct command {
     const char *name, *help;
-    enum kvs_code (*run)(const struct options *opt, const char *from, struct kvs_err *err);
+    enum kvs_code (*run)(const struct kvs_codec_options *opt, const char *from,
+                         struct kvs_err *err);
     const struct kvs_opt *table;
     unsigned n;
 } commands[] = {
     {"encode", "FILE of raw 16-bit elements, [layer][K, V][token][head][dim], into a codec file",
      encode, ROWS(encode_table)},
     {"decode", "a codec FILE back into raw elements", decode, ROWS(decode_table)},
-    {"inspect", "what a codec FILE holds: shape, levels, bytes by part", inspect,
+    {"inspect", "what a codec FILE holds: shape, levels, bytes by part", kvs_codec_inspect,
      ROWS(inspect_table)},
 };
 enum { N_COMMAND = sizeof commands / sizeof commands[0] };
@@ -466,7 +319,7 @@ enum { N_COMMAND = sizeof commands / sizeof commands[0] };
 static enum kvs_code run_one(const struct command *command, int argc, char *const *argv,
                              struct kvs_err *err)
 {
-    struct options opt = {0};
+    struct kvs_codec_options opt = {0};
     struct kvs_strs files = {0};
     bool help = false;
     char usage[64];

@@ -1,0 +1,207 @@
+/* kern_encode.c - symbols to rANS. See kern.h. */
+#include "kern_vec.h"
+
+/* 16 bits, the last first */
+INLINE unsigned back16(unsigned mask)
+{
+    mask = (mask & 0x5555) << 1 | (mask >> 1 & 0x5555);
+    mask = (mask & 0x3333) << 2 | (mask >> 2 & 0x3333);
+    mask = (mask & 0x0f0f) << 4 | (mask >> 4 & 0x0f0f);
+    return (mask << 8 | mask >> 8) & 0xffff;
+}
+
+/*
+ * x, whose low word is spilled already where `over` has a bit, takes symbols of freq and first: x /
+ * freq << 11 | slot. The quotient comes right or one too large; the rest of one too large is
+ * negative, or huge without a sign.
+ */
+INLINE vi encode16(vi x, vi freq, vi first, unsigned over, const uint16_t *slot)
+{
+    vi y = i_pick(over, i_srl(x, 16), x), share = i_quotient(y, freq);
+    vi left = i_sub(y, i_mul(share, freq));
+
+    share = i_sll(i_add(share, i_sra(left, 31)), KVS_RANS_BITS);
+    left = i_min_unsigned(left, i_add(left, freq));
+    /* low bits: lanes beyond the last may have symbols without a frequency */
+    return i_or(share, i_gather16(slot, i_add(left, first)));
+}
+
+/* A stream being encoded. Lanes are reversed in each half, so that words come in reverse too. */
+struct enc_run {
+    vi state[2];
+    const uint8_t *symbol; /* of the row's first channel */
+    const uint16_t *base, *delta;
+    uint32_t *rest; /* [KVS_RANS_CHAN]: what this row's symbols are encoded with, 16s reversed */
+    uint16_t *word;
+};
+
+/* Looks up 32 channels of a row: one by one, a row before they are wanted. */
+INLINE void look32(struct enc_run *run, const struct kvs_rans_enc *enc, const uint8_t *symbol,
+                   uint32_t c)
+{
+    const uint32_t *table = enc->rest;
+    const uint16_t *base = run->base + c;
+    uint32_t *rest = run->rest + c;
+
+    symbol += c;
+#pragma GCC unroll 32
+    for (uint32_t i = 0; i < 32; i++)
+        rest[i ^ 15] = table[(uint32_t)base[i] + symbol[i]];
+}
+
+/* its 32 lanes at channel c; channels may have models of their own; before: the row's that comes
+ * next, or NULL */
+INLINE void encode32(struct enc_run *run, const struct kvs_rans_enc *enc, uint32_t c,
+                     uint32_t lanes, const uint8_t *before)
+{
+    vi both[2] = {i_load(run->rest + c), i_load(run->rest + c + 16)};
+
+    if (before)
+        look32(run, enc, before, c);
+#pragma GCC unroll 2
+    for (unsigned h = 2; h-- > 0;) {
+        vi x = run->state[h], low = i_set(KVS_RANS_M - 1);
+        vi freq = i_and(both[h], low), first = i_srl(both[h], KVS_RANS_BITS);
+        unsigned mine = back16(lanes >> 16 * h & 0xffff);
+        unsigned over = i_lt(i_sub(i_sll(freq, 20), i_set(1)), x) & mine;
+        i_spill(run->word, x, over);
+        run->word += __builtin_popcount(over);
+        x = encode16(x, freq, first, over, enc->slot);
+        run->state[h] = mine == 0xffff ? x : i_pick(mine, x, run->state[h]);
+    }
+}
+
+#ifdef KVS_VEC_LOOKUP
+/* All models' symbols, in registers. */
+struct enc_table {
+    vt freq[KVS_FLAT_BLOCKS], first[KVS_FLAT_BLOCKS];
+    const uint16_t *slot;
+};
+
+INLINE void encode32_flat(struct enc_run *run, const struct enc_table *table, uint32_t c,
+                          const unsigned n_block)
+{
+    vi at = w_add(w_u8(run->symbol + c), i_load(run->delta + c));
+    vi freq16 = w_lookup(table->freq, at, n_block), first16 = w_lookup(table->first, at, n_block);
+#pragma GCC unroll 2
+    for (unsigned h = 2; h-- > 0;) {
+        vi x = run->state[h], rest = i_weave_back(freq16, first16, h);
+        vi freq = i_and(rest, i_set(0xffff)), first = i_srl(rest, 16);
+        unsigned over = i_le(i_sll(freq, 20), x);
+        i_spill(run->word, x, over);
+        run->word += __builtin_popcount(over);
+        run->state[h] = encode16(x, freq, first, over, table->slot);
+    }
+}
+#endif
+
+/* blocks: of the flat table; 0: lookups one by one */
+INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
+                          const struct kvs_rans_enc *enc, bool full, const unsigned blocks)
+{
+    enum { AHEAD = 8 }; /* rows: streams' channels don't lie side by side, and rows go back */
+    uint32_t n_chan = job[0].n_chan, n_tok = job[0].n_tok, rest[4][KVS_RANS_CHAN];
+    size_t stride = job[0].symbol_stride;
+    struct enc_run run[4];
+#ifdef KVS_VEC_LOOKUP
+    struct enc_table table;
+
+    for (unsigned i = 0; i < blocks; i++) {
+        table.freq[i] = i_lookup_table(job[0].flat->freq + 64 * i);
+        table.first[i] = i_lookup_table(job[0].flat->first + 64 * i);
+    }
+    table.slot = enc->slot;
+#endif
+    for (unsigned s = 0; s < n; s++) {
+        run[s] = (struct enc_run){{i_set(KVS_RANS_LOW), i_set(KVS_RANS_LOW)},
+                                  job[s].symbol + n_tok * stride,
+                                  job[s].base,
+                                  job[s].delta,
+                                  rest[s],
+                                  job[s].word};
+        for (uint32_t c = 0; c < n_chan && n_tok && !blocks; c += 32)
+            look32(&run[s], enc, run[s].symbol - stride, c);
+    }
+    for (uint32_t t = n_tok; t-- > 0;) {
+        const uint8_t *before[4] = {NULL};
+        for (unsigned s = 0; s < n; s++) {
+            run[s].symbol -= stride;
+            if (t > 0)
+                before[s] = run[s].symbol - stride;
+            for (uint32_t c = 0; c < n_chan && t >= AHEAD; c += 64)
+                __builtin_prefetch(run[s].symbol - AHEAD * stride + c);
+        }
+        for (uint32_t c = kvs_up(n_chan, 32); c > 0;) {
+            c -= 32;
+#ifdef KVS_VEC_LOOKUP
+            if (blocks) {
+                /* no loop: compilers would keep its states in memory */
+                encode32_flat(&run[0], &table, c, blocks);
+                if (n > 1)
+                    encode32_flat(&run[1], &table, c, blocks);
+                if (n > 2)
+                    encode32_flat(&run[2], &table, c, blocks);
+                if (n > 3)
+                    encode32_flat(&run[3], &table, c, blocks);
+                continue;
+            }
+#endif
+            uint32_t lanes = full || n_chan - c >= 32 ? UINT32_MAX : (1u << (n_chan - c)) - 1;
+            encode32(&run[0], enc, c, lanes, before[0]);
+            if (n > 1)
+                encode32(&run[1], enc, c, lanes, before[1]);
+            if (n > 2)
+                encode32(&run[2], enc, c, lanes, before[2]);
+            if (n > 3)
+                encode32(&run[3], enc, c, lanes, before[3]);
+        }
+    }
+    for (unsigned s = 0; s < n; s++) {
+        uint32_t state[32];
+        i_store(state, run[s].state[0]);
+        i_store(state + 16, run[s].state[1]);
+        for (int i = 0; i < 32; i++)
+            job[s].state[i] = state[i ^ 15];
+        job[s].n_word = (uint32_t)(run[s].word - job[s].word);
+    }
+}
+
+/* full: channels come in whole 32s */
+INLINE void rans_encode_all(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc,
+                            bool full, const unsigned blocks)
+{
+    for (; n >= 4 && full; job += 4, n -= 4)
+        rans_encode_n(job, 4, enc, true, blocks);
+    for (; n > 0; job++, n--)
+        rans_encode_n(job, 1, enc, full, blocks);
+}
+
+void KERN(rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc)
+{
+    if (job[0].n_chan % KVS_RANS_LANES != 0) {
+        rans_encode_all(job, n, enc, false, 0);
+        return;
+    }
+#ifdef KVS_VEC_LOOKUP
+    if (job[0].flat) {
+        if (job[0].flat->n_block == 1)
+            rans_encode_all(job, n, enc, true, 1);
+        else if (job[0].flat->n_block == 2)
+            rans_encode_all(job, n, enc, true, 2);
+        else if (job[0].flat->n_block <= 4)
+            rans_encode_all(job, n, enc, true, 4);
+        else if (job[0].flat->n_block <= 8)
+            rans_encode_all(job, n, enc, true, 8);
+        else
+            rans_encode_all(job, n, enc, true, 12);
+        return;
+    }
+#endif
+    rans_encode_all(job, n, enc, true, 0);
+}
+
+void KERN(turn)(uint16_t *to, const uint16_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = from[n - 1 - i];
+}

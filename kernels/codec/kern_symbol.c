@@ -1,0 +1,127 @@
+/* kern_symbol.c - symbols of elements: made, counted, checked. See kern.h. */
+#include "kern_vec.h"
+
+bool KERN(quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
+                    uint32_t n_chan, enum kvs_half half)
+{
+    unsigned out = 0;
+    for (uint32_t c = 0; c < n_chan; c += 16) {
+        vf value = f_sub(load(x + c, n_chan - c, half), f_load(mean + c));
+        vi q = i_add(i_round(f_mul(value, f_load(inverse + c))), i_set(KVS_SYMBOL_ZERO));
+        unsigned bad = i_lt(q, i_set(1)) | i_lt(i_set(255), q);
+        if (n_chan - c < 16) {
+            bad &= (1u << (n_chan - c)) - 1;
+            q = i_pick((1u << (n_chan - c)) - 1, q, i_set(KVS_SYMBOL_ZERO));
+        }
+        i_store_u8(symbol + c, i_pick(bad, i_set(0), q));
+        out |= bad;
+    }
+    return out != 0;
+}
+
+bool KERN(outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last, uint32_t n_chan)
+{
+    uint8_t bad = 0;
+    for (uint32_t c = 0; c < n_chan; c++)
+        bad |= (uint8_t)((symbol[c] < low[c]) | (symbol[c] > last[c]));
+    return bad;
+}
+
+void KERN(places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, const uint16_t *x,
+                  const float *mean, const float *inverse, uint32_t n_chan, enum kvs_half half)
+{
+    for (uint32_t c = 0; c < n_chan; c += 16) {
+        uint32_t n = n_chan - c < 16 ? n_chan - c : 16, at[16];
+        vf in = f_mul(f_sub(load(x + c, n_chan - c, half), f_load(mean + c)), f_load(inverse + c));
+        vi bin = i_sub(i_u8(symbol + c), i_set(KVS_SYMBOL_ZERO));
+        in = f_mul(f_add(f_sub(in, f_of_i(bin)), f_set(.5f)), f_set(0x1p16f));
+        i_store(at, i_min(i_max(i_round(in), i_set(0)), i_set(65535)));
+        for (uint32_t k = 0; k < n; k++)
+            place[base[c + k] + symbol[c + k]] += 1ull << 40 | at[k];
+    }
+}
+
+/* In 4 tables, so that equal neighbours don't wait. */
+void KERN(count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
+                      size_t stride, uint32_t n_tok, uint32_t n_chan)
+{
+    uint32_t *a = part, *b = a + KVS_COUNT_ALL, *c = b + KVS_COUNT_ALL, *d = c + KVS_COUNT_ALL;
+
+    for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
+        uint32_t i = 0;
+        for (; i + 4 <= n_chan; i += 4) {
+            a[base[i] + symbol[i]]++;
+            b[base[i + 1] + symbol[i + 1]]++;
+            c[base[i + 2] + symbol[i + 2]]++;
+            d[base[i + 3] + symbol[i + 3]]++;
+        }
+        for (; i < n_chan; i++)
+            count[base[i] + symbol[i]]++;
+    }
+    for (uint32_t i = 0; i < KVS_COUNT_ALL; i++)
+        count[i] += a[i] + b[i] + c[i] + d[i];
+    memset(part, 0, 4 * KVS_COUNT_ALL * sizeof *part);
+}
+
+INLINE bool row_within(const uint8_t *symbol, uint32_t n_chan, uint8_t low, uint8_t high)
+{
+    uint8_t bad = 0;
+
+    for (uint32_t c = 0; c < n_chan; c++)
+        bad |= (uint8_t)((symbol[c] < low) | (symbol[c] > high));
+    return !bad;
+}
+
+/* What pairs were counted, to their symbols. */
+static void count_pairs(uint32_t count[256], uint32_t *pair)
+{
+    uint32_t first[128] = {0};
+
+    for (uint32_t k = 0; k < 128; k++, pair += 128) {
+        uint32_t second = 0;
+        for (uint32_t i = 0; i < 128; i++) {
+            first[i] += pair[i];
+            second += pair[i];
+        }
+        memset(pair, 0, 128 * sizeof *pair);
+        count[64 + (k ^ 64)] += second;
+    }
+    for (uint32_t i = 0; i < 128; i++)
+        count[64 + (i ^ 64)] += first[i];
+}
+
+/*
+ * Symbols 64 to 191 in pairs, half the work: 7 bits of one at an even place and of the next. In two
+ * tables, so that equal neighbours don't wait, where symbols are few; else both would not fit into
+ * the first cache.
+ */
+void KERN(count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, size_t stride,
+                 uint32_t n_tok, uint32_t n_chan)
+{
+    enum { FEW = 20 };
+    bool few = n_tok && row_within(symbol, n_chan, KVS_SYMBOL_ZERO - FEW, KVS_SYMBOL_ZERO + FEW);
+    uint32_t *a = part, *b = few ? part + (1 << 14) : part;
+
+    for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
+        uint32_t c = 0;
+        if (!row_within(symbol, n_chan, 64, 191)) {
+            for (; c < n_chan; c++)
+                count[symbol[c]]++;
+            continue;
+        }
+        for (; c + 8 <= n_chan; c += 8) {
+            uint64_t eight;
+            memcpy(&eight, symbol + c, 8);
+            eight = (eight & 0x007f007f007f007f) | (eight >> 1 & 0x3f803f803f803f80);
+            a[eight & 0xffff]++;
+            b[eight >> 16 & 0xffff]++;
+            a[eight >> 32 & 0xffff]++;
+            b[eight >> 48]++;
+        }
+        for (; c < n_chan; c++)
+            count[symbol[c]]++;
+    }
+    count_pairs(count, a);
+    if (few)
+        count_pairs(count, b);
+}
