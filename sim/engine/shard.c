@@ -1,6 +1,5 @@
 /*
- * shard.c - a tier of the hosts that all of them see: who holds what, the links between nodes,
- * nodes lost and back.
+ * shard.c - a tier of the hosts that all of them see: who holds what, the links between nodes.
  *
  * A node is a host with its part of the tier. Everybody knows which nodes hold a block (as by a
  * master's directory), so a block is found wherever it is; the ring says where a new one goes. A
@@ -8,29 +7,22 @@
  * occupies each node's storage links by what that node gives, the network link of each other node
  * (out) and of the requester (in), and the GPU's links by all of it. So the node that is slowest
  * for its share sets the pace. Links of the host's scope count at the node that holds the block.
- *
- * A lost node takes its blocks with it; what was being read from it, or waited to be, still comes.
- * When it is back, the blocks that the ring gives to it and others hold meanwhile move to it, a
- * batch at a time, over the same links. Copies that went with a node are made again when a prompt
- * next has the block in HBM.
  */
 #include "state.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define N_POINT 128 /* of a node on the ring: shares deviate by 1 / sqrt(128) of their mean */
 #define BOUND 1.25  /* no node is given a block while it holds so many times the mean */
-#define MOVE_BYTES ((uint64_t)256 << 20) /* of a batch */
 
 bool sim_sharded(const struct sim *sim, uint32_t tier_i)
 {
     return sim->config->tier[tier_i].placement != KVS_PLACE_LOCAL;
 }
 
-static struct store *node_at(const struct sim *sim, uint32_t tier_i, uint32_t host_i)
+struct store *sim_node_at(const struct sim *sim, uint32_t tier_i, uint32_t host_i)
 {
     return &sim->store[tier_i * sim->n_host + host_i];
 }
@@ -38,7 +30,7 @@ static struct store *node_at(const struct sim *sim, uint32_t tier_i, uint32_t ho
 struct store *sim_block_store(const struct sim *sim, const struct req *req, uint32_t b)
 {
     const uint32_t t = (uint32_t)req->where[b];
-    return sim_sharded(sim, t) ? node_at(sim, t, req->node[b])
+    return sim_sharded(sim, t) ? sim_node_at(sim, t, req->node[b])
                                : sim_store(sim, req->record.replica, t);
 }
 
@@ -138,13 +130,12 @@ bool sim_shard_begin(struct sim *sim)
 
 /* --- who holds what --------------------------------------------------------------------------- */
 
-/* The nodes that hold a block and are there, as bits; *slot is its place at the one chosen. */
-static uint64_t holders(const struct sim *sim, uint32_t t, uint64_t key)
+uint64_t sim_holders(const struct sim *sim, uint32_t t, uint64_t key)
 {
     uint64_t held = 0;
     for (uint32_t h = 0; h < sim->n_host; h++)
-        if (!node_at(sim, t, h)->down &&
-            kvs_tier_find(node_at(sim, t, h)->tier, key) != KVS_NO_SLOT)
+        if (!sim_node_at(sim, t, h)->down &&
+            kvs_tier_find(sim_node_at(sim, t, h)->tier, key) != KVS_NO_SLOT)
             held |= (uint64_t)1 << h;
     return held;
 }
@@ -176,12 +167,12 @@ static bool find_block(struct sim *sim, struct req *req, uint32_t b)
     for (uint32_t t = 0; t < sim->config->n_tier && !sim->config->planner->never_loads; t++) {
         const struct store *store = sim_store(sim, replica_i, t);
         if (sim_sharded(sim, t)) {
-            const uint64_t held = holders(sim, t, key);
+            const uint64_t held = sim_holders(sim, t, key);
             if (!held)
                 continue;
             req->node[b] = giver(sim, t, key, held, here);
             sim->node_load[t * sim->n_host + req->node[b]] += n_bytes;
-            store = node_at(sim, t, req->node[b]);
+            store = sim_node_at(sim, t, req->node[b]);
         }
         if ((req->tier_slot[b] = kvs_tier_find(store->tier, key)) == KVS_NO_SLOT)
             continue;
@@ -234,7 +225,7 @@ static uint32_t places(struct sim *sim, uint32_t replica_i, uint32_t t, uint64_t
 {
     const struct kvs_tier_config *config = &sim->config->tier[t];
     uint64_t *load = sim->node_load + t * sim->n_host, total = 0;
-    const uint64_t held = holders(sim, t, key);
+    const uint64_t held = sim_holders(sim, t, key);
     const uint32_t n_held = (uint32_t)__builtin_popcountll(held), n_due = copies_due(sim, t, key);
     uint32_t here = sim->replica[replica_i].host_i, n_up = 0;
     struct kvs_ring_state state = {.out = held, .load = load};
@@ -242,15 +233,15 @@ static uint32_t places(struct sim *sim, uint32_t replica_i, uint32_t t, uint64_t
         return 0;
     if (config->placement == KVS_PLACE_CACHE_AWARE) {
         node[0] = here;
-        return !(held >> here & 1) && !node_at(sim, t, here)->down;
+        return !(held >> here & 1) && !sim_node_at(sim, t, here)->down;
     }
     for (uint32_t h = 0; h < sim->n_host; h++) {
         struct kvs_tier_stats stats;
-        if (node_at(sim, t, h)->down) {
+        if (sim_node_at(sim, t, h)->down) {
             state.out |= (uint64_t)1 << h;
             continue;
         }
-        kvs_tier_stats(node_at(sim, t, h)->tier, &stats);
+        kvs_tier_stats(sim_node_at(sim, t, h)->tier, &stats);
         load[h] = stats.used_bytes;
         total += load[h];
         n_up++;
@@ -270,7 +261,7 @@ bool sim_shard_lacks(struct sim *sim, uint32_t replica_i, uint32_t tier_i, uint6
 
 /* --- what travels ----------------------------------------------------------------------------- */
 
-static bool make_sharded(struct sim *sim, struct transfer *transfer)
+bool sim_shard_make(struct sim *sim, struct transfer *transfer)
 {
     if (!transfer->node_bytes)
         transfer->node_bytes = calloc(sim->n_host, sizeof *transfer->node_bytes);
@@ -282,7 +273,7 @@ static bool make_sharded(struct sim *sim, struct transfer *transfer)
     return true;
 }
 
-static int64_t network_latency_ns(const struct sim *sim, uint32_t t)
+int64_t sim_shard_latency_ns(const struct sim *sim, uint32_t t)
 {
     return kvs_ns(sim->config->hw->link[sim->config->tier[t].network].latency_s.value);
 }
@@ -300,7 +291,7 @@ static uint64_t remote_bytes(const struct sim *sim, const struct transfer *trans
 
 int64_t sim_shard_network_ns(const struct sim *sim, const struct transfer *transfer)
 {
-    return remote_bytes(sim, transfer) ? network_latency_ns(sim, transfer->tier_i) : 0;
+    return remote_bytes(sim, transfer) ? sim_shard_latency_ns(sim, transfer->tier_i) : 0;
 }
 
 /* Tokens of the prompt that each node gives. */
@@ -319,7 +310,7 @@ bool sim_shard_load(struct sim *sim, struct transfer *transfer)
 {
     uint64_t tok[KVS_RING_MAX_NODE], left_tok = 0, left_bytes = transfer->n_bytes;
     const uint32_t t = transfer->tier_i;
-    if (!make_sharded(sim, transfer) ||
+    if (!sim_shard_make(sim, transfer) ||
         (sim->config->tier[t].hot_reads && !count_reads(sim, transfer->req, t)))
         return false;
     tok_of(sim, transfer->req, t, tok);
@@ -330,7 +321,7 @@ bool sim_shard_load(struct sim *sim, struct transfer *transfer)
         const uint64_t n_bytes =
             tok[h] == left_tok ? left_bytes : (uint64_t)((double)left_bytes * frac);
         transfer->node_bytes[h] = n_bytes;
-        node_at(sim, t, h)->reading_bytes += n_bytes;
+        sim_node_at(sim, t, h)->reading_bytes += n_bytes;
         left_tok -= tok[h];
         left_bytes -= n_bytes;
     }
@@ -348,7 +339,7 @@ void sim_shard_cut(struct sim *sim, struct transfer *transfer)
         const uint64_t n_bytes =
             had == had_bytes ? left_bytes
                              : (uint64_t)((double)left_bytes * ((double)had / (double)had_bytes));
-        node_at(sim, transfer->tier_i, h)->reading_bytes -= had - n_bytes;
+        sim_node_at(sim, transfer->tier_i, h)->reading_bytes -= had - n_bytes;
         transfer->node_bytes[h] = n_bytes;
         had_bytes -= had;
         left_bytes -= n_bytes;
@@ -356,8 +347,8 @@ void sim_shard_cut(struct sim *sim, struct transfer *transfer)
     transfer->once_bytes = transfer->n_bytes;
 }
 
-static bool add_copy(struct transfer *transfer, uint32_t node, uint64_t key,
-                     const struct kvs_block_info *info, uint32_t state)
+bool sim_shard_add_copy(struct transfer *transfer, uint32_t node, uint64_t key,
+                        const struct kvs_block_info *info, uint32_t state)
 {
     if (!sim_block_room(transfer))
         return false;
@@ -375,10 +366,10 @@ int sim_shard_add(struct sim *sim, struct transfer *transfer, uint64_t key,
 {
     uint32_t node[KVS_RING_MAX_NODE];
     const uint32_t n = places(sim, transfer->replica_i, transfer->tier_i, key, info->n_bytes, node);
-    if (!transfer->sharded && !make_sharded(sim, transfer))
+    if (!transfer->sharded && !sim_shard_make(sim, transfer))
         return -1;
     for (uint32_t i = 0; i < n; i++)
-        if (!add_copy(transfer, node[i], key, info, state))
+        if (!sim_shard_add_copy(transfer, node[i], key, info, state))
             return -1;
     transfer->once_bytes += n ? info->n_bytes : 0;
     return (int)n;
@@ -494,7 +485,7 @@ void sim_shard_done(struct sim *sim, const struct lane *lane, const struct trans
     if (lane->write) /* of the one fabric, where the network is that */
         sim->check.network_write_bytes[transfer->tier_i] += network_bytes;
     for (uint32_t h = 0; h < sim->n_host && !transfer->write; h++) {
-        struct store *store = node_at(sim, transfer->tier_i, h);
+        struct store *store = sim_node_at(sim, transfer->tier_i, h);
         assert(store->reading_bytes >= transfer->node_bytes[h]);
         store->reading_bytes -= transfer->node_bytes[h];
         store->read_bytes += transfer->node_bytes[h];
@@ -538,143 +529,7 @@ void sim_shard_latency(const struct sim *sim, const struct req *req,
     for (uint32_t t = 0; t < problem->n_route; t++)
         if (sim_sharded(sim, t) &&
             sim->route[t].n_hop > sim_lane(sim, req->record.replica, t, false)->n_hop)
-            problem->io_start_ns[t] += network_latency_ns(sim, t);
-}
-
-/* --- nodes lost and back ---------------------------------------------------------------------- */
-
-static void lose(struct sim *sim, uint32_t t, struct store *store)
-{
-    store->down = true;
-    for (uint32_t slot = 0; (slot = kvs_tier_next(store->tier, slot)) != KVS_NO_SLOT; slot++) {
-        sim->result->tier[t].lost_bytes += kvs_tier_info(store->tier, slot)->n_bytes;
-        if (!kvs_tier_pinned(store->tier, slot))
-            kvs_tier_remove(store->tier, slot);
-    }
-}
-
-/* The ring gives the block to the node, if the bound does not say otherwise. */
-static bool belongs(const struct sim *sim, uint32_t t, uint64_t key, uint32_t host_i)
-{
-    struct kvs_ring_state state = {0};
-    uint32_t node[KVS_RING_MAX_NODE];
-    for (uint32_t h = 0; h < sim->n_host; h++)
-        state.out |= (uint64_t)node_at(sim, t, h)->down << h;
-    const uint32_t n = kvs_ring_pick(sim->ring[t], key, sim->config->tier[t].n_copy, &state, node);
-    for (uint32_t i = 0; i < n; i++)
-        if (node[i] == host_i)
-            return true;
-    return false;
-}
-
-/* One of the holders is none that the ring gives the block to: it is the one to part with it. */
-static bool stray(const struct sim *sim, uint32_t t, uint64_t key, uint64_t held)
-{
-    for (uint32_t h = 0; h < sim->n_host; h++)
-        if (held >> h & 1 && !belongs(sim, t, key, h))
-            return true;
-    return false;
-}
-
-static struct transfer *new_move(struct sim *sim, uint32_t t, uint32_t from)
-{
-    struct transfer *transfer = sim_transfer_new(sim);
-    if (!transfer)
-        return NULL;
-    transfer->req = NULL;
-    transfer->request_i = UINT64_MAX;
-    transfer->replica_i = from;
-    transfer->tier_i = t;
-    transfer->write = transfer->move = true;
-    transfer->n_bytes = 0;
-    transfer->n_descriptor = 0;
-    if (make_sharded(sim, transfer))
-        return transfer;
-    sim_transfer_free(transfer);
-    sim_nomem(sim);
-    return NULL;
-}
-
-static bool start_move(struct sim *sim, struct transfer *transfer)
-{
-    struct lane *lane = sim_move_lane(sim, transfer->tier_i, transfer->replica_i);
-    struct hops hops;
-    double longest_s = 0;
-    sim_shard_hops(sim, lane, transfer, &hops);
-    for (uint32_t h = 0; h < hops.n; h++)
-        longest_s = fmax(longest_s, hops.s[h]);
-    transfer->ease = 1;
-    transfer->once_bytes = transfer->n_bytes;
-    transfer->work_ns = kvs_ns(longest_s) + 1;
-    transfer->latency_ns = network_latency_ns(sim, transfer->tier_i);
-    return sim_enqueue(sim, lane, transfer);
-}
-
-/* What `from` holds of the blocks that belong to a node that is back goes there. */
-static bool move_from(struct sim *sim, uint32_t t, uint32_t from, uint32_t to)
-{
-    struct kvs_map *pending = &node_at(sim, t, 0)->pending;
-    const struct kvs_tier *tier = node_at(sim, t, from)->tier;
-    struct transfer *transfer = NULL;
-    bool fine = true;
-    for (uint32_t slot = 0; fine && (slot = kvs_tier_next(tier, slot)) != KVS_NO_SLOT; slot++) {
-        const uint64_t key = kvs_tier_key(tier, slot);
-        const struct kvs_block_info *info = kvs_tier_info(tier, slot);
-        bool found;
-        const uint64_t held = holders(sim, t, key);
-        if (!belongs(sim, t, key, to) || held >> to & 1 || kvs_map_find(pending, key) ||
-            (belongs(sim, t, key, from) && stray(sim, t, key, held)))
-            continue;
-        if (!transfer && !(transfer = new_move(sim, t, from)))
-            return false;
-        if (!add_copy(transfer, to, key, info, sim_held(sim, &node_at(sim, t, from)->held, key)) ||
-            !kvs_map_put(pending, key, 1, &found)) {
-            sim_transfer_free(transfer);
-            return sim_nomem(sim);
-        }
-        const double n_tok = (double)info->n_bytes / sim->kv_bytes_per_tok;
-        transfer->n_descriptor += sim->unit_descriptors * sim_units(sim, (uint32_t)n_tok);
-        if (transfer->n_bytes >= MOVE_BYTES) {
-            fine = start_move(sim, transfer);
-            transfer = NULL;
-        }
-    }
-    return fine && (!transfer || start_move(sim, transfer));
-}
-
-bool sim_node(struct sim *sim, uint32_t index)
-{
-    const uint32_t t = index / (2 * KVS_MAX_OUTAGE), i = index % (2 * KVS_MAX_OUTAGE);
-    const uint32_t host_i = sim->config->tier[t].outage[i / 2].host;
-    struct store *store = node_at(sim, t, host_i);
-    if (i % 2 == 0) {
-        lose(sim, t, store);
-        return true;
-    }
-    store->down = false;
-    for (uint32_t h = 0; h < sim->n_host && sim->ring[t]; h++)
-        if (h != host_i && !node_at(sim, t, h)->down && !move_from(sim, t, h, host_i))
-            return false;
-    return true;
-}
-
-void sim_move_done(struct sim *sim, const struct transfer *transfer)
-{
-    const uint32_t t = transfer->tier_i;
-    struct store *from = node_at(sim, t, transfer->replica_i);
-    for (uint32_t b = 0; b < transfer->n_block; b++) {
-        struct store *to = node_at(sim, t, transfer->node[b]);
-        const uint64_t key = transfer->key[b];
-        const uint32_t slot = kvs_tier_find(from->tier, key);
-        kvs_map_del(&node_at(sim, t, 0)->pending, key);
-        if (slot == KVS_NO_SLOT || from->down || to->down)
-            continue; /* evicted, or gone with its node, meanwhile */
-        sim->broken |= !sim_land(sim, to, key, &transfer->info[b], transfer->held[b]);
-        if (kvs_tier_find(to->tier, key) != KVS_NO_SLOT && !kvs_tier_pinned(from->tier, slot) &&
-            !belongs(sim, t, key, transfer->replica_i))
-            kvs_tier_remove(from->tier, slot);
-    }
-    sim->result->tier[t].rebalance_bytes += transfer->n_bytes;
+            problem->io_start_ns[t] += sim_shard_latency_ns(sim, t);
 }
 
 /* --- totals ----------------------------------------------------------------------------------- */
@@ -710,9 +565,9 @@ void sim_shard_sum(struct sim *sim)
         if (!sim_sharded(sim, t))
             continue;
         for (uint32_t h = 0; h < sim->n_host; h++) {
-            const uint64_t n_bytes = node_at(sim, t, h)->read_bytes;
+            const uint64_t n_bytes = sim_node_at(sim, t, h)->read_bytes;
             const struct transfer *left = sim_move_lane(sim, t, h)->first;
-            assert(node_at(sim, t, h)->reading_bytes == 0); /* all loads ended */
+            assert(sim_node_at(sim, t, h)->reading_bytes == 0); /* all loads ended */
             most = n_bytes > most ? n_bytes : most;
             all += n_bytes;
             for (; left; left = left->next)

@@ -8,8 +8,8 @@
  * room.c   HBM for answers: growth with decoding, preemption
  * replan.c a plan made again when compute begins
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
- * shard.c  a tier spread over the nodes: who holds what, the links between them, nodes lost
- * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
+ * shard.c  a tier spread over the nodes: who holds what, the links between them; outage.c: nodes
+ * lost gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
  * held.c   the levels that blocks are stored at, and what they lost
  * foresee.c the trace's future, for Belady
  * tally.c  look-ups counted, samples of the machine over time
@@ -42,7 +42,7 @@ enum event_kind {
     EV_FLOW_START, /* index: lane; the latency of its first transfer is over */
     EV_WAKE,       /* index: replica; a waiting prompt could start without a stall now */
     EV_FRONT,      /* index: replica; its front end is done with a prompt */
-    EV_NODE,       /* index: of an outage, see shard.c; a node goes or comes back */
+    EV_NODE,       /* index: of an outage, see outage.c; a node goes or comes back */
     EV_ARRIVE,     /* index: of a turn or a user, see arrive.c */
 };
 
@@ -487,14 +487,24 @@ int64_t sim_shard_network_ns(const struct sim *sim, const struct transfer *trans
 void sim_shard_hops(const struct sim *sim, const struct lane *lane, const struct transfer *transfer,
                     struct hops *hops);
 void sim_shard_done(struct sim *sim, const struct lane *lane, const struct transfer *transfer);
-bool sim_node(struct sim *sim, uint32_t index); /* EV_NODE */
 struct lane *sim_move_lane(const struct sim *sim, uint32_t tier_i, uint32_t host_i);
-void sim_move_done(struct sim *sim, const struct transfer *transfer);
+struct store *sim_node_at(const struct sim *sim, uint32_t tier_i, uint32_t host_i);
+/* The nodes that hold a block and are there, as bits. */
+uint64_t sim_holders(const struct sim *sim, uint32_t tier_i, uint64_t key);
+int64_t sim_shard_latency_ns(const struct sim *sim, uint32_t tier_i); /* the network's */
+bool sim_shard_make(struct sim *sim, struct transfer *transfer);      /* no bytes yet */
+/* One more block for a node. false: no memory. */
+bool sim_shard_add_copy(struct transfer *transfer, uint32_t node, uint64_t key,
+                        const struct kvs_block_info *info, uint32_t state);
 void sim_shard_sum(struct sim *sim);
 /* What the tier's traffic amounts to on a link of the profile; on_lane: prompts' transfers take it.
  */
 uint64_t sim_shard_link_bytes(const struct sim *sim, uint32_t tier_i, uint32_t link_i, bool write,
                               bool on_lane);
+
+/* outage.c */
+bool sim_node(struct sim *sim, uint32_t index); /* EV_NODE */
+void sim_move_done(struct sim *sim, const struct transfer *transfer);
 
 /* tally.c */
 void sim_tally_lookup(struct sim *sim, struct req *req); /* it is admitted and has its plan */
