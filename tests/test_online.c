@@ -70,6 +70,7 @@ static void no_other_policy_costs_less_at_any_price(void **state)
         struct kvs_plan_eval eval;
         double cost;
 
+        p->price_t = 5 * kvs_rng_unit(&rng);
         p->price_gpu = 5 * kvs_rng_unit(&rng);
         for (uint32_t k = 0; k < p->n_route; k++)
             p->price_link[k] = 5 * kvs_rng_unit(&rng);
@@ -134,16 +135,17 @@ static void the_cost_is_t_and_what_others_pay(void **state)
     struct kvs_plan_eval eval;
 
     (void)state;
+    p.price_t = .5;
     p.price_gpu = 2;
     p.price_link[0] = .5;
     p.pass_ns = pass_ns;
     assert_true(kvs_plan_eval(&p, &load, NULL, &eval));
-    /* io 15, 30; compute 5 + 5 + 1: T = 36; 36 + 2 * 11 + .5 * 30 */
-    assert_true(kvs_plan_cost(&p, &load, &eval) == 73);
+    /* io 15, 30; compute 5 + 5 + 1: T = 36; 1.5 * 36 + 2 * 11 + .5 * 30 */
+    assert_true(kvs_plan_cost(&p, &load, &eval) == 91);
     assert_true(kvs_plan_eval(&p, &all, NULL, &eval));
     /* full 6 once (the last layer computes no more than K and V), post 10, head 1: T = 17; a pass
      */
-    assert_true(kvs_plan_cost(&p, &all, &eval) == 17 + 2 * 17 + 100);
+    assert_true(kvs_plan_cost(&p, &all, &eval) == 1.5 * 17 + 2 * 17 + 100);
 }
 
 int main(void)

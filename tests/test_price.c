@@ -73,7 +73,7 @@ static void where_answers_hold_the_places_online_loads(void **state)
     struct outcome priced = ask("online", 90 * MS, 160), unpriced = ask("optimal", 90 * MS, 160);
     (void)state;
     assert_true((double)priced.computed_tok < .5 * (double)unpriced.computed_tok);
-    assert_true(priced.mean_s < .52 * unpriced.mean_s);
+    assert_true(priced.mean_s < .55 * unpriced.mean_s);
 }
 
 static void between_two_full_servers_online_is_faster_than_any_corner(void **state)

@@ -307,12 +307,16 @@ void sim_drop_unread(struct sim *sim, struct req *req)
     }
 }
 
+static int64_t n_pre_step(const struct sim *sim, const struct req *req)
+{
+    return (req->pre_tok + sim->config->chunk_tok - 1) / sim->config->chunk_tok;
+}
+
 /* Steps that the prompt takes alone. */
 static int64_t n_step(const struct sim *sim, const struct req *req)
 {
     const uint32_t chunk_tok = sim->config->chunk_tok;
-    return 1 + (req->pre_tok + chunk_tok - 1) / chunk_tok +
-           (req->later_left_tok + chunk_tok - 1) / chunk_tok;
+    return 1 + n_pre_step(sim, req) + (req->later_left_tok + chunk_tok - 1) / chunk_tok;
 }
 
 /* What waits for loads besides the first chunk's own pass: levels decoded on the GPU. */
@@ -348,6 +352,7 @@ void sim_set_work(struct sim *sim, struct req *req, const struct kvs_plan_eval *
     req->later_left_tok = req->now.new_tok - req->first_tok;
     req->work_ns =
         eval->pre_ns + eval->wait_ns + req->problem.head_ns + sim->step_ns * n_step(sim, req);
+    req->rest_ns = req->work_ns - eval->pre_ns - sim->step_ns * n_pre_step(sim, req);
     sim->replica[req->record.replica].backlog_ns += req->work_ns;
     if (!req->done_tok) {
         req->record.recompute_tok = (uint32_t)recompute_tok;
@@ -360,7 +365,6 @@ void sim_set_work(struct sim *sim, struct req *req, const struct kvs_plan_eval *
 
 static bool plan(struct sim *sim, struct req *req)
 {
-    struct replica *replica = &sim->replica[req->record.replica];
     struct kvs_plan_problem *problem = &req->problem;
     struct kvs_plan_eval eval;
     uint32_t n_piece = 0;
@@ -371,7 +375,7 @@ static bool plan(struct sim *sim, struct req *req)
     kvs_tables_build(sim->tables, req->inst, sim->piece, n_piece, problem);
     sim_shard_latency(sim, req, problem);
     problem->error = sim->error;
-    problem->gpu_start_ns = replica->backlog_ns;
+    problem->gpu_start_ns = sim_gpu_start_ns(sim, req->record.replica, NULL) - sim->now_ns;
     for (uint32_t t = 0; t < problem->n_route; t++)
         problem->io_start_ns[t] += sim_lane(sim, req->record.replica, t, false)->queued_ns;
     uint32_t held_tok = 0;

@@ -238,6 +238,32 @@ static int64_t head_ns(const struct sim *sim, const struct req *req)
     return kvs_ns(kvs_cost_head_s(sim->config->cost, req->now.new_tok, 1));
 }
 
+int64_t sim_chunk_ns(const struct req *req, uint32_t n_tok)
+{
+    if (req->phase == PHASE_PRE)
+        return (int64_t)((double)(req->work_ns - req->rest_ns) * n_tok / req->pre_left_tok);
+    return (int64_t)((double)req->work_ns * n_tok / req->work_tok);
+}
+
+int64_t sim_gpu_start_ns(const struct sim *sim, uint32_t replica_i, const struct req *before)
+{
+    const struct replica *replica = &sim->replica[replica_i];
+    const struct step *step = &replica->step;
+    int64_t ns = before ? 0 : replica->backlog_ns, part_ns = 0;
+
+    for (const struct req *req = replica->pre_first; before && req != before; req = req->next)
+        ns += req->work_ns;
+    if (step->kind != STEP_PREFILL)
+        return sim->now_ns + ns;
+    for (uint32_t p = 0; p < step->n_part; p++)
+        part_ns += sim_chunk_ns(step->part[p].req, step->part[p].n_tok);
+    ns -= part_ns;
+    if (!step->open)
+        return step->end_ns + ns;
+    part_ns -= sim->now_ns - step->begin_ns;
+    return sim->now_ns + ns + (part_ns > 0 ? part_ns : 0);
+}
+
 /* An open step's end, now that its first part's loads are done. */
 static bool close_first(struct sim *sim, uint32_t replica_i)
 {
@@ -557,8 +583,7 @@ static bool prefill_end(struct sim *sim, struct replica *replica)
             req->record.decode_ns += busy_ns - own_ns;
             req->record.load_ns += step->stall_ns;
         }
-        int64_t done_ns =
-            (int64_t)((double)req->work_ns * step->part[p].n_tok / (double)req->work_tok);
+        int64_t done_ns = sim_chunk_ns(req, step->part[p].n_tok);
         req->work_ns -= done_ns;
         req->work_tok -= step->part[p].n_tok;
         replica->backlog_ns -= done_ns;

@@ -3,11 +3,12 @@
  *
  * A plan is made when a prompt is admitted, with the GPU's start and the links' rates as they look
  * then. When the GPU could begin with the prompt, all of that is known better: what has arrived is
- * there, and what is still to come comes at the links' present rate. The plan is then compared with
- * plans that compute more and load less: a greater fraction in the first layers, for every fraction
- * and every number of layers. The reads which that makes needless are cancelled from the next
- * border of a layer on; what was read of them is counted. No load grows: what a plan leaves out at
- * admission has the whole queue to arrive in, and now it has not.
+ * there, and what is still to come comes at the links' present rate. Prompts before this one that
+ * wait for their loads leave the GPU free now, but what they have to compute comes before its end.
+ * The plan is then compared with plans that compute more and load less: a greater fraction in the
+ * first layers, for every fraction and every number of layers. The reads which that makes needless
+ * are cancelled from the next border of a layer on; what was read of them is counted. No load
+ * grows: what a plan leaves out at admission has the whole queue to arrive in, and now it has not.
  *
  * The cost is that of plan.h, T and what others pay, counted from now on. A prompt is looked at
  * once: at the moment of its admission nothing has changed, so one that finds the GPU free keeps
@@ -30,7 +31,7 @@ struct coming {
 };
 
 struct replan {
-    struct kvs_plan_problem problem; /* with prices, the GPU free now */
+    struct kvs_plan_problem problem; /* with prices, and the GPU's start as it is now */
     struct coming coming[KVS_MAX_TIER];
     uint32_t first_cut; /* a greater fraction in fewer layers cancels nothing */
 };
@@ -118,7 +119,7 @@ static double cost_of(const struct sim *sim, const struct req *req, struct repla
     bool fine = kvs_plan_eval(problem, plan, &actual, eval);
     assert(fine);
     double pass = problem->pass_ns ? (double)problem->pass_ns[plan->frac_i[0]] : 0;
-    return (double)(eval->end_ns - sim->now_ns) + link + pass +
+    return (1 + problem->price_t) * (double)(eval->end_ns - sim->now_ns) + link + pass +
            problem->price_gpu * (double)(eval->pre_ns + eval->wait_ns + problem->head_ns);
 }
 
@@ -215,7 +216,7 @@ bool sim_replan(struct sim *sim, struct req *req, bool *computes)
     if (sim->now_ns == req->admit_ns || !req->n_loading)
         return true;
     replan.problem = req->problem;
-    replan.problem.gpu_start_ns = sim->now_ns;
+    replan.problem.gpu_start_ns = sim_gpu_start_ns(sim, req->record.replica, req);
     replan.first_cut = sim->n_layer;
     for (uint32_t t = 0; t < req->problem.n_route; t++) {
         struct coming *coming = &replan.coming[t];

@@ -191,6 +191,7 @@ struct req {
     int64_t expected_ns; /* its prefill as the router saw it; 0: that one did not look */
     struct ahead ahead;
     int64_t work_ns;   /* its share of the replica's backlog, less what is done */
+    int64_t rest_ns;   /* of that, what comes after the recomputed tokens */
     uint32_t work_tok; /* tokens that it has still to compute */
 
     int64_t pre_left_ns;
@@ -393,6 +394,13 @@ void sim_leave_waiting(struct replica *replica, struct req *req);
 /* Admits waiting prompts in the scheduler's order, as far as there is room. */
 bool sim_admit_waiting(struct sim *sim, uint32_t replica_i);
 
+/*
+ * When the GPU will have done what admitted prompts up to `before` (NULL: all) have it compute: the
+ * step in progress, and the work of what comes after.
+ */
+int64_t sim_gpu_start_ns(const struct sim *sim, uint32_t replica_i, const struct req *before);
+/* Of a prompt's work, a chunk of n_tok tokens that would begin now. */
+int64_t sim_chunk_ns(const struct req *req, uint32_t n_tok);
 /* What there is to compute under its plan; adds it to the replica's backlog. */
 void sim_set_work(struct sim *sim, struct req *req, const struct kvs_plan_eval *eval);
 /* Unpins what the plan does not read. */

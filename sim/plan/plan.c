@@ -133,7 +133,8 @@ double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_pl
                      const struct kvs_plan_eval *eval)
 {
     int64_t work_ns = eval->pre_ns + eval->wait_ns + problem->head_ns;
-    double cost = (double)eval->end_ns + problem->price_gpu * (double)work_ns;
+    double cost =
+        (1 + problem->price_t) * (double)eval->end_ns + problem->price_gpu * (double)work_ns;
 
     for (uint32_t k = 0; k < problem->n_route; k++) {
         int64_t io_ns = 0;

@@ -54,11 +54,11 @@ struct kvs_plan_problem {
                                                computes, on route k; a rise costs the difference */
     struct kvs_plan_error error;
     /*
-     * What a nanosecond of compute, and of a route, costs others, in ns of delay: planners that
-     * heed it minimise T + price_gpu * compute + sum of price_link * io. 0: nobody waits. The
-     * evaluation knows no price.
+     * What a nanosecond of T, of compute, and of a route costs others, in ns of delay: planners
+     * that heed it minimise (1 + price_t) * T + price_gpu * compute + sum of price_link * io. 0:
+     * nobody waits. The evaluation knows no price.
      */
-    double price_gpu, price_link[KVS_MAX_ROUTE];
+    double price_t, price_gpu, price_link[KVS_MAX_ROUTE];
     const int64_t *pass_ns; /* [i] the passes that work waiting for no load takes, by the first
                                layer's fraction: what others' share in them adds to T; NULL: 0 */
 };
@@ -106,7 +106,7 @@ struct kvs_plan_eval {
 bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                    const struct kvs_plan_actual *actual, struct kvs_plan_eval *eval);
 
-/* What a plan costs in all, ns: T, and its compute and io at the problem's prices. */
+/* What a plan costs in all, ns: T, and T, its compute and io at the problem's prices. */
 double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                      const struct kvs_plan_eval *eval);
 
@@ -129,7 +129,7 @@ struct kvs_planner_ops {
     bool may_recompute; /* recomputing all is among its choices; the simulator then also weighs it
                            without the routes' start, which a plan that loads nothing need not wait
                            for */
-    bool priced;        /* heeds price_gpu and price_link */
+    bool priced;        /* heeds price_t, price_gpu and price_link */
     bool replans;       /* the simulator makes its plans again when compute begins */
     bool ends_only;     /* looks at the first and the last fraction only */
     /*

@@ -4,9 +4,14 @@
 # Every policy at 20 to 120 % of what recompute sustains, on four machines: mean and p99 TTFT and
 # goodput, the best other policy beside `online`, and the bound. What recompute sustains is the highest
 # rate, to 5 %, at which its mean TTFT is at most three times that of an idle machine. The bound: each
-# request alone on the machine, the optimal plan, Belady's evictions.
+# request alone on the machine, one every 1000 s, the optimal plan, Belady's evictions.
 #
-# LOADS: percents; OTHERS: policies; MACHINES: which; RATE: what recompute sustains, if known.
+# A queue is chaotic: a rate 0.1 % higher moves a row's p99 by 1 to 9 % and, at 120 %, its mean by up to
+# 11 %, whatever the policy. So a figure is the mean of REPEATS runs at rates 0.2 % apart, and a gain
+# has its standard error.
+#
+# LOADS: percents; OTHERS: policies; MACHINES: which; REPEATS: runs of a row (5); RATE: what recompute
+# sustains, if known.
 # KVSIM: the program (build/kvsim); KVS_SHARED: folder of traces/ (../shared).
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,6 +19,7 @@ root=$(cd "$here/../.." && pwd)
 KVSIM=$(realpath "${KVSIM:-$root/build/kvsim}")
 traces=${KVS_SHARED:-$root/../shared}/traces
 LOADS=${LOADS:-20 40 60 80 100 120}
+REPEATS=${REPEATS:-5}
 OTHERS=${OTHERS:-recompute load token-split layer-split best optimal careful}
 export LC_ALL=C
 tmp=$(mktemp -d)
@@ -47,7 +53,7 @@ tier_of() { # MACHINE EVICT
     esac
 }
 
-# TRACE MACHINE RATE EVICT POLICIES: lines "policy mean p99 goodput"
+# TRACE MACHINE RATE EVICT POLICIES [ARRIVALS]: lines "policy mean p99 goodput"
 run() {
     policies=$(printf '"%s", ' $5 | sed 's/, $//')
     cat >"$tmp/w.json" <<W
@@ -55,7 +61,7 @@ run() {
  "trace": {"path": "$(path_of "$1")", "rate": $3},
  "cluster": {"replicas": 2, "reuse": "$(reuse_of "$1")", "hbm_evict": "$4"},
  "tiers": [$(tier_of "$2" "$4")],
- "slo": {"ttft": "2s", "tpot": "100ms"},
+ "slo": {"ttft": "2s", "tpot": "100ms"}, ${6:-}
  "compare": [$policies],
  "output": {"plots": false, "timeline_requests": 0}}
 W
@@ -86,10 +92,12 @@ sustained() { # TRACE: a rate
     echo "$low"
 }
 
+alone='"arrivals": {"process": "gamma", "cv": 0.01, "rate": 0.001},'
 echo "mean TTFT / p99 TTFT / requests per second within the SLO (TTFT 2 s, TPOT 100 ms); Llama 3.1 8B"
 echo "on 2 x H100; machines: drive (one NVMe drive for both), network (25 Gb/s to a shared cache),"
 echo "volume (one cloud volume for both, 1,000 MiB/s), dram (1 TiB). gain: of online over the best"
-echo "other policy, by each figure; reached: the share of the bound's gain in mean TTFT over recompute."
+echo "other policy, by each figure, and its standard error; reached: the share of the bound's gain in"
+echo "mean TTFT over recompute."
 echo "Simulated."
 for trace in ${*:-ragpulse conversation agentic}; do
     if [ ! -e "$(path_of "$trace")" ]; then
@@ -100,25 +108,45 @@ for trace in ${*:-ragpulse conversation agentic}; do
     echo
     echo "$trace: recompute sustains $rate times the trace's own rate"
     for machine in ${MACHINES:-drive network volume dram}; do
-        bound=$(run "$trace" $machine "$(awk -v r="$rate" 'BEGIN { print r / 1000 }')" belady \
-            optimal | awk '{ print $2 " " $3 }')
+        bound=$(run "$trace" $machine 1 belady optimal "$alone" | awk '{ print $2 " " $3 }')
         echo "  $machine; bound: ${bound% *} s mean, ${bound#* } s p99"
         for load in $LOADS; do
-            run "$trace" $machine "$(awk -v r="$rate" -v l="$load" 'BEGIN { print r * l / 100 }')" \
-                lru "$OTHERS online" | awk -v load="$load" -v bound="${bound% *}" '
-                function show(name, m, p, g) { return sprintf("%s %.4g/%.4g/%.4g", name, m, p, g) }
-                function gain(a, b) { return b > 0 ? 100 * (a / b - 1) : 0 }
-                $1 == "recompute" { all = $2 }
-                $1 != "online" {
-                    line = line "  " show($1, $2, $3, $4)
-                    if (!n++ || $2 < mean) mean = $2
-                    if (n == 1 || $3 < p99) p99 = $3
-                    if (n == 1 || $4 > goodput) goodput = $4
+            for k in $(seq "$REPEATS"); do # rates 0, +1, -1, +2, -2 times 0.2 % off
+                run "$trace" $machine "$(awk -v r="$rate" -v l="$load" -v k="$k" 'BEGIN {
+                    print r * l / 100 * (1 + .002 * int(k / 2) * (k % 2 ? -1 : 1)) }')" \
+                    lru "$OTHERS online"
+            done | awk -v load="$load" -v bound="${bound% *}" '
+                function show(p) { return sprintf("%s %.4g/%.4g/%.4g", p, m[p, 2], m[p, 3], m[p, 4]) }
+                # mean and variance of the mean
+                function sums(p, f,  v) {
+                    m[p, f] = sum[p, f] / n[p]
+                    v = square[p, f] / n[p] - m[p, f] ^ 2
+                    var[p, f] = n[p] > 1 && v > 0 ? v / (n[p] - 1) : 0
                 }
-                $1 == "online" {
-                    printf("    %3d %%%s  %s  gain %+.1f/%+.1f/%+.1f %%  reached %.0f %%\n", load,
-                        line, show($1, $2, $3, $4), gain(mean, $2), gain(p99, $3),
-                        gain($4, goodput), 100 * (all - $2) / (all - bound))
+                function gain(f,  b, p, i, g, v) {
+                    for (i = 1; i <= n_policy; i++) {
+                        p = policy[i]
+                        if (p == "online") continue
+                        if (b == "" || (f < 4 ? m[p, f] < m[b, f] : m[p, f] > m[b, f])) b = p
+                    }
+                    if (m["online", f] * m[b, f] == 0) return "+0.0 (0.0)"
+                    g = f < 4 ? m[b, f] / m["online", f] : m["online", f] / m[b, f]
+                    v = var[b, f] / m[b, f] ^ 2 + var["online", f] / m["online", f] ^ 2
+                    return sprintf("%+.1f (%.1f)", 100 * (g - 1), 100 * sqrt(v))
+                }
+                {
+                    if (!n[$1]++) policy[++n_policy] = $1
+                    for (f = 2; f <= 4; f++) { sum[$1, f] += $f; square[$1, f] += $f ^ 2 }
+                }
+                END {
+                    for (i = 1; i <= n_policy; i++) {
+                        for (f = 2; f <= 4; f++) sums(policy[i], f)
+                        line = line "  " show(policy[i])
+                    }
+                    printf("    %3d %%%s  gain %s / %s / %s %%", load, line, gain(2), gain(3), gain(4))
+                    all = m["recompute", 2]
+                    if (all > 0) printf("  reached %.0f %%", 100 * (all - m["online", 2]) / (all - bound))
+                    print ""
                 }'
         done
     done
