@@ -7,6 +7,7 @@
 #include "profile.h"
 #include "section.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,64 @@ static const struct kvs_opt table[] = {
      "folder of the vendor's libraries; none: where the system has them", NULL, false, 0},
 };
 #define N_OPT ((unsigned)(sizeof table / sizeof *table))
+
+/* Options that not all sections have a use for; --dir is also what a profile tells the room of. */
+enum { STORAGE = 1, NETWORK = 2, COPY = 4, PREFILL = 8, CODEC = 16, QUALITY = 32 };
+static const struct {
+    const char *name;
+    unsigned bit;
+} takers[] = {{"storage", STORAGE}, {"network", NETWORK}, {"copy", COPY},
+              {"prefill", PREFILL}, {"codec", CODEC},     {"quality", QUALITY}};
+static const struct {
+    const char *key;
+    unsigned taken;
+} uses[] = {{"size", STORAGE | COPY},
+            {"target", STORAGE | COPY},
+            {"destroy", STORAGE},
+            {"buffered", STORAGE | COPY},
+            {"engine", STORAGE | COPY},
+            {"peer", NETWORK | COPY},
+            {"port", NETWORK | COPY},
+            {"device", PREFILL | CODEC | QUALITY},
+            {"model", PREFILL | CODEC | QUALITY},
+            {"tokens", QUALITY},
+            {"vendor-libs", COPY}};
+enum { N_TAKER = sizeof takers / sizeof *takers, N_USE = sizeof uses / sizeof *uses };
+
+/* The options that a section, or all, has no use for, NULL-ended. */
+static void unused_by(const char *which, const char *keys[N_USE + 1])
+{
+    unsigned bit = 0, n = 0;
+
+    for (int i = 0; i < N_TAKER; i++)
+        if (strcmp(which, "all") == 0 || strcmp(which, takers[i].name) == 0)
+            bit |= takers[i].bit;
+    for (int i = 0; i < N_USE; i++)
+        if (!(uses[i].taken & bit))
+            keys[n++] = uses[i].key;
+    keys[n] = NULL;
+}
+
+static void print_help(const char *which)
+{
+    const char *unused[N_USE + 1];
+    struct kvs_opt used[N_OPT];
+    unsigned n = 0;
+
+    unused_by(which, unused);
+    for (unsigned i = 0; i < N_OPT; i++) {
+        const char *const *key = unused;
+        while (*key && strcmp(*key, table[i].key) != 0)
+            key++;
+        if (!*key)
+            used[n++] = table[i];
+    }
+    kvs_opt_help(
+        stdout,
+        "kvprobe [all|topology|memory|storage|network|copy|prefill|codec|quality] [OPTION]...\n"
+        "       kvprobe serve|show|compare|merge|import --help",
+        "Measures this machine and writes a hardware profile for kvsim.", used, n);
+}
 
 static void utc(char *buf, size_t room)
 {
@@ -208,6 +267,8 @@ static enum kvs_code set_up(struct kvs_probe_run *r, struct kvs_err *err)
     const struct kvs_probe_options *opt = &r->opt;
     if (opt->quick + opt->standard + opt->full > 1)
         return kvs_fail(err, KVS_ERR_ARG, "--quick, --standard, --full: want one of them");
+    if (access(opt->dir, F_OK) != 0)
+        return kvs_fail(err, KVS_ERR_ARG, "--dir: %s: %s", opt->dir, strerror(errno));
     if (opt->destroy && !opt->target)
         return kvs_fail(err, KVS_ERR_ARG,
                         "--destroy: wants a --target, the block device to destroy");
@@ -245,6 +306,8 @@ enum kvs_code kvs_cmd_measure(int argc, char **argv, struct kvs_err *err)
 {
     struct kvs_probe_run *r = calloc(1, sizeof *r);
     struct kvs_strs pos = {0, {NULL}};
+    const char *unused[N_USE + 1];
+    char why[80];
     bool help = false;
     if (!r)
         return kvs_nomem(err);
@@ -253,17 +316,18 @@ enum kvs_code kvs_cmd_measure(int argc, char **argv, struct kvs_err *err)
     enum kvs_code code = kvs_opt_argv(table, N_OPT, argc, argv, &r->opt, &pos, &help, err);
     const char *which = pos.n ? pos.v[0] : "all";
     if (!code && help) {
-        kvs_opt_help(
-            stdout,
-            "kvprobe [all|topology|memory|storage|network|copy|prefill|codec|quality] [OPTION]...\n"
-            "       kvprobe serve|show|compare|merge|import --help",
-            "Measures this machine and writes a hardware profile for kvsim.", table, N_OPT);
+        print_help(which);
         goto done;
     }
     if (!code && pos.n > 1)
         code = kvs_fail(err, KVS_ERR_ARG, "\"%s\": one section at a time, or all", pos.v[1]);
     if (!code)
         code = check_section(which, err);
+    if (!code) {
+        snprintf(why, sizeof why, "has no meaning for %s; see kvprobe %s --help", which, which);
+        unused_by(which, unused);
+        code = kvs_opt_refuse(table, N_OPT, argc, argv, unused, why, err);
+    }
     if (!code)
         code = set_up(r, err);
     if (!code)

@@ -31,6 +31,7 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of write */
     if (argc > 1 && strcmp(argv[1], "--version") == 0) {
         printf("kvprobe " KVS_VERSION "\n");
         return 0;

@@ -91,6 +91,9 @@ level_profiles() {
 
 check "an unknown command is refused with the nearest name" refused 2 'did you mean "storage"' storge
 check "two levels at once are refused" refused 2 'want one of them' --quick --full
+check "an option of another section is refused" refused 2 'peer: has no meaning for prefill' prefill --peer x
+check "a folder that is not there is refused" refused 2 'none: No such file' storage --dir "$dir/none"
+check "the help of a section has its options" sh -c "'$kvprobe' memory --help >'$dir/h' && ! grep -q model '$dir/h'"
 check "destroying nothing is refused" refused 2 'wants a --target' storage --destroy
 check "a file of others is never destroyed" refused 2 'only to files that it made' \
     storage --target "$kvprobe" --destroy

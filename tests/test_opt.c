@@ -316,6 +316,36 @@ static void help_lists_every_option(void **state)
     free(text);
 }
 
+/* Where an option stands counts, not what looks like one. */
+static void options_without_meaning_are_refused(void **state)
+{
+    static const char *const keys[] = {"chunk", "model", NULL};
+    static const struct {
+        const char *argv[5];
+        const char *said; /* NULL: nothing */
+    } cases[] = {
+        {{"x", "--replicas", "3", NULL}, NULL},
+        {{"x", "--replicas", "3", "--chunk=4", NULL}, "--chunk: means nothing"},
+        {{"x", "-m", "a", NULL}, "--model: means nothing"},
+        {{"x", "--slo", "--chunk", "--deep", NULL}, NULL}, /* a value */
+        {{"x", "--deep", "--chunk", "4", NULL}, "--chunk: means nothing"},
+        {{"x", "--", "--chunk", "4", NULL}, NULL},
+        {{"x", "-", "chunk", "-c", NULL}, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct kvs_err err = {0};
+        int argc = 0;
+        while (cases[i].argv[argc])
+            argc++;
+        enum kvs_code code =
+            kvs_opt_refuse(table, N_ROW, argc, (char *const *)(uintptr_t)cases[i].argv, keys,
+                           "means nothing", &err);
+        assert_int_equal(code, cases[i].said ? KVS_ERR_ARG : KVS_OK);
+        assert_string_equal(err.msg, cases[i].said ? cases[i].said : "");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +355,7 @@ int main(void)
         cmocka_unit_test(command_line_sets_fields),
         cmocka_unit_test(wrong_command_lines_are_named_exactly),
         cmocka_unit_test(many_keeps_each_value_whole),
+        cmocka_unit_test(options_without_meaning_are_refused),
         cmocka_unit_test(help_lists_every_option),
     };
     return cmocka_run_group_tests_name("opt", tests, NULL, NULL);

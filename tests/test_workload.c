@@ -99,6 +99,16 @@ static void wrong_settings_are_named_exactly(void **state)
                                               "want a whole number in 0..65536"},
         {"cluster.reuse=\"suffix\"",
          "w.json: cluster.reuse: found \"suffix\", want one of prefix, content"},
+        /* wrong names are told where nothing uses them, too */
+        {"cluster={\"handover_link\":\"nick\"}",
+         "w.json: cluster.handover_link: found \"nick\", want one of *"},
+        {"planner={\"codec\":\"gpu-publish\"}",
+         "w.json: planner.codec: codec \"gpu-publish\" is not known; did you mean *"},
+        {"planner={\"codec\":\"no/such.json\"}", "w.json: planner.codec: no file *"},
+        {"planner={\"quality\":\"mistral\"}",
+         "w.json: planner.quality: quality table \"mistral\" is not known; *"},
+        {"tiers=[{\"name\":\"dram\",\"network\":\"nick\"}]",
+         "w.json: tiers[0].network: found \"nick\", want one of *"},
         {"cluster={\"decode_replicas\":1,\"handover_link\":\"nick\"}",
          "w.json: cluster.handover_link: found \"nick\", want one of *; did you mean \"nic\"?"},
         {"cluster.serving=\"vlm\"", "w.json: cluster.serving: found \"vlm\", want one of *; did "

@@ -361,9 +361,23 @@ static const struct kvs_trace_ops *format_by_line(const char *line)
     return NULL;
 }
 
+/* A line that is a binary format's first bytes, as far as a line goes. */
+static bool begins_binary(const char *line)
+{
+    for (unsigned i = 0; i < N_FORMAT; i++) {
+        const char *magic = formats[i]->magic;
+        if (magic && strncmp(line, magic, strcspn(magic, "\r\n")) == 0)
+            return true;
+    }
+    return false;
+}
+
 static enum kvs_code no_format(const char *path, const char *line, struct kvs_err *err)
 {
     char known[400];
+    if (line && strcmp(path, "-") == 0 && begins_binary(line))
+        return kvs_fail(err, KVS_ERR_PARSE,
+                        "standard input: found a binary trace, which is mapped; name its file");
     return kvs_fail(err, KVS_ERR_PARSE, "%s: %s; say its format%s", path,
                     line ? "the first line is of no trace format" : "holds no line",
                     kvs_known(known, sizeof known, "", format_names, N_FORMAT));
@@ -397,6 +411,10 @@ static enum kvs_code set_ops(struct kvs_trace *trace, const struct kvs_trace_ops
     trace->block_tok = ops->block_tok;
     if (ops->state_bytes && !(trace->state = calloc(1, ops->state_bytes)))
         return no_memory(trace->path, err);
+    if (trace->chars_per_tok > 0 && !ops->counts_chars)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "%s: found %g characters per token, want none: format %s counts tokens",
+                        trace->path, trace->chars_per_tok, ops->name);
     return ops->open ? ops->open(trace, err) : KVS_OK;
 }
 

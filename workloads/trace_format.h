@@ -19,6 +19,7 @@ struct kvs_trace_ops {
     const char *invents;     /* NULL, or what is made up where the format lacks it */
     const char *folder_file; /* opened when the path is a folder; NULL: folders are not taken */
     const char *magic;       /* binary formats: the file's first bytes; NULL: the file is text */
+    bool counts_chars;       /* not tokens: chars_per_tok makes tokens of them */
     bool chained;            /* block ids are prefix-chained; open may set trace->chained instead */
     uint32_t block_tok;      /* tokens in a full block; 0: blocks differ */
     size_t state_bytes;      /* of trace->state, zeroed before open */

@@ -56,6 +56,7 @@ static enum kvs_code agent_row(struct kvs_trace *trace, const char *line, struct
 
 const struct kvs_trace_ops kvs_trace_lmcache_agent = {
     .name = "lmcache_agent",
+    .counts_chars = true,
     .help = "agent runs, JSON lines of numbers (after LMCache/lmcache-agent-trace)",
     .invents = "tokens: characters over 4, or over --chars-per-tok",
     .chained = true,

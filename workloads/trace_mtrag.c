@@ -121,6 +121,7 @@ static enum kvs_code mtrag_row(struct kvs_trace *trace, const char *line, struct
 
 const struct kvs_trace_ops kvs_trace_mtrag = {
     .name = "mtrag",
+    .counts_chars = true,
     .help = "multi-turn RAG, documents in changing order, JSON lines of numbers "
             "(NonPrefix_LMCacheDataset)",
     .invents = "tokens: characters over 4.5, or over --chars-per-tok",

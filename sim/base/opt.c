@@ -455,6 +455,31 @@ enum kvs_code kvs_opt_argv(const struct kvs_opt *table, unsigned n, int argc, ch
     return code || *help ? code : check_given(&line);
 }
 
+static bool is_one_of(const char *key, const char *const *keys)
+{
+    while (*keys && strcmp(*keys, key) != 0)
+        keys++;
+    return *keys;
+}
+
+enum kvs_code kvs_opt_refuse(const struct kvs_opt *table, unsigned n, int argc, char *const *argv,
+                             const char *const *keys, const char *why, struct kvs_err *err)
+{
+    const struct line line = {.table = table, .n = n};
+
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        char *value;
+        const struct kvs_opt *opt =
+            argv[i][0] == '-' && argv[i][1] ? find_row(&line, argv[i], &value) : NULL;
+
+        if (opt && is_one_of(opt->key, keys))
+            return kvs_fail(err, KVS_ERR_ARG, "--%s: %s", opt->key, why);
+        if (opt && opt->type != KVS_OPT_FLAG && !value)
+            i++; /* the value is no option, whatever it looks like */
+    }
+    return KVS_OK;
+}
+
 /* --- help and record --- */
 
 static const char *value_word(enum kvs_opt_type type)

@@ -69,6 +69,14 @@ KVS_MUST_CHECK enum kvs_code kvs_opt_argv(const struct kvs_opt *table, unsigned 
                                           char *const *argv, void *out, struct kvs_strs *pos,
                                           bool *help, struct kvs_err *err);
 
+/*
+ * Of options that mean nothing beside others: the first of keys (NULL-ended) that stands in argv
+ * is KVS_ERR_ARG, "--KEY: WHY". To be called when kvs_opt_argv has read the same argv.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_opt_refuse(const struct kvs_opt *table, unsigned n, int argc,
+                                            char *const *argv, const char *const *keys,
+                                            const char *why, struct kvs_err *err);
+
 /* Usage line, then one aligned line an option with default and range. */
 void kvs_opt_help(FILE *to, const char *usage, const char *about, const struct kvs_opt *table,
                   unsigned n);

@@ -322,6 +322,12 @@ enum kvs_code kvs_outdir_close(struct kvs_outdir *out, FILE *file, struct kvs_er
     errno = 0;
     bad |= fflush(file) != 0;
     int error = errno;
+    if (bad && !error) { /* why an earlier write failed is forgotten: one more fails alike */
+        clearerr(file);
+        errno = 0;
+        (void)(fputc('\n', file) == EOF || fflush(file));
+        error = errno;
+    }
     if (fclose(file) != 0) {
         bad = true;
         error = error ? error : errno;

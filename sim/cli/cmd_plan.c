@@ -43,8 +43,9 @@ static const struct kvs_opt table[] = {
     {"hidden", KVS_OPT_FLAG, AT(hidden), NULL, 0, 0,
      "the tier holds hidden states too (HCache); used where they are fewer bytes", NULL, false, 0},
     {"states", KVS_OPT_LIST, AT(states), NULL, 0, 0,
-     "layers, as \"8,16\", whose incoming hidden states the tier holds beside KV: restart points, "
-     "from where\non tokens may be computed again whose earlier layers are loaded",
+     "layers, as 8,16, whose incoming hidden states the tier holds too: tokens may be computed "
+     "from "
+     "there on",
      NULL, false, 0},
     {"load", KVS_OPT_DOUBLE, AT(load), "0", 0, .99,
      "share of the GPU's time that other requests take", NULL, false, 0},

@@ -189,6 +189,10 @@ static enum kvs_code walk(struct job *job, struct kvs_err *err)
     for (uint64_t row = 1; row <= job->last; row++) {
         const struct kvs_request *req;
         enum kvs_code code = kvs_trace_next(job->trace, &req, err);
+        if (!code && !req && job->args.rows && row <= job->first)
+            return kvs_fail(err, KVS_ERR_RANGE,
+                            "%s: --rows: found %s, the trace has %" PRIu64 " requests", job->path,
+                            job->args.rows, row - 1);
         if (code || !req)
             return code;
         if (row >= job->first && (code = take_request(job, req, err)))
@@ -457,6 +461,7 @@ static enum kvs_code run_job(struct job *job, struct kvs_err *err)
 
 enum kvs_code kvs_trace_stats_cmd(int argc, char *const *argv, struct kvs_err *err)
 {
+    static const char *const of_caches[] = {"evict", NULL}, *const of_all[] = {"limit", NULL};
     struct job job = {0};
     struct kvs_strs pos;
     bool help;
@@ -470,6 +475,11 @@ enum kvs_code kvs_trace_stats_cmd(int argc, char *const *argv, struct kvs_err *e
     }
     if (pos.n != 1)
         return kvs_fail(err, KVS_ERR_ARG, "found %u files, want one trace", pos.n);
+    if ((!job.args.lru.n && (code = kvs_opt_refuse(options, N_OPTION, argc, argv, of_caches,
+                                                   "wants the caches' sizes, --lru", err))) ||
+        (job.args.rows && (code = kvs_opt_refuse(options, N_OPTION, argc, argv, of_all,
+                                                 "--rows says already which requests", err))))
+        return code;
     job.path = pos.v[0];
     code = run_job(&job, err);
     close_job(&job);

@@ -85,7 +85,8 @@ int main(int argc, char **argv)
 {
     struct kvs_err err = {0};
     const struct kvs_cmd *cmd = NULL;
-    (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write */
+    (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write, */
+    (void)signal(SIGXFSZ, SIG_IGN); /* and so is a file at its limit */
     enum kvs_code code = run(argc, argv, &cmd, &err), closed = close_stdout(&err);
     if (code == KVS_OK)
         code = closed;

@@ -19,7 +19,7 @@ static const struct kvs_opt cluster_table[] = {
     {"decode_replicas", KVS_OPT_U64, CLUSTER(decode_replicas), "0", 0, 4096,
      "more replicas, which only decode; the others then only prefill; 0: all do both", NULL, false,
      0},
-    {"handover_link", KVS_OPT_STR, CLUSTER(handover_link), "nic", 0, 0,
+    {"handover_link", KVS_OPT_STR, CLUSTER(handover_link), KVS_WL_NETWORK, 0, 0,
      "the profile's link that a prompt's KV takes to its decode replica", NULL, false, 0},
     {"tp", KVS_OPT_U64, CLUSTER(tp), "1", 1, 64, "GPUs a replica", NULL, false, 0},
     {"max_batch", KVS_OPT_U64, CLUSTER(max_batch), "64", 1, 65536,
@@ -127,8 +127,10 @@ enum kvs_code kvs_wl_read_cluster(struct kvs_workload_in *in, struct kvs_sim_con
         (code =
              read_serving(kvs_json_get(node, "serving"), in->hw, c->serving, &sim->serving, err)))
         return code;
-    if (c->decode_replicas && (code = kvs_wl_link(kvs_json_get(node, "handover_link"), in->hw,
-                                                  c->handover_link, &sim->handover_link, err)))
+    /* unused, it is still no name to be wrong; the default need not be there */
+    if ((c->decode_replicas || strcmp(c->handover_link, KVS_WL_NETWORK) != 0) &&
+        (code = kvs_wl_link(kvs_json_get(node, "handover_link"), in->hw, c->handover_link,
+                            &sim->handover_link, err)))
         return code;
     sim->n_replica = (uint32_t)c->replicas;
     sim->n_decode_replica = (uint32_t)c->decode_replicas;

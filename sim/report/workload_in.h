@@ -9,8 +9,9 @@
 #include "workload.h"
 
 #define N(table) ((unsigned)(sizeof(table) / sizeof *(table)))
-#define KVS_WL_N_NAME 64  /* that a list of names may have */
-#define KVS_WL_N_REPAIR 8 /* shares of repair that plans choose from */
+#define KVS_WL_N_NAME 64     /* that a list of names may have */
+#define KVS_WL_NETWORK "nic" /* default of settings that name a link between hosts */
+#define KVS_WL_N_REPAIR 8    /* shares of repair that plans choose from */
 
 struct kvs_wl_top {
     const char *kvsim, *about, *model, *hardware;

@@ -120,12 +120,33 @@ static enum kvs_code read_levels(struct kvs_workload_in *in, struct kvs_sim_conf
     return KVS_OK;
 }
 
+/* A codec and a quality table that nothing here needs are still no names to be wrong. */
+static enum kvs_code check_unused(const struct kvs_workload_in *in, struct kvs_err *err)
+{
+    const struct kvs_json node = kvs_json_get(in->top.planner, "codec");
+    struct kvs_quality *quality = NULL;
+    struct kvs_codec *codec = NULL;
+    struct kvs_err inner = {0};
+    char *file = NULL;
+    enum kvs_code code =
+        node.v ? kvs_wl_find_file(in, node, in->planner.codec, &file, err) : KVS_OK;
+    if (!code && file && (code = kvs_codec_open(file, &codec, &inner)))
+        code = kvs_wl_fail_at(node, err, code, &inner);
+    if (!code && *in->planner.quality)
+        code = open_quality(in, &quality, err);
+    kvs_quality_free(quality);
+    kvs_codec_free(codec);
+    free(file);
+    return code;
+}
+
 enum kvs_code kvs_wl_read_planner(struct kvs_workload_in *in, struct kvs_sim_config *sim,
                                   struct kvs_err *err)
 {
     enum kvs_code code =
         kvs_opt_json(planner_table, N(planner_table), in->top.planner, &in->planner, err);
-    if (code || (code = read_repair(in, sim, err)) || (code = read_levels(in, sim, err)))
+    if (code || (code = read_repair(in, sim, err)) || (code = read_levels(in, sim, err)) ||
+        (!in->levels && (code = check_unused(in, err))))
         return code;
     sim->n_frac = (uint32_t)in->planner.fractions;
     return KVS_OK;

@@ -46,7 +46,7 @@ static const struct kvs_opt tier_table[] = {
     {"hot_reads", KVS_OPT_U64, TIER(hot_reads), "0", 0, 1000000,
      "placement hashed: a block read from other hosts so often gets a copy more; 0: none does",
      NULL, false, 0},
-    {"network", KVS_OPT_STR, TIER(network), "nic", 0, 0,
+    {"network", KVS_OPT_STR, TIER(network), KVS_WL_NETWORK, 0, 0,
      "placement other than local: the profile's link between hosts", NULL, false, 0},
     {"nodes_lost", KVS_OPT_NODE, TIER(nodes_lost), NULL, 0, 0,
      "placement other than local: hosts that are away, with what they held", NULL, false, 0},
@@ -147,7 +147,10 @@ static enum kvs_code read_placement(const struct kvs_workload_in *in, struct kvs
                 return kvs_json_fail(kvs_json_get(node, keys[i]), err, KVS_ERR_ARG,
                                      "has no meaning with placement \"local\"; want "
                                      "\"placement\": \"hashed\" or \"cache-aware\"");
-        return KVS_OK;
+        return strcmp(tier->network, KVS_WL_NETWORK) == 0
+                   ? KVS_OK
+                   : kvs_wl_link(kvs_json_get(node, "network"), in->hw, tier->network,
+                                 &config->network, err);
     }
     if (tier->hot_reads && config->placement != KVS_PLACE_HASHED)
         return kvs_json_fail(kvs_json_get(node, "hot_reads"), err, KVS_ERR_ARG,
@@ -224,7 +227,7 @@ static void take_all_tiers(struct kvs_workload_in *in, struct kvs_sim_config *si
                                                      .admit_n = ADMIT_N,
                                                      .admit_share = ADMIT_SHARE,
                                                      .replicas = 1,
-                                                     .network = "nic"};
+                                                     .network = KVS_WL_NETWORK};
         sim->tier[sim->n_tier++] = (struct kvs_tier_config){
             .name = hw_tier->name, .capacity_bytes = hw_tier->capacity_bytes};
         enum kvs_code code = kvs_evict_find("lru", &sim->tier[sim->n_tier - 1].evict, NULL);
