@@ -122,6 +122,13 @@ static void check_names_what_is_broken(void **state)
                          "$k store ls s | grep -q 'broken$' && $k store check s >o 2>e; s=$?; "
                          "grep -q '^4 blocks, 1 broken$' o && exit $s; exit 98"),
                      1);
+    /* dropped, it can be stored anew */
+    assert_int_equal(run("p='store put s -t t --block 16 --level e4'; $k $p -m \"$m\" >/dev/null; "
+                         "f=$(ls s/*/*.kvf | head -1); cp $f whole; truncate -s 5000 $f; "
+                         "$k store check s --drop >o && test ! -e $f && "
+                         "grep -q '^4 blocks, 1 broken, 1 of them dropped$' o && "
+                         "$k $p -m \"$m\" >/dev/null && cmp whole $f && $k store check s >o"),
+                     0);
 }
 
 static void wrong_input_is_refused_by_name(void **state)
@@ -137,11 +144,21 @@ static void wrong_input_is_refused_by_name(void **state)
     assert_int_equal(run("echo '1 2 x3' >u; $k store put s -m \"$m\" -t u 2>e; s=$?; "
                          "grep -q 'u:1: found \"x3\"' e && exit $s; exit 98"),
                      2);
-    assert_int_equal(run("echo '1 2 99999' >u; $k store put s -m \"$m\" -t u --block 2 2>e; s=$?; "
-                         "grep -q 99999 e || exit 0; exit $s"),
-                     0); /* the third is in no whole block */
-    assert_int_equal(run("echo '1 99999' >u; $k store put s -m \"$m\" -t u --block 2 2>e; s=$?; "
-                         "grep -q 99999 e && exit $s; exit 98"),
+    /* nothing is stored, not even a folder; also if no whole block holds the token */
+    assert_int_equal(run("(cat t; echo '1 2 99999') >u; $k store put s -m \"$m\" -t u --block 2 "
+                         "2>e; s=$?; test ! -e s && "
+                         "grep -q 'u:6: found token 99999, want one below 512' e && exit $s; "
+                         "exit 98"),
+                     2);
+    assert_int_equal(run("$k store put s -m . -t t 2>e; s=$?; test ! -e s && "
+                         "grep -q 'is no regular file' e && exit $s; exit 98"),
+                     2);
+    assert_int_equal(run("mkfifo f; timeout 20 $k store put s -m f -t t 2>e; s=$?; "
+                         "grep -q 'is no regular file' e && exit $s; exit 98"),
+                     2);
+    assert_int_equal(run("$k store put s -m \"$m\" -t t --hidden all --level e4 2>e; s=$?; "
+                         "grep -q -e '--level: hidden states are stored raw' e && exit $s; "
+                         "exit 98"),
                      2);
     assert_int_equal(run("$k store ls none 2>e; s=$?; grep -q 'none: No such' e && exit $s; "
                          "exit 98"),
@@ -195,7 +212,12 @@ static void redis_takes_the_same_commands(void **state)
             "$k store put s -m \"$m\" -t t --block 16 --level raw16 >/dev/null && "
             "$k store ls $r >a && $k store ls s >b && cmp a b && "
             "b=$(head -1 a | cut -d' ' -f1) && $k store get $r $b -o x >/dev/null && "
-            "$k store get s $b -o y >/dev/null && cmp x y && $k store check $r >/dev/null");
+            "$k store get s $b -o y >/dev/null && cmp x y && $k store check $r >/dev/null && "
+            /* somebody else's key of a block's name is a broken block, not the end of all */
+            "c=$(command -v redis-cli || command -v valkey-cli) && $c -s ${r#redis:} lpush "
+            "kvs:$(printf '%032d' 0).e4 x >/dev/null && "
+            "$k store ls $r | grep -q '^0*\\.e4 .*broken$' && ! $k store check $r >o 2>&1 && "
+            "grep -q ':0*\\.e4: holds no string' o && grep -q '^5 blocks, 1 broken' o");
     (void)kill(server, SIGKILL);
     (void)waitpid(server, NULL, 0);
     assert_int_equal(status, 0);

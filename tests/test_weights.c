@@ -209,7 +209,9 @@ static void errors_name_file_and_reason(void **state)
     assert_string_equal(err.msg, "no/such/file.gguf: No such file or directory");
     assert_null(w);
     err = (struct kvs_err){0};
-    assert_int_equal(kvs_weights_open("tests", &w, &err), KVS_ERR_IO);
+    assert_int_equal(kvs_weights_open("tests", &w, &err), KVS_ERR_PARSE);
+    assert_string_equal(err.msg, "tests: is no regular file, want a model's weights");
+    err = (struct kvs_err){0};
     char zeros[64] = {0};
     assert_int_equal(parse(zeros, 64, NULL, &w, &err), KVS_ERR_PARSE);
     assert_string_equal(err.msg, "w: neither GGUF nor safetensors, and as llama2.c's .bin: dim: "

@@ -224,10 +224,15 @@ enum kvs_code kvs_kvf_open(const char *file, bool check, struct kvs_kvf **out, s
     struct stat stat;
     void *map = MAP_FAILED;
     size_t n_byte = 0;
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO has nobody to wait for */
+    bool known = fd >= 0 && fstat(fd, &stat) == 0;
 
     *out = NULL;
-    if (fd >= 0 && fstat(fd, &stat) == 0) {
+    if (known && !S_ISREG(stat.st_mode)) {
+        (void)close(fd);
+        return kvs_fail(err, KVS_ERR_PARSE, "%s: is no regular file, want a codec file", file);
+    }
+    if (known) {
         n_byte = (size_t)stat.st_size;
         map = mmap(NULL, n_byte ? n_byte : 1, PROT_READ, MAP_PRIVATE, fd, 0);
     }

@@ -147,8 +147,11 @@ static enum kvs_code ask(struct server *server, int want, int n, const char *con
     }
     if ((*reply)->type == want || (*reply)->type == REDIS_REPLY_NIL)
         return KVS_OK;
+    bool other = (*reply)->type == REDIS_REPLY_ERROR &&
+                 strncmp((*reply)->str, "WRONGTYPE", 9) == 0; /* somebody else's key */
     enum kvs_code code =
-        (*reply)->type == REDIS_REPLY_ERROR
+        other ? kvs_fail(err, KVS_ERR_PARSE, "%s: holds no string, so no block", arg[1])
+        : (*reply)->type == REDIS_REPLY_ERROR
             ? kvs_fail(err, KVS_ERR_IO, "redis:%s: %s: %s", server->where, arg[0], (*reply)->str)
             : kvs_fail(err, KVS_ERR_IO, "redis:%s: %s: an answer of type %d, want %d",
                        server->where, arg[0], (*reply)->type, want);
@@ -256,9 +259,12 @@ static enum kvs_code list_page(struct server *server, const redisReply *names, k
             !kvs_block_name_parse(name->str + n_prefix, name->len - n_prefix, &entry.key,
                                   entry.tag))
             continue;
-        code = server_find(server, &block, err);
+        struct kvs_err why = {0};
+        code = server_find(server, &block, &why);
+        bool broken = code == KVS_ERR_PARSE; /* who looks for it is told */
+        code = code && !broken ? kvs_fail(err, code, "%s", why.msg) : KVS_OK;
         entry.n_byte = block.n_byte;
-        if (!code && block.held)
+        if (!code && (block.held || broken))
             code = each(ctx, &entry, err);
     }
     return code;

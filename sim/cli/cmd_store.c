@@ -17,7 +17,7 @@
 struct options {
     const char *model, *tokens, *levels, *hidden, *device, *out;
     uint64_t block, sinks;
-    bool json;
+    bool json, drop;
 };
 
 #define FIELD(name) offsetof(struct options, name)
@@ -38,7 +38,7 @@ static const struct kvs_opt put_table[] = {
      .type = KVS_OPT_STR,
      .offset = FIELD(levels),
      .def = "e4",
-     .help = "of all layers, or K/V, or layer by layer: p8/e4*2,e4*28"},
+     .help = "of all layers, or K/V, or layer by layer: p8/e4*2,e4*28; not with --hidden"},
     {.key = "hidden",
      .type = KVS_OPT_STR,
      .offset = FIELD(hidden),
@@ -72,6 +72,12 @@ static const struct kvs_opt get_table[] = {
      .help = "file of raw elements, [layer][K, V][token][head][dim]; of hidden states "
              "[layer][token][channel]"},
 };
+static const struct kvs_opt check_table[] = {
+    {.key = "drop",
+     .type = KVS_OPT_FLAG,
+     .offset = FIELD(drop),
+     .help = "drop the broken ones; put then stores them anew"},
+};
 static const struct kvs_opt ls_table[] = {
     {.key = "json", .type = KVS_OPT_FLAG, .offset = FIELD(json), .help = "print JSON"},
 };
@@ -96,8 +102,7 @@ struct putter {
 
 enum { CHUNK_TOK = 512 }; /* computed at once */
 
-static enum kvs_code set_up(struct putter *p, struct kvs_store *store, uint32_t max_ctx,
-                            struct kvs_err *err)
+static enum kvs_code set_up(struct putter *p, uint32_t max_ctx, struct kvs_err *err)
 {
     const struct options *opt = p->opt;
     enum kvs_code code;
@@ -124,8 +129,7 @@ static enum kvs_code set_up(struct putter *p, struct kvs_store *store, uint32_t 
                                             .kv_elem = KVS_BF16,
                                             .act_elem = info->act_elem,
                                             .gemm_elem = info->gemm_elem};
-    p->fill = (struct kvs_fill){.store = store,
-                                .shape = shape,
+    p->fill = (struct kvs_fill){.shape = shape,
                                 .model_hash = p->model_hash,
                                 .block_tok = (uint32_t)opt->block,
                                 .n_sink = (uint32_t)opt->sinks,
@@ -177,20 +181,40 @@ static enum kvs_code put_prompt(struct putter *p, uint32_t line, const uint32_t 
     return code;
 }
 
-static enum kvs_code put(const struct options *opt, struct kvs_store *store, struct kvs_strs *args,
-                         struct kvs_err *err)
+/* All of the file, before anything of it is stored. */
+static enum kvs_code check_tokens(const struct putter *p, const struct kvs_prompts *prompts,
+                                  struct kvs_err *err)
+{
+    uint32_t n_vocab = kvs_weights_shape(p->weights)->n_vocab;
+
+    for (uint32_t i = 0; i < prompts->n; i++)
+        for (size_t t = prompts->first[i]; t < prompts->first[i + 1]; t++)
+            if (prompts->tok[t] >= n_vocab)
+                return kvs_fail(err, KVS_ERR_RANGE,
+                                "%s:%u: found token %u, want one below %u, the model's vocabulary",
+                                p->opt->tokens, prompts->line[i], prompts->tok[t], n_vocab);
+    return KVS_OK;
+}
+
+static enum kvs_code put(const struct options *opt, const char *place, struct kvs_err *err)
 {
     struct putter putter = {.opt = opt};
     struct kvs_prompts prompts = {0};
+    struct kvs_store *store = NULL;
     enum kvs_code code = kvs_prompts_read(opt->tokens, &prompts, err);
 
-    (void)args;
     if (!code)
-        code = set_up(&putter, store, prompts.most_tok, err);
+        code = set_up(&putter, prompts.most_tok, err);
+    if (!code)
+        code = check_tokens(&putter, &prompts, err);
+    if (!code) /* made only now: nothing is left of a call with wrong input */
+        code = kvs_store_open(place, &(struct kvs_store_opt){.make = true}, &store, err);
+    putter.fill.store = store;
     for (uint32_t i = 0; i < prompts.n && !code; i++)
         code = put_prompt(&putter, prompts.line[i], prompts.tok + prompts.first[i],
                           (uint32_t)(prompts.first[i + 1] - prompts.first[i]), err);
     tear_down(&putter);
+    kvs_store_close(store);
     kvs_prompts_free(&prompts);
     return code;
 }
@@ -338,25 +362,30 @@ static enum kvs_code check(const struct options *opt, struct kvs_store *store,
                            struct kvs_strs *args, struct kvs_err *err)
 {
     struct kvs_store_entry *entry;
-    size_t n, n_broken = 0;
+    size_t n, n_broken = 0, n_dropped = 0;
     enum kvs_code code = kvs_store_list(store, &entry, &n, err);
 
-    (void)opt;
     if (code)
         return code;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !code; i++) {
         struct kvs_err found = {0};
         enum kvs_code state = kvs_store_verify(store, entry[i].key, entry[i].tag, &found);
         if (state == KVS_OK || state == KVS_ERR_ABSENT) /* dropped meanwhile */
             continue;
         printf("%s\n", found.msg);
         n_broken++;
+        if (opt->drop && state == KVS_ERR_PARSE)
+            code = kvs_store_drop(store, entry[i].key, entry[i].tag, err);
+        n_dropped += opt->drop && state == KVS_ERR_PARSE && !code;
     }
     free(entry);
-    printf("%zu blocks, %zu broken\n", n, n_broken);
-    return n_broken ? kvs_fail(err, KVS_ERR_CHECK, "%s: %zu of %zu blocks are broken", args->v[0],
-                               n_broken, n)
-                    : KVS_OK;
+    printf("%zu blocks, %zu broken", n, n_broken);
+    printf(opt->drop ? ", %zu of them dropped\n" : "\n", n_dropped);
+    if (code)
+        return code;
+    return n_broken > n_dropped ? kvs_fail(err, KVS_ERR_CHECK, "%s: %zu of %zu blocks are broken",
+                                           args->v[0], n_broken - n_dropped, n)
+                                : KVS_OK;
 }
 
 /* --- commands ----------------------------------------------------------------------------------
@@ -366,18 +395,17 @@ static enum kvs_code check(const struct options *opt, struct kvs_store *store,
 static const struct command {
     const char *name, *usage, *help;
     enum kvs_code (*run)(const struct options *opt, struct kvs_store *store, struct kvs_strs *args,
-                         struct kvs_err *err);
+                         struct kvs_err *err); /* NULL: put, which makes the store */
     unsigned n_arg;
-    bool make;
     const struct kvs_opt *table;
     unsigned n;
 } commands[] = {
-    {"put", "DIR", "the KV of prompts, computed and encoded, block by block", put, 1, true,
+    {"put", "DIR", "the KV of prompts, computed and encoded, block by block", NULL, 1,
      ROWS(put_table)},
-    {"get", "DIR KEY.TAG", "a block's KV, decoded", get, 2, false, ROWS(get_table)},
-    {"ls", "DIR", "the blocks held: key, tag, bytes, tokens, levels", ls, 1, false, ROWS(ls_table)},
-    {"check", "DIR", "reads all blocks and says which are broken; 1 if any is", check, 1, false,
-     NULL, 0},
+    {"get", "DIR KEY.TAG", "a block's KV, decoded", get, 2, ROWS(get_table)},
+    {"ls", "DIR", "the blocks held: key, tag, bytes, tokens, levels", ls, 1, ROWS(ls_table)},
+    {"check", "DIR", "reads all blocks and says which are broken; 1 if any is", check, 1,
+     ROWS(check_table)},
 };
 enum { N_COMMAND = sizeof commands / sizeof commands[0] };
 
@@ -386,6 +414,7 @@ static enum kvs_code run_one(const struct command *command, int argc, char *cons
 {
     struct options opt = {0};
     struct kvs_strs args = {0};
+    static const char *const raw_only[] = {"level", "sinks", NULL};
     struct kvs_store *store;
     bool help = false;
     char usage[64];
@@ -402,7 +431,13 @@ static enum kvs_code run_one(const struct command *command, int argc, char *cons
     if (args.n != command->n_arg)
         return kvs_fail(err, KVS_ERR_ARG, "%s: found %u arguments, want %s", command->name, args.n,
                         command->usage);
-    code = kvs_store_open(args.v[0], &(struct kvs_store_opt){.make = command->make}, &store, err);
+    if (!command->run && opt.hidden &&
+        kvs_opt_refuse(command->table, command->n, argc, argv, raw_only,
+                       "hidden states are stored raw; want --hidden without", err))
+        return err->code;
+    if (!command->run)
+        return put(&opt, args.v[0], err);
+    code = kvs_store_open(args.v[0], NULL, &store, err);
     if (!code)
         code = command->run(&opt, store, &args, err);
     kvs_store_close(store);
