@@ -26,9 +26,8 @@ static bool ready(void)
                   "\"heads\": 8, \"kv_heads\": 4, \"head_dim\": 8, \"ffn\": 172, \"vocab\": 512, "
                   "\"tied_embeddings\": true}");
     assert_int_equal(fclose(file), 0);
-    snprintf(common, sizeof common,
-             "--weights %s --model %s --hardware h100-sxm --repeats 1 --levels raw16", weights,
-             model);
+    snprintf(common, sizeof common, "--weights %s --model %s --hardware h100-sxm --repeats 1",
+             weights, model);
     return true;
 }
 
@@ -49,8 +48,9 @@ static void cells_fit_their_schema_and_compute_what_full_prefill_does(void **sta
     (void)state;
     if (!ready())
         KVS_SKIP("models/stories260K.bin is not there");
-    snprintf(args, sizeof args, "validate --matrix --quick --json --journal %s/journal %s",
-             tmpdir(), common);
+    snprintf(args, sizeof args,
+             "validate --matrix --quick --json --levels raw16 --journal %s/journal %s", tmpdir(),
+             common);
     json_t *got = kvs_cli_json(args), *cells = json_object_get(got, "cells");
     fit = schema();
     if (!jsonfit(fit, got, why))
@@ -85,7 +85,8 @@ static void layers_loaded_as_hidden_states_compute_what_full_prefill_does(void *
     (void)state;
     if (!ready())
         KVS_SKIP("models/stories260K.bin is not there");
-    snprintf(args, sizeof args, "validate --matrix --quick --json %s,hidden", common);
+    snprintf(args, sizeof args, "validate --matrix --quick --json --levels raw16,hidden %s",
+             common);
     json_t *got = kvs_cli_json(args), *cells = json_object_get(got, "cells");
     assert_int_equal(json_array_size(cells), 16 + 20); /* four policies at five rates */
     for (size_t i = 0; i < json_array_size(cells); i++) {
@@ -124,7 +125,8 @@ static void text_that_moved_is_turned_and_repaired(void **state)
     (void)state;
     if (!ready())
         KVS_SKIP("models/stories260K.bin is not there");
-    snprintf(args, sizeof args, "validate --matrix --quick --reuse content --json %s", common);
+    snprintf(args, sizeof args,
+             "validate --matrix --quick --reuse content --levels raw16 --json %s", common);
     json_t *got = kvs_cli_json(args), *cells = json_object_get(got, "cells");
     fit = schema();
     if (!jsonfit(fit, got, why))
@@ -283,17 +285,11 @@ static void the_slower_of_bucket_and_disk_is_predicted(void **state)
     assert_true(fabs(slow - 2 * disk) < 1e-7);
 }
 
-/* A table of two levels: what a plan that mixes them loses is its own layers' sum, times what the
- * levels lose together over their sum: .6 of it, at both. */
-static void a_mixed_plan_predicts_its_own_loss(void **state)
+/* A table of two levels. */
+static void write_quality(const char *path)
 {
-    char plan[300], quality[300], args[1800];
-    FILE *file;
-    (void)state;
-    if (!ready())
-        KVS_SKIP("models/stories260K.bin is not there");
-    snprintf(quality, sizeof quality, "%s/quality.json", tmpdir());
-    file = fopen(quality, "w");
+    FILE *file = fopen(path, "w");
+
     assert_non_null(file);
     fprintf(file, "{\"model\": \"stories\", \"about\": \"test\", \"levels\": [");
     for (int q = 0; q < 2; q++)
@@ -305,11 +301,55 @@ static void a_mixed_plan_predicts_its_own_loss(void **state)
                 .04 + .1 * q, .05 + .1 * q, .6 * (.15 + .5 * q));
     fprintf(file, "]}");
     assert_int_equal(fclose(file), 0);
+}
+
+/* What kvsim plan prints is what kvsim validate reads, all of it. */
+static void the_plan_that_kvsim_plan_prints_runs(void **state)
+{
+    char quality[300], path[300], args[1800];
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    snprintf(quality, sizeof quality, "%s/pairs.json", tmpdir());
+    write_quality(quality);
+    snprintf(args, sizeof args,
+             "plan --json --model %s --hardware h100-sxm --context 128 --new 9 --block 64 "
+             "--planner load "
+             "--tier dram --codec cpu-avx512 --quality %s --budget 0.2 --levels e4,e4/e2",
+             model, quality);
+    json_t *plan = kvs_cli_json(args);
+    snprintf(path, sizeof path, "%s/planned.json", tmpdir());
+    assert_int_equal(json_dump_file(plan, path, 0), 0);
+    snprintf(
+        args, sizeof args,
+        "validate %s --json --quality %s --weights %s --hardware h100-sxm --model %s --repeats 1",
+        path, quality, kvs_shared("models/stories260K.bin"), model);
+    json_t *got = kvs_cli_json(args), *cell = json_array_get(json_object_get(got, "cells"), 0);
+    assert_true(json_is_false(json_object_get(cell, "fell_back")));
+    double told = json_number_value(json_object_get(cell, "predicted_nats"));
+    double want = json_number_value(json_object_get(json_object_get(plan, "plan"), "loss_nats"));
+    if (!(fabs(told - want) < 1e-6))
+        fail_msg("validate predicts %g nats, the plan %g", told, want);
+    json_decref(got);
+    json_decref(plan);
+}
+
+/* A table of two levels: what a plan that mixes them loses is its own layers' sum, times what the
+ * levels lose together over their sum: .6 of it, at both; V loses nothing in the table. */
+static void a_mixed_plan_predicts_its_own_loss(void **state)
+{
+    char plan[300], quality[300], args[1800];
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    snprintf(quality, sizeof quality, "%s/quality.json", tmpdir());
+    write_quality(quality);
     snprintf(plan, sizeof plan, "%s/levels.json", tmpdir());
     write_plan(plan,
                LAYER(0) ",{\"recompute_tok\": 0, \"level\": \"e4\"},"
                         "{\"recompute_tok\": 0, \"level\": \"e2\"},"
-                        "{\"recompute_tok\": 0, \"level\": \"e2\"}," LAYER(0),
+                        "{\"recompute_tok\": 0, \"level\": \"e2\"},"
+                        "{\"recompute_tok\": 0, \"level\": \"e4/e2\"}",
                128);
     snprintf(args, sizeof args,
              "validate %s --json --quality %s --weights %s --model %s --hardware h100-sxm "
@@ -317,12 +357,33 @@ static void a_mixed_plan_predicts_its_own_loss(void **state)
              plan, quality, kvs_shared("models/stories260K.bin"), model);
     json_t *got = kvs_cli_json(args), *cell = json_array_get(json_object_get(got, "cells"), 0);
     double told = json_number_value(json_object_get(cell, "predicted_nats"));
-    double want = .6 * (.02 + .13 + .14),
+    double want = .6 * (.02 + .13 + .14 + .05),
            seen = json_number_value(json_object_get(cell, "mean_nats"));
     if (!(fabs(told - want) < 1e-9))
         fail_msg("predicted %g nats, want %g", told, want);
     assert_true(seen > 1e-6); /* something is lost */
     json_decref(got);
+}
+
+/* SIGTERM while a prompt is loaded, which takes a second or so: the blocks' folder goes. */
+static void a_signal_ends_it_and_leaves_no_store(void **state)
+{
+    const char *kvsim = getenv("KVSIM");
+    char path[300], command[2400];
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    snprintf(path, sizeof path, "%s/slow.json", tmpdir());
+    write_plan(path, LAYER(0) "," LAYER(0) "," LAYER(0) "," LAYER(0) "," LAYER(0), 128);
+    snprintf(
+        command, sizeof command,
+        "mkdir %s/store && export TMPDIR=%s/store && { %s validate %s --bandwidth 80kB/s %s "
+        ">/dev/null 2>&1 & } && p=$! && i=0 && "
+        "while [ -z \"$(ls -A $TMPDIR)\" ] && [ $i -lt 200 ]; do sleep .05; i=$((i + 1)); done; "
+        "[ $i -lt 200 ] && kill -TERM $p && { wait $p; [ $? = 143 ]; } && "
+        "[ -z \"$(ls -A $TMPDIR)\" ]",
+        tmpdir(), tmpdir(), kvsim ? kvsim : "build/kvsim", path, common);
+    assert_int_equal(system(command), 0);
 }
 
 static void must_end_2(const char *args, const char *word)
@@ -348,7 +409,12 @@ static void wrong_plan_files_are_refused_with_their_place(void **state)
         {LAYER(192), "layers[0].recompute_tok", 128},
         {"{\"recompute_tok\": 0}", "layers[0].level: missing", 128},
         {LAYER(0), "layers: found 1, the model has 5", 128},
-        {"{\"recompute_tok\": 0, \"level\": \"raw61\"}", "raw61", 128},
+        {"{\"recompute_tok\": 0, \"level\": \"raw61\"}", "level: unknown level \"raw61\"; did you",
+         128},
+        {"{\"recompute_tok\": 0, \"level\": \"e4/e9\"}", "level: unknown level \"e4/e9\"", 128},
+        {"{\"recompute_tok\": 0, \"level\": \"e4*5\"}", "level: unknown level \"e4*5\"", 128},
+        {"{\"recompute_tok\": 64, \"state_tok\": 64, \"level\": \"raw16\"}",
+         "layers[0].state_tok: found 64", 128},
     };
     char path[300], args[1800];
     (void)state;
@@ -360,6 +426,13 @@ static void wrong_plan_files_are_refused_with_their_place(void **state)
         write_plan(path, cases[i].layers, cases[i].context_tok);
         must_end_2(args, cases[i].word);
     }
+    snprintf(args, sizeof args, "validate %s --levels raw16 %s", path, common);
+    must_end_2(args, "--levels: is of a matrix");
+    write_plan(path, LAYER(0) "," LAYER(0) "," LAYER(0) "," LAYER(0) "," LAYER(0), 128);
+    snprintf(args, sizeof args, "validate %s --bandwidth 1 %s", path, common);
+    must_end_2(args, "want an hour at most");
+    snprintf(args, sizeof args, "validate --matrix --quick --bandwidth 1MB/s %s", common);
+    must_end_2(args, "--bandwidth: is of a plan's path");
     snprintf(args, sizeof args, "validate %s", common);
     must_end_2(args, "found 0 plan files, want one");
     snprintf(args, sizeof args,
@@ -378,7 +451,9 @@ int main(void)
         cmocka_unit_test(the_plan_of_a_file_runs),
         cmocka_unit_test(the_plan_of_moved_text_runs),
         cmocka_unit_test(the_slower_of_bucket_and_disk_is_predicted),
+        cmocka_unit_test(the_plan_that_kvsim_plan_prints_runs),
         cmocka_unit_test(a_mixed_plan_predicts_its_own_loss),
+        cmocka_unit_test(a_signal_ends_it_and_leaves_no_store),
         cmocka_unit_test(wrong_plan_files_are_refused_with_their_place),
     };
     return cmocka_run_group_tests_name("validate", tests, tmpdir_make, tmpdir_drop);

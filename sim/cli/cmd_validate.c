@@ -3,6 +3,7 @@
  */
 #include "base/units.h"
 #include "cmd.h"
+#include "signals.h"
 #include "validate.h"
 #include "validate_trace.h"
 
@@ -37,14 +38,15 @@ static const struct kvs_opt table[] = {
      "folder, or redis:HOST:PORT, for the blocks (a temporary folder)", NULL, false, 0},
     {"block", KVS_OPT_TOK, AT(block_tok), "64", 1, 65536, "tokens of a block", NULL, false, 0},
     {"levels", KVS_OPT_LIST, AT(levels), NULL, 0, 0,
-     "levels that are stored, hidden among them: states (raw16, e4, e2, hidden)", NULL, false, 0},
+     "with --matrix: levels that are stored, hidden among them: states (raw16, e4, e2, hidden)",
+     NULL, false, 0},
     {"window", KVS_OPT_BYTES, AT(window_bytes), "1GiB", 4096, 1e15,
      "pinned memory that loads may take", NULL, false, 0},
     {"repeats", KVS_OPT_U64, AT(repeats), "3", 1, 7,
      "quiet runs wanted of each cell; two that agree within 2 % are enough", NULL, false, 0},
     {"bandwidth", KVS_OPT_RATE, AT(bandwidth), "0", 0, 1e15,
-     "of a plan's path, kept by a token bucket; 0: as fast as the store goes", NULL, false, 0},
-    {"latency", KVS_OPT_TIME, AT(latency_s), "0", 0, 60, "of a plan's path", NULL, false, 0},
+     "of a plan file's path, kept by a token bucket; 0: as fast as the store goes", NULL, false, 0},
+    {"latency", KVS_OPT_TIME, AT(latency_s), "0", 0, 60, "of a plan file's path", NULL, false, 0},
     {"matrix", KVS_OPT_FLAG, AT(matrix), NULL, 0, 0,
      "contexts, new tokens, rates, levels and policies, instead of a plan", NULL, false, 0},
     {"reuse", KVS_OPT_ENUM, AT(reuse), "both", 0, 0,
@@ -324,6 +326,8 @@ static enum kvs_code run_matrix(const struct kvs_val_options *o, json_t *cells, 
     return code;
 }
 
+#define LONGEST_NS 3600000000000 /* a prompt that nobody waits for: a slip in --bandwidth */
+
 /* The plan of a file, its cell. */
 static enum kvs_code run_plan(struct kvs_val_options *o, const char *path, json_t *cells,
                               struct kvs_err *err)
@@ -356,6 +360,12 @@ static enum kvs_code run_plan(struct kvs_val_options *o, const char *path, json_
         code = kvs_val_problem_begin(lab, &c, &problem, err);
         if (!code)
             code = kvs_val_plan_take(lab, file, &problem, predicted, err);
+        assert(code || predicted);
+        if (!code && predicted->eval.end_ns > LONGEST_NS)
+            code = kvs_fail(err, KVS_ERR_RANGE,
+                            "%s: predicted to take %.3g s on a path of --bandwidth %.3g B/s; want "
+                            "an hour at most",
+                            path, (double)predicted->eval.end_ns * 1e-9, o->bandwidth);
         if (!code)
             code = kvs_val_cell(lab, &c, &problem, "plan", predicted, &cell, err);
         if (!code && json_array_append_new(cells, cell))
@@ -369,6 +379,18 @@ static enum kvs_code run_plan(struct kvs_val_options *o, const char *path, json_
     return code;
 }
 
+/* Options of a matrix mean nothing to a plan, and the other way round. */
+static enum kvs_code check_meant(bool matrix, int argc, char *const *argv, struct kvs_err *err)
+{
+    static const char *const of_matrix[] = {"levels", "reuse", "quick", "journal", "time", NULL},
+                             *const of_plan[] = {"bandwidth", "latency", NULL};
+
+    return kvs_opt_refuse(table, N_OPT, argc, argv, matrix ? of_plan : of_matrix,
+                          matrix ? "is of a plan's path; cells of a matrix have their own"
+                                 : "is of a matrix; a plan file says itself what it loads",
+                          err);
+}
+
 static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
 {
     struct kvs_val_options options = {0};
@@ -376,6 +398,7 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
     json_t *cells, *summary = NULL, *report = NULL;
     bool help;
 
+    kvs_catch_signals(); /* the blocks' folder must go */
     if (argc > 1 && strcmp(argv[1], "trace") == 0)
         return kvs_val_trace(argc - 1, argv + 1, err);
     enum kvs_code code = kvs_opt_argv(table, N_OPT, argc, argv, &options, &files, &help, err);
@@ -397,6 +420,8 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
         return kvs_fail(
             err, KVS_ERR_ARG,
             "found %u plan files, want one, as kvsim plan --json prints it, or --matrix", files.n);
+    if (check_meant(options.matrix, argc, argv, err))
+        return err->code;
     if (options.matrix && !options.model)
         options.model = "smollm2-135m";
     if (options.levels.n == 0)

@@ -109,10 +109,11 @@ static unsigned gather(const json_t *cells, struct row *row)
     return n;
 }
 
+/* Not to be judged by: noisy, or no run of its plan. */
 static bool is_noisy(const struct row *row)
 {
     for (int p = 0; p < N_POLICY; p++)
-        if (row->cell[p] && flag(row->cell[p], "noisy"))
+        if (row->cell[p] && (flag(row->cell[p], "noisy") || flag(row->cell[p], "fell_back")))
             return true;
     return false;
 }

@@ -2,6 +2,7 @@
  * validate_plan.c - the plan of a file (`kvsim plan --json`, configs/schema/plan.schema.json) as a
  * case and a plan of its problem.
  */
+#include "kernels/store/levels.h"
 #include "validate.h"
 
 #include <string.h>
@@ -25,11 +26,62 @@ static const char *const keys[] = {
     "words",
     "fractions",
     "layers",
+    "states",
     "work_s",
     "binds",
     "context_crossing_tok",
     "bandwidth_crossing_bytes_per_s",
 };
+
+/* A level of all of a layer, or one of K and one of V, or hidden states. */
+static enum kvs_code check_level(struct kvs_json node, const char *name, struct kvs_err *err)
+{
+    uint8_t kv[2];
+    char known[300];
+    struct kvs_err why = {0};
+
+    if (strcmp(name, KVS_HIDDEN) == 0 ||
+        (!strpbrk(name, ",*") && !kvs_levels_parse("level", name, 1, kv, &why)))
+        return KVS_OK;
+    return kvs_json_fail(node, err, KVS_ERR_RANGE, "unknown level \"%s\"%s", name,
+                         kvs_known(known, sizeof known, name, kvs_level_names, KVS_N_LEVEL));
+}
+
+/* What a layer of the file says of l, whose own are the ones before. */
+static enum kvs_code read_layer(struct kvs_json layer, uint32_t l, int64_t block_tok,
+                                struct kvs_val_file *file, struct kvs_err *err)
+{
+    struct kvs_json tok = kvs_json_get(layer, "recompute_tok"),
+                    repair = kvs_json_get(layer, "repair_tok"),
+                    state = kvs_json_get(layer, "state_tok");
+    int64_t n_tok, repair_tok = 0, state_tok = 0;
+    enum kvs_code code;
+
+    if ((code = kvs_json_object(layer, err)) ||
+        (code = kvs_json_i64(tok, 0, file->context_tok, &n_tok, err)) ||
+        (code = kvs_json_str(kvs_json_get(layer, "level"), &file->level[l], err)) ||
+        (code = check_level(kvs_json_get(layer, "level"), file->level[l], err)) ||
+        (repair.v && (code = kvs_json_i64(repair, 0, file->context_tok, &repair_tok, err))) ||
+        (state.v && (code = kvs_json_i64(state, 0, file->context_tok, &state_tok, err))))
+        return code;
+    if (state_tok)
+        return kvs_json_fail(state, err, KVS_ERR_RANGE,
+                             "found %lld, want 0: nothing here computes on from stored hidden "
+                             "states; plan without --states",
+                             (long long)state_tok);
+    if (n_tok % block_tok)
+        return kvs_json_fail(tok, err, KVS_ERR_RANGE,
+                             "found %lld, want whole blocks of --block %lld tokens",
+                             (long long)n_tok, (long long)block_tok);
+    if (l && n_tok / block_tok > file->cut[l - 1])
+        return kvs_json_fail(tok, err, KVS_ERR_RANGE,
+                             "found %lld, more than in the layer before: each layer's tokens "
+                             "need the one below",
+                             (long long)n_tok);
+    file->cut[l] = (uint32_t)(n_tok / block_tok);
+    file->repair_tok[l] = (uint32_t)repair_tok;
+    return KVS_OK;
+}
 
 enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *options,
                                 struct kvs_val_file *file, struct kvs_err *err)
@@ -65,37 +117,11 @@ enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *
     if (file->n_layer < 1 || file->n_layer > KVS_MAX_LAYER)
         return kvs_json_fail(layers, err, KVS_ERR_RANGE, "found %u layers, want 1 to %d",
                              file->n_layer, KVS_MAX_LAYER);
-    for (uint32_t l = 0; l < file->n_layer; l++) {
-        struct kvs_json layer = kvs_json_at(layers, l), tok = kvs_json_get(layer, "recompute_tok");
-        enum kvs_level level;
-        char known[300];
-        int64_t n_tok, repair_tok = 0;
-
-        if ((code = kvs_json_object(layer, err)) ||
-            (code = kvs_json_i64(tok, 0, context_tok, &n_tok, err)) ||
-            (code = kvs_json_str(kvs_json_get(layer, "level"), &file->level[l], err)) ||
-            (kvs_json_get(layer, "repair_tok").v &&
-             (code = kvs_json_i64(kvs_json_get(layer, "repair_tok"), 0, context_tok, &repair_tok,
-                                  err))))
-            return code;
-        file->repair_tok[l] = (uint32_t)repair_tok;
-        if (strcmp(file->level[l], KVS_HIDDEN) != 0 && !kvs_level_find(file->level[l], &level))
-            return kvs_json_want(
-                kvs_json_get(layer, "level"), err, KVS_ERR_RANGE,
-                kvs_known(known, sizeof known, file->level[l], kvs_level_names, KVS_N_LEVEL));
-        if (n_tok % block_tok)
-            return kvs_json_fail(tok, err, KVS_ERR_RANGE,
-                                 "found %lld, want whole blocks of --block %lld tokens",
-                                 (long long)n_tok, (long long)block_tok);
-        if (l && n_tok / block_tok > file->cut[l - 1])
-            return kvs_json_fail(tok, err, KVS_ERR_RANGE,
-                                 "found %lld, more than in the layer before: each layer's tokens "
-                                 "need the one below",
-                                 (long long)n_tok);
-        file->cut[l] = (uint32_t)(n_tok / block_tok);
-    }
     file->context_tok = (uint32_t)context_tok;
     file->new_tok = (uint32_t)new_tok;
+    for (uint32_t l = 0; l < file->n_layer; l++)
+        if ((code = read_layer(kvs_json_at(layers, l), l, block_tok, file, err)))
+            return code;
     return KVS_OK;
 }
 

@@ -1,6 +1,7 @@
 /*
  * validate_run.c - a cell: a plan run until enough runs were quiet, and what they measured.
  */
+#include "signals.h"
 #include "validate.h"
 
 #include <assert.h>
@@ -418,8 +419,11 @@ enum kvs_code kvs_val_cell(struct kvs_val_lab *lab, const struct kvs_val_case *c
         code = kvs_val_reference(lab, c, err);
     if (!code)
         code = make_job(lab, c, p, predicted, &job, err);
-    while (!code && n_run < most && !is_enough(lab, run, n_run)) {
-        code = run_once(lab, &job, &run[n_run], err);
+    /* what fell back once is told as that: a peer that hangs would be waited for each time */
+    while (!code && n_run < most && !is_enough(lab, run, n_run) &&
+           !(n_run && run[n_run - 1].result.fell_back)) {
+        code = kvs_interrupted() ? kvs_fail(err, KVS_ERR_IO, "interrupted")
+                                 : run_once(lab, &job, &run[n_run], err);
         if (!code && n_run == 0)
             code = kvs_val_loss(lab, c, &loss, err);
         n_run++;

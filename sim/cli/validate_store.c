@@ -4,6 +4,8 @@
  */
 #include "kernels/codec/weigh.h"
 #include "kernels/store/fill.h"
+#include "kernels/store/levels.h"
+#include "signals.h"
 #include "validate.h"
 
 #include <errno.h>
@@ -75,25 +77,21 @@ struct text {
     struct kvs_block_key *key; /* [n_block] */
 };
 
-/* What is stored at a level: K and V at it, or hidden states, then the caller's to free. */
+/* What is stored at a level: K and V at it ("e4", "e5/e4"), or hidden states, then the caller's to
+ * free. */
 static enum kvs_code choose_level(struct kvs_val_lab *lab, const struct text *text, uint32_t q,
                                   uint8_t *level, struct kvs_states **states, char tag[KVS_TAG_MAX],
                                   struct kvs_err *err)
 {
     uint32_t n_layer = kvs_weights_shape(lab->weights)->n_layer;
-    char known[300];
-    enum kvs_level id;
 
     if (strcmp(lab->level[q], KVS_HIDDEN) == 0) {
         kvs_states_tag(0, n_layer, n_layer, tag);
         return kvs_states_new(lab->forward, text->stream, text->tok, text->n_tok, 0, n_layer,
                               states, err);
     }
-    if (!kvs_level_find(lab->level[q], &id))
-        return kvs_fail(
-            err, KVS_ERR_ARG, "--levels: unknown level \"%s\"%s", lab->level[q],
-            kvs_known(known, sizeof known, lab->level[q], kvs_level_names, KVS_N_LEVEL));
-    memset(level, (int)id, 2ul * n_layer);
+    if (kvs_levels_parse("--levels", lab->level[q], n_layer, level, err))
+        return err->code;
     kvs_store_tag(level, n_layer, tag);
     return KVS_OK;
 }
@@ -152,7 +150,8 @@ static enum kvs_code store_text(struct kvs_val_lab *lab, struct text *text, uint
         kvs_forward_prefill(lab->forward, text->stream, text->tok, 0, text->n_tok, lab->full, err);
     kvs_block_keys(text->model, text->tok, block_tok, n_block, text->key);
     for (uint32_t q = 0; q < lab->n_level && !code; q++)
-        code = store_level(lab, text, q, err);
+        code = kvs_interrupted() ? kvs_fail(err, KVS_ERR_IO, "interrupted")
+                                 : store_level(lab, text, q, err);
     return code;
 }
 

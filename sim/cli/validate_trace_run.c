@@ -3,6 +3,7 @@
  */
 #include "base/units.h"
 #include "model/cost.h"
+#include "signals.h"
 #include "validate_trace.h"
 
 #include <assert.h>
@@ -298,7 +299,8 @@ enum kvs_code kvs_vt_measure(struct kvs_vt *vt, struct kvs_err *err)
         code = warm_up(vt, &bench, err);
     int64_t begin_ns = now_ns();
     for (uint32_t i = 0; i < vt->n && !code; i++)
-        code = serve_one(vt, &bench, i, begin_ns, err);
+        code = kvs_interrupted() ? kvs_fail(err, KVS_ERR_IO, "interrupted")
+                                 : serve_one(vt, &bench, i, begin_ns, err);
     if (!code) {
         kvs_serve_stats(bench.serve, &stats);
         vt->measured_insert = stats.n_insert;
