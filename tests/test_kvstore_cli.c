@@ -150,6 +150,12 @@ static void wrong_input_is_refused_by_name(void **state)
                          "grep -q 'u:6: found token 99999, want one below 512' e && exit $s; "
                          "exit 98"),
                      2);
+    assert_int_equal(run("seq -s ' ' 0 511 >u; seq -s ' ' 1 511 >v; echo 1 2 >>v; "
+                         "$k store put s -m \"$m\" -t u >/dev/null || exit 97; "
+                         "(cat u; tr '\\n' ' ' <v) >w; $k store put r -m \"$m\" -t w 2>e; s=$?; "
+                         "test ! -e r && grep -q 'w:2: found 513 tokens, the model takes 512' e && "
+                         "exit $s; exit 98"),
+                     2);
     assert_int_equal(run("$k store put s -m . -t t 2>e; s=$?; test ! -e s && "
                          "grep -q 'is no regular file' e && exit $s; exit 98"),
                      2);

@@ -433,6 +433,9 @@ static void wrong_plan_files_are_refused_with_their_place(void **state)
     must_end_2(args, "want an hour at most");
     snprintf(args, sizeof args, "validate --matrix --quick --bandwidth 1MB/s %s", common);
     must_end_2(args, "--bandwidth: is of a plan's path");
+    write_plan(path, LAYER(0) "," LAYER(0) "," LAYER(0) "," LAYER(0) "," LAYER(0), 512);
+    snprintf(args, sizeof args, "validate %s %s", path, common);
+    must_end_2(args, "a prompt of 521 tokens, the model takes 512");
     snprintf(args, sizeof args, "validate %s", common);
     must_end_2(args, "found 0 plan files, want one");
     snprintf(args, sizeof args,

@@ -185,14 +185,20 @@ static enum kvs_code put_prompt(struct putter *p, uint32_t line, const uint32_t 
 static enum kvs_code check_tokens(const struct putter *p, const struct kvs_prompts *prompts,
                                   struct kvs_err *err)
 {
-    uint32_t n_vocab = kvs_weights_shape(p->weights)->n_vocab;
+    const struct kvs_weights_shape *shape = kvs_weights_shape(p->weights);
+    uint32_t n_vocab = shape->n_vocab;
 
-    for (uint32_t i = 0; i < prompts->n; i++)
+    for (uint32_t i = 0; i < prompts->n; i++) {
+        size_t n_tok = prompts->first[i + 1] - prompts->first[i];
+        if (shape->n_ctx && n_tok > shape->n_ctx)
+            return kvs_fail(err, KVS_ERR_RANGE, "%s:%u: found %zu tokens, the model takes %u",
+                            p->opt->tokens, prompts->line[i], n_tok, shape->n_ctx);
         for (size_t t = prompts->first[i]; t < prompts->first[i + 1]; t++)
             if (prompts->tok[t] >= n_vocab)
                 return kvs_fail(err, KVS_ERR_RANGE,
                                 "%s:%u: found token %u, want one below %u, the model's vocabulary",
                                 p->opt->tokens, prompts->line[i], prompts->tok[t], n_vocab);
+    }
     return KVS_OK;
 }
 

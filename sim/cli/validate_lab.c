@@ -154,6 +154,10 @@ static enum kvs_code open_all(struct kvs_val_lab *lab, struct kvs_err *err)
     if ((code = kvs_weights_open(lab->options.weights, &lab->weights, err)) ||
         (code = open_profile(lab, err)) || (code = make_tokens(lab, err)))
         return code;
+    uint32_t n_ctx = kvs_weights_shape(lab->weights)->n_ctx;
+    if (n_ctx && lab->max_context_tok + lab->max_new_tok > n_ctx)
+        return kvs_fail(err, KVS_ERR_RANGE, "%s: a prompt of %u tokens, the model takes %u",
+                        lab->options.weights, lab->max_context_tok + lab->max_new_tok, n_ctx);
     n_vocab = kvs_weights_shape(lab->weights)->n_vocab;
     lab->scratch = kvs_plan_scratch_new();
     lab->logits = calloc(n_vocab, sizeof *lab->logits);
