@@ -98,7 +98,8 @@ static void bench_prints_what_was_promised(void **state)
     (void)state;
     assert_int_equal(run("$k codec bench --json --tokens 64 --channels 32 --layers 1 --rounds 1 >j "
                          "&& grep -q '\"memcpy_gb_per_s\"' j && grep -q '\"level\": \"e1.5\"' j && "
-                         "grep -q '\"decode_gb_per_s\"' j && grep -q '\"bits_per_element\"' j"),
+                         "grep -q '\"decode_gb_per_s\"' j && grep -q '\"bits_per_element\"' j && "
+                         "grep -q '\"bytes\": {\"payload\"' j && grep -q '\"logit_rms\"' j"),
                      0);
 }
 

@@ -4,6 +4,7 @@
 #ifndef KVS_CMD_CODEC_H
 #define KVS_CMD_CODEC_H
 
+#include "kernels/codec/attend.h"
 #include "kernels/codec/measure.h"
 
 /* Of encode, decode and inspect; each has some. */
@@ -37,6 +38,10 @@ KVS_MUST_CHECK enum kvs_code kvs_codec_bench_cmd(int argc, char *const *argv, st
 
 /* A level's size and errors as members of a JSON object, without braces. */
 void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *measure);
+/* Bytes of each part, n elements: members of a JSON object, or lines. */
+void kvs_codec_print_parts(const struct kvs_kvf_parts *parts, double n, bool json);
+/* Errors of attention, as a further member of a JSON object. */
+void kvs_codec_print_attention(const struct kvs_kvf_attention *attention);
 /* The ISA of --isa, NULL: the fastest. */
 KVS_MUST_CHECK enum kvs_code kvs_codec_pick_isa(const char *name, const struct kvs_kvf_isa **isa,
                                                 struct kvs_err *err);

@@ -74,6 +74,7 @@ static const struct kvs_opt table[] = {
      .max = 0.999,
      .help = "of neighbouring tokens"},
 };
+enum { N_QUERY = 4 }; /* for errors of attention, which --json tells */
 enum { N_OPTION = sizeof table / sizeof table[0] };
 
 static void print_table(const struct kvs_kvf_measure *m, const enum kvs_level *level, uint32_t n,
@@ -91,21 +92,28 @@ static void print_table(const struct kvs_kvf_measure *m, const enum kvs_level *l
     }
 }
 
-static void print_json(const struct kvs_kvf_measure *m, const enum kvs_level *level, uint32_t n,
-                       double rate, const char *isa)
+static void print_json(const struct kvs_kvf_measure *m, const struct kvs_kvf_attention *attention,
+                       const enum kvs_level *level, uint32_t n, double rate, const char *isa)
 {
     printf("{\"isa\": \"%s\", \"memcpy_gb_per_s\": %.6g, \"levels\": [", isa, rate);
     for (uint32_t i = 0; i < n; i++) {
         printf("%s\n  {", i ? "," : "");
         kvs_codec_print_measure(kvs_level_names[level[i]], &m[i]);
-        printf(", \"encode_gb_per_s\": %.6g, \"decode_gb_per_s\": %.6g}", m[i].encode_gb_per_s,
-               m[i].decode_gb_per_s);
+        printf(", \"encode_gb_per_s\": %.6g, \"decode_gb_per_s\": %.6g,\n \"bytes\": {",
+               m[i].encode_gb_per_s, m[i].decode_gb_per_s);
+        kvs_codec_print_parts(&m[i].parts, 0, true);
+        printf("}");
+        if (attention[i].n_query)
+            kvs_codec_print_attention(&attention[i]);
+        printf("}");
     }
     printf("\n]}\n");
 }
 
+/* attention: NULL: not wanted */
 static enum kvs_code errors(const struct kvs_kvf_in *in, const struct kvs_kvf_isa *isa,
-                            struct kvs_kvf_measure *measure, struct kvs_err *err)
+                            struct kvs_kvf_measure *measure, struct kvs_kvf_attention *attention,
+                            struct kvs_err *err)
 {
     struct kvs_kvf *codec = NULL;
     uint8_t *file;
@@ -116,6 +124,8 @@ static enum kvs_code errors(const struct kvs_kvf_in *in, const struct kvs_kvf_is
         code = kvs_kvf_parse("bench", file, n, n, true, &codec, err);
     if (!code)
         code = kvs_kvf_compare(codec, in, isa, measure, err);
+    if (!code && attention)
+        code = kvs_kvf_attention(codec, in->x, N_QUERY, isa, attention, err);
     kvs_kvf_close(codec);
     free(file);
     return code;
@@ -129,6 +139,7 @@ static enum kvs_code bench(const struct options *opt, const struct kvs_kvf_isa *
     enum kvs_level level[KVS_N_LEVEL];
     struct kvs_kvf_in in[KVS_N_LEVEL];
     struct kvs_kvf_measure measure[KVS_N_LEVEL] = {{0}};
+    struct kvs_kvf_attention attention[KVS_N_LEVEL] = {{0}};
     uint32_t n = 0, n_part = (uint32_t)opt->layers * 2;
     double rate = 0;
     enum kvs_code code = KVS_OK;
@@ -158,11 +169,13 @@ static enum kvs_code bench(const struct options *opt, const struct kvs_kvf_isa *
         n++;
     }
     for (uint32_t i = 0; i < n && !code; i++)
-        code = errors(&in[i], isa, &measure[i], err);
+        code = errors(&in[i], isa, &measure[i], opt->json ? &attention[i] : NULL, err);
     if (!code)
         code = kvs_kvf_rates(in, n, (unsigned)opt->rounds, isa, measure, &rate, err);
-    if (!code)
-        (opt->json ? print_json : print_table)(measure, level, n, rate, kvs_kvf_isa_name(isa));
+    if (!code && opt->json)
+        print_json(measure, attention, level, n, rate, kvs_kvf_isa_name(isa));
+    else if (!code)
+        print_table(measure, level, n, rate, kvs_kvf_isa_name(isa));
     for (uint32_t i = 0; i < n_part; i++)
         free((void *)(uintptr_t)x[i]);
     return code;

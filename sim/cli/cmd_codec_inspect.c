@@ -2,7 +2,6 @@
  * kvsim codec inspect: what a codec file holds, and how far it is from the elements it was made of.
  */
 #include "cmd_codec.h"
-#include "kernels/codec/attend.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +22,7 @@ void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m)
     }
 }
 
-static void print_parts(const struct kvs_kvf_parts *p, double n, bool json)
+void kvs_codec_print_parts(const struct kvs_kvf_parts *p, double n, bool json)
 {
     const struct {
         const char *name;
@@ -38,6 +37,15 @@ static void print_parts(const struct kvs_kvf_parts *p, double n, bool json)
         else
             printf("%-10s %12llu bytes  %7.3f bits an element\n", parts[i].name,
                    (unsigned long long)parts[i].bytes, (double)parts[i].bytes * 8 / n);
+}
+
+void kvs_codec_print_attention(const struct kvs_kvf_attention *attention)
+{
+    printf(
+        ",\n \"attention\": {\"queries\": \"keys\", \"queries_per_head\": %u, \"logit_rms\": %.6g, "
+        "\"output_rel_l2\": %.6g, \"output_cosine\": %.8g}",
+        attention->n_query, attention->logit_rms, attention->output_rel_l2,
+        attention->output_cosine);
 }
 
 static void print_levels(const struct kvs_kvf *codec, bool json)
@@ -100,7 +108,7 @@ enum kvs_code kvs_codec_inspect(const struct kvs_codec_options *opt, const char 
                "\"bytes\": {",
                s.n_layer, s.n_kv_head, s.head_dim, s.n_tok, s.block_tok, s.n_sink,
                kvs_codec_halves[s.half], s.before_rope ? "true" : "false");
-        print_parts(&m.parts, n, true);
+        kvs_codec_print_parts(&m.parts, n, true);
         printf("},\n \"levels\": [");
         print_levels(codec, true);
         printf("]");
@@ -109,10 +117,7 @@ enum kvs_code kvs_codec_inspect(const struct kvs_codec_options *opt, const char 
             kvs_codec_print_measure("mixed", &m);
         }
         if (attention.n_query)
-            printf(",\n \"attention\": {\"queries\": \"keys\", \"queries_per_head\": %u, "
-                   "\"logit_rms\": %.6g, \"output_rel_l2\": %.6g, \"output_cosine\": %.8g}",
-                   attention.n_query, attention.logit_rms, attention.output_rel_l2,
-                   attention.output_cosine);
+            kvs_codec_print_attention(&attention);
         printf("}\n");
     } else {
         if (s.hidden)
@@ -124,7 +129,7 @@ enum kvs_code kvs_codec_inspect(const struct kvs_codec_options *opt, const char 
                s.n_sink, s.before_rope ? "before" : "after");
         print_levels(codec, false);
         printf("\n");
-        print_parts(&m.parts, n, false);
+        kvs_codec_print_parts(&m.parts, n, false);
         for (int kv = 0; opt->against && kv < 2; kv++)
             printf("%c: SNR %.2f dB (5th percentile of channels %.2f), relative L2 %.4g, largest "
                    "error %.4g\n",
