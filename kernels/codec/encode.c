@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
-/* Symbols that tables are fitted to; of more, tokens are left out. */
+/* Symbols that tables are fitted to, at least; of more, tokens are left out. */
 enum { ENOUGH = 1 << 22 };
 
 struct encoder {
@@ -112,7 +112,7 @@ static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
         n += kvs_level_is_e((enum kvs_level)e->in->level[i]) ? (size_t)shape->n_tok * wide : 0;
     if (n == 0)
         return KVS_OK;
-    while (e->counts->every < 4 && n / e->counts->every > ENOUGH)
+    while (e->counts->every < 4 && n / e->counts->every >= 2 * ENOUGH)
         e->counts->every *= 2;
     e->symbol = big_alloc(n);
     e->word = malloc(4 * KVS_ENC_WORDS * sizeof *e->word);
