@@ -17,6 +17,13 @@
 
 #define N_LOOK 4 /* earlier layers' classes that a layer is compared with */
 
+/* The prices of a layer that are not 0, and where in a slot their costs lie. */
+struct terms {
+    uint32_t n;
+    double price[KVS_MAX_ROUTE + 3];
+    size_t at[KVS_MAX_ROUTE + 3];
+};
+
 /*
  * Tables per class of layers that share their costs, and slot; fraction innermost: io of each
  * route, decode, post, distortion. A fraction's slots hold the levels that some feasible plan can
@@ -36,6 +43,7 @@ struct kvs_dual {
     uint32_t class_of[KVS_MAX_LAYER], first[KVS_MAX_LAYER]; /* [layer]; [class]: a layer of it */
     uint32_t n_slot[KVS_MAX_LAYER];                         /* [class] */
     uint8_t *level;                                         /* [class][slot][n_pad] */
+    struct terms terms[KVS_MAX_LAYER];                      /* of the last walk */
     /* with restart points only: n = n_frac; j: the least fraction up to a layer (plan.h) */
     uint32_t first_state; /* no fraction rises before this layer */
     double *rising;       /* [2][n][n] of the layer at hand and the next: least price from (j, i) */
@@ -72,22 +80,31 @@ static int64_t least_distortion(const struct kvs_plan_problem *problem, uint32_t
     return least;
 }
 
-/* One choice into one slot. */
-static void fill_slot(struct kvs_dual *dual, uint32_t c, uint32_t slot, uint32_t i, uint32_t q)
+/* The costs of what the slots hold, field by field. */
+static void fill_cells(struct kvs_dual *dual, uint32_t c)
 {
     const struct kvs_plan_problem *problem = dual->problem;
     const struct kvs_layer_cost *cost = problem->layer[dual->first[c]];
-    size_t n_pad = dual->n_pad, row = (size_t)c * problem->n_level + slot;
-    double *cell = dual->cell + row * dual->n_field * n_pad + i;
-    uint32_t at = (i < problem->n_frac ? i : 0) * problem->n_level + q;
-    uint32_t n_route = problem->n_route;
+    uint32_t n_pad = dual->n_pad, n_route = problem->n_route, n_level = problem->n_level;
+    double *cell = dual->cell + (size_t)c * n_level * dual->n_field * n_pad;
+    const uint8_t *level = dual->level + (size_t)c * n_level * n_pad;
+    uint32_t at[KVS_MAX_FRAC] = {0};
 
-    for (uint32_t k = 0; k < n_route; k++)
-        cell[k * n_pad] = (double)cost->io_ns[k][at];
-    cell[n_route * n_pad] = (double)cost->decode_ns[at];
-    cell[(n_route + 1) * n_pad] = (double)cost->post_ns[at];
-    cell[(n_route + 2) * n_pad] = (double)cost->distortion[at];
-    dual->level[row * n_pad + i] = (uint8_t)q;
+    for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
+        for (uint32_t i = 0; i < n_pad; i++)
+            at[i] = (i < problem->n_frac ? i : 0) * n_level + level[i];
+        for (uint32_t f = 0; f < dual->n_field; f++) {
+            const int64_t *from = f < n_route        ? cost->io_ns[f]
+                                  : f == n_route     ? cost->decode_ns
+                                  : f == n_route + 1 ? cost->post_ns
+                                                     : cost->distortion;
+
+            for (uint32_t i = 0; i < n_pad; i++)
+                cell[i] = (double)from[at[i]];
+            cell += n_pad;
+        }
+        level += n_pad;
+    }
 }
 
 static void fill_class(struct kvs_dual *dual, uint32_t c, int64_t afford)
@@ -96,30 +113,26 @@ static void fill_class(struct kvs_dual *dual, uint32_t c, int64_t afford)
     const struct kvs_layer_cost *cost = problem->layer[dual->first[c]];
     uint32_t n_pad = dual->n_pad, n_level = problem->n_level, most = 1;
     double *edge = dual->edge + (size_t)c * N_EDGE * n_pad;
-    uint32_t n_slot[KVS_MAX_FRAC] = {0};
+    uint8_t *level = dual->level + (size_t)c * n_level * n_pad;
 
-    for (uint32_t i = 0; i < problem->n_frac; i++) {
-        for (uint32_t q = 0; q < n_level; q++)
-            if (cost->distortion[i * n_level + q] <= afford)
-                fill_slot(dual, c, n_slot[i]++, i, q);
-        most = n_slot[i] > most ? n_slot[i] : most;
-        edge[FULL * n_pad + i] = (double)(cost->full_ns[i] - cost->kv_ns[i]);
-        edge[KV * n_pad + i] = (double)cost->kv_ns[i];
-        edge[WFULL * n_pad + i] = (double)(cost->wfull_ns[i] - cost->wkv_ns[i]);
-        edge[WKV * n_pad + i] = (double)cost->wkv_ns[i];
-        edge[BAN * n_pad + i] = n_slot[i] ? 0 : NEVER;
+    for (uint32_t i = 0; i < n_pad; i++) { /* lanes above n_frac: nobody reads them, but defined */
+        uint32_t from = i < problem->n_frac ? i : 0, n = 0;
+
+        for (uint32_t q = 0; q < n_level; q++) {
+            level[n * n_pad + i] = (uint8_t)q;
+            n += cost->distortion[from * n_level + q] <= afford;
+        }
+        most = n > most ? n : most;
+        edge[FULL * n_pad + i] = (double)(cost->full_ns[from] - cost->kv_ns[from]);
+        edge[KV * n_pad + i] = (double)cost->kv_ns[from];
+        edge[WFULL * n_pad + i] = (double)(cost->wfull_ns[from] - cost->wkv_ns[from]);
+        edge[WKV * n_pad + i] = (double)cost->wkv_ns[from];
+        edge[BAN * n_pad + i] = n ? 0 : NEVER;
+        for (uint32_t slot = n ? n : 1; slot < n_level; slot++)
+            level[slot * n_pad + i] = level[(slot - 1) * n_pad + i];
     }
     dual->n_slot[c] = most;
-    for (uint32_t i = 0; i < problem->n_frac; i++)
-        for (uint32_t slot = n_slot[i]; slot < most; slot++)
-            fill_slot(dual, c, slot, i,
-                      slot ? dual->level[((size_t)c * n_level + slot - 1) * n_pad + i] : 0);
-    for (uint32_t i = problem->n_frac; i < n_pad; i++) { /* lanes that nobody reads, but defined */
-        for (uint32_t e = 0; e < N_EDGE; e++)
-            edge[e * n_pad + i] = 0;
-        for (uint32_t slot = 0; slot < most; slot++)
-            fill_slot(dual, c, slot, i, 0);
-    }
+    fill_cells(dual, c);
 }
 
 /* Layers that share their costs, told by the pointer. */
@@ -156,12 +169,13 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
 #endif
     dual->n_pad = pad(problem->n_frac);
     dual->n_field = problem->n_route + 3;
-    dual->cell = (double *)mem + (sizeof *dual / 64 + 1) * 8;
-    dual->edge = dual->cell + n_layer * problem->n_level * dual->n_field * dual->n_pad;
+    dual->edge = (double *)mem + (sizeof *dual / 64 + 1) * 8;
     dual->value = dual->edge + n_layer * N_EDGE * dual->n_pad;
     dual->reach = dual->value + (n_layer + 1) * dual->n_pad;
     dual->rising = dual->reach + n_layer * dual->n_pad;
-    dual->level = (uint8_t *)(dual->rising + 2 * pairs);
+    dual->cell = dual->rising + 2 * pairs;
+    dual->level =
+        (uint8_t *)(dual->cell + n_layer * problem->n_level * dual->n_field * dual->n_pad);
     dual->next = dual->level + n_layer * problem->n_level * dual->n_pad;
     dual->first_state = 0;
     while (problem->state_at && dual->first_state < n_layer &&
@@ -222,118 +236,199 @@ void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_pat
         prices->wait[l] += weight;
 }
 
+static inline __attribute__((always_inline)) void
+find_terms(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
+{
+    struct terms *terms = &dual->terms[l];
+    uint32_t n_route = dual->problem->n_route, n = 0;
+    double price[KVS_MAX_ROUTE + 3] = {0};
+
+    for (uint32_t k = 0; k < n_route; k++)
+        price[k] = prices->io[k][l];
+    price[n_route] = prices->decode[l];
+    price[n_route + 1] = prices->wait[l];
+    price[n_route + 2] = prices->distortion;
+    for (uint32_t f = 0; f < dual->n_field; f++) {
+        terms->price[n] = price[f];
+        terms->at[n] = f * dual->n_pad;
+        n += price[f] != 0;
+    }
+    terms->n = n;
+}
+
 /*
- * Price of each fraction in one layer at its best level, kv terms included. Two of the same: in C,
+ * Price of each fraction in one layer at its best level, kv terms and all. Two of the same: in C,
  * and, over twice as fast, with vectors that compilers don't find; operation by operation equal.
  */
 static void price_plain(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
                         double *restrict out)
 {
-    uint32_t n_pad = dual->n_pad, n_route = dual->problem->n_route, c = dual->class_of[l];
-    const double *edge = dual->edge + (size_t)c * N_EDGE * n_pad;
-    const double *cell = dual->cell + (size_t)c * dual->problem->n_level * dual->n_field * n_pad;
-    double decode = prices->decode[l], wait = prices->wait[l];
+    size_t n_pad = dual->n_pad, step = dual->n_field * n_pad, c = dual->class_of[l];
+    const double *edge = dual->edge + c * N_EDGE * n_pad;
+    const struct terms *terms = &dual->terms[l];
+    const double *restrict cell = dual->cell + c * dual->problem->n_level * step;
 
     for (uint32_t i = 0; i < n_pad; i++)
         out[i] = NEVER;
     for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
-        const double *restrict last = cell + (size_t)n_route * n_pad;
-        double sum[KVS_MAX_FRAC];
+        double sum[KVS_MAX_FRAC] = {0};
 
-        for (uint32_t i = 0; i < n_pad; i++)
-            sum[i] = decode * last[i] + wait * last[n_pad + i] +
-                     prices->distortion * last[2 * n_pad + i];
-        for (uint32_t k = 0; k < n_route; k++) {
-            const double *restrict io = cell + (size_t)k * n_pad;
-            double price = prices->io[k][l];
+        for (uint32_t t = 0; t < terms->n; t++) {
+            double price = terms->price[t];
 
             for (uint32_t i = 0; i < n_pad; i++)
-                sum[i] += price * io[i];
+                sum[i] += price * cell[terms->at[t] + i];
         }
         for (uint32_t i = 0; i < n_pad; i++)
             out[i] = sum[i] < out[i] ? sum[i] : out[i];
-        cell += (size_t)dual->n_field * n_pad;
+        cell += step;
     }
     for (uint32_t i = 0; i < n_pad; i++)
-        out[i] += prices->pre * edge[KV * n_pad + i] + wait * edge[WKV * n_pad + i] +
+        out[i] += prices->pre * edge[KV * n_pad + i] + prices->wait[l] * edge[WKV * n_pad + i] +
                   edge[BAN * n_pad + i];
 }
 
 #ifdef HAS_WIDE
+/* n is terms->n, a constant. */
+static inline __attribute__((always_inline, target("avx2"))) void
+price_terms(const struct kvs_dual *dual, const struct terms *terms, uint32_t n, uint32_t c,
+            double *restrict out)
+{
+    size_t n_pad = dual->n_pad, n_slot = dual->n_slot[c], step = dual->n_field * n_pad;
+    const double *cell = dual->cell + (size_t)c * dual->problem->n_level * step;
+    __m256d price[KVS_MAX_ROUTE + 3];
+
+    for (uint32_t t = 0; t < n; t++)
+        price[t] = _mm256_set1_pd(terms->price[t]);
+    for (size_t i = 0; i < n_pad; i += LANES) {
+        __m256d best = _mm256_set1_pd(NEVER);
+        const double *at = cell + i;
+
+        for (size_t slot = 0; slot < n_slot; slot++) {
+            __m256d sum = _mm256_setzero_pd();
+
+            for (uint32_t t = 0; t < n; t++) {
+                __m256d cost = _mm256_loadu_pd(at + terms->at[t]);
+
+                sum = _mm256_add_pd(sum, _mm256_mul_pd(price[t], cost));
+            }
+            best = _mm256_min_pd(sum, best);
+            at += step;
+        }
+        _mm256_storeu_pd(out + i, best);
+    }
+}
+
+/* What a fraction costs at any level. */
+static inline __attribute__((always_inline, target("avx2"))) __m256d
+fixed_wide(const double *edge, size_t n_pad, __m256d pre, __m256d wait)
+{
+    __m256d sum = _mm256_add_pd(_mm256_mul_pd(pre, _mm256_loadu_pd(edge + KV * n_pad)),
+                                _mm256_mul_pd(wait, _mm256_loadu_pd(edge + WKV * n_pad)));
+
+    return _mm256_add_pd(sum, _mm256_loadu_pd(edge + BAN * n_pad));
+}
+
 __attribute__((target("avx2"))) static void price_wide(const struct kvs_dual *dual,
                                                        const struct kvs_prices *prices, uint32_t l,
                                                        double *restrict out)
 {
-    size_t n_pad = dual->n_pad, n_route = dual->problem->n_route, c = dual->class_of[l];
-    const double *edge = dual->edge + c * N_EDGE * n_pad;
-    const double *cell = dual->cell + c * dual->problem->n_level * dual->n_field * n_pad;
-    __m256d decode = _mm256_set1_pd(prices->decode[l]), wait = _mm256_set1_pd(prices->wait[l]);
-    __m256d pre = _mm256_set1_pd(prices->pre), price = _mm256_set1_pd(prices->distortion);
-    __m256d io[KVS_MAX_ROUTE];
-
-    for (size_t k = 0; k < n_route; k++)
-        io[k] = _mm256_set1_pd(prices->io[k][l]);
-    for (size_t i = 0; i < n_pad; i += LANES) {
-        __m256d best = _mm256_set1_pd(NEVER), more;
-        const double *at = cell + i;
-
-        for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
-            const double *last = at + n_route * n_pad;
-            __m256d sum =
-                _mm256_add_pd(_mm256_add_pd(_mm256_mul_pd(decode, _mm256_loadu_pd(last)),
-                                            _mm256_mul_pd(wait, _mm256_loadu_pd(last + n_pad))),
-                              _mm256_mul_pd(price, _mm256_loadu_pd(last + 2 * n_pad)));
-
-            for (size_t k = 0; k < n_route; k++)
-                sum = _mm256_add_pd(sum, _mm256_mul_pd(io[k], _mm256_loadu_pd(at + k * n_pad)));
-            best = _mm256_min_pd(sum, best);
-            at += dual->n_field * n_pad;
-        }
-        more = _mm256_add_pd(
-            _mm256_add_pd(_mm256_mul_pd(pre, _mm256_loadu_pd(edge + KV * n_pad + i)),
-                          _mm256_mul_pd(wait, _mm256_loadu_pd(edge + WKV * n_pad + i))),
-            _mm256_loadu_pd(edge + BAN * n_pad + i));
-        _mm256_storeu_pd(out + i, _mm256_add_pd(best, more));
-    }
-}
-#endif
-
-static inline __attribute__((always_inline)) void price_layer(const struct kvs_dual *dual,
-                                                              const struct kvs_prices *prices,
-                                                              uint32_t l, double *restrict out)
-{
-#ifdef HAS_WIDE
-    if (dual->wide) {
-        price_wide(dual, prices, l, out);
-        return;
-    }
-#endif
-    price_plain(dual, prices, l, out);
-}
-
-static inline __attribute__((always_inline)) uint8_t
-best_level(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l, uint32_t i)
-{
-    uint32_t n_pad = dual->n_pad, n_route = dual->problem->n_route, best = 0;
+    const struct terms *terms = &dual->terms[l];
     uint32_t c = dual->class_of[l];
-    const double *cell =
-        dual->cell + (size_t)c * dual->problem->n_level * dual->n_field * n_pad + i;
+    const double *edge = dual->edge + (size_t)c * N_EDGE * dual->n_pad;
+    __m256d pre = _mm256_set1_pd(prices->pre), wait = _mm256_set1_pd(prices->wait[l]);
+
+    if (terms->n == 1)
+        price_terms(dual, terms, 1, c, out);
+    else if (terms->n == 2)
+        price_terms(dual, terms, 2, c, out);
+    else if (terms->n == 3)
+        price_terms(dual, terms, 3, c, out);
+    else if (terms->n == 4)
+        price_terms(dual, terms, 4, c, out);
+    else
+        price_terms(dual, terms, terms->n, c, out);
+    for (size_t i = 0; i < dual->n_pad; i += LANES)
+        _mm256_storeu_pd(out + i, _mm256_add_pd(_mm256_loadu_pd(out + i),
+                                                fixed_wide(edge + i, dual->n_pad, pre, wait)));
+}
+
+/* Lanes moved up by one or two, NEVER in front. */
+static inline __attribute__((always_inline, target("avx2"))) __m256d up_1(__m256d v)
+{
+    return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x90), _mm256_set1_pd(NEVER), 1);
+}
+
+static inline __attribute__((always_inline, target("avx2"))) __m256d up_2(__m256d v)
+{
+    return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x40), _mm256_set1_pd(NEVER), 3);
+}
+
+/* reach_plain, a few fractions at a time. */
+__attribute__((target("avx2"))) static void reach_wide(const struct kvs_dual *dual, double pre,
+                                                       double wait, uint32_t l)
+{
+    size_t n_pad = dual->n_pad;
+    const double *full = dual->edge + (dual->class_of[l] * N_EDGE + FULL) * n_pad;
+    const double *wfull = dual->edge + (dual->class_of[l] * N_EDGE + WFULL) * n_pad;
+    const double *after = dual->value + (l + 1) * n_pad;
+    double *reach = dual->reach + l * n_pad, *here = dual->value + l * n_pad;
+    __m256d low = _mm256_set1_pd(NEVER), by = _mm256_set1_pd(pre), by_wait = _mm256_set1_pd(wait);
+
+    for (size_t f = 0; f < n_pad; f += LANES) {
+        __m256d on =
+            _mm256_add_pd(_mm256_loadu_pd(after + f), _mm256_mul_pd(by, _mm256_loadu_pd(full + f)));
+
+        on = _mm256_add_pd(on, _mm256_mul_pd(by_wait, _mm256_loadu_pd(wfull + f)));
+        on = _mm256_min_pd(on, up_1(on));
+        on = _mm256_min_pd(on, up_2(on));
+        on = _mm256_min_pd(on, low);
+        low = _mm256_permute4x64_pd(on, 0xff);
+        _mm256_storeu_pd(reach + f, on);
+        _mm256_storeu_pd(here + f, _mm256_add_pd(on, _mm256_loadu_pd(dual->own + f)));
+    }
+}
+#endif
+
+/* Least price of each fraction from layer l on, and of those up to it, from the next layer's. */
+static void reach_plain(const struct kvs_dual *dual, double pre, double wait, uint32_t l)
+{
+    size_t n_pad = dual->n_pad;
+    const double *edge = dual->edge + dual->class_of[l] * N_EDGE * n_pad;
+    const double *after = dual->value + (l + 1) * n_pad;
+    double *reach = dual->reach + l * n_pad, *here = dual->value + l * n_pad, low = NEVER;
+
+    for (size_t f = 0; f < n_pad; f++) {
+        double on = after[f] + pre * edge[FULL * n_pad + f] + wait * edge[WFULL * n_pad + f];
+
+        low = on < low ? on : low;
+        reach[f] = low;
+        here[f] = low + dual->own[f];
+    }
+}
+
+/* The level behind the price of fraction i. */
+static inline __attribute__((always_inline)) uint8_t best_level(const struct kvs_dual *dual,
+                                                                uint32_t l, uint32_t i)
+{
+    size_t n_pad = dual->n_pad, c = dual->class_of[l], row = c * dual->problem->n_level;
+    const double *cell = dual->cell + row * dual->n_field * n_pad + i;
+    const struct terms *terms = &dual->terms[l];
     double least = NEVER;
+    uint32_t best = 0;
 
     for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
-        const double *last = cell + (size_t)n_route * n_pad;
-        double sum = prices->decode[l] * last[0] + prices->wait[l] * last[n_pad] +
-                     prices->distortion * last[2 * (size_t)n_pad];
+        double sum = 0;
 
-        for (uint32_t k = 0; k < n_route; k++)
-            sum += prices->io[k][l] * cell[(size_t)k * n_pad];
+        for (uint32_t t = 0; t < terms->n; t++)
+            sum += terms->price[t] * cell[terms->at[t]];
         if (sum < least) {
             least = sum;
             best = slot;
         }
-        cell += (size_t)dual->n_field * n_pad;
+        cell += dual->n_field * n_pad;
     }
-    return dual->level[((size_t)c * dual->problem->n_level + best) * n_pad + i];
+    return dual->level[(row + best) * n_pad + i];
 }
 
 /* The layer's prices of fractions are those of the layer after it. */
@@ -349,6 +444,24 @@ is_like_next(const struct kvs_dual *dual, const struct kvs_prices *prices, uint3
         if (prices->io[k][l] != prices->io[k][on])
             return false;
     return true;
+}
+
+/* Prices of the layer's fractions, which may be there from the next layer. */
+static inline __attribute__((always_inline)) void
+price_layer(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
+{
+    if (is_like_next(dual, prices, l)) {
+        dual->terms[l] = dual->terms[l + 1];
+        return;
+    }
+    find_terms(dual, prices, l);
+#ifdef HAS_WIDE
+    if (dual->wide) {
+        price_wide(dual, prices, l, dual->own);
+        return;
+    }
+#endif
+    price_plain(dual, prices, l, dual->own);
 }
 
 /* Of next fractions above i, with the state's price: the cheapest for each i. */
@@ -441,8 +554,7 @@ static double walk_all_rising(struct kvs_dual *dual, const struct kvs_prices *pr
     for (uint32_t f = 0; f < n; f++)
         dual->value[(size_t)n_layer * dual->n_pad + f] = f == 0 ? 0 : NEVER;
     for (uint32_t l = n_layer; l-- > 0;) {
-        if (!is_like_next(dual, prices, l))
-            price_layer(dual, prices, l, dual->own);
+        price_layer(dual, prices, l);
         walk_rising(dual, prices, l);
     }
     for (uint32_t f = 1; f < n; f++)
@@ -451,49 +563,50 @@ static double walk_all_rising(struct kvs_dual *dual, const struct kvs_prices *pr
     j = i;
     for (uint32_t l = 0; l < n_layer; l++) {
         plan->frac_i[l] = (uint8_t)i;
-        plan->level[l] = best_level(dual, prices, l, i);
+        plan->level[l] = best_level(dual, l, i);
         i = dual->next[((size_t)l * n + j) * n + i];
         j = i < j ? i : j;
     }
     return least;
 }
 
+/* Least prices from every layer on. */
+static void walk_up(struct kvs_dual *dual, const struct kvs_prices *prices)
+{
+    uint32_t n_pad = dual->n_pad;
+
+    for (uint32_t l = dual->problem->n_layer; l-- > 0;) {
+        double *here = dual->value + (size_t)l * n_pad;
+
+        price_layer(dual, prices, l);
+#ifdef HAS_WIDE
+        if (dual->wide)
+            reach_wide(dual, prices->pre, prices->wait[l], l);
+        else
+#endif
+            reach_plain(dual, prices->pre, prices->wait[l], l);
+        if (dual->box) {
+            for (uint32_t f = 0; f < dual->box->low[l]; f++)
+                here[f] = NEVER;
+            for (uint32_t f = dual->box->high[l] + 1u; f < n_pad; f++)
+                here[f] = NEVER;
+        }
+    }
+}
+
 double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, struct kvs_plan *plan)
 {
     uint32_t n_layer = dual->problem->n_layer, n_frac = dual->problem->n_frac, n_pad = dual->n_pad;
-    double *value = dual->value + (size_t)n_layer * n_pad;
+    double *value = dual->value;
     double least = NEVER;
     uint32_t i = 0;
 
     if (dual->problem->state_at)
         return walk_all_rising(dual, prices, plan) + prices->start_ns -
                prices->distortion * (double)dual->budget;
-    for (uint32_t f = 0; f < n_pad; f++)
-        value[f] = f == 0 ? 0 : NEVER; /* after the last layer nothing is recomputed */
-    for (uint32_t l = n_layer; l-- > 0;) {
-        const double *edge = dual->edge + (size_t)dual->class_of[l] * N_EDGE * n_pad;
-        double *reach = dual->reach + (size_t)l * n_pad;
-        double *here = dual->value + (size_t)l * n_pad;
-        double pre = prices->pre, wait = prices->wait[l];
-        double low = NEVER;
-
-        if (!is_like_next(dual, prices, l))
-            price_layer(dual, prices, l, dual->own);
-        for (uint32_t f = 0; f < n_frac; f++) {
-            double next = value[f] + pre * edge[FULL * n_pad + f] + wait * edge[WFULL * n_pad + f];
-
-            low = next < low ? next : low;
-            reach[f] = low;
-            here[f] = low + dual->own[f];
-        }
-        if (dual->box) {
-            for (uint32_t f = 0; f < dual->box->low[l]; f++)
-                here[f] = NEVER;
-            for (uint32_t f = dual->box->high[l] + 1u; f < n_frac; f++)
-                here[f] = NEVER;
-        }
-        value = here;
-    }
+    for (uint32_t f = 0; f < n_pad; f++) /* after the last layer nothing is recomputed */
+        value[(size_t)n_layer * n_pad + f] = f == 0 ? 0 : NEVER;
+    walk_up(dual, prices);
     for (uint32_t f = 0; f < n_frac; f++) {
         if (value[f] < least) {
             least = value[f];
@@ -501,20 +614,13 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
         }
     }
     for (uint32_t l = 0; l < n_layer; l++) {
-        const double *edge = dual->edge + (size_t)dual->class_of[l] * N_EDGE * n_pad;
-        const double *on = dual->value + (size_t)(l + 1) * n_pad;
-        double want = dual->reach[(size_t)l * n_pad + i];
+        const double *reach = dual->reach + (size_t)l * n_pad;
+        double want = reach[i];
 
         plan->frac_i[l] = (uint8_t)i;
-        plan->level[l] = best_level(dual, prices, l, i);
-        for (uint32_t f = 0; f <= i; f++) {
-            if (on[f] + prices->pre * edge[FULL * n_pad + f] +
-                    prices->wait[l] * edge[WFULL * n_pad + f] <=
-                want) {
-                i = f;
-                break;
-            }
-        }
+        plan->level[l] = best_level(dual, l, i);
+        while (i > 0 && reach[i - 1] <= want)
+            i--;
     }
     return least + prices->start_ns - prices->distortion * (double)dual->budget;
 }

@@ -321,7 +321,11 @@ void kvs_master_mix(const struct kvs_master *m, struct kvs_sums *mix)
 {
     uint32_t n = m->problem->n_layer + 1;
 
-    memset(mix, 0, sizeof *mix);
+    for (uint32_t k = 0; k < m->problem->n_route; k++)
+        memset(mix->io[k], 0, n * sizeof(double));
+    memset(mix->decode, 0, n * sizeof(double));
+    memset(mix->wait, 0, n * sizeof(double));
+    mix->work = mix->distortion = 0;
     for (uint32_t r = 0; r < m->n_row; r++) {
         const struct kvs_sums *sums;
 

@@ -12,9 +12,10 @@
 
 #define N_WALK 120
 #define N_SWEEP 20
-#define N_SHARE 7    /* plans of the mixture that are spliced */
-#define ROUGH 3e-3   /* of the bound, at first */
-#define BOUND_PART 4 /* a bound is sharpened while its own error is over one part in so many */
+#define WITHIN_REACH .5 /* share of its error that the bound may still lose */
+#define N_SHARE 7       /* plans of the mixture that are spliced */
+#define ROUGH 3e-3      /* of the bound, at first */
+#define BOUND_PART 4    /* a bound is sharpened while its own error is over one part in so many */
 
 /* Label searches, and cases, each where the gap is still wide, with what they cost in mind. */
 struct stage {
@@ -189,7 +190,7 @@ static void relax(const struct kvs_plan_problem *problem, void *mem, double enou
     char *rest = (char *)mem + kvs_splice_size();
     double error = enough / 3 > ROUGH || enough <= 0 ? enough / 3 : ROUGH;
 
-    out->spread = false;
+    out->guided = false;
     out->n_tree = 0;
     out->relax = kvs_relax_init(rest, problem, out->budget, &out->plan);
     for (;;) {
@@ -207,11 +208,11 @@ static void relax(const struct kvs_plan_problem *problem, void *mem, double enou
     }
 }
 
-static void spread(struct kvs_optimum *out)
+static void guide(struct kvs_optimum *out)
 {
-    if (!out->spread)
-        kvs_relax_spread(out->relax);
-    out->spread = true;
+    if (!out->guided)
+        kvs_relax_guide(out->relax);
+    out->guided = true;
     take(out, &out->relax->plan, out->relax->end_ns);
 }
 
@@ -222,11 +223,29 @@ static void search_cases(struct room *room, uint32_t n_case, double enough, stru
     kvs_branch_run(room->branch, n_case, enough, out);
 }
 
+/* More walks, where the bound's own error may be all that the gap has above that. */
+static void sharpen(double above, double enough, struct kvs_optimum *out)
+{
+    struct kvs_relax *relax = out->relax;
+    double stop_ns = (double)out->end_ns * (1 - above);
+
+    if (out->n_tree > 0 ||
+        relax->bound_ns + WITHIN_REACH * (relax->mixture_ns - relax->bound_ns) < stop_ns)
+        return;
+    relax->stop_ns = stop_ns;
+    kvs_relax_run(relax, N_WALK, enough / 3);
+    relax->stop_ns = HUGE_VAL;
+    out->bound_ns = relax->bound_ns;
+    take(out, &relax->plan, relax->end_ns);
+}
+
 static enum kvs_code run_stages(const struct kvs_plan_problem *problem, struct room *room,
                                 const struct stage *stage, uint32_t n_stage, double enough,
                                 struct kvs_optimum *out, struct kvs_err *err)
 {
     for (uint32_t n = 0; n < n_stage && !is_close(out, enough); n++) {
+        if (!is_close(out, stage[n].above))
+            sharpen(stage[n].above, enough, out);
         if (is_close(out, stage[n].above))
             continue;
         if (stage[n].n_case && problem->state_at)
@@ -235,7 +254,7 @@ static enum kvs_code run_stages(const struct kvs_plan_problem *problem, struct r
             search_cases(room, stage[n].n_case, fmax(enough, stage[n].above), out);
             continue;
         }
-        spread(out);
+        guide(out);
         if (search_labels(problem, room->labels, &stage[n], out, err))
             return KVS_ERR_NOMEM;
     }

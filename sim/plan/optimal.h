@@ -15,8 +15,8 @@ struct kvs_optimum {
     double bound_ns;             /* no plan ends before it, as far as doubles can tell */
     const struct kvs_case *tree; /* the bound's cases, in the scratch's memory */
     uint32_t n_tree;             /* 0: there is one case, and the relaxation has its certificate */
-    struct kvs_relax *relax;     /* in the scratch's memory; with potentials only if `spread` */
-    bool spread;
+    struct kvs_relax *relax;     /* in the scratch's memory; with its guide only if `guided` */
+    bool guided;
 };
 
 /* Ends when the plan is within `enough` (relative) of the bound, or the search's stages are done.

@@ -19,8 +19,7 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
     *lower_bound_ns = INT64_MIN;
     if (code)
         return code;
-    if (!optimum.spread)
-        kvs_relax_spread(optimum.relax);
+    kvs_relax_spread(optimum.relax);
     search.budget = optimum.budget;
     search.potential = (const struct kvs_potential *const *)optimum.relax->potential;
     search.n_potential = optimum.relax->n_potential;

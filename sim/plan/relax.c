@@ -255,6 +255,14 @@ static void guide_rest(struct kvs_relax *relax)
     }
 }
 
+void kvs_relax_guide(struct kvs_relax *relax)
+{
+    relax->n_potential = 0;
+    add_potential(relax, &relax->certificate);
+    guide_times(relax);
+    guide_rest(relax);
+}
+
 void kvs_relax_spread(struct kvs_relax *relax)
 {
     const struct kvs_certificate *best = &relax->certificate;
@@ -289,6 +297,4 @@ void kvs_relax_spread(struct kvs_relax *relax)
         at.weight[second] *= factor[f];
         add_potential(relax, &at);
     }
-    guide_times(relax);
-    guide_rest(relax);
 }

@@ -25,10 +25,10 @@ struct kvs_relax {
     double stop_ns; /* a bound that is high enough; HUGE_VAL at first */
     struct kvs_master *master;
     struct kvs_dual *dual;
-    /* from kvs_relax_spread */
+    /* from kvs_relax_guide or kvs_relax_spread */
     uint32_t n_potential; /* the best weights' first */
     struct kvs_potential *potential[KVS_RELAX_POTENTIALS];
-    struct kvs_guide *guide;
+    struct kvs_guide *guide; /* from kvs_relax_guide */
 };
 
 size_t kvs_relax_size(const struct kvs_plan_problem *problem);
@@ -52,9 +52,14 @@ struct kvs_relax *kvs_relax_init_box(void *mem, const struct kvs_relax *whole,
 void kvs_relax_run(struct kvs_relax *relax, uint32_t n_walk, double enough);
 
 /*
+ * The potential at the best weights, and the mixture as a guide: what a label search of bounded
+ * width goes by. A plan met on the way counts.
+ */
+void kvs_relax_guide(struct kvs_relax *relax);
+/*
  * Potentials at the best weights and around them - the price of distortion and the two heaviest
- * paths a little more, a little less - so that a search sees what happens to a plan out of balance;
- * and the mixture as a guide. Plans met on the way count.
+ * paths a little more, a little less - so that an exact search sees what happens to a plan out of
+ * balance. Plans met on the way count.
  */
 void kvs_relax_spread(struct kvs_relax *relax);
 

@@ -98,7 +98,8 @@ static void join(const struct kvs_splice *s, uint32_t a, uint32_t first, struct 
         for (uint32_t b = first; b < s->n; b++) {
             const struct kvs_chain_tail *tail = &s->tail[b][cut];
             uint32_t next = s->plan[b].frac_i[cut];
-            int64_t end_ns;
+            int64_t end_ns, left = best->end_ns - problem->head_ns;
+            int64_t spare = left - problem->gpu_start_ns;
 
             if (b == a || (next > i && !(problem->state_at && problem->state_at[cut])))
                 continue;
@@ -106,6 +107,8 @@ static void join(const struct kvs_splice *s, uint32_t a, uint32_t first, struct 
                 join_whole(s, a, b, cut, best);
                 continue;
             }
+            if (head.work_ns + tail->work_ns > spare || head.x_ns + tail->from_x_ns > left)
+                continue; /* whatever the layer before the cut adds */
             if (next != last) {
                 at = head;
                 step_of(problem, above, cut - 1, next, &step);
