@@ -199,8 +199,9 @@ static void bytes_are_conserved_over_seeds(void **state)
     for (uint32_t seed = 1; seed <= 12; seed++) {
         struct simlab lab;
         const uint32_t n = 200, n_host = 1 + seed % 5;
+        const uint32_t n_copy = 1 + seed % 3 < n_host ? 1 + seed % 3 : n_host;
         struct drawn *drawn = draw(seed, n, 0.02 + 0.05 * (seed % 3), 60);
-        open_lab(&lab, n_host, seed % 2 ? KVS_PLACE_HASHED : KVS_PLACE_CACHE_AWARE, 1 + seed % 3);
+        open_lab(&lab, n_host, seed % 2 ? KVS_PLACE_HASHED : KVS_PLACE_CACHE_AWARE, n_copy);
         lab.config.tier[0].capacity_bytes = kv_bytes(&lab, 40 * TOK);
         if (seed % 2)
             lab.config.tier[0].hot_reads = seed % 4;
@@ -441,6 +442,42 @@ static void levels_and_plans_made_again_go_with_hashed_tiers(void **state)
     assert_true(n_hit == 30 && n_loss > 100 && n_again == 3);
 }
 
+static void refused(struct simlab *lab, const char *says)
+{
+    struct kvs_trace_block block = {1, TOK, KVS_PART_TEXT};
+    struct kvs_request request = {0, 0, TOK, 1, 1, &block};
+    struct kvs_trace *trace = memtrace(&request, 1, false);
+    struct kvs_sim_sink sink = {0};
+    struct kvs_err err = {0};
+    assert_true(kvs_sim_run(&lab->config, trace, &sink, &lab->result, &err) != KVS_OK);
+    if (!strstr(err.msg, says))
+        fail_msg("\"%s\" does not say \"%s\"", err.msg, says);
+    kvs_trace_close(trace);
+}
+
+static void what_two_nodes_can_not_be_is_refused(void **state)
+{
+    struct simlab lab;
+    struct kvs_tier_config *tier = &lab.config.tier[0];
+    (void)state;
+    open_lab(&lab, 2, KVS_PLACE_HASHED, 3);
+    refused(&lab, "tiers[0].replicas: found 3, want at most 2, the hosts");
+    tier->n_copy = 2;
+    tier->n_outage = 2;
+    tier->outage[0] = (struct kvs_outage){2, S, 2 * S};
+    refused(&lab, "tiers[0].nodes_lost[0].host: found 2, want less than 2");
+    tier->outage[0] = (struct kvs_outage){1, S, 3 * S};
+    tier->outage[1] = (struct kvs_outage){1, 2 * S, 4 * S};
+    refused(&lab, "host 1 is lost already at that time, by entry 0");
+    tier->n_outage = 0;
+    tier->write = KVS_WRITE_BACK;
+    refused(&lab, "tiers[0].write: a tier spread over nodes wants \"through\"");
+    tier->write = KVS_WRITE_THROUGH;
+    tier->network = link_of(&lab, "nvme");
+    refused(&lab, "nvme is on the tier's own route already");
+    simlab_close(&lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +491,7 @@ int main(void)
         cmocka_unit_test(hot_blocks_get_copies),
         cmocka_unit_test(hot_copies_ease_the_network),
         cmocka_unit_test(levels_and_plans_made_again_go_with_hashed_tiers),
+        cmocka_unit_test(what_two_nodes_can_not_be_is_refused),
     };
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }

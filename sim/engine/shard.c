@@ -79,6 +79,11 @@ enum kvs_code sim_shard_check(const struct sim *sim)
             return kvs_fail(sim->err, KVS_ERR_ARG,
                             "tiers[%u].write: a tier spread over nodes wants \"through\"", t);
         assert(config->tier[t].n_copy > 0 && config->tier[t].network < config->hw->n_link);
+        if (config->tier[t].n_copy > sim->n_host)
+            return kvs_fail(sim->err, KVS_ERR_RANGE,
+                            "tiers[%u].replicas: found %u, want at most %u, the hosts that the "
+                            "replicas fill",
+                            t, config->tier[t].n_copy, sim->n_host);
         for (uint32_t h = 0; h < tier->n_hop; h++) {
             if (tier->hop[h] == config->tier[t].network)
                 return kvs_fail(sim->err, KVS_ERR_ARG,

@@ -42,7 +42,9 @@ static const struct kvs_opt tier_table[] = {
      "says (hashed), or to the host that computed them (cache-aware)",
      placement_names, false, 0},
     {"replicas", KVS_OPT_U64, TIER(replicas), "1", 1, KVS_RING_MAX_NODE,
-     "placement other than local: copies of a block, each on another host", NULL, false, 0},
+     "placement other than local: copies of a block, each on another host; at most the hosts there "
+     "are",
+     NULL, false, 0},
     {"hot_reads", KVS_OPT_U64, TIER(hot_reads), "0", 0, 1000000,
      "placement hashed: a block read from other hosts so often gets a copy more; 0: none does",
      NULL, false, 0},
