@@ -298,9 +298,11 @@ enum kvs_code kvs_vt_measure(struct kvs_vt *vt, struct kvs_err *err)
     if (!code)
         code = warm_up(vt, &bench, err);
     int64_t begin_ns = now_ns();
-    for (uint32_t i = 0; i < vt->n && !code; i++)
-        code = kvs_interrupted() ? kvs_fail(err, KVS_ERR_IO, "interrupted")
-                                 : serve_one(vt, &bench, i, begin_ns, err);
+    for (uint32_t i = 0; i < vt->n && !code; i++) {
+        code = kvs_interrupted() ? KVS_OK : serve_one(vt, &bench, i, begin_ns, err);
+        if (!code && kvs_interrupted()) /* a signal ends sleeps too */
+            code = kvs_fail(err, KVS_ERR_IO, "interrupted");
+    }
     if (!code) {
         kvs_serve_stats(bench.serve, &stats);
         vt->measured_insert = stats.n_insert;
