@@ -96,6 +96,17 @@ struct kvs_kvf_in {
 KVS_MUST_CHECK enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in,
                                             const struct kvs_kvf_isa *isa, uint8_t **file,
                                             size_t *n_byte, struct kvs_err *err);
+/* Where files lie one after another: pages written before cost no fault. {0} at first, and bytes
+ * the caller's to free at last. */
+struct kvs_kvf_memory {
+    uint8_t *bytes;
+    size_t room;
+};
+/* The same into memory, over the last file there; NULL: as above. */
+KVS_MUST_CHECK enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory,
+                                                 const struct kvs_kvf_in *in,
+                                                 const struct kvs_kvf_isa *isa, uint8_t **file,
+                                                 size_t *n_byte, struct kvs_err *err);
 
 /* --- reading -----------------------------------------------------------------------------------
  */

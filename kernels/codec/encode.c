@@ -13,6 +13,7 @@ enum { ENOUGH = 1 << 22 };
 struct encoder {
     const struct kvs_kvf_in *in;
     const struct kvs_kvf_isa *isa;
+    struct kvs_kvf_memory *memory; /* of the output; NULL: its own */
     uint8_t *out;
     size_t n, room;
     uint32_t n_section;
@@ -50,6 +51,41 @@ static void *big_alloc(size_t n)
     if (p && n >= 2 * huge)
         (void)madvise(p, n, MADV_HUGEPAGE); /* a kernel without them does as well */
     return p;
+}
+
+/* The output's first memory: what is given, if that is large enough. */
+static enum kvs_code begin_out(struct encoder *e, size_t room, struct kvs_err *err)
+{
+    struct kvs_kvf_memory *memory = e->memory;
+
+    if (memory && memory->room >= room) {
+        e->out = memory->bytes;
+        e->room = memory->room;
+        return KVS_OK;
+    }
+    e->out = big_alloc(room);
+    e->room = room;
+    if (!e->out)
+        return kvs_nomem(err);
+    if (memory)
+        free(memory->bytes);
+    return KVS_OK;
+}
+
+/* The output is the file, or nothing. */
+static void end_out(struct encoder *e, bool good, uint8_t **file, size_t *n_byte)
+{
+    struct kvs_kvf_memory *memory = e->memory;
+
+    if (memory && e->out)
+        *memory = (struct kvs_kvf_memory){e->out, e->room};
+    else if (!good)
+        free(e->out);
+    if (!good)
+        return;
+    uint8_t *fits = memory ? NULL : realloc(e->out, e->n);
+    *file = fits ? fits : e->out;
+    *n_byte = e->n;
 }
 
 /* The output grows to n bytes; what is new is anything. */
@@ -314,12 +350,11 @@ static enum kvs_code write_file(struct encoder *e, struct kvs_err *err)
     }
     /* as if nothing were saved: pages that are not touched cost nothing */
     size_t before = entry_at + kvs_page_up(e->n_section * sizeof *entry);
-    e->room = before + (size_t)shape->n_tok * kvs_kvf_n_chan(shape) * shape->n_layer * 4 +
-              (size_t)e->n_section * 2 * KVS_KVF_PAGE;
-    e->out = big_alloc(e->room);
-    if (!e->out)
-        code = kvs_nomem(err);
-    else
+    code = begin_out(e,
+                     before + (size_t)shape->n_tok * kvs_kvf_n_chan(shape) * shape->n_layer * 4 +
+                         (size_t)e->n_section * 2 * KVS_KVF_PAGE,
+                     err);
+    if (!code)
         memset(e->out, 0, before);
     e->n = before;
     for (uint32_t i = 0; i < e->n_section && !code; i++)
@@ -371,10 +406,11 @@ static enum kvs_code check_in(const struct kvs_kvf_in *in, struct kvs_err *err)
     return KVS_OK;
 }
 
-enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_isa *isa,
-                             uint8_t **file, size_t *n_byte, struct kvs_err *err)
+enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory, const struct kvs_kvf_in *in,
+                                  const struct kvs_kvf_isa *isa, uint8_t **file, size_t *n_byte,
+                                  struct kvs_err *err)
 {
-    struct encoder e = {.in = in, .isa = isa};
+    struct encoder e = {.in = in, .isa = isa, .memory = memory};
     struct kvs_err local = {0};
 
     err = err ? err : &local;
@@ -395,13 +431,7 @@ enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_i
     if (!code && !(code = rooms(&e, err)) && !(code = analyse(&e, err)) &&
         !(code = fit_tables(&e, err)))
         code = write_file(&e, err);
-    if (code) {
-        free(e.out);
-    } else {
-        uint8_t *fits = realloc(e.out, e.n);
-        *file = fits ? fits : e.out;
-        *n_byte = e.n;
-    }
+    end_out(&e, !code, file, n_byte);
     for (uint32_t i = 0; e.quant && i < e.n_section; i++)
         kvs_quant_free(&e.quant[i]);
     free(e.quant);
@@ -411,4 +441,10 @@ enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_i
     free(e.word);
     free(e.calm);
     return code;
+}
+
+enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in, const struct kvs_kvf_isa *isa,
+                             uint8_t **file, size_t *n_byte, struct kvs_err *err)
+{
+    return kvs_kvf_encode_into(NULL, in, isa, file, n_byte, err);
 }

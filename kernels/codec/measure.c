@@ -152,6 +152,7 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
     size_t part = part_elements(shape), all = part * shape->n_layer * 2;
     uint16_t *out = aligned_alloc(64, (all * sizeof *out + 63) / 64 * 64);
     double *s = malloc(((size_t)n * 2 + 1) * rounds * sizeof *s), gb = (double)all * 2e-9;
+    struct kvs_kvf_memory memory = {0}; /* as stores encode block after block */
     enum kvs_code code = KVS_OK;
 
     if (!out || !s) {
@@ -170,7 +171,7 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
             uint8_t *file;
             size_t n_byte;
             from = cpu_s();
-            code = kvs_kvf_encode(&in[k], isa, &file, &n_byte, err);
+            code = kvs_kvf_encode_into(&memory, &in[k], isa, &file, &n_byte, err);
             s[(size_t)k * rounds + r] = cpu_s() - from;
             if (!code)
                 code = kvs_kvf_parse("bench", file, n_byte, n_byte, true, &codec, err);
@@ -179,7 +180,6 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
                 code = decode_part(codec, i / 2, (enum kvs_kv)(i % 2), isa, out + i * part, err);
             s[((size_t)n + k) * rounds + r] = cpu_s() - from;
             kvs_kvf_close(codec);
-            free(file);
         }
     }
     for (uint32_t k = 0; k < n && !code; k++) {
@@ -188,6 +188,7 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
     }
     if (!code)
         *memcpy_gb_per_s = gb / median(s + (size_t)n * 2 * rounds, rounds);
+    free(memory.bytes);
     free(out);
     free(s);
     return code;

@@ -111,7 +111,7 @@ static enum kvs_code encode_states(const struct kvs_fill *fill, uint32_t block,
                             .x = x,
                             .level = level};
     if (!code)
-        code = kvs_kvf_encode(&in, kvs_kvf_isa(NULL), file, n_byte, err);
+        code = kvs_kvf_encode_into(fill->memory, &in, kvs_kvf_isa(NULL), file, n_byte, err);
     free(memory);
     free((void *)x);
     free(level);
@@ -151,7 +151,7 @@ enum kvs_code kvs_fill_encode(const struct kvs_fill *fill, uint32_t block, struc
     if (!code)
         code = read_block(fill, block, &staging, err);
     if (!code)
-        code = kvs_kvf_encode(&in, kvs_kvf_isa(NULL), file, n_byte, err);
+        code = kvs_kvf_encode_into(fill->memory, &in, kvs_kvf_isa(NULL), file, n_byte, err);
     free(staging.memory);
     free((void *)staging.x);
     return code;
@@ -168,7 +168,8 @@ static enum kvs_code put_block(const struct kvs_fill *fill, uint32_t block,
 
     if (!code)
         code = kvs_store_put(fill->store, *key, tag, file, n_byte, &there, err);
-    free(file);
+    if (!fill->memory)
+        free(file);
     if (!code && there) {
         filled->n_there++;
     } else if (!code) {
@@ -200,6 +201,8 @@ static enum kvs_code fill_blocks(const struct kvs_fill *fill, uint32_t n_block,
 enum kvs_code kvs_fill(const struct kvs_fill *fill, struct kvs_filled *filled, struct kvs_err *err)
 {
     size_t n_one = (size_t)fill->shape->n_kv_head * fill->shape->head_dim * fill->block_tok;
+    struct kvs_kvf_memory memory = {0};
+    struct kvs_fill own = *fill;
     struct kvs_filled ignored;
     uint32_t n_block;
     struct kvs_block_key *key = NULL;
@@ -221,10 +224,12 @@ enum kvs_code kvs_fill(const struct kvs_fill *fill, struct kvs_filled *filled, s
     key = malloc((n_block ? n_block : 1) * sizeof *key);
     if (key) {
         kvs_block_keys(fill->model_hash, fill->tok, fill->block_tok, n_block, key);
-        code = fill_blocks(fill, n_block, key, fill->tag ? fill->tag : tag, filled, err);
+        own.memory = fill->memory ? fill->memory : &memory;
+        code = fill_blocks(&own, n_block, key, fill->tag ? fill->tag : tag, filled, err);
     } else {
         code = kvs_nomem(err);
     }
+    free(memory.bytes);
     free(key);
     return code;
 }

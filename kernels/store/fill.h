@@ -26,12 +26,14 @@ struct kvs_fill {
     /* of the tokens, stored raw instead of K and V: then forward's cache, n_sink, level and weight
      * are not looked at; or NULL */
     const struct kvs_states *states;
+    struct kvs_kvf_memory *memory; /* of blocks' files, one after another; or NULL */
 };
 struct kvs_filled {
     uint32_t n_put, n_there; /* blocks */
     uint64_t put_bytes;
 };
-/* One block as a codec file, the caller's to free; store and tag are not looked at. */
+/* One block as a codec file, the caller's to free unless it lies in fill's memory; store and tag
+ * are not looked at. */
 KVS_MUST_CHECK enum kvs_code kvs_fill_encode(const struct kvs_fill *fill, uint32_t block,
                                              struct kvs_block_key key, uint8_t **file,
                                              size_t *n_byte, struct kvs_err *err);
