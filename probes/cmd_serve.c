@@ -21,7 +21,7 @@ static const struct kvs_opt table[] = {
 
 enum kvs_code kvs_cmd_serve(int argc, char **argv, struct kvs_err *err)
 {
-    struct options opt;
+    struct options opt = {0};
     struct kvs_server *server;
     bool help = false;
     enum kvs_code code = kvs_opt_argv(table, 2, argc, argv, &opt, NULL, &help, err);

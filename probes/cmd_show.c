@@ -133,7 +133,7 @@ enum kvs_code kvs_cmd_show(int argc, char **argv, struct kvs_err *err)
     static const struct kvs_opt table[] = {{"plots", KVS_OPT_STR, AT(plots), NULL, 0, 0,
                                             "folder for gnuplot's data, scripts and SVG", NULL,
                                             false, 0}};
-    struct options opt;
+    struct options opt = {0};
     struct kvs_strs files;
     struct kvs_doc *doc;
     struct kvs_points points;
@@ -183,7 +183,7 @@ static void compare_point(const struct kvs_point *p, const struct kvs_point *q)
 
 enum kvs_code kvs_cmd_compare(int argc, char **argv, struct kvs_err *err)
 {
-    struct options opt;
+    struct options opt = {0};
     struct kvs_strs files;
     struct kvs_doc *doc[2] = {NULL, NULL};
     struct kvs_points points[2] = {{0, 0, NULL}, {0, 0, NULL}};
@@ -345,7 +345,7 @@ enum kvs_code kvs_cmd_merge(int argc, char **argv, struct kvs_err *err)
          false, 'o'},
         {"name", KVS_OPT_STR, AT(name), NULL, 0, 0, "of the merged profile; none: the first's",
          NULL, false, 0}};
-    struct options opt;
+    struct options opt = {0};
     struct kvs_strs files;
     json_t *into = NULL;
     bool stop;
@@ -432,7 +432,7 @@ enum kvs_code kvs_cmd_import(int argc, char **argv, struct kvs_err *err)
         {"output", KVS_OPT_STR, AT(out), "-", 0, 0, "profile to write; - is standard output", NULL,
          false, 'o'},
         {"name", KVS_OPT_STR, AT(name), "imported", 0, 0, "of the profile", NULL, false, 0}};
-    struct options opt;
+    struct options opt = {0};
     struct kvs_strs files;
     struct kvs_points points = {0, 0, NULL};
     json_t *json = NULL;

@@ -366,7 +366,7 @@ static enum kvs_code open_path(struct kvs_json node, const struct section *secti
 static enum kvs_code open_generated(const struct section *section, uint64_t seed,
                                     struct kvs_trace **trace, struct kvs_err *err)
 {
-    struct kvs_gen_options options;
+    struct kvs_gen_options options = {0};
     struct kvs_err own = {0};
     enum kvs_code code =
         kvs_opt_json(kvs_gen_table, kvs_gen_n_opt, section->generate, &options, err);
@@ -379,7 +379,7 @@ static enum kvs_code open_generated(const struct section *section, uint64_t seed
 enum kvs_code kvs_trace_from_json(struct kvs_json node, uint64_t seed, struct kvs_trace **out,
                                   struct kvs_err *err)
 {
-    struct section section;
+    struct section section = {0};
     struct kvs_trace *trace = NULL;
     enum kvs_code code = kvs_opt_json(kvs_trace_table, kvs_trace_n_opt, node, &section, err);
     *out = NULL;

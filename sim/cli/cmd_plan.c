@@ -120,7 +120,7 @@ static enum kvs_code explain(const struct kvs_plan_options *options,
 static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
 {
     const struct kvs_planner_ops *planner;
-    struct kvs_plan_options options;
+    struct kvs_plan_options options = {0};
     struct kvs_strs pos;
     bool help;
 

@@ -184,7 +184,7 @@ static enum kvs_code read_table(const char *file, struct kvs_pub **pub, struct k
 
 static enum kvs_code run_with(int argc, char *const *argv, struct kvs_err *err)
 {
-    struct options options;
+    struct options options = {0};
     struct kvs_strs pos = {0};
     struct kvs_pub *pub;
     bool help = false;

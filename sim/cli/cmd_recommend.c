@@ -300,7 +300,7 @@ static enum kvs_code run(const struct args *args, const char *file,
 
 static enum kvs_code recommend(int argc, char *const *argv, struct kvs_err *err)
 {
-    struct args args;
+    struct args args = {0};
     struct kvs_strs pos = {0};
     struct kvs_workload *workload = NULL;
     bool help = false;

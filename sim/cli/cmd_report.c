@@ -46,7 +46,7 @@ static enum kvs_code draw_sweep(const char *dir, struct kvs_err *err)
 
 static enum kvs_code report(int argc, char *const *argv, struct kvs_err *err)
 {
-    struct args args;
+    struct args args = {0};
     struct kvs_strs pos = {0};
     char *file = NULL;
     bool help = false;

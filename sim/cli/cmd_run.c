@@ -175,7 +175,7 @@ static enum kvs_code run_workload(const struct kvs_workload *workload, const str
 
 static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
 {
-    struct run_args args;
+    struct run_args args = {0};
     struct kvs_strs pos = {0};
     struct kvs_workload *workload = NULL;
     char seed[40], *dir = NULL;

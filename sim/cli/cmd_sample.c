@@ -108,7 +108,7 @@ static unsigned n_core(void)
 
 static enum kvs_code sample(int argc, char *const *argv, struct kvs_err *err)
 {
-    struct args args;
+    struct args args = {0};
     struct kvs_strs pos = {0};
     struct kvs_sampled *sampled = NULL;
     bool help = false;

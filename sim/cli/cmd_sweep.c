@@ -167,7 +167,7 @@ static enum kvs_code run_or_help(const struct kvs_spec *spec, const struct sweep
 
 static enum kvs_code merge(int argc, char *const *argv, struct kvs_err *err)
 {
-    struct sweep_args args;
+    struct sweep_args args = {0};
     struct kvs_strs dirs = {0};
     struct kvs_sweep_count count;
     bool help = false;
@@ -189,7 +189,7 @@ static enum kvs_code merge(int argc, char *const *argv, struct kvs_err *err)
 
 static enum kvs_code sweep(int argc, char *const *argv, struct kvs_err *err)
 {
-    struct sweep_args args;
+    struct sweep_args args = {0};
     struct kvs_strs pos = {0};
     struct kvs_spec *spec = NULL;
     char *dir = NULL;

@@ -59,7 +59,7 @@ static enum kvs_code generate(const struct generate_args *args, struct kvs_err *
 enum kvs_code kvs_trace_generate_cmd(int argc, char *const *argv, struct kvs_err *err)
 {
     struct kvs_opt table[MAX_OPTION];
-    struct generate_args args;
+    struct generate_args args = {0};
     unsigned n = 0;
     bool help;
     enum kvs_code code;
@@ -130,7 +130,7 @@ static enum kvs_code convert(const struct convert_args *args, const char *in, co
 
 enum kvs_code kvs_trace_convert_cmd(int argc, char *const *argv, struct kvs_err *err)
 {
-    struct convert_args args;
+    struct convert_args args = {0};
     struct kvs_strs pos;
     bool help;
     enum kvs_code code =
