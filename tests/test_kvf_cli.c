@@ -103,6 +103,25 @@ static void bench_prints_what_was_promised(void **state)
                      0);
 }
 
+static void the_input_stays_and_json_is_json(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        run("cp kv.raw keep; ln kv.raw same; $k codec encode kv.raw -o same $s 2>e; s=$?; "
+            "grep -q 'which is the input' e && cmp -s kv.raw keep && exit $s; exit 98"),
+        2);
+    assert_int_equal(run("$k codec encode . -o a $s 2>e; s=$?; grep -q 'is no file' e && exit $s; "
+                         "exit 98"),
+                     2);
+    /* the largest bf16 numbers, 0x7f7f, whose products are no floats */
+    assert_int_equal(run("head -c 6000 /dev/zero | tr '\\000' '\\177' | "
+                         "dd of=kv.raw bs=1 seek=4000 conv=notrunc 2>/dev/null; "
+                         "$k codec encode kv.raw -o a ${s%f16}bf16 --level e4 >/dev/null && "
+                         "$k codec inspect a --against kv.raw --json >j && grep -q 'null' j && "
+                         "! grep -q -e ': -*nan' -e ': -*inf' j"),
+                     0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -112,6 +131,7 @@ int main(void)
         cmocka_unit_test(attention_is_exact_if_elements_are),
         cmocka_unit_test(weights_of_another_shape_are_refused),
         cmocka_unit_test(bench_prints_what_was_promised),
+        cmocka_unit_test(the_input_stays_and_json_is_json),
     };
     return cmocka_run_group_tests_name("kvsim codec", tests, NULL, NULL);
 }

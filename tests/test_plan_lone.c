@@ -80,21 +80,58 @@ static void slow_links_are_priced_by_their_bytes(void **state)
     json_decref(answer);
 }
 
-/* At the bandwidth that the answer names, loading and recomputing take as long. */
+/* Where bytes arrive as fast as the answer names, fixed costs included, both take as long. */
 static void the_crossing_is_where_both_take_as_long(void **state)
 {
     char args[300];
     json_t *answer = kvs_cli_json(HERE "--json --bandwidth 1GB/s");
     double at = number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
-    double ratio = at / number(answer, "load_bytes_per_s");
+    double bandwidth = 1e9;
 
     (void)state;
-    json_decref(answer);
-    snprintf(args, sizeof args, HERE "--json --bandwidth %.0f", 1e9 * ratio);
-    answer = kvs_cli_json(args);
+    for (int i = 0; i < 6; i++) {
+        bandwidth *= at / number(answer, "load_bytes_per_s");
+        json_decref(answer);
+        snprintf(args, sizeof args, HERE "--json --bandwidth %.0f", bandwidth);
+        answer = kvs_cli_json(args);
+    }
+    assert_true(fabs(number(answer, "load_bytes_per_s") / at - 1) < 1e-3);
+    double again = number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
+    assert_true(fabs(again / at - 1) < .01); /* whatever it is asked from */
     double load = number(row_of(answer, "load"), "ttft_s");
     double recompute = number(row_of(answer, "recompute"), "ttft_s");
     assert_true(fabs(load / recompute - 1) < .02);
+    json_decref(answer);
+}
+
+/* Of 128 cached tokens little is loaded and recomputing is one small step; of 4,096 it is faster;
+ * at the far end attention makes it slower again. The answer at 4,096 must not deny its own rows.
+ */
+static void who_wins_may_change_twice_with_the_length(void **state)
+{
+    json_t *answer =
+        kvs_cli_json("plan --model llama-2-7b --hardware rtx-4090 --context 4096 --new 32 "
+                     "--tier nvme --json");
+    const json_t *x = json_object_get(answer, "context_crossing_tok");
+
+    (void)state;
+    assert_true(number(row_of(answer, "load"), "ttft_s") >
+                number(row_of(answer, "recompute"), "ttft_s"));
+    assert_string_equal(json_string_value(json_object_get(x, "loading_wins")), "from");
+    assert_true(number(x, "until") > 128 && number(x, "until") < 4096 && number(x, "from") > 4096);
+    json_decref(answer);
+}
+
+/* Loading all is over the budget, so it is nothing that the careful plan could lose against. */
+static void what_may_not_be_loaded_is_not_compared_with(void **state)
+{
+    json_t *answer =
+        kvs_cli_json("plan --model llama-3.1-8b --hardware h100-sxm --context 32768 --new "
+                     "256 --tier remote --reuse content --json");
+
+    (void)state;
+    assert_true(number(row_of(answer, "careful"), "ttft_s") <
+                1.01 * number(json_object_get(answer, "plan"), "ttft_s"));
     json_decref(answer);
 }
 
@@ -154,6 +191,8 @@ int main(void)
         cmocka_unit_test(the_plan_is_bounded_and_beats_every_corner),
         cmocka_unit_test(slow_links_are_priced_by_their_bytes),
         cmocka_unit_test(the_crossing_is_where_both_take_as_long),
+        cmocka_unit_test(who_wins_may_change_twice_with_the_length),
+        cmocka_unit_test(what_may_not_be_loaded_is_not_compared_with),
         cmocka_unit_test(the_terminal_is_told_everything),
         cmocka_unit_test(wrong_options_are_named),
     };

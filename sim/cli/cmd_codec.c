@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char *const kvs_codec_halves[] = {"f16", "bf16", NULL};
 
@@ -137,9 +138,14 @@ static enum kvs_code find_level(const char *key, const char *name, enum kvs_leve
 enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct kvs_err *err)
 {
     FILE *file = fopen(path, "rb");
+    struct stat about;
     long size = -1;
 
     *data = NULL;
+    if (file && fstat(fileno(file), &about) == 0 && !S_ISREG(about.st_mode)) {
+        (void)fclose(file); /* was only read */
+        return kvs_fail(err, KVS_ERR_ARG, "%s: is no file, but a folder, pipe or device", path);
+    }
     if (file && fseek(file, 0, SEEK_END) == 0)
         size = ftell(file);
     if (size < 0 || fseek(file, 0, SEEK_SET) != 0) {
@@ -155,6 +161,16 @@ enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct
     if (file)
         (void)fclose(file); /* was only read */
     return *data ? KVS_OK : err->code;
+}
+
+/* An output that is the input would leave none of it. */
+static enum kvs_code check_apart(const char *from, const char *to, struct kvs_err *err)
+{
+    struct stat a, b;
+
+    if (stat(from, &a) == 0 && stat(to, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return kvs_fail(err, KVS_ERR_ARG, "--out: found %s, which is the input", to);
+    return KVS_OK;
 }
 
 static enum kvs_code write_all(const char *path, const void *data, size_t n, struct kvs_err *err)
@@ -241,6 +257,7 @@ static enum kvs_code encode(const struct kvs_codec_options *opt, const char *fro
         (code = find_level(opt->v_level ? "v-level" : "level",
                            opt->v_level ? opt->v_level : opt->level, &level[1], err)) ||
         (code = kvs_codec_weigh(opt->weights, &shape, &weight, err)) ||
+        (code = check_apart(from, opt->out, err)) ||
         (code = kvs_codec_read(from, &data, &n, err)) ||
         (code = kvs_codec_lay_out(from, data, n, &shape, &x, err)))
         goto out;
@@ -276,6 +293,7 @@ static enum kvs_code decode(const struct kvs_codec_options *opt, const char *fro
     enum kvs_code code;
 
     if ((code = kvs_codec_pick_isa(opt->isa, &isa, err)) ||
+        (code = check_apart(from, opt->out, err)) ||
         (code = kvs_kvf_open(from, !opt->no_check, &codec, err)))
         return code;
     const struct kvs_kvf_shape *s = kvs_kvf_shape(codec);

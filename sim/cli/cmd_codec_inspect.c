@@ -3,10 +3,20 @@
  */
 #include "cmd_codec.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { N_QUERY = 16 }; /* of each KV head, for errors of attention */
+
+/* JSON has no NaN, which is what figures of elements that are none come to. */
+static void number(const char *key, double value)
+{
+    if (isfinite(value))
+        printf("\"%s\": %.8g", key, value);
+    else
+        printf("\"%s\": null", key);
+}
 
 void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m)
 {
@@ -16,9 +26,17 @@ void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m)
            (unsigned long long)m->parts.n_escape);
     for (int kv = 0; kv < 2; kv++) {
         const struct kvs_kvf_error *e = &m->error[kv];
-        printf(", \"%c\": {\"max_abs\": %.6g, \"rel_l2\": %.6g, \"snr_db\": %.6g, \"snr_db_p5\": "
-               "%.6g, \"weighted_rel_mse\": %.6g}",
-               kv ? 'v' : 'k', e->max_abs, e->rel_l2, e->snr_db, e->snr_db_p5, e->weighted_rel_mse);
+        printf(", \"%c\": {", kv ? 'v' : 'k');
+        number("max_abs", e->max_abs);
+        printf(", ");
+        number("rel_l2", e->rel_l2);
+        printf(", ");
+        number("snr_db", e->snr_db);
+        printf(", ");
+        number("snr_db_p5", e->snr_db_p5);
+        printf(", ");
+        number("weighted_rel_mse", e->weighted_rel_mse);
+        printf("}");
     }
 }
 
@@ -41,11 +59,14 @@ void kvs_codec_print_parts(const struct kvs_kvf_parts *p, double n, bool json)
 
 void kvs_codec_print_attention(const struct kvs_kvf_attention *attention)
 {
-    printf(
-        ",\n \"attention\": {\"queries\": \"keys\", \"queries_per_head\": %u, \"logit_rms\": %.6g, "
-        "\"output_rel_l2\": %.6g, \"output_cosine\": %.8g}",
-        attention->n_query, attention->logit_rms, attention->output_rel_l2,
-        attention->output_cosine);
+    printf(",\n \"attention\": {\"queries\": \"keys\", \"queries_per_head\": %u, ",
+           attention->n_query);
+    number("logit_rms", attention->logit_rms);
+    printf(", ");
+    number("output_rel_l2", attention->output_rel_l2);
+    printf(", ");
+    number("output_cosine", attention->output_cosine);
+    printf("}");
 }
 
 static void print_levels(const struct kvs_kvf *codec, bool json)

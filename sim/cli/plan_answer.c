@@ -2,12 +2,15 @@
 
 #include "plan/chain.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MOST_CONTEXT_TOK 1048576
 #define LEAST_CONTEXT_TOK 128
+#define MOST_LOOKS 32
+#define N_CONTEXT 26     /* steps of half an octave between them */
 #define ENOUGH_GAIN 1e-3 /* a finer list of fractions that gains less is not worth it */
 
 static bool loads_nothing(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
@@ -126,32 +129,74 @@ static enum kvs_code bisect(const struct kvs_plan_case *c, struct kvs_knobs *kno
     return code;
 }
 
+/*
+ * Looks at n + 1 values from low to high, and at the knob as it is: who wins may change more than
+ * once (short prompts load little and compute in a few steps, long ones attend to much).
+ */
 static enum kvs_code cross(const struct kvs_plan_case *c, struct kvs_knobs *knobs, double *knob,
-                           double low, double high, struct kvs_crossing *crossing,
+                           double low, double high, uint32_t n, struct kvs_crossing *crossing,
                            struct kvs_err *err)
 {
-    bool wins_low, wins_high;
-    enum kvs_code code;
+    double value[MOST_LOOKS + 2];
+    uint32_t n_value = 0, n_win = 0, n_lead = 0, first = UINT32_MAX, last = 0; /* that lose */
+    enum kvs_code code = KVS_OK;
 
+    assert(n <= MOST_LOOKS);
     *crossing = (struct kvs_crossing){0};
-    *knob = low;
-    if ((code = load_wins(c, knobs, &wins_low, err)))
+    for (uint32_t i = 0; i <= n; i++) {
+        double next = i == n ? high : low * pow(high / low, (double)i / n);
+
+        if (n_value && value[n_value - 1] < 1 && next > 1)
+            value[n_value++] = 1;
+        value[n_value++] = next;
+    }
+    for (uint32_t i = 0; i < n_value && !code; i++) {
+        bool wins;
+
+        *knob = value[i];
+        code = load_wins(c, knobs, &wins, err);
+        n_win += wins;
+        n_lead += wins && first == UINT32_MAX;
+        first = wins || first != UINT32_MAX ? first : i;
+        last = wins ? last : i;
+    }
+    crossing->never = n_win == 0;
+    crossing->between = n_win > n_lead + (n_value - 1 - last);
+    crossing->always = first == UINT32_MAX;
+    if (code || crossing->never || crossing->always)
         return code;
-    *knob = high;
-    if ((code = load_wins(c, knobs, &wins_high, err)))
-        return code;
-    crossing->always = wins_low && wins_high;
-    crossing->never = !wins_high;
-    if (crossing->always || crossing->never)
-        return KVS_OK;
-    code = bisect(c, knobs, knob, low, high, err);
-    crossing->at = *knob;
+    if (last + 1 < n_value) {
+        code = bisect(c, knobs, knob, value[last], value[last + 1], err);
+        crossing->at = *knob;
+    }
+    if (!code && first > 0) {
+        code = bisect(c, knobs, knob, value[first], value[first - 1], err);
+        crossing->until = *knob;
+    }
     return code;
 }
 
 static double clamp(double x, double low, double high)
 {
     return x < low ? low : x > high ? high : x;
+}
+
+/* What a load rate that is `link` times this one comes to with its fixed costs, bytes a second. */
+static enum kvs_code rate_at(const struct kvs_plan_case *c, double link, double *bytes_per_s,
+                             struct kvs_err *err)
+{
+    struct kvs_variant *v = malloc(sizeof *v);
+    struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
+
+    if (!v)
+        return kvs_nomem(err);
+    knobs.link = link;
+    enum kvs_code code = kvs_variant_begin(c, &knobs, 2, v, err);
+    if (!code)
+        *bytes_per_s = kvs_variant_load_rate(v);
+    kvs_variant_end(v);
+    free(v);
+    return code;
 }
 
 /* The crossing as the profile has it, and its range over the corners of the error bars. */
@@ -173,21 +218,23 @@ static enum kvs_code cross_box(const struct kvs_plan_case *c, bool bandwidth,
         knobs.gpu = 1 - sign * clamp(c->gpu_error, 0, .9);
         if (!bandwidth)
             knobs.link = link;
-        code = cross(c, &knobs, bandwidth ? &knobs.link : &knobs.context_tok, low, high, &at, err);
+        code = cross(c, &knobs, bandwidth ? &knobs.link : &knobs.context_tok, low, high,
+                     bandwidth ? 1 : N_CONTEXT, &at, err);
         if (corner == 0) {
             *crossing = at;
             crossing->low = crossing->high = at.at;
         } else if (!crossing->always && !crossing->never) {
-            double end = at.always ? low : at.never ? high : at.at;
+            double end = at.always ? low : at.at == 0 ? high : at.at;
 
             *(corner == 1 ? &crossing->low : &crossing->high) = end;
         }
     }
-    if (!bandwidth) {
-        crossing->at *= context;
-        crossing->low *= context;
-        crossing->high *= context;
-    }
+    double *const all[] = {&crossing->at, &crossing->low, &crossing->high, &crossing->until};
+    for (uint32_t i = 0; i < sizeof all / sizeof *all && !code; i++)
+        if (!bandwidth)
+            *all[i] *= context;
+        else if (*all[i] > 0)
+            code = rate_at(c, *all[i], all[i], err);
     return code;
 }
 
@@ -365,9 +412,6 @@ enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
         kvs_plan_answer_free(answer);
         return code;
     }
-    answer->bandwidth.at *= answer->load_rate;
-    answer->bandwidth.low *= answer->load_rate;
-    answer->bandwidth.high *= answer->load_rate;
     *out = answer;
     return KVS_OK;
 }

@@ -29,10 +29,15 @@ struct kvs_knob_row {
     int64_t half_ns, twice_ns;
 };
 
-/* Where loading begins to beat recomputing: a value with the range that the error bars span. */
+/*
+ * Where loading beats recomputing, of values looked at from the least to the greatest: from `at`
+ * on, with the range that the error bars span; and up to `until`, with none or some in between. 0:
+ * not at that end.
+ */
 struct kvs_crossing {
     bool always, never; /* at all values looked at */
-    double at, low, high;
+    bool between;       /* also at some between until and at */
+    double at, low, high, until;
 };
 
 struct kvs_plan_answer {

@@ -74,13 +74,17 @@ static json_t *crossing_json(const struct kvs_crossing *x)
 {
     bool none = x->always || x->never;
 
-    return json_pack("{ss so so so}", "loading_wins",
+    bool from = !none && x->at > 0;
+
+    return json_pack("{ss so so so so}", "loading_wins",
                      x->always  ? "always"
                      : x->never ? "never"
-                                : "from",
-                     "from", none ? json_null() : json_real(x->at), "low",
-                     none ? json_null() : json_real(x->low), "high",
-                     none ? json_null() : json_real(x->high));
+                     : from     ? "from"
+                                : "until",
+                     "from", from ? json_real(x->at) : json_null(), "low",
+                     from ? json_real(x->low) : json_null(), "high",
+                     from ? json_real(x->high) : json_null(), "until",
+                     !none && x->until > 0 ? json_real(x->until) : json_null());
 }
 
 static json_t *work_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)

@@ -59,24 +59,34 @@ static void say_context(const struct kvs_plan_case *c, const struct kvs_plan_ans
 {
     const struct kvs_crossing *x = &answer->context;
     char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], n[KVS_TEXT_MAX];
+    char until[KVS_TEXT_MAX];
 
     count(n, answer->v.new_tok);
+    const char *subject = c->options.reuse == 1 ? "Loading with repair" : "Loading";
+
     if (x->always)
-        snprintf(
-            buf, KVS_PLAN_WORDS,
-            "Loading beats recomputing here at every length from 128 cached tokens on (%s new).",
-            n);
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "%s beats recomputing here at every length from 128 cached tokens on (%s new).",
+                 subject, n);
     else if (x->never)
         snprintf(
             buf, KVS_PLAN_WORDS,
             "Recomputing beats %s here at every length up to 1,048,576 cached tokens (%s new).",
             loading(c), n);
+    else if (x->at == 0)
+        snprintf(buf, KVS_PLAN_WORDS, "%s beats recomputing %s%s%s only (%s new).", subject,
+                 x->until > 0 ? "up to " : "", x->until > 0 ? count(at, x->until) : "",
+                 x->between && x->until > 0 ? " cached tokens and at some lengths above"
+                 : x->between               ? "at some lengths"
+                                            : " cached tokens",
+                 n);
     else
-        snprintf(
-            buf, KVS_PLAN_WORDS,
-            "Loading beats recomputing from %s cached tokens on (%s new); within the profile's "
-            "error bars from %s to %s.",
-            count(at, x->at), n, count(low, x->low), count(high, x->high));
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "%s beats recomputing %s%s%s%sfrom %s cached tokens on (%s new); within the "
+                 "profile's error bars from %s to %s.",
+                 subject, x->until > 0 ? "up to " : "", x->until > 0 ? count(until, x->until) : "",
+                 x->until > 0 ? " and " : "", x->between ? "at some lengths and " : "",
+                 count(at, x->at), n, count(low, x->low), count(high, x->high));
 }
 
 static void say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,

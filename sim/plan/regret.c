@@ -212,6 +212,10 @@ bool kvs_never_worse(const struct kvs_plan_problem *problem, struct kvs_plan *pl
     struct kvs_plan_eval e;
 
     kvs_corner_flat(problem, 0, 0, &pick);
+    if (pick.over > 0) { /* no level can be loaded whole: there is recomputing to lose against */
+        pick = (struct kvs_corner_pick){0};
+        kvs_corner_flat(problem, problem->n_frac - 1, problem->n_frac - 1, &pick);
+    }
     kvs_corner_plan(problem, &pick, &load, &e);
     kvs_regret(problem, plan, &load, KVS_REGRET_FRAC * (double)eval->end_ns, regret);
     if (regret->most_ns <= KVS_REGRET_FRAC * (double)eval->end_ns)

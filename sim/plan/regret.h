@@ -37,7 +37,8 @@ void kvs_regret(const struct kvs_plan_problem *problem, const struct kvs_plan *p
                 const struct kvs_plan *load, double want_ns, struct kvs_regret *regret);
 /*
  * The rule: `plan` stays where its regret is at most KVS_REGRET_FRAC of its T; else the better one
- * of load-all (at the best level within the budget) and recompute-all takes its place. true: stays.
+ * of load-all (at the best level within the budget; none is: not at all) and recompute-all takes
+ * its place. true: stays.
  */
 bool kvs_never_worse(const struct kvs_plan_problem *problem, struct kvs_plan *plan,
                      struct kvs_plan_eval *eval, struct kvs_regret *regret);
