@@ -127,19 +127,20 @@ static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer
                  ttft);
         return;
     }
+    const char *name = answer->best.planner->name;
+    bool best = strcmp(name, "optimal") == 0;
     double ratio = (double)end->eval.end_ns / (double)answer->best.eval.end_ns;
     kvs_text_time(other, s_of(end->eval.end_ns));
     if (ratio < 1)
         snprintf(buf, KVS_PLAN_WORDS, "%s takes %s; better here: %s, %s.",
                  answer->best.planner->name, ttft, end->planner->name, other);
     else if (ratio < 1.01)
-        snprintf(buf, KVS_PLAN_WORDS,
-                 "Mixing gains nothing here: %s is within 1 %% of the best plan (%s).",
-                 end->planner->name, ttft);
+        snprintf(buf, KVS_PLAN_WORDS, "%s gains nothing here: %s is within 1 %% of %s (%s).",
+                 best ? "Mixing" : name, end->planner->name, best ? "the best plan" : "it", ttft);
     else
         snprintf(buf, KVS_PLAN_WORDS,
-                 "Best here: %s, %.2f times as fast as the better of load and recompute (%s, %s).",
-                 ttft, ratio, end->planner->name, other);
+                 "%s here: %s, %.2f times as fast as the better of load and recompute (%s, %s).",
+                 best ? "Best" : name, ttft, ratio, end->planner->name, other);
     (void)c;
 }
 
