@@ -142,6 +142,7 @@ enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct
     long size = -1;
 
     *data = NULL;
+    *n = 0;
     if (file && fstat(fileno(file), &about) == 0 && !S_ISREG(about.st_mode)) {
         (void)fclose(file); /* was only read */
         return kvs_fail(err, KVS_ERR_ARG, "%s: is no file, but a folder, pipe or device", path);
