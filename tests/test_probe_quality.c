@@ -226,6 +226,9 @@ static void levels_change_the_model_as_much_as_they_are_coarse(void **state)
     assert_int_equal(kvs_lab_score(lab, n_part, 1, &again, &err), KVS_ERR_RANGE);
     /* passages of 24: nothing of the other three repaired, some, all, and one that did not move */
     assert_int_equal(kvs_lab_move(lab, CONTEXT / 4, &err), KVS_OK);
+    /* layer 0 knows no context: its K, once turned, and V are what they were, but for rounding */
+    assert_int_equal(kvs_lab_score(lab, 0, 2, &part, &err), KVS_OK);
+    assert_true(part.kl < 1e-3);
     assert_int_equal(kvs_lab_score_moved(lab, CONTEXT / 4, 0, &coarse, &err), KVS_OK);
     assert_int_equal(kvs_lab_score_moved(lab, CONTEXT / 4, 8, &fine, &err), KVS_OK);
     assert_int_equal(kvs_lab_score_moved(lab, CONTEXT / 4, CONTEXT / 4, &exact, &err), KVS_OK);

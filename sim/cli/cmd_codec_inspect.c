@@ -9,13 +9,22 @@
 
 enum { N_QUERY = 16 }; /* of each KV head, for errors of attention */
 
+struct figure {
+    const char *key;
+    double value;
+};
+
 /* JSON has no NaN, which is what figures of elements that are none come to. */
-static void number(const char *key, double value)
+static void print_figures(const struct figure *figure, size_t n)
 {
-    if (isfinite(value))
-        printf("\"%s\": %.8g", key, value);
-    else
-        printf("\"%s\": null", key);
+    for (size_t i = 0; i < n; i++) {
+        printf("%s\"%s\": ", i ? ", " : "", figure[i].key);
+        if (isfinite(figure[i].value))
+            printf("%.8g", figure[i].value);
+        else
+            printf("null");
+    }
+    printf("}");
 }
 
 void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m)
@@ -26,17 +35,13 @@ void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m)
            (unsigned long long)m->parts.n_escape);
     for (int kv = 0; kv < 2; kv++) {
         const struct kvs_kvf_error *e = &m->error[kv];
+        const struct figure figures[] = {{"max_abs", e->max_abs},
+                                         {"rel_l2", e->rel_l2},
+                                         {"snr_db", e->snr_db},
+                                         {"snr_db_p5", e->snr_db_p5},
+                                         {"weighted_rel_mse", e->weighted_rel_mse}};
         printf(", \"%c\": {", kv ? 'v' : 'k');
-        number("max_abs", e->max_abs);
-        printf(", ");
-        number("rel_l2", e->rel_l2);
-        printf(", ");
-        number("snr_db", e->snr_db);
-        printf(", ");
-        number("snr_db_p5", e->snr_db_p5);
-        printf(", ");
-        number("weighted_rel_mse", e->weighted_rel_mse);
-        printf("}");
+        print_figures(figures, sizeof figures / sizeof *figures);
     }
 }
 
@@ -59,14 +64,12 @@ void kvs_codec_print_parts(const struct kvs_kvf_parts *p, double n, bool json)
 
 void kvs_codec_print_attention(const struct kvs_kvf_attention *attention)
 {
+    const struct figure figures[] = {{"logit_rms", attention->logit_rms},
+                                     {"output_rel_l2", attention->output_rel_l2},
+                                     {"output_cosine", attention->output_cosine}};
     printf(",\n \"attention\": {\"queries\": \"keys\", \"queries_per_head\": %u, ",
            attention->n_query);
-    number("logit_rms", attention->logit_rms);
-    printf(", ");
-    number("output_rel_l2", attention->output_rel_l2);
-    printf(", ");
-    number("output_cosine", attention->output_cosine);
-    printf("}");
+    print_figures(figures, sizeof figures / sizeof *figures);
 }
 
 static void print_levels(const struct kvs_kvf *codec, bool json)

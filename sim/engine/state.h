@@ -8,8 +8,9 @@
  * room.c   HBM for answers: growth with decoding, preemption
  * replan.c a plan made again when compute begins
  * move.c   transfers between tiers and HBM: lanes, flows, what they bring
- * shard.c  a tier spread over the nodes: who holds what, the links between them; outage.c: nodes
- * lost gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
+ * shard.c  a tier spread over the nodes: who holds what, the links between them
+ * outage.c nodes of such a tier, lost and back
+ * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
  * held.c   the levels that blocks are stored at, and what they lost
  * foresee.c the trace's future, for Belady
  * tally.c  look-ups counted, samples of the machine over time
