@@ -117,7 +117,7 @@ static void wrong_tables_are_named(void **state)
     } cases[] = {
         {"negative", "levels[0].k_nats[0]: found -0.4"},
         {"no_ref", "missing key \"ref\""},
-        {"short", "levels[0].k_nats: found 1 numbers, want one a layer: 2"},
+        {"short", "levels[0].k_nats: found 1 numbers, want one a layer: 2; the table is of m"},
         {"apart", "levels[2].level: \"p4\" stands apart"},
         {"descending", "levels[1].recomputed: found 0 after 0.5"},
         {"repair_descending", "repair[1].recomputed: found 0.15 after 0.2"},

@@ -117,7 +117,13 @@ static void wrong_input_is_named(void **state)
         {"[[1, 0], ", "[", "instances[0].plan", "found 1 items, want 2, one a layer"},
     };
 
+    struct kvs_plan_set *none;
+    struct kvs_err why = {0};
+
     (void)state;
+    assert_int_equal(kvs_plan_set_parse("p.json", "{\"instances\": []}", 17, &none, &why),
+                     KVS_ERR_RANGE);
+    assert_non_null(strstr(why.msg, "p.json: instances: found no problem"));
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
         const char *text = with(cases[n].from, cases[n].to);
         struct kvs_plan_set *set;

@@ -77,7 +77,10 @@ static void a_plan_that_fails_its_check_ends_1(void **state)
     } cases[] = {
         {"1052", "1051", "exact", "the value differs from the optimum"},
         {"1052", "1053", "optimal", "the value is below the optimum"},
-        {"[[[0, 9], [0, 5], [0, 0]]", "[[[10, 10], [10, 10], [10, 10]]", "load", "over the budget"},
+        {"[[[0, 9], [0, 5], [0, 0]]", "[[[10, 10], [10, 10], [0, 0]]", "load",
+         "the plan is over the budget"},
+        {"[[[0, 9], [0, 5], [0, 0]]", "[[[10, 10], [10, 10], [10, 10]]", "optimal",
+         "no plan is within the budget"},
     };
 
     (void)state;

@@ -79,6 +79,9 @@ static void rates_times_and_tokens_know_their_units(void **state)
     assert_int_equal(n, 512);
     assert_int_equal(kvs_parse_tok("4k", &n, NULL), KVS_OK);
     assert_int_equal(n, 4000);
+    assert_int_equal(kvs_parse_tok("1.5", &n, NULL), KVS_ERR_PARSE); /* no half tokens */
+    assert_int_equal(kvs_parse_tok("1.5Ki", &n, NULL), KVS_OK);
+    assert_int_equal(n, 1536);
     assert_int_equal(kvs_parse_tok("4Ki", &n, NULL), KVS_OK);
     assert_int_equal(n, 4096);
     assert_int_equal(kvs_parse_double("-1.5e-3", &d, NULL), KVS_OK);

@@ -102,6 +102,9 @@ static const struct quantity double_q = {"number", "a decimal number", no_units}
 
 static enum kvs_code refuse(const struct quantity *q, const char *text, struct kvs_err *err)
 {
+    if (text[0] == '.' && isdigit((unsigned char)text[1]))
+        return kvs_fail(err, KVS_ERR_PARSE, "\"%.80s\": want a digit before the point: 0%.80s",
+                        text, text);
     return kvs_fail(err, KVS_ERR_PARSE, "\"%.80s\" is no %s: want %s", text, q->noun, q->want);
 }
 
@@ -184,12 +187,13 @@ static struct decimal read_decimal(const char *text, const char *end)
     return number;
 }
 
-/* round(number * mul), to nearest, exactly. false: over 2^64 - 1. */
-static bool scale(struct decimal number, uint64_t mul, uint64_t *value)
+/* round(number * mul), to nearest, exactly; *whole: nothing was rounded. false: over 2^64 - 1. */
+static bool scale(struct decimal number, uint64_t mul, uint64_t *value, bool *whole)
 {
     u128 product = number.digits * mul, div = 1; /* at most 10^20 * 2^60, below 2^127 */
     int exp10 = number.exp10;
     *value = 0;
+    *whole = product == 0;
     for (; exp10 > 0 && product != 0; exp10--) {
         if (product > UINT64_MAX)
             return false;
@@ -201,6 +205,7 @@ static bool scale(struct decimal number, uint64_t mul, uint64_t *value)
         div *= 10;
     }
     u128 rest = product % div;
+    *whole = rest == 0;
     product = product / div + (rest >= div - rest);
     if (product > UINT64_MAX)
         return false;
@@ -208,15 +213,17 @@ static bool scale(struct decimal number, uint64_t mul, uint64_t *value)
     return true;
 }
 
+/* *whole: the text says a whole number; else *value is the nearest. */
 static enum kvs_code parse_whole(const struct quantity *q, const char *text, uint64_t *value,
-                                 struct kvs_err *err)
+                                 bool *whole, struct kvs_err *err)
 {
     const char *end = NULL;
     const struct unit *unit = split(q, text, &end);
     *value = 0;
+    *whole = false;
     if (!unit)
         return refuse(q, text, err);
-    if (!scale(read_decimal(text, end), unit->mul, value))
+    if (!scale(read_decimal(text, end), unit->mul, value, whole))
         return kvs_fail(err, KVS_ERR_RANGE, "\"%.80s\" is over the largest %s, 2^64 - 1", text,
                         q->noun);
     return KVS_OK;
@@ -256,12 +263,21 @@ static enum kvs_code parse_real(const struct quantity *q, const char *text, doub
 
 enum kvs_code kvs_parse_bytes(const char *text, uint64_t *bytes, struct kvs_err *err)
 {
-    return parse_whole(&bytes_q, text, bytes, err);
+    bool whole;
+
+    return parse_whole(&bytes_q, text, bytes, &whole, err);
 }
 
 enum kvs_code kvs_parse_tok(const char *text, uint64_t *n_tok, struct kvs_err *err)
 {
-    return parse_whole(&tok_q, text, n_tok, err);
+    bool whole;
+    enum kvs_code code = parse_whole(&tok_q, text, n_tok, &whole, err);
+
+    if (!code && !whole) {
+        *n_tok = 0;
+        return kvs_fail(err, KVS_ERR_PARSE, "\"%.80s\" tokens are no whole number", text);
+    }
+    return code;
 }
 
 enum kvs_code kvs_parse_rate(const char *text, double *bytes_per_s, struct kvs_err *err)
@@ -279,7 +295,8 @@ enum kvs_code kvs_parse_u64(const char *text, uint64_t *value, struct kvs_err *e
     *value = 0;
     if (!*text || *skip_digits(text))
         return refuse(&count_q, text, err);
-    return parse_whole(&count_q, text, value, err);
+    bool whole;
+    return parse_whole(&count_q, text, value, &whole, err);
 }
 
 enum kvs_code kvs_parse_double(const char *text, double *value, struct kvs_err *err)

@@ -27,6 +27,11 @@ static const struct kvs_opt table[] = {
     {"reuse", KVS_OPT_ENUM, AT(reuse), "prefix", 0, 0,
      "prefix: cached behind the same text; content: passages cached elsewhere, to be repaired",
      reuse_names, false, 0},
+    {"spans", KVS_OPT_LIST, AT(spans), NULL, 0, 0,
+     "the prompt span by span instead of --context, --new and --reuse, as prefix:8Ki,"
+     "content:4Ki@dram,new:256:\nprefix or content as with --reuse, hbm: there already, new: not "
+     "cached, also last; @TIER: there, not on --tier",
+     NULL, false, 0},
     {"budget", KVS_OPT_STR, AT(budget), NULL, 0, 0,
      "nats that may be lost (0; 0.05 with --reuse content or when levels are named)", NULL, false,
      'b'},
@@ -97,6 +102,44 @@ static const struct kvs_planner_ops *find_planner(const char *name, struct kvs_e
     return planner;
 }
 
+/* What means nothing beside what else was asked for. */
+static enum kvs_code refuse_idle(const struct kvs_plan_options *o, int argc, char *const *argv,
+                                 struct kvs_err *err)
+{
+    static const char *const of_prompt[] = {
+        "model",     "hardware",  "context",   "new",     "tier",   "reuse",  "spans",
+        "budget",    "codec",     "levels",    "quality", "repair", "hidden", "states",
+        "load",      "bandwidth", "slo",       "tp",      "block",  "chunk",  "decoders",
+        "fractions", "plot",      "overwrite", NULL};
+    static const char *const of_instances[] = {"error", NULL},
+                             *const of_plot[] = {"overwrite", NULL},
+                             *const of_spans[] = {"context", "new", "reuse", NULL},
+                             *const of_tier[] = {"tier", NULL},
+                             *const of_moved[] = {"repair", NULL};
+    bool moved = o->reuse == 1, shared = o->spans.n == 0;
+
+    if (o->instances)
+        return kvs_opt_refuse(table, N_OPT, argc, argv, of_prompt,
+                              "is of a prompt; --instances FILE has problems of its own", err);
+    for (unsigned i = 0; i < o->spans.n; i++) {
+        moved |= strncmp(o->spans.v[i], "content", 7) == 0;
+        shared |= !strchr(o->spans.v[i], '@') && (strncmp(o->spans.v[i], "content", 7) == 0 ||
+                                                  strncmp(o->spans.v[i], "prefix", 6) == 0);
+    }
+    if (kvs_opt_refuse(table, N_OPT, argc, argv, of_instances,
+                       "is of --instances FILE; a prompt has the error bars of its profile", err) ||
+        (o->spans.n && kvs_opt_refuse(table, N_OPT, argc, argv, of_spans,
+                                      "--spans says what the prompt consists of", err)) ||
+        (!shared && kvs_opt_refuse(table, N_OPT, argc, argv, of_tier,
+                                   "each cached span of --spans names its own", err)) ||
+        (!moved && kvs_opt_refuse(table, N_OPT, argc, argv, of_moved,
+                                  "is of text cached elsewhere; want --reuse content", err)) ||
+        (!o->plot && kvs_opt_refuse(table, N_OPT, argc, argv, of_plot,
+                                    "replaces the folder of --plot; there is none", err)))
+        return err->code;
+    return KVS_OK;
+}
+
 static enum kvs_code explain(const struct kvs_plan_options *options,
                              const struct kvs_planner_ops *planner, struct kvs_err *err)
 {
@@ -141,7 +184,7 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
         return kvs_fail(err, KVS_ERR_ARG, "\"%s\": want options only; see kvsim plan --help",
                         pos.v[0]);
     planner = find_planner(options.planner, err);
-    if (!planner)
+    if (!planner || refuse_idle(&options, argc, argv, err))
         return err->code;
     if (options.instances)
         return kvs_plan_instances(&options, planner, err);

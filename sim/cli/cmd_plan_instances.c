@@ -5,6 +5,7 @@
 
 #include "plan/corner.h"
 #include "plan/instance.h"
+#include "plan/optimal.h"
 #include "plan/regret.h"
 
 #include <inttypes.h>
@@ -19,6 +20,7 @@ struct answer {
     int64_t lower_bound_ns;
     double seconds;
     double regret_ns;  /* the largest, by the options' error; NAN: not asked for */
+    bool infeasible;   /* no plan is within the budget */
     const char *wrong; /* what does not hold; NULL: all does */
 };
 
@@ -41,6 +43,8 @@ static const char *find_wrong(const struct kvs_plan_instance *in,
         return "the plan is no staircase";
     if (eval.end_ns != answer->eval.end_ns || eval.distortion != answer->eval.distortion)
         return "the value differs from the evaluation";
+    if (answer->infeasible)
+        return "no plan is within the budget";
     if (eval.distortion > in->problem.budget)
         return "the plan is over the budget";
     if (answer->lower_bound_ns > eval.end_ns)
@@ -78,11 +82,12 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
                                 struct kvs_err *err)
 {
     struct kvs_plan_problem problem = in->problem;
-    struct kvs_plan plan;
+    struct kvs_plan plan, least;
     struct kvs_err own = {0};
     double start = now_s();
 
     memset(answer, 0, sizeof *answer);
+    answer->infeasible = kvs_least_distortion(&problem, &least) > problem.budget;
     for (uint32_t k = 0; k < problem.n_route; k++)
         problem.error.route[k] = options->error;
     problem.error.decode = problem.error.compute = options->error;
@@ -113,7 +118,10 @@ static void print_row(const struct kvs_plan_instance *in, const struct answer *a
         snprintf(regret, sizeof regret, " %15.0f", answer->regret_ns);
     printf("%-32s %15s %15" PRId64 " %15s %9s %12" PRId64 " %10.6f%s%s%s\n", in->name, optimum,
            answer->eval.end_ns, bound, percent, answer->eval.distortion, answer->seconds, regret,
-           answer->wrong ? "  WRONG: " : "", answer->wrong ? answer->wrong : "");
+           answer->infeasible ? "  INFEASIBLE: "
+           : answer->wrong    ? "  WRONG: "
+                              : "",
+           answer->wrong ? answer->wrong : "");
 }
 
 static json_t *row_json(const struct kvs_plan_instance *in, const struct answer *answer)

@@ -100,8 +100,8 @@ static enum kvs_code load_wins(const struct kvs_plan_case *c, const struct kvs_k
 {
     int64_t load_ns, recompute_ns;
     /* moved text is loaded with the repair that the budget asks for: a flat token split */
-    const char *load = c->options.reuse == 1 ? "token-split" : "load";
-    uint32_t n_frac = c->options.reuse == 1 ? 9 : 2;
+    const char *load = c->moved ? "token-split" : "load";
+    uint32_t n_frac = c->moved ? 9 : 2;
     enum kvs_code code = kvs_plan_ttft(c, load, knobs, n_frac, &load_ns, err);
 
     *wins = false;
@@ -203,7 +203,7 @@ static enum kvs_code rate_at(const struct kvs_plan_case *c, double link, double 
 static enum kvs_code cross_box(const struct kvs_plan_case *c, bool bandwidth,
                                struct kvs_crossing *crossing, struct kvs_err *err)
 {
-    double context = (double)c->options.context_tok;
+    double context = (double)c->context_tok;
     double low = bandwidth ? 1e-3 : LEAST_CONTEXT_TOK / context;
     double high = bandwidth ? 1e3 : MOST_CONTEXT_TOK / context;
     enum kvs_code code = KVS_OK;
@@ -288,11 +288,19 @@ static void run_own(const struct kvs_plan_case *c, struct kvs_plan_answer *answe
 {
     const struct kvs_own_config config = {.slo_ns = (int64_t)(c->options.slo * 1e9)};
 
-    for (uint32_t i = 0; kvs_own_list[i] && c->options.reuse == 0 && i < KVS_MAX_OWN; i++) {
+    for (uint32_t i = 0; kvs_own_list[i] && !c->moved && i < KVS_MAX_OWN; i++) {
         answer->own_ops[i] = kvs_own_list[i];
         kvs_own_list[i]->run(&answer->v.problem, &config, &answer->own[i]);
         answer->n_own++;
     }
+}
+
+void kvs_plan_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                   double cached_tok, double *need, double *has)
+{
+    *has = kvs_cost_kv_room_bytes(answer->v.cost, (double)c->options.chunk_tok);
+    *need = kvs_model_kv_needed_bytes(c->model, cached_tok + (double)answer->v.new_tok);
+    *need *= c->tp * kvs_model_kv_share(c->model, c->tp);
 }
 
 static void trace_stages(struct kvs_plan_answer *answer)
@@ -322,6 +330,8 @@ static void trace_stages(struct kvs_plan_answer *answer)
         kvs_chain_rise(&none, plan->frac_i[l], next, &head);
         answer->state_bytes[l] = state_bytes(&answer->v, plan, l);
         answer->gpu_wait_ns[l] = step.wait_ns;
+        answer->gpu_again_ns[l] =
+            step.wait_ns - none.layer[l]->post_ns[plan->frac_i[l] * none.n_level + plan->level[l]];
         answer->decode_work_ns += step.decode_ns;
         answer->decode_end_ns[l] = head.x_ns;
         gpu_ns += step.wait_ns;

@@ -57,6 +57,7 @@ struct kvs_plan_answer {
     int64_t io_work_ns[KVS_MAX_ROUTE], decode_work_ns, gpu_work_ns;
     int64_t io_end_ns[KVS_MAX_ROUTE][KVS_MAX_LAYER], decode_end_ns[KVS_MAX_LAYER];
     int64_t gpu_end_ns[KVS_MAX_LAYER], gpu_wait_ns[KVS_MAX_LAYER]; /* work that waits for it */
+    int64_t gpu_again_ns[KVS_MAX_LAYER]; /* of that: tokens repaired, or computed from states */
     int64_t io_ns[KVS_MAX_ROUTE][KVS_MAX_LAYER]; /* before io_end_ns, states included */
     double state_bytes[KVS_MAX_LAYER];           /* loaded to compute again from this layer on */
     int64_t without_states_ns; /* TTFT without restart points; 0: there are none */
@@ -67,6 +68,10 @@ KVS_MUST_CHECK enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
                                                  struct kvs_plan_answer **answer,
                                                  struct kvs_err *err);
 void kvs_plan_answer_free(struct kvs_plan_answer *answer); /* accepts NULL */
+
+/* KV of so many cached tokens and the new ones, and what there is for it in HBM, bytes. */
+void kvs_plan_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                   double cached_tok, double *need, double *has);
 
 /* T of one policy with knobs turned and a menu of n_frac fractions. */
 KVS_MUST_CHECK enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,

@@ -8,58 +8,7 @@
 
 #define DESCRIPTORS 2 /* a block's layer: K and V apart */
 #define DEFAULT_BUDGET .05
-#define LEAST_BANDWIDTH 1e6 /* as a hardware profile's rates */
 #define REPAIR_SHARES 8
-
-static const struct kvs_hw_tier *find_tier(const struct kvs_hw *hw, const char *name,
-                                           struct kvs_err *err)
-{
-    const struct kvs_hw_tier *tier = kvs_hw_tier(hw, name);
-    const char *names[KVS_MAX_LINK];
-    char known[400];
-
-    for (uint32_t i = 0; i < hw->n_tier; i++)
-        names[i] = hw->tier[i].name;
-    if (!tier)
-        kvs_fail(err, KVS_ERR_ARG, "--tier: %s has no tier \"%s\"%s", hw->name, name,
-                 kvs_known(known, sizeof known, name, names, hw->n_tier));
-    return tier;
-}
-
-static enum kvs_code find_tiers(struct kvs_plan_case *c, struct kvs_err *err)
-{
-    const struct kvs_strs *names = &c->options.tiers;
-    double slowest = HUGE_VAL;
-
-    if (names->n > KVS_MAX_ROUTE)
-        return kvs_fail(err, KVS_ERR_RANGE, "--tier: %u tiers, want at most %d", names->n,
-                        KVS_MAX_ROUTE);
-    if (c->options.bandwidth > 0 && c->options.bandwidth < LEAST_BANDWIDTH)
-        return kvs_fail(err, KVS_ERR_RANGE,
-                        "--bandwidth: found %g B/s, want 1MB/s or more, or 0 for the profile's",
-                        c->options.bandwidth);
-    for (unsigned i = 0; i < names->n; i++) {
-        const struct kvs_hw_tier *tier = find_tier(c->hw, names->v[i], err);
-
-        if (!tier)
-            return err->code;
-        for (uint32_t k = 0; k < c->n_route; k++)
-            if (c->tier[k] == tier)
-                return kvs_fail(err, KVS_ERR_ARG,
-                                "--tier: found \"%s\" a second time, want a tier once",
-                                names->v[i]);
-        c->tier[c->n_route++] = tier;
-        for (uint32_t h = 0; h < tier->n_hop; h++) {
-            const struct kvs_figure *rate = &c->hw->link[tier->hop[h]].read_bytes_per_s;
-
-            if (rate->value < slowest) {
-                slowest = rate->value;
-                c->link_error = rate->rel_error;
-            }
-        }
-    }
-    return KVS_OK;
-}
 
 /* The fewest GPUs, a power of two, that hold the weights. */
 static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
@@ -70,8 +19,8 @@ static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
         return kvs_fail(err, KVS_ERR_ARG, "--hardware: %s has no GPU figures", c->hw->name);
     c->tp = (uint32_t)c->options.tp;
     if (c->tp > most)
-        return kvs_fail(err, KVS_ERR_RANGE, "--tp: found %u, a host of %s has %u GPUs", c->tp,
-                        c->hw->name, most);
+        return kvs_fail(err, KVS_ERR_RANGE, "--tp: found %u, a host of %s has %u GPU%s", c->tp,
+                        c->hw->name, most, most > 1 ? "s" : "");
     for (uint32_t tp = 1; !c->tp && tp <= most; tp *= 2) {
         struct kvs_cost *cost;
         struct kvs_err own = {0};
@@ -84,8 +33,8 @@ static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
             return kvs_fail(err, own.code, "%s", own.msg);
     }
     if (!c->tp)
-        return kvs_fail(err, KVS_ERR_RANGE, "%s does not fit the %u GPUs of a host of %s",
-                        c->model->name, most, c->hw->name);
+        return kvs_fail(err, KVS_ERR_RANGE, "%s does not fit the %u GPU%s of a host of %s",
+                        c->model->name, most, most > 1 ? "s" : "", c->hw->name);
     return KVS_OK;
 }
 
@@ -93,7 +42,7 @@ static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
 static enum kvs_code find_quality(struct kvs_plan_case *c, struct kvs_err *err)
 {
     const struct kvs_plan_options *o = &c->options;
-    bool content = o->reuse == 1, asked = content || o->levels.n || o->codec || o->quality;
+    bool content = c->moved, asked = content || o->levels.n || o->codec || o->quality;
     const char *table = o->quality ? o->quality : c->model->name;
     struct kvs_err own = {0};
 
@@ -108,7 +57,9 @@ static enum kvs_code find_quality(struct kvs_plan_case *c, struct kvs_err *err)
         return err->code;
     if (kvs_quality_open(table, kvs_model_n_layer(c->model), &c->quality, &own))
         return kvs_fail(err, own.code, "%s%s", own.msg,
-                        o->quality ? "" : "; --quality FILE names a table, --budget 0 needs none");
+                        o->quality ? ""
+                        : asked    ? "; --quality FILE names a table"
+                                   : "; --quality FILE names a table, --budget 0 needs none");
     if (content && c->quality->n_repair == 0)
         return kvs_fail(err, KVS_ERR_ARG,
                         "--reuse content: the quality table of %s does not say what moved text "
@@ -137,10 +88,14 @@ static enum kvs_code find_states(struct kvs_plan_case *c, struct kvs_err *err)
     const struct kvs_strs *names = &c->options.states;
     uint32_t n_layer = kvs_model_n_layer(c->model);
 
-    if (names->n > 0 && c->options.reuse == 1)
+    if (names->n > 0 && c->moved)
         return kvs_fail(err, KVS_ERR_ARG,
                         "--states: the states of passages cached elsewhere saw other text; want "
                         "--reuse prefix");
+    if (names->n > 0 && n_layer < 2)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--states: %s has one layer, into which go the tokens themselves",
+                        c->model->name);
     for (unsigned n = 0; n < names->n; n++) {
         struct kvs_err own = {0};
         uint64_t l;
@@ -150,7 +105,10 @@ static enum kvs_code find_states(struct kvs_plan_case *c, struct kvs_err *err)
                             "--states: found \"%s\", want layers from 1 to %u of %s; into layer 0 "
                             "go the tokens themselves",
                             names->v[n], n_layer - 1, c->model->name);
-        c->n_state += !c->state_at[l];
+        if (c->state_at[l])
+            return kvs_fail(err, KVS_ERR_ARG, "--states: found %s twice, want a layer once",
+                            names->v[n]);
+        c->n_state++;
         c->state_at[l] = 1;
     }
     return KVS_OK;
@@ -169,15 +127,12 @@ enum kvs_code kvs_plan_case_open(const struct kvs_plan_options *options, struct 
     c->scratch = kvs_plan_scratch_new();
     if (!c->scratch)
         code = kvs_nomem(err);
-    if (!code && options->context_tok > (uint64_t)options->block_tok * 65536)
-        code = kvs_fail(err, KVS_ERR_RANGE, "--block: %llu tokens make more than 65,536 blocks",
-                        (unsigned long long)options->block_tok);
     if (!code)
         code = kvs_model_open(options->model, &c->model, err);
     if (!code)
         code = kvs_hw_open(options->hw, &c->hw, err);
     if (!code)
-        code = find_tiers(c, err);
+        code = kvs_plan_spans(c, err);
     if (!code)
         code = find_tp(c, err);
     if (!code)
@@ -259,7 +214,7 @@ static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs
                                           v->route[0].hop[h].link->read_bytes_per_s.value);
     const struct kvs_levels_config config = {
         .model = c->model,
-        .codec = c->budget_nats > 0 || c->options.levels.n ? c->codec : NULL,
+        .codec = c->budget_nats > 0 || c->options.levels.n || c->options.codec ? c->codec : NULL,
         .quality = c->quality,
         .n_decoder = c->n_decoder,
         .n_frac = v->n_frac,
@@ -283,7 +238,7 @@ static struct kvs_table_repair make_repair(const struct kvs_plan_case *c, struct
     static const double share[REPAIR_SHARES] = {0, .03, .05, .08, .12, .15, .2, .3};
     struct kvs_table_repair repair = {0, v->repair_frac, v->repair_distortion};
 
-    if (c->options.reuse != 1)
+    if (!c->moved)
         return repair;
     for (uint32_t i = 0; i < REPAIR_SHARES; i++) {
         v->repair_frac[i] = share[i];
@@ -294,37 +249,6 @@ static struct kvs_table_repair make_repair(const struct kvs_plan_case *c, struct
     return repair;
 }
 
-/* The context in blocks, in equal parts on the routes, the first part on the first; then the new
- * tokens. */
-static enum kvs_code make_pieces(const struct kvs_plan_case *c, struct kvs_variant *v,
-                                 uint32_t *n_piece, struct kvs_err *err)
-{
-    uint32_t block_tok = (uint32_t)c->options.block_tok, n = 0;
-
-    v->piece = calloc((size_t)v->context_tok / block_tok + 2, sizeof *v->piece);
-    if (!v->piece)
-        return kvs_nomem(err);
-    for (uint32_t at = 0; at < v->context_tok; at += v->piece[n++].n_tok) {
-        uint32_t left = v->context_tok - at;
-
-        v->piece[n] = (struct kvs_piece){
-            .n_tok = left < block_tok ? left : block_tok,
-            .where = (int32_t)((uint64_t)at * c->n_route / v->context_tok),
-            .moved = c->options.reuse == 1 && at > 0, /* the first passage stands where it stood */
-        };
-    }
-    v->piece[n++] = (struct kvs_piece){.n_tok = v->new_tok, .where = KVS_AT_NONE};
-    *n_piece = n;
-    return KVS_OK;
-}
-
-static uint32_t turned_tok(uint64_t n_tok, double knob)
-{
-    double turned = round((double)n_tok * knob);
-
-    return turned < 1 ? 1 : (uint32_t)turned;
-}
-
 enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
                                 uint32_t n_frac, struct kvs_variant *v, struct kvs_err *err)
 {
@@ -332,8 +256,6 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
 
     memset(v, 0, sizeof *v);
     v->n_frac = n_frac;
-    v->context_tok = turned_tok(c->options.context_tok, knobs->context_tok);
-    v->new_tok = turned_tok(c->options.new_tok, knobs->new_tok);
     turn_gpu(c, knobs, v);
     turn_links(c, knobs, v);
     if (kvs_cost_new(c->model, &v->hw, c->tp, &v->cost, err) || make_levels(c, knobs, v, err))
@@ -353,7 +275,7 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
         .state_bytes_per_tok = kvs_state_bytes_per_tok(c->model),
         .budget = llround(c->budget_nats * KVS_NAT),
     };
-    if (kvs_tables_new(&config, &v->tables, err) || make_pieces(c, v, &n_piece, err))
+    if (kvs_tables_new(&config, &v->tables, err) || kvs_variant_pieces(c, knobs, v, &n_piece, err))
         return err->code;
     v->inst = kvs_tables_inst_new(v->tables);
     if (!v->inst)

@@ -8,15 +8,29 @@
 #include "base/opt.h"
 #include "plan/levels.h"
 
+#define KVS_MAX_SPAN 64
+
 struct kvs_plan_options {
     const char *instances, *planner, *plot;
     bool json, overwrite;
     const char *model, *hw, *codec, *quality, *repair, *budget;
-    struct kvs_strs tiers, levels, states;
+    struct kvs_strs tiers, levels, states, spans; /* spans: instead of context, new and reuse */
     uint64_t context_tok, new_tok, block_tok, chunk_tok, fractions, tp, decoders;
     double error, bandwidth, load, slo; /* bandwidth 0: the profile's */
     int reuse;                          /* 0 prefix, 1 content */
     bool hidden;
+};
+
+/* What the tokens of a span are, in the order of kvs_span_names: the same text cached behind the
+ * same text; cached elsewhere; in HBM already; not cached. */
+enum kvs_span_kind { KVS_SPAN_PREFIX, KVS_SPAN_CONTENT, KVS_SPAN_HBM, KVS_SPAN_NEW };
+extern const char *const kvs_span_names[]; /* NULL-ended */
+
+/* A row of tokens of the prompt. */
+struct kvs_span {
+    enum kvs_span_kind kind;
+    uint32_t n_tok;
+    int32_t route; /* of a cached one; -1: on all routes that --tier names, in equal parts */
 };
 
 /* What may be turned, as factors of what the options say. */
@@ -40,6 +54,11 @@ struct kvs_plan_case {
     struct kvs_quality *quality; /* NULL: none needed */
     struct kvs_plan_scratch *scratch;
     uint32_t tp, n_decoder, n_route;
+    uint32_t n_tier; /* of the routes, those that --tier names: the first ones */
+    uint32_t n_span; /* the last one is new */
+    struct kvs_span span[KVS_MAX_SPAN];
+    uint32_t context_tok, new_tok; /* cached, and not, of all spans */
+    bool moved;                    /* there is text cached elsewhere */
     const struct kvs_hw_tier *tier[KVS_MAX_ROUTE];
     double budget_nats;
     uint32_t n_state; /* restart points: layers that --states names */
@@ -74,6 +93,15 @@ KVS_MUST_CHECK enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c,
                                                const struct kvs_knobs *knobs, uint32_t n_frac,
                                                struct kvs_variant *v, struct kvs_err *err);
 void kvs_variant_end(struct kvs_variant *v);
+
+/* plan_spans.c: the spans of --spans, or of --context, --new and --reuse; and the routes they
+ * name. */
+KVS_MUST_CHECK enum kvs_code kvs_plan_spans(struct kvs_plan_case *c, struct kvs_err *err);
+/* The spans with their tokens turned, in blocks, as pieces of the variant. */
+KVS_MUST_CHECK enum kvs_code kvs_variant_pieces(const struct kvs_plan_case *c,
+                                                const struct kvs_knobs *knobs,
+                                                struct kvs_variant *v, uint32_t *n_piece,
+                                                struct kvs_err *err);
 
 /* Bytes per second at which the routes bring raw KV of all the context, fixed costs included. */
 double kvs_variant_load_rate(const struct kvs_variant *v);

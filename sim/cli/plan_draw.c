@@ -8,10 +8,13 @@
 #include "base/data.h"
 #include "base/outdir.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CURVE_STEPS 25 /* contexts, from 512 tokens to 128 Ki: three an octave */
+#define N_BELOW 15 /* points of the curve below the prompt's context: three an octave */
+#define N_ABOVE 9
+#define MOST_CURVE_TOK 1048576
 
 static double ms_of(int64_t ns)
 {
@@ -37,11 +40,12 @@ static enum kvs_code write_staircase(struct kvs_outdir *out, const struct kvs_pl
     return kvs_outdir_close(out, file, err);
 }
 
-static void stage(FILE *file, const char *name, int row, uint32_t layer, int64_t from_ns,
-                  int64_t to_ns)
+static void stage(FILE *file, const char *name, int row, uint32_t layer, const char *work,
+                  int64_t from_ns, int64_t to_ns)
 {
     if (to_ns > from_ns)
-        fprintf(file, "%s,%d,%u,%.6f,%.6f\n", name, row, layer, ms_of(from_ns), ms_of(to_ns));
+        fprintf(file, "%s,%d,%u,%.6f,%.6f,%s\n", name, row, layer, ms_of(from_ns), ms_of(to_ns),
+                work);
 }
 
 static enum kvs_code write_stages(struct kvs_outdir *out, const struct kvs_plan_case *c,
@@ -55,21 +59,23 @@ static enum kvs_code write_stages(struct kvs_outdir *out, const struct kvs_plan_
 
     if (!file)
         return err->code;
-    fprintf(file, "stage,row,layer,from_ms,to_ms\n");
+    fprintf(file, "stage,row,layer,from_ms,to_ms,work\n");
     for (uint32_t l = 0; l < p->n_layer; l++) {
         uint32_t i = plan->frac_i[l], at = i * p->n_level + plan->level[l];
-        int64_t wait_ns = answer->gpu_wait_ns[l];
+        int64_t gpu_ns = answer->gpu_end_ns[l] - answer->gpu_wait_ns[l];
+        int64_t new_ns = gpu_ns + answer->gpu_again_ns[l];
 
         for (int k = 0; k < n; k++)
-            stage(file, c->tier[k]->name, k, l, answer->io_end_ns[k][l] - answer->io_ns[k][l],
-                  answer->io_end_ns[k][l]);
-        stage(file, "decoder", n, l, answer->decode_end_ns[l] - p->layer[l]->decode_ns[at],
-              answer->decode_end_ns[l]);
-        stage(file, "GPU", n + 1, l, answer->gpu_end_ns[l] - wait_ns, answer->gpu_end_ns[l]);
+            stage(file, c->tier[k]->name, k, l, "load",
+                  answer->io_end_ns[k][l] - answer->io_ns[k][l], answer->io_end_ns[k][l]);
+        stage(file, "decoder", n, l, "decode",
+              answer->decode_end_ns[l] - p->layer[l]->decode_ns[at], answer->decode_end_ns[l]);
+        stage(file, "GPU", n + 1, l, c->moved ? "repair" : "from states", gpu_ns, new_ns);
+        stage(file, "GPU", n + 1, l, "new tokens", new_ns, answer->gpu_end_ns[l]);
     }
-    stage(file, "GPU", n + 1, p->n_layer, p->gpu_start_ns,
+    stage(file, "GPU", n + 1, p->n_layer, "computed again", p->gpu_start_ns,
           p->gpu_start_ns + answer->best.eval.pre_ns);
-    stage(file, "GPU", n + 1, p->n_layer, end_ns - p->head_ns, end_ns);
+    stage(file, "GPU", n + 1, p->n_layer, "later chunks and logits", end_ns - p->head_ns, end_ns);
     return kvs_outdir_close(out, file, err);
 }
 
@@ -84,10 +90,10 @@ static enum kvs_code curve_point(const struct kvs_plan_case *c, const char *poli
         double by = sign == 0 ? 0 : sign == 1 ? 1 : -1;
         int64_t ttft_ns;
 
-        knobs.context_tok = context / (double)c->options.context_tok;
+        knobs.context_tok = context / c->context_tok;
         knobs.link = 1 + by * (c->link_error < .9 ? c->link_error : .9);
         knobs.gpu = 1 + by * (c->gpu_error < .9 ? c->gpu_error : .9);
-        code = kvs_plan_ttft(c, policy, &knobs, c->options.reuse == 1 ? 17 : 9, &ttft_ns, err);
+        code = kvs_plan_ttft(c, policy, &knobs, c->moved ? 17 : 9, &ttft_ns, err);
         if (!code && ttft_ns == INT64_MAX)
             fprintf(file, ",");
         else
@@ -96,14 +102,37 @@ static enum kvs_code curve_point(const struct kvs_plan_case *c, const char *poli
     return code;
 }
 
+/* The contexts of the curve: five octaves below the prompt's, and three above it as far as HBM has
+ * room. */
+static void choose_contexts(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                            double context[N_BELOW + 1 + N_ABOVE])
+{
+    double at = answer->v.context_tok, low = fmax(at / 32, fmin(at, 16)), high = at;
+
+    for (uint32_t tok = 8 * answer->v.context_tok; tok > answer->v.context_tok;
+         tok -= tok / 50 + 1) {
+        double need, has;
+
+        kvs_plan_room(c, answer, tok, &need, &has);
+        if (need <= has && tok <= MOST_CURVE_TOK) {
+            high = tok;
+            break;
+        }
+    }
+    for (int i = 0; i < N_BELOW; i++)
+        context[i] = low * pow(at / low, i / (double)N_BELOW);
+    for (int i = 0; i <= N_ABOVE; i++)
+        context[N_BELOW + i] = at * pow(high / at, i / (double)N_ABOVE);
+}
+
 static enum kvs_code write_curve(struct kvs_outdir *out, const struct kvs_plan_case *c,
                                  const struct kvs_plan_answer *answer, struct kvs_err *err)
 {
-    const char *const policy[] = {"recompute", c->options.reuse == 1 ? "token-split" : "load",
+    const char *const policy[] = {"recompute", c->moved ? "token-split" : "load",
                                   answer->best.planner->name};
     FILE *file = kvs_outdir_file(out, "plan_crossover.csv", err);
     enum kvs_code code = KVS_OK;
-    double context = 512;
+    double context[N_BELOW + 1 + N_ABOVE];
 
     if (!file)
         return err->code;
@@ -111,12 +140,14 @@ static enum kvs_code write_curve(struct kvs_outdir *out, const struct kvs_plan_c
     for (size_t p = 0; p < 3; p++)
         fprintf(file, ",%s_ms,%s_low_ms,%s_high_ms", policy[p], policy[p], policy[p]);
     fprintf(file, "\n");
-    for (int step = 0; step < CURVE_STEPS && !code; step++) {
-        fprintf(file, "%.0f", context);
+    choose_contexts(c, answer, context);
+    for (int step = 0; step <= N_BELOW + N_ABOVE && !code; step++) {
+        if (step > 0 && !(context[step] > context[step - 1]))
+            continue; /* no room above */
+        fprintf(file, "%.0f", context[step]);
         for (size_t p = 0; p < 3 && !code; p++)
-            code = curve_point(c, policy[p], context, file, err);
+            code = curve_point(c, policy[p], context[step], file, err);
         fprintf(file, "\n");
-        context *= 1.2599210498948732; /* the cube root of 2 */
     }
     if (!code)
         return kvs_outdir_close(out, file, err);

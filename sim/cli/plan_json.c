@@ -43,6 +43,37 @@ static json_t *states_json(const struct kvs_plan_case *c, const struct kvs_plan_
                      answer->without_states_ns ? seconds(answer->without_states_ns) : json_null());
 }
 
+static json_t *spans_json(const struct kvs_plan_case *c)
+{
+    json_t *spans = json_array();
+
+    for (uint32_t i = 0; i < c->n_span; i++) {
+        const struct kvs_span *span = &c->span[i];
+        bool stored = span->kind == KVS_SPAN_PREFIX || span->kind == KVS_SPAN_CONTENT;
+        uint32_t first = span->route >= 0 ? (uint32_t)span->route : 0;
+        uint32_t end = !stored ? 0 : span->route >= 0 ? first + 1 : c->n_tier;
+        json_t *tiers = json_array();
+
+        for (uint32_t k = first; k < end; k++)
+            json_array_append_new(tiers, json_string(c->tier[k]->name));
+        json_array_append_new(spans, json_pack("{ss si so}", "kind", kvs_span_names[span->kind],
+                                               "tok", (int)span->n_tok, "tiers", tiers));
+    }
+    return spans;
+}
+
+/* What kind of reuse the spans are, all together. */
+static const char *reuse_of(const struct kvs_plan_case *c)
+{
+    bool seen[4] = {false};
+
+    for (uint32_t i = 0; i < c->n_span; i++)
+        seen[c->span[i].kind] = true;
+    if (seen[KVS_SPAN_PREFIX] && seen[KVS_SPAN_CONTENT])
+        return "mixed";
+    return kvs_span_names[seen[KVS_SPAN_CONTENT] ? KVS_SPAN_CONTENT : KVS_SPAN_PREFIX];
+}
+
 static json_t *layers_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     const struct kvs_plan_problem *p = &answer->v.problem;
@@ -136,11 +167,11 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
     all = json_pack("{ss ss ss si so si si ss sf sf so}", "source", "simulated", "model",
                     c->model->name, "hardware", c->hw->name, "gpus", (int)c->tp, "tiers", tiers,
                     "context_tok", (int)answer->v.context_tok, "new_tok", (int)answer->v.new_tok,
-                    "reuse", c->options.reuse == 1 ? "content" : "prefix", "budget_nats",
-                    c->budget_nats, "load_bytes_per_s", answer->load_rate, "plan",
-                    row_json(&answer->best));
+                    "reuse", reuse_of(c), "budget_nats", c->budget_nats, "load_bytes_per_s",
+                    answer->load_rate, "plan", row_json(&answer->best));
     if (!all || !lists || json_object_update(all, lists) ||
         json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
+        json_object_set_new(all, "spans", spans_json(c)) ||
         json_object_set_new(all, "layers", layers_json(c, answer)) ||
         json_object_set_new(all, "states", states_json(c, answer)) ||
         json_object_set_new(all, "work_s", work_json(c, answer)) ||

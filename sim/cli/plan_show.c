@@ -22,6 +22,23 @@ static double nats_of(int64_t distortion)
     return (double)distortion / KVS_NAT;
 }
 
+/* Each span of --spans, in prompt order. */
+static void show_spans(const struct kvs_plan_case *c)
+{
+    char n[KVS_TEXT_MAX];
+
+    printf("prompt:");
+    for (uint32_t i = 0; i < c->n_span; i++) {
+        const struct kvs_span *span = &c->span[i];
+
+        printf("%s %s %s", i ? " |" : "", kvs_span_names[span->kind],
+               kvs_text_count(n, span->n_tok));
+        if (span->route >= 0)
+            printf(" on %s", c->tier[span->route]->name);
+    }
+    printf("\n");
+}
+
 static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     char n[KVS_TEXT_MAX], more[KVS_TEXT_MAX], rate[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX];
@@ -31,12 +48,15 @@ static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answe
         kv += kvs_model_kv_bytes_per_tok(c->model, l) * answer->v.context_tok;
     printf("%s on %s, %u GPU%s: %s %s (%s of KV) on ", c->model->name, c->hw->name, c->tp,
            c->tp > 1 ? "s" : "", kvs_text_count(n, answer->v.context_tok),
-           c->options.reuse == 1 ? "tokens of passages cached elsewhere" : "cached tokens",
+           c->moved && !c->options.spans.n ? "tokens of passages cached elsewhere"
+                                           : "cached tokens",
            kvs_text_bytes(bytes, kv));
     for (uint32_t k = 0; k < c->n_route; k++)
         printf("%s%s", k ? " and " : "", c->tier[k]->name);
     printf(" (%s), %s new\n", kvs_text_rate(rate, answer->load_rate),
            kvs_text_count(more, answer->v.new_tok));
+    if (c->options.spans.n)
+        show_spans(c);
     printf("simulated");
     if (c->options.load > 0)
         printf("; others take %.0f %% of the GPU's time", 100 * c->options.load);
@@ -52,13 +72,13 @@ static void show_run(const struct kvs_plan_answer *answer, uint32_t first, uint3
 {
     const struct kvs_variant *v = &answer->v;
     uint32_t i = answer->best.plan.frac_i[first], q = answer->best.plan.level[first];
-    double cut = kvs_tables_recompute_tok(v->inst, i) / (double)v->context_tok;
-    double repair = kvs_tables_repair_tok(v->inst, i) / (double)v->context_tok;
+    double menu_tok = kvs_tables_recompute_tok(v->inst, v->n_frac - 1);
+    double cut = kvs_tables_recompute_tok(v->inst, i) / menu_tok;
+    double repair = kvs_tables_repair_tok(v->inst, i) / menu_tok;
     bool restarts = answer->state_bytes[first] > 0;
     uint32_t before = restarts ? answer->best.plan.frac_i[first - 1] : i;
     int n_cut = (int)lround(cut * STRIP);
-    int n_low =
-        (int)lround(kvs_tables_recompute_tok(v->inst, before) / (double)v->context_tok * STRIP);
+    int n_low = (int)lround(kvs_tables_recompute_tok(v->inst, before) / menu_tok * STRIP);
     char name[32], bytes[KVS_TEXT_MAX];
 
     if (first == last)
@@ -133,7 +153,8 @@ static void show_timeline(const struct kvs_plan_case *c, const struct kvs_plan_a
 {
     const struct kvs_plan_problem *p = &answer->v.problem;
     int64_t end_ns = answer->best.eval.end_ns, start_ns = p->gpu_start_ns;
-    char row[TIME + 1], ttft[KVS_TEXT_MAX];
+    char row[TIME + 1], ttft[KVS_TEXT_MAX], again = c->moved ? 'r' : '^';
+    bool any = false;
 
     printf("timeline  0%*s%s\n", TIME + 1, "", kvs_text_time(ttft, s_of(end_ns)));
     for (uint32_t k = 0; k < c->n_route; k++) {
@@ -151,13 +172,21 @@ static void show_timeline(const struct kvs_plan_case *c, const struct kvs_plan_a
     show_bar("decoder", row, answer->decode_work_ns, end_ns);
     blank(row);
     bar(row, start_ns, start_ns + answer->best.eval.pre_ns, end_ns, '#');
-    for (uint32_t l = 0; l < p->n_layer; l++)
-        bar(row, answer->gpu_end_ns[l] - answer->gpu_wait_ns[l], answer->gpu_end_ns[l], end_ns,
-            'n');
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        int64_t from_ns = answer->gpu_end_ns[l] - answer->gpu_wait_ns[l];
+        int64_t new_ns = from_ns + answer->gpu_again_ns[l];
+
+        bar(row, from_ns, new_ns, end_ns, again);
+        bar(row, new_ns, answer->gpu_end_ns[l], end_ns, 'n');
+        any |= new_ns > from_ns;
+    }
     bar(row, end_ns - p->head_ns, end_ns, end_ns, 'h');
     show_bar("GPU", row, answer->gpu_work_ns, end_ns);
-    printf("            # computed again  n new tokens, layer by layer behind the loads  h later "
-           "chunks, logits\n\n");
+    printf("            # computed again%s  n new tokens, layer by layer behind the loads  h later "
+           "chunks, logits\n\n",
+           !any       ? ""
+           : c->moved ? "  r repaired"
+                      : "  ^ computed from states");
 }
 
 static void show_policy(const struct kvs_plan_answer *answer, const struct kvs_policy_row *row,

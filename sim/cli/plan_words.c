@@ -32,7 +32,7 @@ static const struct kvs_policy_row *find_row(const struct kvs_plan_answer *answe
 /* What loading whole is called: text that moved is loaded with its repair. */
 static const char *loading(const struct kvs_plan_case *c)
 {
-    return c->options.reuse == 1 ? "loading with repair" : "loading";
+    return c->moved ? "loading with repair" : "loading";
 }
 
 const char *kvs_plan_binds(const struct kvs_plan_answer *answer)
@@ -58,23 +58,23 @@ static void say_context(const struct kvs_plan_case *c, const struct kvs_plan_ans
                         char buf[KVS_PLAN_WORDS])
 {
     const struct kvs_crossing *x = &answer->context;
-    char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], n[KVS_TEXT_MAX];
+    char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], fresh[KVS_TEXT_MAX], n[80];
     char until[KVS_TEXT_MAX];
 
-    count(n, answer->v.new_tok);
-    const char *subject = c->options.reuse == 1 ? "Loading with repair" : "Loading";
+    snprintf(n, sizeof n, "%s new%s", count(fresh, answer->v.new_tok),
+             c->options.spans.n ? ", spans in proportion" : "");
+    const char *subject = c->moved ? "Loading with repair" : "Loading";
 
     if (x->always)
         snprintf(buf, KVS_PLAN_WORDS,
-                 "%s beats recomputing here at every length from 128 cached tokens on (%s new).",
+                 "%s beats recomputing here at every length from 128 cached tokens on (%s).",
                  subject, n);
     else if (x->never)
-        snprintf(
-            buf, KVS_PLAN_WORDS,
-            "Recomputing beats %s here at every length up to 1,048,576 cached tokens (%s new).",
-            loading(c), n);
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "Recomputing beats %s here at every length up to 1,048,576 cached tokens (%s).",
+                 loading(c), n);
     else if (x->at == 0)
-        snprintf(buf, KVS_PLAN_WORDS, "%s beats recomputing %s%s%s only (%s new).", subject,
+        snprintf(buf, KVS_PLAN_WORDS, "%s beats recomputing %s%s%s only (%s).", subject,
                  x->until > 0 ? "up to " : "", x->until > 0 ? count(at, x->until) : "",
                  x->between && x->until > 0 ? " cached tokens and at some lengths above"
                  : x->between               ? "at some lengths"
@@ -82,7 +82,7 @@ static void say_context(const struct kvs_plan_case *c, const struct kvs_plan_ans
                  n);
     else
         snprintf(buf, KVS_PLAN_WORDS,
-                 "%s beats recomputing %s%s%s%sfrom %s cached tokens on (%s new); within the "
+                 "%s beats recomputing %s%s%s%sfrom %s cached tokens on (%s); within the "
                  "profile's error bars from %s to %s.",
                  subject, x->until > 0 ? "up to " : "", x->until > 0 ? count(until, x->until) : "",
                  x->until > 0 ? " and " : "", x->between ? "at some lengths and " : "",
@@ -180,11 +180,9 @@ static bool say_no_room(const struct kvs_plan_case *c, const struct kvs_plan_ans
                         char buf[KVS_PLAN_WORDS])
 {
     char need[KVS_TEXT_MAX], has[KVS_TEXT_MAX];
-    double room = kvs_cost_kv_room_bytes(answer->v.cost, (double)c->options.chunk_tok);
-    double bytes = kvs_model_kv_needed_bytes(c->model, (double)answer->v.context_tok +
-                                                           (double)answer->v.new_tok);
+    double bytes, room;
 
-    bytes *= c->tp * kvs_model_kv_share(c->model, c->tp);
+    kvs_plan_room(c, answer, answer->v.context_tok, &bytes, &room);
     if (bytes <= room)
         return false;
     snprintf(buf, KVS_PLAN_WORDS,

@@ -25,6 +25,7 @@ static const char *const keys[] = {
     "sensitivity",
     "words",
     "fractions",
+    "spans",
     "layers",
     "states",
     "work_s",
@@ -103,6 +104,12 @@ enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *
         return code;
     struct kvs_json reuse = kvs_json_get(root, "reuse");
     const char *kind = reuse.v ? json_string_value(reuse.v) : "prefix";
+    struct kvs_json spans = kvs_json_get(root, "spans");
+    if (spans.v && json_array_size(spans.v) != 2)
+        return kvs_json_fail(spans, err, KVS_ERR_RANGE,
+                             "found %zu spans, want cached tokens and the new ones: other prompts "
+                             "are planned, but not run here",
+                             json_array_size(spans.v));
     if (!kind || (strcmp(kind, "prefix") != 0 && strcmp(kind, "content") != 0))
         return kvs_json_want(reuse, err, KVS_ERR_RANGE, "\"prefix\" or \"content\"");
     file->reuse = strcmp(kind, "content") == 0 ? KVS_VAL_CONTENT : KVS_VAL_PREFIX;

@@ -52,8 +52,9 @@ static enum kvs_code read_nats(struct kvs_json array, const struct kvs_quality *
     if (code)
         return code;
     if (n != quality->n_layer)
-        return kvs_json_fail(array, err, KVS_ERR_RANGE, "found %zu numbers, want one a layer: %u",
-                             n, quality->n_layer);
+        return kvs_json_fail(array, err, KVS_ERR_RANGE,
+                             "found %zu numbers, want one a layer: %u; the table is of %s", n,
+                             quality->n_layer, quality->model);
     double *nats = kvs_arena_alloc(kvs_doc_arena(quality->doc), n, sizeof *nats);
     if (!nats)
         return kvs_nomem(err);
@@ -221,6 +222,7 @@ enum kvs_code kvs_quality_from(struct kvs_doc *doc, uint32_t n_layer, struct kvs
     q->doc = doc;
     q->n_layer = n_layer;
     enum kvs_code code = kvs_opt_json(file_table, N(file_table), kvs_doc_root(doc), &f, err);
+    q->model = code ? "" : f.model;
     if (!code)
         code = read_all(f.levels, read_row, q, err);
     if (!code)
@@ -229,7 +231,6 @@ enum kvs_code kvs_quality_from(struct kvs_doc *doc, uint32_t n_layer, struct kvs
         kvs_quality_free(q);
         return code;
     }
-    q->model = f.model;
     q->about = f.about ? f.about : "";
     *quality = q;
     return KVS_OK;

@@ -268,6 +268,8 @@ static enum kvs_code read_set(const struct kvs_doc *doc, struct kvs_plan_set **o
     if (kvs_json_object(root, err) || kvs_json_only(root, keys, 2, err) ||
         kvs_json_array(list, err))
         return err->code;
+    if (kvs_json_size(list) == 0)
+        return kvs_json_fail(list, err, KVS_ERR_RANGE, "found no problem, want one or more");
     set = calloc(1, sizeof *set);
     if (!set)
         return kvs_fail(err, KVS_ERR_NOMEM, "no memory for plan problems");

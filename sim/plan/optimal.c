@@ -41,8 +41,7 @@ struct room {
     struct kvs_branch *branch; /* in it, once it is there */
 };
 
-/* Of all staircases, one of least distortion. */
-static int64_t least_distortion(const struct kvs_plan_problem *problem, struct kvs_plan *plan)
+int64_t kvs_least_distortion(const struct kvs_plan_problem *problem, struct kvs_plan *plan)
 {
     uint8_t from[KVS_MAX_LAYER][KVS_MAX_FRAC] = {{0}}, level[KVS_MAX_LAYER][KVS_MAX_FRAC] = {{0}};
     int64_t value[KVS_MAX_FRAC] = {0}, least;
@@ -97,7 +96,7 @@ static void start(const struct kvs_plan_problem *problem, struct kvs_optimum *ou
     kvs_corner_plan(problem, &pick, &out->plan, &eval);
     out->budget = problem->budget;
     if (pick.over > 0) {
-        int64_t least = least_distortion(problem, &out->plan);
+        int64_t least = kvs_least_distortion(problem, &out->plan);
 
         out->budget = least > out->budget ? least : out->budget;
         if (!kvs_plan_eval(problem, &out->plan, NULL, &eval))

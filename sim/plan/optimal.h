@@ -19,6 +19,9 @@ struct kvs_optimum {
     bool guided;
 };
 
+/* The least distortion that any plan has, and one that has it: above the budget, none fits. */
+int64_t kvs_least_distortion(const struct kvs_plan_problem *problem, struct kvs_plan *plan);
+
 /* Ends when the plan is within `enough` (relative) of the bound, or the search's stages are done.
  */
 KVS_MUST_CHECK enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem,

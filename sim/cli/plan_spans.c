@@ -1,0 +1,245 @@
+/*
+ * plan_spans.c - `kvsim plan`: the prompt as a row of spans, the tiers that they lie on, and the
+ * pieces of both that a plan problem is made of.
+ */
+#include "plan_case.h"
+
+#include "base/units.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_TOK 16777216
+#define MOST_BLOCKS 65536
+#define LEAST_BANDWIDTH 1e6 /* as a hardware profile's rates */
+
+const char *const kvs_span_names[] = {"prefix", "content", "hbm", "new", NULL};
+#define N_KIND 4
+
+/* The route of a tier, which becomes one if it is none yet. */
+static enum kvs_code add_route(struct kvs_plan_case *c, const char *option, const char *name,
+                               int32_t *route, struct kvs_err *err)
+{
+    const struct kvs_hw_tier *tier = kvs_hw_tier(c->hw, name);
+    const char *names[KVS_MAX_LINK];
+    char known[400];
+
+    for (uint32_t i = 0; i < c->hw->n_tier; i++)
+        names[i] = c->hw->tier[i].name;
+    if (!tier)
+        return kvs_fail(err, KVS_ERR_ARG, "%s: %s has no tier \"%s\"%s", option, c->hw->name, name,
+                        kvs_known(known, sizeof known, name, names, c->hw->n_tier));
+    for (*route = 0; *route < (int32_t)c->n_route; ++*route)
+        if (c->tier[*route] == tier)
+            return KVS_OK;
+    if (c->n_route == KVS_MAX_ROUTE)
+        return kvs_fail(err, KVS_ERR_RANGE, "%s: more than %d tiers", option, KVS_MAX_ROUTE);
+    c->tier[c->n_route++] = tier;
+    return KVS_OK;
+}
+
+/* The tiers of --tier, in their order. */
+static enum kvs_code add_tiers(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    const struct kvs_strs *names = &c->options.tiers;
+
+    for (unsigned i = 0; i < names->n; i++) {
+        int32_t route = 0;
+        enum kvs_code code = add_route(c, "--tier", names->v[i], &route, err);
+
+        if (code)
+            return code;
+        if (route < (int32_t)i)
+            return kvs_fail(err, KVS_ERR_ARG,
+                            "--tier: found \"%s\" a second time, want a tier once", names->v[i]);
+    }
+    c->n_tier = c->n_route;
+    return KVS_OK;
+}
+
+/* Error bar of the slowest hop. */
+static void find_link_error(struct kvs_plan_case *c)
+{
+    double slowest = HUGE_VAL;
+
+    for (uint32_t k = 0; k < c->n_route; k++)
+        for (uint32_t h = 0; h < c->tier[k]->n_hop; h++) {
+            const struct kvs_figure *rate = &c->hw->link[c->tier[k]->hop[h]].read_bytes_per_s;
+
+            if (rate->value < slowest) {
+                slowest = rate->value;
+                c->link_error = rate->rel_error;
+            }
+        }
+}
+
+static bool is_stored(const struct kvs_span *span)
+{
+    return span->kind == KVS_SPAN_PREFIX || span->kind == KVS_SPAN_CONTENT;
+}
+
+/* "KIND:TOKENS" or "KIND:TOKENS@TIER"; *tier: the name, NULL: none. */
+static enum kvs_code read_span(const char *text, struct kvs_span *span, const char **tier,
+                               struct kvs_err *err)
+{
+    const char *colon = strchr(text, ':'), *at = strchr(text, '@');
+    size_t n_kind = colon ? (size_t)(colon - text) : strcspn(text, "@");
+    char kind[32], tok[32], known[200];
+    struct kvs_err own = {0};
+    uint64_t n_tok;
+    int i = 0;
+
+    *tier = at ? at + 1 : NULL;
+    snprintf(kind, sizeof kind, "%.*s", (int)n_kind, text);
+    while (kvs_span_names[i] && strcmp(kvs_span_names[i], kind) != 0)
+        i++;
+    if (!kvs_span_names[i])
+        return kvs_fail(err, KVS_ERR_ARG, "--spans: \"%s\": unknown kind \"%s\"%s", text, kind,
+                        kvs_known(known, sizeof known, kind, kvs_span_names, N_KIND));
+    if (!colon)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--spans: found \"%s\", want its tokens behind a colon: %s:4Ki", text,
+                        kind);
+    snprintf(tok, sizeof tok, "%.*s", at ? (int)(at - colon - 1) : 31, colon + 1);
+    if (kvs_parse_tok(tok, &n_tok, &own))
+        return kvs_fail(err, KVS_ERR_ARG, "--spans: \"%s\": %s", text, own.msg);
+    if (n_tok < 1 || n_tok > MOST_TOK)
+        return kvs_fail(err, KVS_ERR_RANGE, "--spans: \"%s\": found %s tokens, want 1 to %d", text,
+                        tok, MOST_TOK);
+    *span = (struct kvs_span){(enum kvs_span_kind)i, (uint32_t)n_tok, -1};
+    if (at && !is_stored(span))
+        return kvs_fail(err, KVS_ERR_ARG, "--spans: \"%s\": what is %s lies on no tier; want %s:%s",
+                        text, i == KVS_SPAN_HBM ? "in HBM" : "not cached", kind, tok);
+    return KVS_OK;
+}
+
+static enum kvs_code read_spans(struct kvs_plan_case *c, const char *tier[], struct kvs_err *err)
+{
+    const struct kvs_strs *spans = &c->options.spans;
+
+    for (unsigned i = 0; i < spans->n; i++)
+        if (read_span(spans->v[i], &c->span[i], &tier[i], err))
+            return err->code;
+    c->n_span = spans->n;
+    if (c->span[c->n_span - 1].kind != KVS_SPAN_NEW)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--spans: found \"%s\" at the end, want the new tokens there: new:256",
+                        spans->v[spans->n - 1]);
+    return KVS_OK;
+}
+
+static enum kvs_code count_tok(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    uint64_t cached = 0, fresh = 0, n_block = 0, total;
+    bool stored = false;
+
+    for (uint32_t i = 0; i < c->n_span; i++) {
+        const struct kvs_span *span = &c->span[i];
+
+        *(span->kind == KVS_SPAN_NEW ? &fresh : &cached) += span->n_tok;
+        n_block += (span->n_tok + c->options.block_tok - 1) / c->options.block_tok;
+        stored |= is_stored(span);
+        c->moved |= span->kind == KVS_SPAN_CONTENT;
+    }
+    total = cached + fresh;
+    if (total > 2 * MOST_TOK)
+        return kvs_fail(err, KVS_ERR_RANGE, "--spans: %llu tokens, want at most %d",
+                        (unsigned long long)total, 2 * MOST_TOK);
+    if (!stored)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--spans: nothing lies on a tier; want a span of prefix or content");
+    if (n_block > MOST_BLOCKS + KVS_MAX_SPAN)
+        return kvs_fail(err, KVS_ERR_RANGE, "--block: %llu tokens make more than 65,536 blocks",
+                        (unsigned long long)c->options.block_tok);
+    c->context_tok = (uint32_t)cached;
+    c->new_tok = (uint32_t)fresh;
+    return KVS_OK;
+}
+
+enum kvs_code kvs_plan_spans(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    const struct kvs_plan_options *o = &c->options;
+    const char *tier[KVS_MAX_SPAN] = {NULL};
+    bool shared = false; /* by what names no tier of its own */
+    enum kvs_code code = KVS_OK;
+
+    if (o->bandwidth > 0 && o->bandwidth < LEAST_BANDWIDTH)
+        return kvs_fail(err, KVS_ERR_RANGE,
+                        "--bandwidth: found %g B/s, want 1MB/s or more, or 0 for the profile's",
+                        o->bandwidth);
+    if (o->spans.n > 0) {
+        code = read_spans(c, tier, err);
+    } else {
+        c->span[c->n_span++] = (struct kvs_span){o->reuse == 1 ? KVS_SPAN_CONTENT : KVS_SPAN_PREFIX,
+                                                 (uint32_t)o->context_tok, -1};
+        c->span[c->n_span++] = (struct kvs_span){KVS_SPAN_NEW, (uint32_t)o->new_tok, -1};
+    }
+    for (uint32_t i = 0; i < c->n_span; i++)
+        shared |= is_stored(&c->span[i]) && !tier[i];
+    if (!code)
+        code = count_tok(c, err);
+    if (!code && shared)
+        code = add_tiers(c, err);
+    for (uint32_t i = 0; i < c->n_span && !code; i++)
+        if (tier[i])
+            code = add_route(c, "--spans", tier[i], &c->span[i].route, err);
+    find_link_error(c);
+    return code;
+}
+
+static uint32_t turned_tok(uint64_t n_tok, double knob)
+{
+    double turned = round((double)n_tok * knob);
+
+    return turned < 1 ? 1 : (uint32_t)turned;
+}
+
+/* One span's blocks from piece n on; those that share --tier's go in equal parts, the first part on
+ * the first tier. */
+static uint32_t add_blocks(const struct kvs_plan_case *c, const struct kvs_span *span,
+                           uint32_t n_tok, bool first, struct kvs_piece *piece)
+{
+    uint32_t block_tok = (uint32_t)c->options.block_tok, n = 0;
+
+    if (span->kind == KVS_SPAN_NEW || span->kind == KVS_SPAN_HBM) {
+        *piece = (struct kvs_piece){.n_tok = n_tok,
+                                    .where = span->kind == KVS_SPAN_NEW ? KVS_AT_NONE : KVS_AT_HBM};
+        return 1;
+    }
+    for (uint32_t at = 0; at < n_tok; at += piece[n++].n_tok) {
+        uint32_t left = n_tok - at;
+
+        piece[n] = (struct kvs_piece){
+            .n_tok = left < block_tok ? left : block_tok,
+            .where = span->route >= 0 ? span->route : (int32_t)((uint64_t)at * c->n_tier / n_tok),
+            /* the prompt's first passage stands where it stood */
+            .moved = span->kind == KVS_SPAN_CONTENT && !(first && at == 0),
+        };
+    }
+    return n;
+}
+
+enum kvs_code kvs_variant_pieces(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
+                                 struct kvs_variant *v, uint32_t *n_piece, struct kvs_err *err)
+{
+    uint32_t n_tok[KVS_MAX_SPAN];
+    size_t room = 0;
+
+    v->context_tok = v->new_tok = *n_piece = 0;
+    for (uint32_t i = 0; i < c->n_span; i++) {
+        bool fresh = c->span[i].kind == KVS_SPAN_NEW;
+
+        n_tok[i] = turned_tok(c->span[i].n_tok, fresh ? knobs->new_tok : knobs->context_tok);
+        *(fresh ? &v->new_tok : &v->context_tok) += n_tok[i];
+        room += n_tok[i] / c->options.block_tok + 1;
+    }
+    assert(room > 0);
+    v->piece = calloc(room, sizeof *v->piece);
+    if (!v->piece)
+        return kvs_nomem(err);
+    for (uint32_t i = 0; i < c->n_span; i++)
+        *n_piece += add_blocks(c, &c->span[i], n_tok[i], i == 0, v->piece + *n_piece);
+    return KVS_OK;
+}
