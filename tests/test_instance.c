@@ -90,7 +90,7 @@ static void wrong_input_is_named(void **state)
         {"\"layers\": 2", "\"layers\": 0", "instances[0].layers", "0"},
         {"\"layers\": 2,", "", "instances[0].layers", "missing"},
         {"\"levels\": 1", "\"levels\": \"x\"", "instances[0].levels", "\"x\""},
-        {"\"routes\": 1", "\"routes\": 5", "instances[0].routes", "5"},
+        {"\"routes\": 1", "\"routes\": 7", "instances[0].routes", "7"},
         {"\"head_ns\"", "\"heads_ns\"", "instances[0]", "head_ns"},
         {"[0, 1]", "[0, 0.5]", "instances[0].fractions[1]", "0.5"},
         {"[0, 1]", "[0.5, 1]", "instances[0].fractions[0]", "ascend"},

@@ -541,7 +541,7 @@ static void wrong_sizes_are_refused(void **state)
     (void)state;
     for (int n = 0; n < 5; n++)
         bad[n] = good;
-    bad[0].n_route = KVS_MAX_ROUTE + 1;
+    bad[0].n_route = KVS_MAX_TIER_ROUTE + 1;
     bad[1].n_frac = 1;
     bad[2].n_frac = KVS_MAX_FRAC + 1;
     bad[3].n_level = 0;

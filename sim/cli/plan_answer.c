@@ -64,7 +64,7 @@ static enum kvs_code plan_row(const struct kvs_plan_case *c, const struct kvs_va
 
         row->recompute_frac += problem->frac[i] / problem->n_layer;
         row->load_bytes += state_bytes(v, &row->plan, l);
-        for (uint32_t k = 0; k < problem->n_route; k++)
+        for (uint32_t k = 0; k < kvs_plan_routes(problem); k++)
             row->load_bytes += kvs_tables_load_bytes(v->inst, k, kvs_cost_class(v->cost, l), i,
                                                      row->plan.level[l]);
     }

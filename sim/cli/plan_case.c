@@ -302,7 +302,8 @@ double kvs_variant_load_rate(const struct kvs_variant *v)
         int64_t slowest_ns = 0;
 
         for (uint32_t k = 0; k < v->problem.n_route; k++) {
-            bytes += kvs_tables_load_bytes(v->inst, k, kvs_cost_class(v->cost, l), 0, 0);
+            if (k < kvs_plan_routes(&v->problem))
+                bytes += kvs_tables_load_bytes(v->inst, k, kvs_cost_class(v->cost, l), 0, 0);
             if (v->problem.layer[l]->io_ns[k][0] > slowest_ns)
                 slowest_ns = v->problem.layer[l]->io_ns[k][0];
         }

@@ -34,8 +34,8 @@ static enum kvs_code add_route(struct kvs_plan_case *c, const char *option, cons
     for (*route = 0; *route < (int32_t)c->n_route; ++*route)
         if (c->tier[*route] == tier)
             return KVS_OK;
-    if (c->n_route == KVS_MAX_ROUTE)
-        return kvs_fail(err, KVS_ERR_RANGE, "%s: more than %d tiers", option, KVS_MAX_ROUTE);
+    if (c->n_route == KVS_MAX_TIER_ROUTE)
+        return kvs_fail(err, KVS_ERR_RANGE, "%s: more than %d tiers", option, KVS_MAX_TIER_ROUTE);
     c->tier[c->n_route++] = tier;
     return KVS_OK;
 }

@@ -273,18 +273,16 @@ static bool start_loads(struct sim *sim, struct req *req)
     for (uint32_t t = 0; t < sim->config->n_tier; t++) {
         req->load[t] = LOAD_NONE;
         req->unused_bytes[t] = 0;
-        if (t >= req->problem.n_route)
+        if (t >= kvs_plan_routes(&req->problem))
             continue;
-        int64_t due_ns = 0;
         double n_bytes = 0;
+        int64_t own_ns = sim_due(req, &req->plan, t, 0, req->due_ns[t]);
         for (uint32_t l = 0; l < sim->n_layer; l++) {
             uint32_t i = req->plan.frac_i[l], q = req->plan.level[l];
-            due_ns += req->problem.layer[l]->io_ns[t][i * req->problem.n_level + q];
-            req->due_ns[t][l] = due_ns;
             n_bytes +=
                 kvs_tables_load_bytes(req->inst, t, kvs_cost_class(sim->config->cost, l), i, q);
         }
-        req->load_bytes[t] = due_ns > 0 && n_bytes >= 1 ? (uint64_t)n_bytes : 0;
+        req->load_bytes[t] = own_ns > 0 && n_bytes >= 1 ? (uint64_t)n_bytes : 0;
         req->record.load_bytes[t] += req->load_bytes[t];
         if (req->load_bytes[t] && !sim_load(sim, req, t))
             return false;
@@ -375,9 +373,12 @@ static bool plan(struct sim *sim, struct req *req)
     kvs_tables_build(sim->tables, req->inst, sim->piece, n_piece, problem);
     sim_shard_latency(sim, req, problem);
     problem->error = sim->error;
+    kvs_plan_share(problem);
+    memcpy(req->begin_ns, problem->io_start_ns, sizeof req->begin_ns);
     problem->gpu_start_ns = sim_gpu_start_ns(sim, req->record.replica, NULL) - sim->now_ns;
-    for (uint32_t t = 0; t < problem->n_route; t++)
+    for (uint32_t t = 0; t < kvs_plan_routes(problem); t++)
         problem->io_start_ns[t] += sim_lane(sim, req->record.replica, t, false)->queued_ns;
+    kvs_plan_share(problem);
     uint32_t held_tok = 0;
     for (uint32_t t = 0; t < sim->config->n_tier; t++)
         held_tok += req->now.tier_tok[t];

@@ -26,7 +26,7 @@ int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg, uint32_t n
 /* Fills in the arrivals of a request's layers. false if a load has not begun. */
 static bool arrivals(struct sim *sim, const struct req *req, struct kvs_plan_actual *actual)
 {
-    for (uint32_t t = 0; t < req->problem.n_route; t++) {
+    for (uint32_t t = 0; t < kvs_plan_routes(&req->problem); t++) {
         int64_t *at = req->arrive_ns[t];
         if (req->load[t] == LOAD_QUEUED)
             return false;

@@ -169,17 +169,32 @@ void sim_price(struct sim *sim, const struct req *req, struct kvs_plan_problem *
     problem->price_t = placeless * shares.own;
     problem->price_gpu = placeless * shares.others +
                          n_behind(&replica->run, (double)replica->backlog_ns + pace->gpu_ns);
-    for (uint32_t t = 0; t < problem->n_route; t++) {
+    for (uint32_t t = 0; t < kvs_plan_routes(problem); t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
 
         queue_ns[t] = (double)lane->queued_ns * sim_lane_slow(lane, sim->now_ns) + pace->io_ns[t];
         longest_ns = fmax(longest_ns, queue_ns[t]);
     }
-    for (uint32_t t = 0; t < problem->n_route && longest_ns > 0; t++)
+    for (uint32_t t = 0; t < kvs_plan_routes(problem) && longest_ns > 0; t++)
         problem->price_link[t] =
             placeless * shares.loading * queue_ns[t] / longest_ns +
             LANE_FELT * n_behind(&sim_lane(sim, req->record.replica, t, false)->run, queue_ns[t]);
     price_passes(sim, req, problem);
+}
+
+/* How many times its work a pipe takes: of a shared hop, as the slowest of its routes' lanes. */
+static double pipe_slow(const struct sim *sim, const struct req *req,
+                        const struct kvs_plan_problem *problem, uint32_t k)
+{
+    uint32_t n_route = kvs_plan_routes(problem);
+    uint32_t by = k < n_route ? 1u << k : problem->shared_by[k - n_route];
+    double slow = 0;
+
+    for (uint32_t t = 0; t < n_route; t++)
+        if (by >> t & 1)
+            slow = fmax(slow,
+                        sim_lane_slow(sim_lane(sim, req->record.replica, t, false), sim->now_ns));
+    return slow;
 }
 
 void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
@@ -198,9 +213,8 @@ void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem
             from[n_class] = problem->layer[l];
             *cost = *problem->layer[l];
             for (uint32_t t = 0; t < problem->n_route; t++) {
-                double slow =
-                    sim_lane_slow(sim_lane(sim, req->record.replica, t, false), sim->now_ns);
-                int64_t *io_ns = sim->stretched_ns + (n_class * (size_t)KVS_MAX_TIER + t) *
+                double slow = pipe_slow(sim, req, problem, t);
+                int64_t *io_ns = sim->stretched_ns + (n_class * (size_t)KVS_MAX_ROUTE + t) *
                                                          KVS_MAX_FRAC * KVS_MAX_LEVEL;
 
                 for (uint32_t i = 0; i < n_cell; i++)
@@ -212,10 +226,11 @@ void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem
         sim->stretched_layer[l] = &sim->stretched[c - 1];
     }
     problem->layer = sim->stretched_layer;
-    for (uint32_t t = 0; t < problem->n_route; t++) {
+    for (uint32_t t = 0; t < kvs_plan_routes(problem); t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
 
         problem->io_start_ns[t] +=
             (int64_t)((double)lane->queued_ns * (sim_lane_slow(lane, sim->now_ns) - 1));
     }
+    kvs_plan_share(problem);
 }

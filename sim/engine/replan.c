@@ -36,11 +36,6 @@ struct replan {
     uint32_t first_cut; /* a greater fraction in fewer layers cancels nothing */
 };
 
-static int64_t io_ns(const struct req *req, const struct kvs_plan *plan, uint32_t t, uint32_t l)
-{
-    return req->problem.layer[l]->io_ns[t][plan->frac_i[l] * req->problem.n_level + plan->level[l]];
-}
-
 /* Work before a load in its lane, at the lane's pace, and the latencies between. */
 static int64_t turn_ns(const struct sim *sim, const struct lane *lane,
                        const struct transfer *transfer, double slow)
@@ -106,14 +101,15 @@ static double cost_of(const struct sim *sim, const struct req *req, struct repla
     const struct kvs_plan_problem *problem = &replan->problem;
     struct kvs_plan_actual actual = {.has_start = false};
     double link = 0;
-    for (uint32_t t = 0; t < problem->n_route; t++) {
+    for (uint32_t t = 0; t < kvs_plan_routes(problem); t++) {
         struct coming *coming = &replan->coming[t];
-        double at_ns = (double)coming->from_ns, left_ns = 0;
-        for (uint32_t l = coming->keep; l < sim->n_layer; l++) {
-            left_ns += (double)io_ns(req, plan, t, l);
-            coming->at_ns[l] = (int64_t)(at_ns + left_ns * coming->slow);
-        }
-        link += problem->price_link[t] * left_ns * coming->slow;
+        int64_t due_ns[KVS_MAX_LAYER];
+        double own_ns = (double)sim_due(req, plan, t, coming->keep, due_ns);
+        int64_t kept_ns = coming->keep ? due_ns[coming->keep - 1] : 0;
+        for (uint32_t l = coming->keep; l < sim->n_layer; l++)
+            coming->at_ns[l] =
+                coming->from_ns + (int64_t)((double)(due_ns[l] - kept_ns) * coming->slow);
+        link += problem->price_link[t] * own_ns * coming->slow;
         actual.arrive_ns[t] = coming->at_ns;
     }
     bool fine = kvs_plan_eval(problem, plan, &actual, eval);
@@ -181,9 +177,7 @@ static bool cut_load(struct sim *sim, struct req *req, uint32_t t, uint32_t keep
     req->record.load_bytes[t] -= cancel_bytes;
     if (!cancel_bytes)
         return true;
-    int64_t due_ns = keep ? req->due_ns[t][keep - 1] : 0;
-    for (uint32_t l = keep; l < n_layer; l++)
-        req->due_ns[t][l] = due_ns += io_ns(req, plan, t, l);
+    (void)sim_due(req, plan, t, keep, req->due_ns[t]);
     return sim_cut_load(sim, req, t, left_bytes);
 }
 
@@ -192,7 +186,7 @@ static bool take(struct sim *sim, struct req *req, const struct replan *replan,
                  const struct kvs_plan *plan, const struct kvs_plan_eval *eval)
 {
     struct replica *replica = &sim->replica[req->record.replica];
-    for (uint32_t t = 0; t < req->problem.n_route; t++)
+    for (uint32_t t = 0; t < kvs_plan_routes(&req->problem); t++)
         if (req->load[t] != LOAD_NONE && !cut_load(sim, req, t, replan->coming[t].keep, plan))
             return false;
     replica->n_loading -= req->n_loading == 0;
@@ -218,7 +212,7 @@ bool sim_replan(struct sim *sim, struct req *req, bool *computes)
     replan.problem = req->problem;
     replan.problem.gpu_start_ns = sim_gpu_start_ns(sim, req->record.replica, req);
     replan.first_cut = sim->n_layer;
-    for (uint32_t t = 0; t < req->problem.n_route; t++) {
+    for (uint32_t t = 0; t < kvs_plan_routes(&req->problem); t++) {
         struct coming *coming = &replan.coming[t];
         if (!look_at(sim, req, t, coming))
             return true;

@@ -531,7 +531,7 @@ void sim_shard_routes(struct sim *sim, const struct req *req)
 void sim_shard_latency(const struct sim *sim, const struct req *req,
                        struct kvs_plan_problem *problem)
 {
-    for (uint32_t t = 0; t < problem->n_route; t++)
+    for (uint32_t t = 0; t < kvs_plan_routes(problem); t++)
         if (sim_sharded(sim, t) &&
             sim->route[t].n_hop > sim_lane(sim, req->record.replica, t, false)->n_hop)
             problem->io_start_ns[t] += sim_shard_latency_ns(sim, t);

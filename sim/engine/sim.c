@@ -300,7 +300,7 @@ static enum kvs_code set_up(struct sim *sim)
     sim->scratch = kvs_plan_scratch_new();
     const uint32_t n_cost = config->n_level > 1 ? sim->n_layer : sim->n_class;
     sim->stretched = array(n_cost, sizeof *sim->stretched);
-    sim->stretched_ns = array((size_t)n_cost * KVS_MAX_TIER * KVS_MAX_FRAC * KVS_MAX_LEVEL,
+    sim->stretched_ns = array((size_t)n_cost * KVS_MAX_ROUTE * KVS_MAX_FRAC * KVS_MAX_LEVEL,
                               sizeof *sim->stretched_ns);
     if (!sim->net || !sim->link_bytes || !sim->replica || !sim->store || !sim->lane || !sim->view ||
         !sim->seg || !sim->decode_fixed_s || !sim->decode_per_tok_s || !sim->scratch ||

@@ -210,6 +210,7 @@ struct req {
     bool replanned; /* it has been looked at again since it was admitted */
     uint32_t n_loading;
     struct transfer *transfer[KVS_MAX_TIER];
+    int64_t begin_ns[KVS_MAX_ROUTE];  /* latency of the problem's pipes, no load before this one */
     int64_t *due_ns[KVS_MAX_TIER];    /* [layer] work of the flow when the layer has arrived */
     int64_t *arrive_ns[KVS_MAX_TIER]; /* [layer] when it had; valid once LOAD_DONE */
     uint64_t due_at_decode;           /* iteration count of its replica at which it ends */
@@ -328,7 +329,7 @@ struct sim {
     int64_t pass_ns[KVS_MAX_FRAC]; /* of a priced plan problem */
     struct kvs_layer_cost
         *stretched;        /* [class, or layer with levels]: costs with io as slow as it is now */
-    int64_t *stretched_ns; /* [class][tier][fraction * level] */
+    int64_t *stretched_ns; /* [class][pipe][fraction * level] */
     const struct kvs_layer_cost *stretched_layer[KVS_MAX_LAYER];
     struct kvs_replica_view *view;
     struct kvs_piece *piece;
@@ -414,13 +415,23 @@ void sim_drop_unread(struct sim *sim, struct req *req);
  */
 bool sim_replan(struct sim *sim, struct req *req, bool *computes);
 
+/* due.c */
+/*
+ * Work of a route's flow when each layer has arrived, under the request's plan up to layer `from`
+ * and another one from there on. Loads of one prompt come layer by layer: where a hop that several
+ * share is what they wait for, each moves at the pace of the layers, as the evaluation has it.
+ * Returns what the route alone takes for the layers from `from` on.
+ */
+int64_t sim_due(const struct req *req, const struct kvs_plan *plan, uint32_t t, uint32_t from,
+                int64_t *due_ns);
+
 /* move.c */
 bool sim_load(struct sim *sim, struct req *req,
               uint32_t tier_i); /* due_ns and the record's bytes are set */
 /*
- * The plan gave each of a prompt's loads its share of the hops they have in common, for the whole
- * of its blocks; for the part that is loaded the sum may be above one by what descriptors weigh. It
- * is scaled back to one, so that a prompt never slows its own loads.
+ * The plan has a pipe for what a prompt's loads have in common, so that in the mean they fill no
+ * hop. As flows their paces are even and they begin one after another: the sum may then be a little
+ * above one. It is scaled back to one, so that a prompt never slows its own loads.
  */
 void sim_ease_loads(const struct sim *sim, const struct req *req);
 /* A load that has not ended brings only this much; its due_ns are set. Nothing: it is dropped. */

@@ -1,49 +1,10 @@
-#include "instance.h"
 #include "share.h"
-#include "tables_in.h"
 
 #include "base/units.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
-
-/* Slows the loads of routes that share hops; for the prompt's whole time, as if all loaded all
- * along. */
-static void slow_down(const struct kvs_tables *t, struct kvs_tables_inst *inst,
-                      struct kvs_tables_class *class, const double n_block[])
-{
-    const struct kvs_tables_config *config = &t->config;
-    struct kvs_hop_use hops = {.rate = {0}};
-    double *speed = inst->speed;
-    uint32_t n_used = 0;
-
-    for (uint32_t k = 0; k < config->n_route; k++)
-        speed[k] = 1;
-
-    for (uint32_t k = 0; k < config->n_route; k++) {
-        double hop_s[KVS_MAX_HOP], alone_s = 0, bytes = class->load_bytes[k][0];
-
-        if (!inst->used[k] || bytes <= 0)
-            continue;
-        for (uint32_t h = 0; h < config->route[k].n_hop; h++) {
-            hop_s[h] =
-                kvs_link_s(config->route[k].hop[h].link, false,
-                           bytes * config->route[k].hop[h].share, n_block[k] * config->descriptors);
-            alone_s = fmax(alone_s, hop_s[h]);
-        }
-        for (uint32_t h = 0; h < config->route[k].n_hop; h++)
-            hops.use[k][h] = hop_s[h] / alone_s;
-        hops.rate[k] = 1 / alone_s;
-        n_used++;
-    }
-    if (n_used < 2)
-        return;
-    kvs_share_hops(config, &hops, speed);
-    for (uint32_t k = 0; k < config->n_route; k++)
-        for (uint32_t at = 0; speed[k] < 1 && at < config->n_frac * t->n_menu; at++)
-            class->io_ns[k][at] = (int64_t)ceil((double)class->io_ns[k][at] / speed[k]);
-}
 
 /* The level that a block is loaded at when the plan says q: of those held the next finer one, or
  * else the finest. */
@@ -61,9 +22,9 @@ static uint32_t held_level(const struct kvs_piece *piece, uint32_t q)
 /* Tokens still to load, by route, by the plan's level, by the level they are held at; and what they
  * weigh as stored. */
 struct left {
-    double tok[KVS_MAX_ROUTE][KVS_MAX_LEVEL][KVS_MAX_LEVEL];
-    double stored_tok[KVS_MAX_ROUTE][KVS_MAX_LEVEL][KVS_MAX_LEVEL];
-    double block[KVS_MAX_ROUTE];
+    double tok[KVS_MAX_TIER_ROUTE][KVS_MAX_LEVEL][KVS_MAX_LEVEL];
+    double stored_tok[KVS_MAX_TIER_ROUTE][KVS_MAX_LEVEL][KVS_MAX_LEVEL];
+    double block[KVS_MAX_TIER_ROUTE];
 };
 
 /* Units that a block is stored in. */
@@ -94,10 +55,9 @@ static void fill_cell(const struct kvs_tables *t, struct kvs_tables_inst *inst, 
     uint32_t at = i * t->n_menu + q;
     uint32_t from = inst->mixed ? 0 : q, to = inst->mixed ? config->n_level : q + 1;
     double held_tok[KVS_MAX_LEVEL] = {0}, held_unit[KVS_MAX_LEVEL] = {0}, decode_s = 0, gpu_s = 0,
-           project_tok = 0;
+           project_tok = 0, shared_s[KVS_MAX_TIER_ROUTE * KVS_MAX_HOP] = {0};
 
     for (uint32_t k = 0; k < config->n_route; k++) {
-        const struct kvs_table_route *route = &config->route[k];
         double bytes = 0, slowest_s = 0, tok = 0;
 
         if (!inst->used[k])
@@ -109,14 +69,11 @@ static void fill_cell(const struct kvs_tables *t, struct kvs_tables_inst *inst, 
         }
         for (uint32_t h = from; h < to && tok > 0; h++)
             held_unit[h] += left->block[k] * (left->tok[k][q][h] / tok);
-        for (uint32_t h = 0; h < route->n_hop && left->block[k] > 0; h++)
-            slowest_s =
-                fmax(slowest_s, kvs_link_s(route->hop[h].link, false, bytes * route->hop[h].share,
-                                           left->block[k] * config->descriptors));
+        kvs_share_add(inst, k, bytes, left->block[k] * config->descriptors, &slowest_s, shared_s);
         class->load_bytes[k][at] = bytes;
-        /* what takes days is as good as never, and sums of it stay within the clock */
-        class->io_ns[k][at] = kvs_ns(fmin(slowest_s, KVS_PLAN_MAX_NS * 1e-9));
+        class->io_ns[k][at] = kvs_io_ns(slowest_s);
     }
+    kvs_share_fill(inst, shared_s, class->io_ns, at);
     for (uint32_t h = from; h < to; h++) {
         const struct kvs_table_level *level = &config->level[h];
         double s = level->decode_bytes_per_s > 0
@@ -164,14 +121,13 @@ static void fill_loads(const struct kvs_tables *t, struct kvs_tables_inst *inst,
         for (uint32_t q = 0; q < t->n_menu; q++)
             fill_cell(t, inst, c, i, q, &left);
     }
-    slow_down(t, inst, &inst->class[c], left.block);
 }
 
 void kvs_fill_states(const struct kvs_tables *t, struct kvs_tables_inst *inst,
                      const struct kvs_piece *piece)
 {
     const struct kvs_tables_config *config = &t->config;
-    double tok[KVS_MAX_ROUTE] = {0}, unit[KVS_MAX_ROUTE] = {0};
+    double tok[KVS_MAX_TIER_ROUTE] = {0}, unit[KVS_MAX_TIER_ROUTE] = {0};
     uint32_t p = 0;
 
     for (uint32_t i = 0; i < config->n_frac; i++) {
@@ -180,16 +136,16 @@ void kvs_fill_states(const struct kvs_tables *t, struct kvs_tables_inst *inst,
                 tok[piece[p].where] += piece[p].n_tok;
                 unit[piece[p].where] += n_unit(config, piece[p].n_tok);
             }
+        double shared_s[KVS_MAX_TIER_ROUTE * KVS_MAX_HOP] = {0};
+
         for (uint32_t k = 0; k < config->n_route; k++) {
-            const struct kvs_table_route *route = &config->route[k];
             double bytes = tok[k] * config->state_bytes_per_tok, slowest_s = 0;
 
-            for (uint32_t h = 0; h < route->n_hop && unit[k] > 0; h++)
-                slowest_s = fmax(slowest_s, kvs_link_s(route->hop[h].link, false,
-                                                       bytes * route->hop[h].share, unit[k]));
+            kvs_share_add(inst, k, bytes, unit[k], &slowest_s, shared_s);
             inst->state_bytes[k][i] = bytes;
-            inst->state_ns[k][i] = kvs_ns(fmin(slowest_s / inst->speed[k], KVS_PLAN_MAX_NS * 1e-9));
+            inst->state_ns[k][i] = kvs_io_ns(slowest_s);
         }
+        kvs_share_fill(inst, shared_s, inst->state_ns, i);
     }
 }
 

@@ -105,6 +105,15 @@ static inline __attribute__((always_inline)) void run(const struct kvs_plan_prob
     eval->distortion = distortion;
 }
 
+/* Whether arrivals are given, of any route. */
+static bool arrived(const struct kvs_plan_actual *actual)
+{
+    for (uint32_t k = 0; k < KVS_MAX_ROUTE; k++)
+        if (actual->arrive_ns[k])
+            return true;
+    return false;
+}
+
 bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                    const struct kvs_plan_actual *actual, struct kvs_plan_eval *eval)
 {
@@ -119,7 +128,8 @@ bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan
     if (problem->state_at)
         run(problem, plan, actual, problem->n_route, true, eval);
     else if (actual)
-        run(problem, plan, actual, problem->n_route, false, eval);
+        run(problem, plan, actual, arrived(actual) ? kvs_plan_routes(problem) : problem->n_route,
+            false, eval);
     else if (problem->n_route == 1)
         run(problem, plan, NULL, 1, false, eval);
     else if (problem->n_route == 2)

@@ -14,7 +14,9 @@
 #include <stdint.h>
 
 #define KVS_MAX_LAYER 256
-#define KVS_MAX_ROUTE 4
+#define KVS_MAX_ROUTE 6  /* pipes of a problem: routes of tiers, and hops that they share */
+#define KVS_MAX_SHARED 2 /* of them, at most so many shared hops */
+#define KVS_MAX_TIER_ROUTE (KVS_MAX_ROUTE - KVS_MAX_SHARED)
 #define KVS_MAX_FRAC 64
 #define KVS_MAX_LEVEL 16
 
@@ -40,6 +42,13 @@ struct kvs_plan_problem {
     uint32_t n_layer, n_frac, n_level, n_route;
     const double *frac;                        /* ascending, frac[0] = 0, frac[n_frac - 1] = 1 */
     const struct kvs_layer_cost *const *layer; /* [n_layer] */
+    /*
+     * The last n_shared of the n_route pipes are hops that routes share: each serves the layers in
+     * order, for all its routes, and begins with the first of them (kvs_plan_share). So a route
+     * takes of a hop what it brings, layer by layer, and what it leaves is the others'.
+     */
+    uint32_t n_shared;
+    uint8_t shared_by[KVS_MAX_SHARED]; /* bit k: route k takes the hop */
     int64_t io_start_ns[KVS_MAX_ROUTE], gpu_start_ns, head_ns;
     int64_t budget;       /* of the sum of distortions */
     uint8_t hidden_level; /* the level that stands for hidden states; 0: none does */
@@ -70,7 +79,7 @@ struct kvs_plan {
 };
 
 /* What really happened, for the simulator; each part may be NULL or absent: then it is as the
- * problem predicts. */
+ * problem predicts. Where arrivals are given, shared hops say nothing. */
 struct kvs_plan_actual {
     const int64_t *arrive_ns[KVS_MAX_ROUTE]; /* [l]: when route k had delivered layer l */
     bool has_start;                          /* start_ns stands for P[-1] = gpu_start + pre */
@@ -117,6 +126,31 @@ static inline int64_t kvs_plan_state_ns(const struct kvs_plan_problem *problem,
     if (!problem->state_at || l == 0 || plan->frac_i[l] <= plan->frac_i[l - 1])
         return 0;
     return problem->state_ns[k][plan->frac_i[l]] - problem->state_ns[k][plan->frac_i[l - 1]];
+}
+
+/* Routes of tiers: the pipes before the shared hops. */
+static inline uint32_t kvs_plan_routes(const struct kvs_plan_problem *problem)
+{
+    return problem->n_route > problem->n_shared ? problem->n_route - problem->n_shared : 0;
+}
+
+/* Gives shared hops what follows from their routes: the first start and the greatest error. */
+static inline void kvs_plan_share(struct kvs_plan_problem *problem)
+{
+    uint32_t n_route = kvs_plan_routes(problem);
+
+    for (uint32_t s = 0; n_route > 0 && s < problem->n_shared; s++) {
+        int64_t start_ns = INT64_MAX;
+        double error = 0;
+
+        for (uint32_t k = 0; k < n_route; k++)
+            if (problem->shared_by[s] >> k & 1) {
+                start_ns = problem->io_start_ns[k] < start_ns ? problem->io_start_ns[k] : start_ns;
+                error = problem->error.route[k] > error ? problem->error.route[k] : error;
+            }
+        problem->io_start_ns[n_route + s] = start_ns;
+        problem->error.route[n_route + s] = error;
+    }
 }
 
 struct kvs_plan_scratch; /* working memory of planners; from kvs_plan_scratch_new */

@@ -1,24 +1,30 @@
 /*
- * share.h - how fast routes load at once where they share hops.
+ * share.h - hops that several routes of a prompt share: pipes of their own.
+ *
+ * Whatever order loads come in, a hop can't have brought the first layers before it had time for
+ * all that its routes bring of them. A hop that always works, on the earliest layer that is not
+ * there, needs no longer; nothing is held back for a route that brings little, nothing, or is done.
  */
 #ifndef KVS_SHARE_H
 #define KVS_SHARE_H
 
-#include "tables.h"
+#include "tables_in.h"
 
-/* What a prompt's loads do to the hops of their routes, one layer, raw, all its blocks. */
-struct kvs_hop_use {
-    double rate[KVS_MAX_ROUTE];             /* loads per second of each route alone; 0: not used */
-    double use[KVS_MAX_ROUTE][KVS_MAX_HOP]; /* share of each hop's time that it takes then */
-};
+/* Links that several of the used routes take, but for those that never are slower than another one
+ * of at least the same routes. */
+void kvs_find_shared(struct kvs_tables_inst *inst);
+/* Puts the filled tables of routes, and of shared links that may bind, in the problem's places. */
+void kvs_place_pipes(struct kvs_tables_inst *inst, struct kvs_plan_problem *problem);
 
-/*
- * Routes that load at once share hops max-min fair, each weighted by what it has to bring, so that
- * routes that are slowed by one hop end together: each route's speed, 1 as alone. (Equal bytes per
- * second would let one small load in many pieces hold up a large one for all its time.) The
- * over-full link that has least for each of its routes fixes theirs; then the next.
+/* A pipe's entry. What takes days is as good as never, and sums of it stay within the clock. */
+int64_t kvs_io_ns(double s);
+/* Adds what a route brings to its slowest hop's time, and to those of the shared links [n_shared].
  */
-void kvs_share_hops(const struct kvs_tables_config *config, const struct kvs_hop_use *hops,
-                    double speed[]);
+void kvs_share_add(const struct kvs_tables_inst *inst, uint32_t k, double bytes,
+                   double n_descriptor, double *route_s, double *shared_s);
+/* Fills entry `at` of the shared links' pipes; of links that have one together the slowest counts.
+ */
+void kvs_share_fill(const struct kvs_tables_inst *inst, const double *shared_s,
+                    int64_t *const *pipe_ns, uint32_t at);
 
 #endif

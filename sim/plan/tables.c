@@ -1,4 +1,4 @@
-#include "tables_in.h"
+#include "share.h"
 
 #include "base/units.h"
 
@@ -16,9 +16,9 @@ enum kvs_code kvs_tables_new(const struct kvs_tables_config *config, struct kvs_
     *out = NULL;
     if (n_layer < 1 || n_layer > KVS_MAX_LAYER)
         return kvs_fail(err, KVS_ERR_RANGE, "%u layers, want 1 to %d", n_layer, KVS_MAX_LAYER);
-    if (config->n_route > KVS_MAX_ROUTE)
+    if (config->n_route > KVS_MAX_TIER_ROUTE)
         return kvs_fail(err, KVS_ERR_RANGE, "%u routes, want at most %d", config->n_route,
-                        KVS_MAX_ROUTE);
+                        KVS_MAX_TIER_ROUTE);
     if (config->n_frac < 2 || config->n_frac > KVS_MAX_FRAC)
         return kvs_fail(err, KVS_ERR_RANGE, "%u recompute fractions, want 2 to %d", config->n_frac,
                         KVS_MAX_FRAC);
@@ -74,16 +74,24 @@ void kvs_tables_free(struct kvs_tables *tables)
     free(tables);
 }
 
+/* Pipes that a class has tables for. */
+static size_t n_pipe(const struct kvs_tables *t)
+{
+    return t->config.n_route + (t->config.n_route > 1 ? KVS_MAX_SHARED : 0);
+}
+
 /* Memory of one class, from where its tables lie. */
 static void place_class(const struct kvs_tables *t, struct kvs_tables_class *class, int64_t *cell,
                         double *bytes)
 {
     size_t n_frac = t->config.n_frac, n_cell = n_frac * t->n_menu;
 
-    for (uint32_t k = 0; k < t->config.n_route; k++) {
-        class->cost.io_ns[k] = class->io_ns[k] = cell;
-        class->load_bytes[k] = bytes;
+    for (uint32_t k = 0; k < n_pipe(t); k++) {
+        class->io_ns[k] = cell;
         cell += n_cell;
+    }
+    for (uint32_t k = 0; k < t->config.n_route; k++) {
+        class->load_bytes[k] = bytes;
         bytes += n_cell;
     }
     class->lossy_frac = bytes;
@@ -101,9 +109,9 @@ struct kvs_tables_inst *kvs_tables_inst_new(const struct kvs_tables *t)
 {
     size_t n_frac = t->config.n_frac, n_level = t->config.n_level, n_route = t->config.n_route;
     size_t n_cell = n_frac * t->n_menu;
-    size_t class_cells = (n_route + 3) * n_cell + 4 * n_frac;
+    size_t class_cells = (n_pipe(t) + 3) * n_cell + 4 * n_frac;
     size_t class_bytes = (n_route + n_level) * n_cell;
-    size_t n_state = t->config.state_at ? n_route * n_frac : 0;
+    size_t n_state = t->config.state_at ? n_pipe(t) * n_frac : 0;
     struct kvs_tables_inst *inst =
         calloc(1, sizeof *inst + t->n_class * sizeof(struct kvs_tables_class));
 
@@ -122,10 +130,10 @@ struct kvs_tables_inst *kvs_tables_inst_new(const struct kvs_tables *t)
         return NULL;
     }
     inst->zero = inst->cells + t->n_class * class_cells;
-    for (uint32_t k = 0; k < n_route && n_state; k++) {
+    for (uint32_t k = 0; k < n_pipe(t) && n_state; k++)
         inst->state_ns[k] = inst->zero + n_cell + k * n_frac;
+    for (uint32_t k = 0; k < n_route && n_state; k++)
         inst->state_bytes[k] = inst->bytes + t->n_class * class_bytes + k * n_frac;
-    }
     for (uint32_t c = 0; c < t->n_class; c++)
         place_class(t, &inst->class[c], inst -> cells + c * class_cells,
                     inst -> bytes + c * class_bytes);
@@ -320,6 +328,7 @@ void kvs_tables_build(const struct kvs_tables *t, struct kvs_tables_inst *inst,
     count_pieces(inst, piece, n_piece);
     find_cuts(inst, piece, n_piece);
     find_carried(inst, piece, n_piece);
+    kvs_find_shared(inst);
     first = chunk_seg(piece, n_piece, &p, &used_tok, &pos, t->config.chunk_tok);
     inst->first_tok = (uint32_t)first.n_tok;
     for (uint32_t c = 0; c < t->n_class; c++)
@@ -339,15 +348,11 @@ void kvs_tables_build(const struct kvs_tables *t, struct kvs_tables_inst *inst,
         problem->n_route = k + 1;
         problem->io_start_ns[k] = kvs_ns(t->latency_s[k]);
     }
-    for (uint32_t c = 0; c < t->n_class; c++)
-        for (uint32_t k = 0; k < problem->n_route; k++)
-            inst->class[c].cost.io_ns[k] = inst->used[k] ? inst->class[c].io_ns[k] : inst->zero;
     if (t->config.state_at && !inst->moved && !inst->carries) {
         kvs_fill_states(t, inst, piece);
         problem->state_at = t->config.state_at;
-        for (uint32_t k = 0; k < problem->n_route; k++)
-            problem->state_ns[k] = inst->state_ns[k];
     }
+    kvs_place_pipes(inst, problem);
     kvs_fill_distortion(t, inst);
     problem->head_ns = kvs_ns(kvs_cost_head_s(t->config.cost, inst->absent_tok, 1));
     while ((later = chunk_seg(piece, n_piece, &p, &used_tok, &pos, t->config.chunk_tok)).n_tok > 0)

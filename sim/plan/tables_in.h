@@ -6,6 +6,12 @@
 
 #include "tables.h"
 
+/* A link that several routes of a prompt take. */
+struct kvs_shared_link {
+    const struct kvs_hw_link *link;
+    uint8_t by; /* bit k: route k */
+};
+
 struct kvs_tables {
     struct kvs_tables_config config;
     uint32_t n_layer, n_class;
@@ -36,7 +42,7 @@ struct kvs_tables_class {
     struct kvs_layer_cost cost;
     int64_t *io_ns[KVS_MAX_ROUTE], *decode_ns, *post_ns, *distortion; /* [i * n_menu + q] */
     int64_t *full_ns, *kv_ns, *wfull_ns, *wkv_ns;                     /* [i] */
-    double *load_bytes[KVS_MAX_ROUTE];                                /* [i * n_menu + q] stored */
+    double *load_bytes[KVS_MAX_TIER_ROUTE];                           /* [i * n_menu + q] stored */
     double *lossy_frac; /* [(i * n_menu + q) * n_level + held q]: of all cached tokens */
 };
 
@@ -45,15 +51,16 @@ struct kvs_tables_inst {
     uint32_t route_tok, absent_tok, first_tok, first_absent_pos;
     uint32_t cached_tok; /* on routes and resident */
     uint32_t menu_tok;   /* on routes, and of moved residents: what may be computed again */
-    bool used[KVS_MAX_ROUTE];
+    bool used[KVS_MAX_TIER_ROUTE];
+    uint32_t n_shared; /* links; with pipes behind the routes' (share.h) */
+    struct kvs_shared_link shared[KVS_MAX_TIER_ROUTE * KVS_MAX_HOP];
     bool moved, mixed; /* any piece is moved; any is not held at all levels */
     bool carries;      /* any piece carries a loss */
     struct kvs_cut cut[KVS_MAX_FRAC];
     double frac[KVS_MAX_FRAC];
     const struct kvs_layer_cost *layer[KVS_MAX_LAYER];
     int64_t *state_ns[KVS_MAX_ROUTE]; /* [n_frac], and what they are bytes of; NULL: no states */
-    double *state_bytes[KVS_MAX_ROUTE];
-    double speed[KVS_MAX_ROUTE];       /* of a route beside the others, by the class done last */
+    double *state_bytes[KVS_MAX_TIER_ROUTE];
     int64_t *zero;                     /* [n_frac * n_menu] */
     int64_t *cells;                    /* memory of all classes' integer tables */
     double *bytes;                     /* and of their byte counts and shares */
