@@ -52,6 +52,44 @@ static void least_ttft_adds_queue_transfer_and_prefill(void **state)
     assert_int_equal(choice("least-ttft", view, 3), 0); /* a tie: the lowest index */
 }
 
+static void least_work_counts_seconds_not_requests(void **state)
+{
+    struct kvs_replica_view view[3] = {
+        {.n_waiting = 1, .backlog_ns = 500, .transfer_ns = 0},
+        {.n_waiting = 9, .n_running = 3, .backlog_ns = 400, .transfer_ns = 900},
+        {.n_waiting = 8, .n_running = 3, .backlog_ns = 400, .transfer_ns = 900},
+    };
+    (void)state;
+    assert_int_equal(choice("least-loaded", view, 3), 0);
+    assert_int_equal(choice("least-work", view, 3), 2); /* a tie: the fewer requests */
+    view[1].backlog_ns = 399;
+    assert_int_equal(choice("least-work", view, 3), 1);
+    view[2] = view[0] = view[1];
+    assert_int_equal(choice("least-work", view, 3), 0);
+}
+
+/*
+ * Two replicas with room for one prompt each. A long one, then four short ones: they wait for each
+ * other, not for the long one, which takes longer than all of them.
+ */
+static void short_prompts_do_not_queue_behind_a_long_one(void **state)
+{
+    struct kvs_request request[5] = {{0}};
+    struct simlab lab;
+    (void)state;
+    simlab_open(&lab, "llama-3.1-8b", "h100-sxm", 1);
+    lab.config.router = kvs_router_find("least-work");
+    lab.config.n_replica = 2;
+    lab.config.max_batch = 1;
+    for (int i = 0; i < 5; i++)
+        request[i] =
+            (struct kvs_request){.arrive_ns = i, .input_tok = i ? 1000 : 100000, .output_tok = 1};
+    simlab_run(&lab, request, 5, true);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(lab.record[i].replica, i > 0);
+    simlab_close(&lab);
+}
+
 /*
  * Two replicas, each with a long prompt in HBM. The next of each kind comes back to its own; round
  * robin would send it to the other.
@@ -90,21 +128,24 @@ static void prompts_return_to_their_blocks(void **state)
 /* Prompts that wait for room count as queue: eight equal ones at once spread evenly. */
 static void prompts_without_room_count_as_queue(void **state)
 {
-    struct kvs_request request[8] = {{0}};
-    struct simlab lab;
-    uint32_t n[2] = {0};
+    static const char *const routers[] = {"least-ttft", "least-work"};
     (void)state;
-    simlab_open(&lab, "llama-3.1-8b", "h100-sxm", 1);
-    lab.config.router = kvs_router_find("least-ttft");
-    lab.config.n_replica = 2;
-    lab.config.max_batch = 1;
-    for (int i = 0; i < 8; i++)
-        request[i] = (struct kvs_request){.input_tok = 5000, .output_tok = 1};
-    simlab_run(&lab, request, 8, true);
-    for (int i = 0; i < 8; i++)
-        n[lab.record[i].replica]++;
-    assert_int_equal(n[0], 4);
-    simlab_close(&lab);
+    for (int r = 0; r < 2; r++) {
+        struct kvs_request request[8] = {{0}};
+        struct simlab lab;
+        uint32_t n[2] = {0};
+        simlab_open(&lab, "llama-3.1-8b", "h100-sxm", 1);
+        lab.config.router = kvs_router_find(routers[r]);
+        lab.config.n_replica = 2;
+        lab.config.max_batch = 1;
+        for (int i = 0; i < 8; i++)
+            request[i] = (struct kvs_request){.input_tok = 5000, .output_tok = 1};
+        simlab_run(&lab, request, 8, true);
+        for (int i = 0; i < 8; i++)
+            n[lab.record[i].replica]++;
+        assert_int_equal(n[0], 4);
+        simlab_close(&lab);
+    }
 }
 
 int main(void)
@@ -112,6 +153,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cache_aware_goes_where_most_is_held),
         cmocka_unit_test(least_ttft_adds_queue_transfer_and_prefill),
+        cmocka_unit_test(least_work_counts_seconds_not_requests),
+        cmocka_unit_test(short_prompts_do_not_queue_behind_a_long_one),
         cmocka_unit_test(prompts_return_to_their_blocks),
         cmocka_unit_test(prompts_without_room_count_as_queue),
     };
