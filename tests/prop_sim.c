@@ -277,6 +277,8 @@ static const struct kvs_sched_ops *pick_sched(struct kvs_rng *rng)
  * alike. */
 static void runs_are_alike_and_bytes_are_conserved(void **state)
 {
+    uint64_t n_state_bytes = 0;
+    static const uint8_t state_at[32] = {[5] = 1, [16] = 1, [23] = 1};
     (void)state;
     for (uint64_t seed = 1; seed <= 24; seed++) {
         struct kvs_rng rng = kvs_rng_stream(seed, "cluster");
@@ -284,7 +286,8 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         struct kvs_request *request = traffic(seed, 300, 0.02 + kvs_rng_unit(&rng), &blocks);
         struct simlab lab, again;
         uint32_t tp = 1u << kvs_rng_below(&rng, 2), n_policy = 0;
-        simlab_open(&lab, "llama-3.1-8b", "h100-sxm", tp);
+        const char *model = seed % 4 == 1 ? "llama-2-7b" : "llama-3.1-8b"; /* states pay there */
+        simlab_open(&lab, model, "h100-sxm", tp);
         while (kvs_planner_list[n_policy] && strcmp(kvs_planner_list[n_policy]->name, "exact") != 0)
             n_policy++;
         lab.config.planner = kvs_planner_list[kvs_rng_below(&rng, n_policy)];
@@ -311,8 +314,12 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         lab.config.sched = pick_sched(&rng);
         lab.config.repoll_ns = (int64_t)kvs_rng_below(&rng, 2) * 30000000;
         lab.config.max_pending_loads = (uint32_t)kvs_rng_below(&rng, 4);
+        lab.config.state_at = seed % 2 ? state_at : NULL;
+        for (uint32_t t = 0; t < 2; t++)
+            lab.config.tier[t].states =
+                seed % 2 && lab.config.tier[t].write == KVS_WRITE_THROUGH && (seed + t) % 4 != 0;
         bool chained = kvs_rng_below(&rng, 2);
-        simlab_open(&again, "llama-3.1-8b", "h100-sxm", tp);
+        simlab_open(&again, model, "h100-sxm", tp);
         again.config = lab.config;
         simlab_run(&lab, request, 300, chained);
         simlab_run(&again, request, 300, chained);
@@ -320,6 +327,8 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         for (uint32_t t = 0; t < lab.config.n_tier; t++) {
             load += lab.result.tier[t].load_bytes;
             write += lab.result.tier[t].write_bytes;
+            assert_true(lab.result.tier[t].load_state_bytes <= lab.result.tier[t].load_bytes);
+            n_state_bytes += lab.result.tier[t].load_state_bytes;
             for (size_t i = 0; i < lab.n_record; i++)
                 record_load += lab.record[i].load_bytes[t];
         }
@@ -338,6 +347,7 @@ static void runs_are_alike_and_bytes_are_conserved(void **state)
         free(request);
         free(blocks);
     }
+    assert_true(n_state_bytes > 0);
 }
 
 /* A prompt larger than all of HBM is refused, counted, and harms no other. */

@@ -179,12 +179,44 @@ static void two_classes_wait_as_long_as_cobham_says(void **state)
     free(request);
 }
 
+/*
+ * A minute of 8 short prompts a second and a long one of about 3 s every 2.5 s, or every 6 s.
+ * Shortest first lets only some long ones wait: few requests, but seconds of work that grow.
+ */
+static void overload_is_work_that_grows_not_requests(void **state)
+{
+    static const double every_s[] = {2.5, 6};
+    (void)state;
+    for (int c = 0; c < 2; c++) {
+        enum { N_SHORT = 480, MOST = N_SHORT + 30 };
+        struct kvs_request request[MOST] = {{0}};
+        struct simlab lab;
+        size_t n = 0;
+        open_lab(&lab, "shortest-first");
+        const uint32_t long_tok = simlab_prompt_for(&lab, 3);
+        lab.config.chunk_tok = 1u << 18;
+        double next_s = 0;
+        for (int i = 0; i < N_SHORT; i++) {
+            if (i / 8. >= next_s) {
+                request[n++] = (struct kvs_request){kvs_ns(next_s), 0, long_tok, 1, 0, NULL};
+                next_s += every_s[c];
+            }
+            request[n++] = (struct kvs_request){kvs_ns(i / 8.), 0, 1000, 1, 0, NULL};
+        }
+        simlab_run(&lab, request, n, true);
+        assert_int_equal(lab.result.verdict, c ? KVS_STABLE : KVS_OVERLOADED);
+        assert_true(lab.result.max_in_system < 40); /* of about 500 */
+        simlab_close(&lab);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts_go_in_the_order_that_the_scheduler_says),
         cmocka_unit_test(shortest_first_counts_what_is_left),
         cmocka_unit_test(nobody_starves),
+        cmocka_unit_test(overload_is_work_that_grows_not_requests),
         cmocka_unit_test(two_classes_wait_as_long_as_cobham_says),
     };
     return cmocka_run_group_tests_name("sched", tests, NULL, NULL);

@@ -85,11 +85,11 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
 {
     struct setup s = setup(3, 1, 512);
     /* 100 resident, then three blocks on disk, then 600 new tokens: two chunks */
-    const struct kvs_piece piece[] = {{100, KVS_AT_HBM, false, 0, 0, NULL},
-                                      {200, 1, false, 0, 0, NULL},
-                                      {200, 1, false, 0, 0, NULL},
-                                      {200, 1, false, 0, 0, NULL},
-                                      {600, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{100, KVS_AT_HBM, false, 0, 0, NULL, false},
+                                      {200, 1, false, 0, 0, NULL, false},
+                                      {200, 1, false, 0, 0, NULL, false},
+                                      {200, 1, false, 0, 0, NULL, false},
+                                      {600, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_plan_problem p;
     const struct kvs_layer_cost *c;
     double bytes = 4096 * 200.; /* K and V, 8 heads of 128, 2 bytes */
@@ -132,11 +132,11 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
 static void a_restart_loads_the_states_of_what_a_fraction_adds(void **state)
 {
     static const uint8_t state_at[32] = {[16] = 1};
-    const struct kvs_piece good[] = {{200, 0, false, 0, 0, NULL},
-                                     {200, 1, false, 0, 0, NULL},
-                                     {200, 1, false, 0, 0, NULL},
-                                     {200, 1, false, 0, 0, NULL},
-                                     {600, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece good[] = {{200, 0, false, 0, 0, NULL, false},
+                                     {200, 1, false, 0, 0, NULL, false},
+                                     {200, 1, false, 0, 0, NULL, false},
+                                     {200, 1, false, 0, 0, NULL, false},
+                                     {600, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_piece piece[5];
     struct setup s = setup(3, 1, 512);
     struct kvs_tables_config config = {.model = s.model,
@@ -168,6 +168,13 @@ static void a_restart_loads_the_states_of_what_a_fraction_adds(void **state)
     assert_true(kvs_tables_state_bytes(inst, 0, 1) == 400 * 8192);
     assert_true(kvs_tables_state_bytes(inst, 1, 2) == 400 * 8192);
     assert_true(kvs_tables_state_bytes(inst, 2, 2) == 0);
+    assert_true(kvs_tables_route_state_bytes(inst, 0, 0, 2) == 200 * 8192); /* one and three */
+    assert_true(kvs_tables_route_state_bytes(inst, 1, 0, 2) == 600 * 8192);
+    /* a block that is held without them */
+    memcpy(piece, good, sizeof piece);
+    piece[1].stateless = true;
+    kvs_tables_build(tables, inst, piece, 5, &p);
+    assert_null(p.state_at);
     /* states of text that stood elsewhere, or was lossy, are not those of this prompt */
     memcpy(piece, good, sizeof piece);
     piece[1].moved = true;
@@ -185,10 +192,10 @@ static void a_restart_loads_the_states_of_what_a_fraction_adds(void **state)
 static void residents_between_blocks_count_as_context(void **state)
 {
     struct setup s = setup(2, 1, 512);
-    const struct kvs_piece piece[] = {{100, 0, false, 0, 0, NULL},
-                                      {300, KVS_AT_HBM, false, 0, 0, NULL},
-                                      {100, 0, false, 0, 0, NULL},
-                                      {10, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{100, 0, false, 0, 0, NULL, false},
+                                      {300, KVS_AT_HBM, false, 0, 0, NULL, false},
+                                      {100, 0, false, 0, 0, NULL, false},
+                                      {10, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -203,11 +210,11 @@ static void residents_between_blocks_count_as_context(void **state)
 static void holes_and_new_tokens_share_chunks(void **state)
 {
     struct setup s = setup(2, 1, 64);
-    const struct kvs_piece piece[] = {{40, KVS_AT_NONE, false, 0, 0, NULL},
-                                      {100, 0, false, 0, 0, NULL},
-                                      {60, KVS_AT_NONE, false, 0, 0, NULL},
-                                      {50, 1, false, 0, 0, NULL},
-                                      {20, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{40, KVS_AT_NONE, false, 0, 0, NULL, false},
+                                      {100, 0, false, 0, 0, NULL, false},
+                                      {60, KVS_AT_NONE, false, 0, 0, NULL, false},
+                                      {50, 1, false, 0, 0, NULL, false},
+                                      {20, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -224,8 +231,8 @@ static void holes_and_new_tokens_share_chunks(void **state)
 static void nothing_on_a_route_leaves_one_choice(void **state)
 {
     struct setup s = setup(5, 2, 512);
-    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM, false, 0, 0, NULL},
-                                      {30, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{1000, KVS_AT_HBM, false, 0, 0, NULL, false},
+                                      {30, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_plan_problem p;
     struct kvs_plan a = {{0}, {0}}, b = {{0}, {0}};
     struct kvs_plan_eval x, y;
@@ -245,9 +252,9 @@ static void nothing_on_a_route_leaves_one_choice(void **state)
 static void levels_shrink_loads_and_cost_decoding_and_quality(void **state)
 {
     struct setup s = setup(3, 2, 512);
-    const struct kvs_piece piece[] = {{256, 0, false, 0, 0, NULL},
-                                      {256, 0, false, 0, 0, NULL},
-                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{256, 0, false, 0, 0, NULL, false},
+                                      {256, 0, false, 0, 0, NULL, false},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_plan_problem p;
     const struct kvs_layer_cost *c;
     double bytes = 4096 * 512.;
@@ -286,7 +293,7 @@ static void tables_equal_their_definition(void **state)
             total += piece[b].where >= 0 ? piece[b].n_tok : 0;
         }
         piece[n] = (struct kvs_piece){
-            1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE, false, 0, 0, NULL};
+            1 + (uint32_t)kvs_rng_below(&rng, 1000), KVS_AT_NONE, false, 0, 0, NULL, false};
         kvs_tables_build(s.tables, s.inst, piece, n + 1, &p);
         assert_int_equal(kvs_tables_route_tok(s.inst), total);
         for (uint32_t i = 0; i < 17; i++) {
@@ -338,12 +345,12 @@ static void small_load_does_not_slow_a_large_one(void **state)
 
     (void)state;
     for (uint32_t b = 0; b < 20; b++)
-        piece[b] = (struct kvs_piece){512, 0, false, 0, 0, NULL};
-    piece[20] = (struct kvs_piece){100, KVS_AT_NONE, false, 0, 0, NULL};
+        piece[b] = (struct kvs_piece){512, 0, false, 0, 0, NULL, false};
+    piece[20] = (struct kvs_piece){100, KVS_AT_NONE, false, 0, 0, NULL, false};
     kvs_tables_build(s.tables, s.inst, piece, 21, &p);
     int64_t alone_ns = p.layer[0]->io_ns[0][0];
     piece[21] = piece[20];
-    piece[20] = (struct kvs_piece){1, 1, false, 0, 0, NULL};
+    piece[20] = (struct kvs_piece){1, 1, false, 0, 0, NULL, false};
     kvs_tables_build(s.tables, s.inst, piece, 22, &p);
     int64_t small_ns = kvs_ns(kvs_link_s(&shared, false, 4096, 2));
     assert_true(p.layer[0]->io_ns[0][0] >= alone_ns);
@@ -355,10 +362,10 @@ static void blocks_held_at_other_levels_sum_up(void **state)
 {
     struct setup s = setup(3, 2, 512);
     /* the first is held raw only, the second at half only, the third at both */
-    const struct kvs_piece piece[] = {{200, 0, false, 1, 0, NULL},
-                                      {200, 0, false, 2, 0, NULL},
-                                      {200, 0, false, 3, 0, NULL},
-                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{200, 0, false, 1, 0, NULL, false},
+                                      {200, 0, false, 2, 0, NULL, false},
+                                      {200, 0, false, 3, 0, NULL, false},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_plan_problem p;
     double bytes = 4096 * 200.;
 
@@ -379,9 +386,9 @@ static void blocks_held_at_other_levels_sum_up(void **state)
 static void residents_are_exact(void **state)
 {
     struct setup s = setup(3, 2, 512);
-    const struct kvs_piece piece[] = {{300, KVS_AT_HBM, false, 0, 0, NULL},
-                                      {100, 0, false, 0, 0, NULL},
-                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{300, KVS_AT_HBM, false, 0, 0, NULL, false},
+                                      {100, 0, false, 0, 0, NULL, false},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -426,8 +433,8 @@ static void what_the_gpu_does_to_loads_delays_the_new_tokens(void **state)
         {.name = "raw16", .k_ratio = 1, .v_ratio = 1},
         {.name = "hidden", .k_ratio = 2, .v_ratio = 2, .projected = true}};
     const struct kvs_table_repair none = {0};
-    const struct kvs_piece piece[] = {{256, 0, false, 0, 0, NULL},
-                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{256, 0, false, 0, 0, NULL, false},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct setup s = setup_levels(2, gpu, &none);
     struct kvs_plan_problem p;
 
@@ -456,9 +463,9 @@ static void sections_cost_decoding_besides_their_bytes(void **state)
                                                    .decode_unit_s = 1e-5}};
     const struct kvs_table_repair none = {0};
     /* the first is held raw only: of two blocks, one has tokens to decode */
-    const struct kvs_piece piece[] = {{256, 0, false, 1, 0, NULL},
-                                      {256, 0, false, 3, 0, NULL},
-                                      {1, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{256, 0, false, 1, 0, NULL, false},
+                                      {256, 0, false, 3, 0, NULL, false},
+                                      {1, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct setup s = setup_levels(2, slow, &none);
     struct kvs_plan_problem p;
 
@@ -481,10 +488,10 @@ static void moved_text_is_rotated_and_repaired(void **state)
     };
     const struct kvs_table_repair repair = {3, frac, distortion};
     struct setup s = setup_levels(5, exact, &repair);
-    const struct kvs_piece piece[] = {{100, 0, false, 0, 0, NULL},
-                                      {200, 0, true, 0, 0, NULL},
-                                      {100, KVS_AT_HBM, true, 0, 0, NULL},
-                                      {50, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece piece[] = {{100, 0, false, 0, 0, NULL, false},
+                                      {200, 0, true, 0, 0, NULL, false},
+                                      {100, KVS_AT_HBM, true, 0, 0, NULL, false},
+                                      {50, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_plan_problem p;
 
     (void)state;
@@ -561,9 +568,9 @@ static void wrong_sizes_are_refused(void **state)
 static void blocks_weigh_what_they_do_in_the_store(void **state)
 {
     static const double heavy[] = {150}, light[] = {50};
-    const struct kvs_piece even[] = {{100, 0, false, 0, 0, NULL},
-                                     {100, 0, false, 0, 0, NULL},
-                                     {1, KVS_AT_NONE, false, 0, 0, NULL}};
+    const struct kvs_piece even[] = {{100, 0, false, 0, 0, NULL, false},
+                                     {100, 0, false, 0, 0, NULL, false},
+                                     {1, KVS_AT_NONE, false, 0, 0, NULL, false}};
     struct kvs_piece piece[] = {even[0], even[1], even[2]};
     struct setup s = setup(3, 1, 512);
     struct kvs_plan_problem problem;

@@ -141,12 +141,19 @@ static void wrong_settings_are_named_exactly(void **state)
         {"tiers[0].evict=\"mru\"",
          "w.json: tiers[0].evict: found \"mru\", want one of *; did you mean \"lru\"?"},
         {"tiers[0].size=1",
-         "w.json: tiers[0].size: unknown key; known: name, capacity, level, evict, "
+         "w.json: tiers[0].size: unknown key; known: name, capacity, level, states, evict, "
          "write, admit, admit_n, admit_share, placement, replicas, hot_reads, network, nodes_lost"},
         {"tiers[0].level=\"p44\"", "w.json: tiers[0].level: codec gpu-published has no level "
                                    "\"p44\"; did you mean \"p4\"? known: raw16, *"},
         {"tiers[0].level=\"p4/zz\"",
          "w.json: tiers[0].level: codec gpu-published has no level \"zz\"; known: raw16, *"},
+        {"tiers[0].states=[0]", "w.json: tiers[0].states[0]: found 0, want *"},
+        {"tiers[0].states=[32]", "w.json: tiers[0].states[0]: found 32, want *"},
+        {"tiers[0].states=16", "w.json: tiers[0].states: found 16, want an array"},
+        {"tiers[0]={\"name\": \"nvme\", \"states\": [16], \"write\": \"back\"}",
+         "w.json: tiers[0].states: has no meaning with write \"back\", which stores what HBM "
+         "evicts, "
+         "and HBM keeps no hidden states; want \"write\": \"through\""},
         {"tiers[0].level=4", "w.json: tiers[0].level: found 4, want a string"},
         {"tiers[0].write=\"around\"",
          "w.json: tiers[0].write: found \"around\", want one of through, back, exclusive"},

@@ -176,8 +176,7 @@ static void add_found(const struct sim *sim, struct req *req, uint32_t tier_i, u
     if (!sim->levels)
         return;
     const struct kvs_map *held = &sim_block_store(sim, req, b)->held;
-    req->now.tier_bytes[tier_i] +=
-        n_tok * sim_stored_per_tok(sim, sim_held(sim, held, req->key[b]));
+    req->now.tier_bytes[tier_i] += n_tok * sim_kv_per_tok(sim, sim_held(sim, held, req->key[b]));
 }
 
 /* The prompt as pieces for the planner; at least its last token is computed. Sets what was
@@ -209,7 +208,7 @@ static bool to_pieces(struct sim *sim, struct req *req, uint32_t *n_piece, bool 
             continue;
         sim->piece[n] =
             (struct kvs_piece){.n_tok = n_tok, .where = req->where[b], .moved = req->moved[b]};
-        if (sim->levels)
+        if (sim->notes)
             sim_describe(sim, req, b, &sim->piece[n]);
         if (req->where[b] == KVS_AT_HBM)
             now->hbm_tok += n_tok;
@@ -267,6 +266,14 @@ static bool choose(struct sim *sim, struct req *req, struct kvs_plan_eval *eval)
     return true;
 }
 
+double sim_state_bytes(const struct req *req, const struct kvs_plan *plan, uint32_t tier_i,
+                       uint32_t l)
+{
+    if (!req->problem.state_at || l == 0 || plan->frac_i[l] <= plan->frac_i[l - 1])
+        return 0;
+    return kvs_tables_route_state_bytes(req->inst, tier_i, plan->frac_i[l - 1], plan->frac_i[l]);
+}
+
 /* Sets when each layer is due on each route, and starts the loads. */
 static bool start_loads(struct sim *sim, struct req *req)
 {
@@ -275,13 +282,17 @@ static bool start_loads(struct sim *sim, struct req *req)
         req->unused_bytes[t] = 0;
         if (t >= kvs_plan_routes(&req->problem))
             continue;
-        double n_bytes = 0;
+        double n_bytes = 0, state_bytes = 0;
         int64_t own_ns = sim_due(req, &req->plan, t, 0, req->due_ns[t]);
         for (uint32_t l = 0; l < sim->n_layer; l++) {
             uint32_t i = req->plan.frac_i[l], q = req->plan.level[l];
             n_bytes +=
                 kvs_tables_load_bytes(req->inst, t, kvs_cost_class(sim->config->cost, l), i, q);
+            state_bytes += sim_state_bytes(req, &req->plan, t, l);
         }
+        n_bytes += state_bytes;
+        req->state_bytes[t] = (uint64_t)state_bytes;
+        sim->result->tier[t].load_state_bytes += req->state_bytes[t];
         req->load_bytes[t] = own_ns > 0 && n_bytes >= 1 ? (uint64_t)n_bytes : 0;
         req->record.load_bytes[t] += req->load_bytes[t];
         if (req->load_bytes[t] && !sim_load(sim, req, t))

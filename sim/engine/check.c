@@ -18,7 +18,7 @@ static bool same(double a, double b)
 static void check_requests(const struct sim *sim)
 {
     const struct kvs_sim_result *result = sim->result;
-    assert(sim->n_live == 0 && sim->n_in_system == 0);
+    assert(sim->n_live == 0 && sim->n_in_system == 0 && sim->work_ns == 0);
     assert(result->n_request == sim->n_arrived);
     assert(result->hbm.pinned_bytes == 0 && result->hbm.reserved_bytes == 0);
     assert(fabs(result->in_system_s - result->sojourn_s) <= 1e-6 * (1 + result->sojourn_s));

@@ -127,21 +127,29 @@ static void count_in_system(struct sim *sim, int step)
         sim->result->max_in_system = sim->n_in_system;
 }
 
-/* Keeps the number in the system at up to 1024 arrivals, evenly spread over those so far. */
-static void sample_in_system(struct sim *sim)
+/* GPU work of a request without a hit: its prefill, and its share of full decode batches. */
+static int64_t weight_ns(const struct sim *sim, const struct req *req)
 {
-    const uint32_t room = sizeof sim->sample / sizeof *sim->sample;
+    const uint32_t b = sim->config->max_batch, out_tok = req->record.output_tok;
+    return kvs_ns(sim_recompute_s(sim, req->record.input_tok, 0) +
+                  out_tok * sim->decode_fixed_s[b] / b);
+}
+
+/* Keeps the work in the system at up to 1024 arrivals, evenly spread over those so far. */
+static void sample_work(struct sim *sim)
+{
+    const uint32_t room = sizeof sim->sample_ns / sizeof *sim->sample_ns;
     if (sim->n_arrived % sim->sample_every)
         return;
     if (sim->n_sample == room) {
         for (uint32_t i = 0; i < room / 2; i++)
-            sim->sample[i] = sim->sample[2 * i];
+            sim->sample_ns[i] = sim->sample_ns[2 * i];
         sim->n_sample = room / 2;
         sim->sample_every *= 2;
         if (sim->n_arrived % sim->sample_every)
             return;
     }
-    sim->sample[sim->n_sample++] = (uint32_t)sim->n_in_system;
+    sim->sample_ns[sim->n_sample++] = sim->work_ns;
 }
 
 static bool live_add(struct sim *sim, struct req *req)
@@ -331,7 +339,7 @@ bool sim_arrive(struct sim *sim, struct req *req)
     if (sim->n_arrived == 0)
         sim->result->first_arrive_ns = sim->now_ns;
     sim->result->last_arrive_ns = sim->now_ns;
-    sample_in_system(sim);
+    sample_work(sim);
     sim->n_arrived++;
     if (sim->sink->progress && sim->n_arrived % 1024 == 0 &&
         sim->sink->progress(sim->sink->ctx, sim->n_arrived, sim->now_ns)) {
@@ -361,6 +369,9 @@ bool sim_arrive(struct sim *sim, struct req *req)
         return false;
     }
     count_in_system(sim, 1);
+    req->weight_ns = weight_ns(sim, req);
+    sim->work_ns += req->weight_ns;
+    sim->all_work_ns += req->weight_ns;
     replica->n_waiting++;
     replica->expected_ns += req->expected_ns;
     return sim->config->serving ? enter_front(sim, req) : wait_for_room(sim, req);
@@ -400,6 +411,7 @@ bool sim_finish(struct sim *sim, struct req *req)
     sim_release_room(sim, req);
     live_del(sim, req);
     count_in_system(sim, -1);
+    sim->work_ns -= req->weight_ns;
     sim->sojourn_s += (double)(req->record.finish_ns - req->record.arrive_ns) * 1e-9;
     req->record.replica = req->home_i;
     sim_trim_room(sim, &sim->replica[replica_i], 0); /* its answer's room, for those that wait */

@@ -90,9 +90,15 @@ static double descriptors(const struct sim *sim, const struct req *req, uint32_t
     uint32_t n_unit = 0;
     for (uint32_t b = 0; b < req->n_block; b++)
         n_unit += req->where[b] == (int8_t)tier_i ? sim_units(sim, req->tok[b]) : 0;
+    const double state_bytes = (double)req->state_bytes[tier_i];
     double all_bytes = sim->levels ? req->now.tier_bytes[tier_i]
                                    : sim->kv_bytes_per_tok * req->now.tier_tok[tier_i];
-    return sim->unit_descriptors * n_unit * (double)req->load_bytes[tier_i] / all_bytes;
+    double n = sim->unit_descriptors * n_unit * ((double)req->load_bytes[tier_i] - state_bytes) /
+               all_bytes;
+    if (state_bytes > 0) /* one a unit and layer, of the share whose states are read */
+        n += n_unit * sim->n_state * state_bytes /
+             (sim->state_bytes_per_tok * req->now.tier_tok[tier_i]);
+    return n;
 }
 
 bool sim_load(struct sim *sim, struct req *req, uint32_t tier_i)
@@ -536,7 +542,7 @@ static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, struct c
     if (!kvs_map_put(&store->pending, key, 1, &found))
         return sim_nomem(sim);
     transfer->encode_s += encode_s;
-    transfer->n_descriptor += sim->unit_descriptors * sim_units(sim, n_tok);
+    transfer->n_descriptor += sim_stored_descriptors(sim, copy.state, sim_units(sim, n_tok));
     lane->queued_ns -= transfer->work_ns;
     set_work(sim, lane, transfer);
     lane->queued_ns += transfer->work_ns;
@@ -546,21 +552,27 @@ static bool offer(struct sim *sim, uint32_t replica_i, uint32_t tier_i, struct c
 void sim_let_go(void *ctx, uint64_t key, const struct kvs_block_info *info)
 {
     const struct let_go *go = ctx;
-    const struct copy copy = {key, *info, sim_held(go->sim, go->held, key), go->raw};
+    const uint32_t state = sim_held(go->sim, go->held, key);
+    /* HBM has hidden states while they are computed, not longer */
+    const struct copy copy = {key, *info, go->raw ? sim_stateless(state) : state, go->raw};
     if (!offer(go->sim, go->replica_i, go->tier_i, copy))
         go->sim->broken = true;
 }
 
-/* A block loaded whole from tier t stays in a nearer one: for nothing where it passed it anyway. */
+/* A block loaded whole from tier t stays in a nearer one: for nothing where it passed it anyway.
+ * Its hidden states, if any, were not all read. */
 static bool promote(struct sim *sim, uint32_t replica_i, uint32_t t, uint32_t near,
                     struct copy copy)
 {
     struct store *store = sim_store(sim, replica_i, near);
+    const uint32_t n_tok = copy_tok(sim, &copy);
     if (sim->config->tier[near].write == KVS_WRITE_EXCLUSIVE)
         return true; /* HBM has it */
+    copy.state = sim_stateless(copy.state);
+    copy.info.n_bytes = (uint64_t)ceil(sim_stored_per_tok(sim, copy.state) * n_tok);
     if (!sim->passes[t][near] || sim_sharded(sim, near))
         return offer(sim, replica_i, near, copy);
-    (void)sim_settle(sim, near, false, copy_tok(sim, &copy), &copy.info, &copy.state);
+    (void)sim_settle(sim, near, false, n_tok, &copy.info, &copy.state);
     return kvs_tier_find(store->tier, copy.key) != KVS_NO_SLOT ||
            !wanted(sim, store, near, copy.key, copy.info.n_bytes) ||
            sim_land(sim, store, copy.key, &copy.info, copy.state);
@@ -683,7 +695,7 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
     struct transfer *transfer = sim_transfer_new(sim);
     if (!transfer)
         return false;
-    uint64_t n_unit = 0;
+    double n_descriptor = 0;
     transfer->req = NULL;
     transfer->request_i = req->record.index;
     transfer->replica_i = replica_i;
@@ -700,8 +712,10 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
         struct kvs_block_info info = *kvs_tier_info(replica->hbm, req->slot[b]);
         uint32_t state = 0;
         double encode_s = 0;
-        if (sim->levels) {
+        if (sim->notes) {
             state = sim_held(sim, &replica->held, req->key[b]);
+            if (req->where[b] == KVS_AT_HBM) /* computed earlier: only K and V are left */
+                state = sim_stateless(state);
             encode_s = sim_settle(sim, tier_i, true, req->tok[b], &info, &state);
         }
         bool found, added;
@@ -719,7 +733,7 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
             continue;
         }
         transfer->encode_s += encode_s;
-        n_unit += sim_units(sim, req->tok[b]);
+        n_descriptor += sim_stored_descriptors(sim, state, sim_units(sim, req->tok[b]));
     }
     if (!transfer->n_bytes || lane->queued_ns > SIM_WRITE_QUEUE_NS) {
         for (uint32_t b = 0; b < transfer->n_block; b++)
@@ -728,7 +742,7 @@ static bool write_to(struct sim *sim, const struct req *req, uint32_t tier_i)
         transfer_idle(sim, transfer);
         return true;
     }
-    transfer->n_descriptor = sim->unit_descriptors * (double)n_unit;
+    transfer->n_descriptor = n_descriptor;
     set_work(sim, lane, transfer);
     return sim_enqueue(sim, lane, transfer);
 

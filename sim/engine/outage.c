@@ -98,14 +98,15 @@ static bool move_from(struct sim *sim, uint32_t t, uint32_t from, uint32_t to)
             continue;
         if (!transfer && !(transfer = new_move(sim, t, from)))
             return false;
-        if (!sim_shard_add_copy(transfer, to, key, info,
-                                sim_held(sim, &sim_node_at(sim, t, from)->held, key)) ||
+        const uint32_t state = sim_held(sim, &sim_node_at(sim, t, from)->held, key);
+        if (!sim_shard_add_copy(transfer, to, key, info, state) ||
             !kvs_map_put(pending, key, 1, &found)) {
             sim_transfer_free(transfer);
             return sim_nomem(sim);
         }
-        const double n_tok = (double)info->n_bytes / sim->kv_bytes_per_tok;
-        transfer->n_descriptor += sim->unit_descriptors * sim_units(sim, (uint32_t)n_tok);
+        const double n_tok = (double)info->n_bytes / sim_stored_per_tok(sim, state) + 1e-6;
+        transfer->n_descriptor +=
+            sim_stored_descriptors(sim, state, sim_units(sim, (uint32_t)n_tok));
         if (transfer->n_bytes >= MOVE_BYTES) {
             fine = start_move(sim, transfer);
             transfer = NULL;

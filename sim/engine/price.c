@@ -226,6 +226,13 @@ void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem
         sim->stretched_layer[l] = &sim->stretched[c - 1];
     }
     problem->layer = sim->stretched_layer;
+    for (uint32_t k = 0; problem->state_at && k < problem->n_route; k++) {
+        double slow = pipe_slow(sim, req, problem, k);
+
+        for (uint32_t i = 0; i < problem->n_frac; i++)
+            sim->stretched_state_ns[k][i] = (int64_t)((double)problem->state_ns[k][i] * slow);
+        problem->state_ns[k] = sim->stretched_state_ns[k];
+    }
     for (uint32_t t = 0; t < kvs_plan_routes(problem); t++) {
         const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
 

@@ -17,6 +17,7 @@
 #include "state.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 /* A new plan must save so much of the time that is left: rates are not known better than that. */
@@ -155,7 +156,18 @@ static double bytes_of(const struct sim *sim, const struct req *req, const struc
     double n_bytes = 0;
     for (uint32_t l = from; l < to; l++)
         n_bytes += kvs_tables_load_bytes(req->inst, t, kvs_cost_class(sim->config->cost, l),
-                                         plan->frac_i[l], plan->level[l]);
+                                         plan->frac_i[l], plan->level[l]) +
+                   sim_state_bytes(req, plan, t, l);
+    return n_bytes;
+}
+
+/* Of these, from a layer on, hidden states. */
+static double states_of(const struct sim *sim, const struct req *req, const struct kvs_plan *plan,
+                        uint32_t t, uint32_t from)
+{
+    double n_bytes = 0;
+    for (uint32_t l = from; l < sim->n_layer; l++)
+        n_bytes += sim_state_bytes(req, plan, t, l);
     return n_bytes;
 }
 
@@ -173,6 +185,12 @@ static bool cut_load(struct sim *sim, struct req *req, uint32_t t, uint32_t keep
     req->unused_bytes[t] = (uint64_t)(kept - bytes_of(sim, req, plan, t, 0, keep));
     total->load_unused_bytes += req->unused_bytes[t];
     total->load_cancelled_bytes += cancel_bytes;
+    const double less =
+        states_of(sim, req, &req->plan, t, keep) - states_of(sim, req, plan, t, keep);
+    const uint64_t state_bytes =
+        less < (double)req->state_bytes[t] ? (uint64_t)fmax(0, less) : req->state_bytes[t];
+    req->state_bytes[t] -= state_bytes;
+    total->load_state_bytes -= state_bytes;
     req->load_bytes[t] = left_bytes;
     req->record.load_bytes[t] -= cancel_bytes;
     if (!cancel_bytes)

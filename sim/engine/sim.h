@@ -97,6 +97,7 @@ struct kvs_tier_config {
     const struct kvs_evict_ops *evict;
     enum kvs_write write;
     uint32_t level; /* that it stores blocks at: an index of kvs_sim_config.level */
+    bool states;    /* and with them the hidden states of kvs_sim_config.state_at; write through */
     const struct kvs_admit_ops *admit; /* of what is offered; NULL: all */
     struct kvs_admit_config admit_config;
     enum kvs_placement placement; /* other than local: a tier of the hosts, write through */
@@ -147,6 +148,8 @@ struct kvs_sim_config {
     struct kvs_tier_config tier[KVS_MAX_TIER];
     uint32_t n_level;                    /* that tiers store blocks at; 0: raw only */
     const struct kvs_table_level *level; /* [n_level] [0] is raw; distortions for n_frac */
+    /* [layers] 1: tiers with states keep those that enter it (never the first); NULL: none do */
+    const uint8_t *state_at;
 
     const struct kvs_planner_ops *planner;
     /* what moved text needs under content reuse (n 0: none, which changes answers), and what a plan
@@ -238,6 +241,7 @@ struct kvs_sim_sink {
 struct kvs_sim_tier_total {
     uint32_t n; /* instances */
     uint64_t hit_tok, hit_blocks, load_bytes, write_bytes;
+    uint64_t load_state_bytes; /* of load_bytes: hidden states */
     /* of load_bytes: for prompts that gave their room back before the first token they loaded for,
      * and of layers that a plan made again computes after all */
     uint64_t load_unused_bytes;
@@ -288,8 +292,9 @@ struct kvs_sim_result {
     struct kvs_sim_tier_total tier[KVS_MAX_TIER];
     struct kvs_sim_link_total link[2 * KVS_MAX_LINK];
     /*
-     * Stable: the work kept up with the arrivals. Backlogged: the number waiting grew over the run
-     * but drained within a tenth of its span after the last arrival. Overloaded: it did not.
+     * Stable: the GPUs kept up with the work that arrived. Backlogged: the work in the system (of a
+     * prompt as if nothing of it were held) grew over the run but drained within a tenth of its
+     * span after the last arrival. Overloaded: it did not.
      */
     enum kvs_verdict verdict;
 };

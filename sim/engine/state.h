@@ -159,6 +159,7 @@ struct req {
     uint32_t n_out;       /* tokens it has when it decodes on */
     uint64_t swap_bytes;  /* its KV lies in memory below; 0: it does not */
     uint64_t load_bytes[KVS_MAX_TIER];   /* this time */
+    uint64_t state_bytes[KVS_MAX_TIER];  /* of these hidden states */
     uint64_t unused_bytes[KVS_MAX_TIER]; /* of these: a plan made again has no use for them */
     enum phase phase;
     uint32_t id;      /* place in the table of live requests, plus 1 */
@@ -187,6 +188,7 @@ struct req {
     struct kvs_plan plan;
     bool has_plan;
     bool counted;               /* its first look-up */
+    int64_t weight_ns;          /* GPU work if nothing of it were held */
     struct kvs_plan first_plan; /* once it was preempted: the one for its first token */
     bool had_plan;
     int64_t expected_ns; /* its prefill as the router saw it; 0: that one did not look */
@@ -321,6 +323,9 @@ struct sim {
     struct kvs_table_route route[KVS_MAX_TIER]; /* what tables borrows */
     struct kvs_plan_error error;                /* the profile's error bars */
     bool levels;                                /* any tier stores at another level than raw */
+    bool notes;                                 /* what copies are is kept: see held.c */
+    uint32_t n_state;                           /* layers whose hidden states tiers keep */
+    double state_bytes_per_tok;                 /* of all these */
     struct kvs_table_level level[KVS_MAX_LEVEL];
     double ratio[KVS_MAX_LEVEL];                 /* of stored bytes to raw ones, K and V together */
     int64_t full_loss[KVS_MAX_LEVEL], *end_loss; /* of a prompt whose cached text is all at it */
@@ -331,6 +336,7 @@ struct sim {
         *stretched;        /* [class, or layer with levels]: costs with io as slow as it is now */
     int64_t *stretched_ns; /* [class][pipe][fraction * level] */
     const struct kvs_layer_cost *stretched_layer[KVS_MAX_LAYER];
+    int64_t stretched_state_ns[KVS_MAX_ROUTE][KVS_MAX_FRAC];
     struct kvs_replica_view *view;
     struct kvs_piece *piece;
     uint32_t piece_room;
@@ -350,10 +356,11 @@ struct sim {
     uint64_t n_arrived, n_in_system;
     int64_t in_system_at_ns;
     double in_system_s, sojourn_s;
-    /* number in the system at every sample_every-th arrival */
+    int64_t work_ns, all_work_ns; /* GPU work of the prompts in the system, and of all so far */
+    /* work in the system at every sample_every-th arrival */
     uint32_t n_sample;
     uint64_t sample_every;
-    uint32_t sample[1024];
+    int64_t sample_ns[1024];
     int64_t last_first_token_ns;
     struct kvs_sim_sample tally, *bin; /* sums of tokens so far; what was sampled */
     uint32_t n_bin, bin_room;
@@ -403,6 +410,9 @@ bool sim_admit_waiting(struct sim *sim, uint32_t replica_i);
 int64_t sim_gpu_start_ns(const struct sim *sim, uint32_t replica_i, const struct req *before);
 /* Of a prompt's work, a chunk of n_tok tokens that would begin now. */
 int64_t sim_chunk_ns(const struct req *req, uint32_t n_tok);
+/* Of hidden states that a rise of the fraction before layer l loads. */
+double sim_state_bytes(const struct req *req, const struct kvs_plan *plan, uint32_t tier_i,
+                       uint32_t l);
 /* What there is to compute under its plan; adds it to the replica's backlog. */
 void sim_set_work(struct sim *sim, struct req *req, const struct kvs_plan_eval *eval);
 /* Unpins what the plan does not read. */
@@ -455,11 +465,15 @@ uint32_t sim_units(const struct sim *sim, uint32_t n_tok);
 struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i);
 struct lane *sim_lane(const struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write);
 
-/* held.c; without levels these do nothing, and states are 0 */
+/* held.c; without levels and hidden states these do nothing, and a copy's state is 0 */
 bool sim_levels_begin(struct sim *sim);
 uint32_t sim_held(const struct sim *sim, const struct kvs_map *held, uint64_t key);
 bool sim_hold(struct sim *sim, struct kvs_map *held, uint64_t key, uint32_t state);
-double sim_stored_per_tok(const struct sim *sim, uint32_t state); /* bytes of a token */
+double sim_kv_per_tok(const struct sim *sim, uint32_t state);     /* bytes of a token, stored */
+double sim_stored_per_tok(const struct sim *sim, uint32_t state); /* with its hidden states */
+uint32_t sim_stateless(uint32_t state); /* the same copy without hidden states */
+/* Descriptors of what is stored of n_unit units. */
+double sim_stored_descriptors(const struct sim *sim, uint32_t state, double n_unit);
 /*
  * A copy of n_tok tokens, raw or as stored at its state's level, as the tier will store it: sets
  * state and the bytes of info. Returns the seconds that encoding takes.

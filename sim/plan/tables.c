@@ -174,7 +174,7 @@ static void count_pieces(struct kvs_tables_inst *inst, const struct kvs_piece *p
     uint64_t total = 0;
 
     inst->route_tok = inst->absent_tok = inst->cached_tok = inst->menu_tok = 0;
-    inst->moved = inst->carries = false;
+    inst->moved = inst->carries = inst->stateless = false;
     inst->mixed = inst->tables->config.as_held;
     inst->first_absent_pos = UINT32_MAX;
     memset(inst->used, 0, sizeof inst->used);
@@ -192,6 +192,7 @@ static void count_pieces(struct kvs_tables_inst *inst, const struct kvs_piece *p
             inst->cached_tok += n_tok;
             inst->moved |= piece[p].moved;
             inst->carries |= piece[p].loss > 0;
+            inst->stateless |= where >= 0 && piece[p].stateless;
             inst->menu_tok += kvs_on_menu(&piece[p]) ? n_tok : 0;
         }
         if (n_tok > 0 && where >= 0) {
@@ -348,7 +349,7 @@ void kvs_tables_build(const struct kvs_tables *t, struct kvs_tables_inst *inst,
         problem->n_route = k + 1;
         problem->io_start_ns[k] = kvs_ns(t->latency_s[k]);
     }
-    if (t->config.state_at && !inst->moved && !inst->carries) {
+    if (t->config.state_at && !inst->moved && !inst->carries && !inst->stateless) {
         kvs_fill_states(t, inst, piece);
         problem->state_at = t->config.state_at;
     }
@@ -391,12 +392,19 @@ double kvs_tables_load_bytes(const struct kvs_tables_inst *inst, uint32_t route,
     return inst->class[class_i].load_bytes[route][frac_i * t->n_menu + level];
 }
 
+double kvs_tables_route_state_bytes(const struct kvs_tables_inst *inst, uint32_t route,
+                                    uint32_t from_i, uint32_t to_i)
+{
+    assert(from_i <= to_i && to_i < inst->tables->config.n_frac);
+    assert(inst->tables->config.state_at && route < inst->tables->config.n_route);
+    return inst->state_bytes[route][to_i] - inst->state_bytes[route][from_i];
+}
+
 double kvs_tables_state_bytes(const struct kvs_tables_inst *inst, uint32_t from_i, uint32_t to_i)
 {
     double bytes = 0;
 
-    assert(from_i <= to_i && to_i < inst->tables->config.n_frac);
     for (uint32_t k = 0; inst->tables->config.state_at && k < inst->tables->config.n_route; k++)
-        bytes += inst->state_bytes[k][to_i] - inst->state_bytes[k][from_i];
+        bytes += kvs_tables_route_state_bytes(inst, k, from_i, to_i);
     return bytes;
 }

@@ -25,6 +25,7 @@ struct kvs_piece {
     int64_t loss;  /* of a cached piece: what it carries, as if all cached text were such */
     /* [n_level] what it weighs as stored, in tokens of the level's ratio; NULL: n_tok at all */
     const double *stored_tok;
+    bool stateless; /* on a route, without the hidden states of config.state_at */
 };
 
 /* One hop of a route. */
@@ -107,8 +108,9 @@ void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /*
  * 1, its marginal cost in one pass with the recomputed set; besides it, what the compute engine
  * does to what is loaded: keys of moved tokens rotated, levels decoded on the GPU, hidden states
  * projected state    as io, of the blocks that a fraction computes: what a restart point loads.
- * None where a piece is moved or carries a loss: its states saw other text, or lossy layers head
- * the later chunks, each its own pass, embedding and logits of one row
+ * None where a piece is moved or carries a loss (its states saw other text, or lossy layers), or
+ * one on a route has no states head     the later chunks, each its own pass, embedding and logits
+ * of one row
  *
  * Carried losses are weighed by the tokens that stay as they are, of all cached ones, and counted
  * evenly in all layers. With as_held, the problem has one level, and each piece on a route says its
@@ -129,8 +131,11 @@ uint32_t kvs_tables_route_tok(const struct kvs_tables_inst *inst); /* N: tokens 
 uint32_t kvs_tables_recompute_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
 uint32_t kvs_tables_repair_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
 uint32_t kvs_tables_first_tok(const struct kvs_tables_inst *inst); /* absent, in the first chunk */
-/* Bytes of states that a rise from one fraction to another loads, all routes and ranks. */
+/* Bytes of states that a rise from one fraction to another loads, all ranks: from all routes, and
+ * from one. */
 double kvs_tables_state_bytes(const struct kvs_tables_inst *inst, uint32_t from_i, uint32_t to_i);
+double kvs_tables_route_state_bytes(const struct kvs_tables_inst *inst, uint32_t route,
+                                    uint32_t from_i, uint32_t to_i);
 /* Bytes of one layer of a class that a route brings at fraction i and level q, all ranks together.
  */
 double kvs_tables_load_bytes(const struct kvs_tables_inst *inst, uint32_t route, uint32_t class_i,

@@ -56,6 +56,7 @@ struct kvs_tables_inst {
     struct kvs_shared_link shared[KVS_MAX_TIER_ROUTE * KVS_MAX_HOP];
     bool moved, mixed; /* any piece is moved; any is not held at all levels */
     bool carries;      /* any piece carries a loss */
+    bool stateless;    /* any piece on a route has no states */
     struct kvs_cut cut[KVS_MAX_FRAC];
     double frac[KVS_MAX_FRAC];
     const struct kvs_layer_cost *layer[KVS_MAX_LAYER];

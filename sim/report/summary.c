@@ -172,6 +172,8 @@ static json_t *tier_json(const struct kvs_tier_config *config, const struct kvs_
     put_int(&m, "hit_blocks", total->hit_blocks);
     put_int(&m, "lookup_blocks", total->lookup_blocks);
     put_int(&m, "load_bytes", total->load_bytes);
+    if (config->states)
+        put_int(&m, "load_state_bytes", total->load_state_bytes);
     put_int(&m, "load_cancelled_bytes", total->load_cancelled_bytes);
     put_int(&m, "load_unused_bytes", total->load_unused_bytes);
     put_int(&m, "write_bytes", total->write_bytes);

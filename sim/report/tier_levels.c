@@ -52,7 +52,7 @@ static enum kvs_code make(const struct kvs_tier_levels_config *config,
         .model = config->model,
         .codec = codec,
         .quality = quality,
-        .n_decoder = codec->decoder == KVS_DECODER_GPU ? config->n_gpu : config->n_thread,
+        .n_decoder = codec && codec->decoder == KVS_DECODER_GPU ? config->n_gpu : config->n_thread,
         .n_frac = config->n_frac,
         .load_s_per_byte = 1e-9, /* it only orders them */
         .prefix = "",
@@ -75,14 +75,18 @@ enum kvs_code kvs_tier_levels_new(const struct kvs_tier_levels_config *config,
     struct kvs_quality *quality = NULL;
     struct kvs_err inner = {0};
     enum kvs_code code;
-    bool raw = true;
+    bool raw = true, coded = false;
     *levels = NULL;
     for (uint32_t t = 0; t < config->n_tier; t++) {
         level[t] = 0;
-        raw = raw && strcmp(config->name[t], KVS_CODEC_RAW) == 0;
+        const bool is_raw = strcmp(config->name[t], KVS_CODEC_RAW) == 0;
+        raw = raw && is_raw;
+        coded = coded || (!is_raw && strcmp(config->name[t], KVS_HIDDEN) != 0);
     }
     if (raw)
         return KVS_OK;
+    if (!coded) /* hidden states need no codec and lose nothing */
+        return make(config, NULL, NULL, levels, level, err);
     if ((code = kvs_codec_open(config->codec, &codec, &inner)))
         code = fail_at(config->codec_node, err, code, &inner);
     else if ((code = kvs_quality_open(config->quality, kvs_model_n_layer(config->model), &quality,

@@ -34,7 +34,7 @@ struct kvs_wl_tier {
     double admit_share;
     int write, placement;
     const char *network;
-    struct kvs_json nodes_lost;
+    struct kvs_json nodes_lost, states;
 };
 
 struct kvs_wl_planner {
@@ -72,7 +72,8 @@ struct kvs_workload_in {
     struct kvs_wl_planner planner;
     double repair_frac[KVS_WL_N_REPAIR];
     int64_t repair_distortion[KVS_WL_N_REPAIR];
-    struct kvs_levels *levels; /* that tiers store at; NULL: raw only */
+    struct kvs_levels *levels;       /* that tiers store at; NULL: raw only */
+    uint8_t state_at[KVS_MAX_LAYER]; /* 1: tiers with states keep those that enter this layer */
     struct kvs_wl_slo slo;
     struct kvs_wl_warmup warmup;
     struct kvs_wl_output output;

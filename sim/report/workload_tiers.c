@@ -25,8 +25,13 @@ static const struct kvs_opt tier_table[] = {
     {"capacity", KVS_OPT_BYTES, TIER(capacity), "0", 0, 0x1p63,
      "bytes of one such tier; default: the profile's", NULL, false, 0},
     {"level", KVS_OPT_STR, TIER(level), KVS_CODEC_RAW, 0, 0,
-     "compression level that blocks are stored at: of planner.codec, \"p4\" or \"p8/p4\" for K/V",
+     "compression level that blocks are stored at: of planner.codec, \"p4\" or \"p8/p4\" for K/V; "
+     "or "
+     "\"hidden\" states in place of K and V",
      NULL, false, 0},
+    {"states", KVS_OPT_NODE, TIER(states), NULL, 0, 0,
+     "layers whose incoming hidden states are stored too: a plan may compute from there on", NULL,
+     false, 0},
     {"evict", KVS_OPT_STR, TIER(evict), "lru", 0, 0, "which block leaves first", NULL, false, 0},
     {"write", KVS_OPT_ENUM, TIER(write), "through", 0, 0,
      "blocks come after prefill (through), or when the nearer place evicts them (back); exclusive: "
@@ -163,6 +168,39 @@ static enum kvs_code read_placement(const struct kvs_workload_in *in, struct kvs
     return code ? code : read_lost(tier->nodes_lost, config, err);
 }
 
+/* The layers whose incoming hidden states a tier keeps: the same in all tiers that keep any. */
+static enum kvs_code read_states(struct kvs_workload_in *in, struct kvs_json node,
+                                 const struct kvs_sim_config *sim, struct kvs_tier_config *config,
+                                 struct kvs_err *err)
+{
+    const size_t n = kvs_json_size(node);
+    const int64_t n_layer = kvs_model_n_layer(in->model);
+    uint8_t state_at[KVS_MAX_LAYER] = {0};
+    enum kvs_code code = node.v ? kvs_json_array(node, err) : KVS_OK;
+    for (size_t i = 0; i < n && !code; i++) {
+        int64_t l = 1;
+        code = kvs_json_i64(kvs_json_at(node, i), 1, n_layer - 1, &l, err);
+        state_at[l] = 1;
+    }
+    if (code || !n)
+        return code;
+    if (config->write != KVS_WRITE_THROUGH)
+        return kvs_json_fail(
+            node, err, KVS_ERR_ARG,
+            "has no meaning with write \"%s\", which stores what HBM evicts, and HBM "
+            "keeps no hidden states; want \"write\": \"through\"",
+            write_names[config->write]);
+    for (uint32_t t = 0; t < sim->n_tier; t++)
+        if (sim->tier[t].states && memcmp(state_at, in->state_at, sizeof state_at) != 0)
+            return kvs_json_fail(node, err, KVS_ERR_ARG,
+                                 "found other layers than tiers[%u].states; want the same in all "
+                                 "tiers that store any",
+                                 t);
+    memcpy(in->state_at, state_at, sizeof state_at);
+    config->states = true;
+    return KVS_OK;
+}
+
 static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
                                struct kvs_sim_config *sim, struct kvs_err *err)
 {
@@ -208,8 +246,11 @@ static enum kvs_code read_tier(struct kvs_workload_in *in, struct kvs_json node,
     config->name = hw_tier->name;
     config->capacity_bytes = tier->capacity;
     if ((code = read_taking(node, tier, in->top.seed, config, err)) ||
-        (code = read_placement(in, node, tier, config, err)))
+        (code = read_placement(in, node, tier, config, err)) ||
+        (code = read_states(in, tier->states, sim, config, err)))
         return code;
+    if (config->states)
+        sim->state_at = in->state_at;
     sim->n_tier++;
     return kvs_wl_evict(kvs_json_get(node, "evict"), tier->evict, &config->evict, err);
 }
@@ -255,9 +296,10 @@ enum kvs_code kvs_wl_read_tiers(struct kvs_workload_in *in, struct kvs_sim_confi
 
 json_t *kvs_wl_record_tier(const struct kvs_workload *w, uint32_t i)
 {
-    json_t *tier = kvs_opt_record(tier_table, N(tier_table), &w->in->tier[i]);
-    if (tier && !w->in->tier[i].nodes_lost.v &&
-        json_object_set_new(tier, "nodes_lost", json_array())) {
+    const struct kvs_wl_tier *in = &w->in->tier[i];
+    json_t *tier = kvs_opt_record(tier_table, N(tier_table), in);
+    if (tier && ((!in->nodes_lost.v && json_object_set_new(tier, "nodes_lost", json_array())) ||
+                 (!in->states.v && json_object_set_new(tier, "states", json_array())))) {
         json_decref(tier);
         tier = NULL;
     }
