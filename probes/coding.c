@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define MAX_TIME 4096
-#define PAGE 4096u /* sections begin at multiples of it */
 
 struct coded {
     uint8_t *file;
@@ -93,10 +92,8 @@ double kvs_coding_bits(const struct kvs_coding *c, enum kvs_level level, enum kv
     for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
         struct kvs_section s = kvs_kvf_section(kvf, i);
         if (s.kv == kv)
-            bytes += (double)(s.n_byte + (PAGE - s.n_byte % PAGE) % PAGE);
+            bytes += (double)s.n_byte;
     }
-    /* the head is both's */
-    bytes += (double)kvs_kvf_head_bytes(c->coded[level][0].file, c->coded[level][0].n_byte) / 2;
     return bytes * 8 / ((double)c->config.n_tok * c->n_chan * c->config.n_layer);
 }
 

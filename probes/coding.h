@@ -29,8 +29,8 @@ struct kvs_coding; /* from kvs_coding_open, ended by kvs_coding_close */
 KVS_MUST_CHECK enum kvs_code kvs_coding_open(const struct kvs_coding_config *config,
                                              struct kvs_coding **coding, struct kvs_err *err);
 void kvs_coding_close(struct kvs_coding *coding); /* accepts NULL */
-/* Stored bits an element with all that is stored besides, padding too, in blocks of block_tok[0].
- */
+/* Stored bits an element with all that a section stores besides but its padding, in blocks of
+ * block_tok[0]. */
 double kvs_coding_bits(const struct kvs_coding *coding, enum kvs_level level, enum kvs_kv kv);
 /* Raw bytes of a section, or with encode of all. */
 uint64_t kvs_coding_bytes(const struct kvs_coding *coding, bool encode, uint32_t block_tok);

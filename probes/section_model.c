@@ -353,7 +353,7 @@ static enum kvs_code conclude_codec(struct kvs_probe_run *r, const struct codec_
     for (int b = 0; b < 2; b++)
         bytes[b] = kvs_coding_bytes(s->coding, false, block_tok[b]);
     snprintf(about, sizeof about,
-             "kvprobe codec on %s: %s KV of %s, %u tokens in blocks of %u, padding counted; one "
+             "kvprobe codec on %s: %s KV of %s, %u tokens in blocks of %u, padding left out; one "
              "thread, %s",
              r->name, r->subject.real ? "its own" : "made-up", r->subject.name, g->n_tok,
              block_tok[0], kvs_kvf_isa_name(kvs_kvf_isa(NULL)));

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { N_FACTOR = KVS_MAX_ROUTE + 2 };
+enum { N_FACTOR = KVS_MAX_ROUTE + 3 };
 
 static int64_t *scaled(struct kvs_arena *arena, const int64_t *from, uint32_t n, double factor)
 {
@@ -19,6 +19,39 @@ static int64_t *scaled(struct kvs_arena *arena, const int64_t *from, uint32_t n,
     for (uint32_t i = 0; i < n; i++)
         to[i] = (int64_t)((double)from[i] * factor + .5);
     return to;
+}
+
+/* Decoding on the compute engine has a factor of its own. */
+static int64_t *post_at(struct kvs_arena *arena, const struct kvs_layer_cost *c, uint32_t n,
+                        double compute, double gpu_decode)
+{
+    int64_t *to = kvs_arena_alloc(arena, n, sizeof *to);
+
+    assert_non_null(to);
+    for (uint32_t i = 0; i < n; i++) {
+        double decode = c->gpu_decode_ns ? (double)c->gpu_decode_ns[i] : 0;
+
+        to[i] = (int64_t)(((double)c->post_ns[i] - decode) * compute + decode * gpu_decode + .5);
+    }
+    return to;
+}
+
+/* A part of what waits in each layer is decoding. */
+static void add_gpu_decode(struct kvs_arena *arena, struct kvs_rng *rng, struct kvs_plan_problem *p)
+{
+    const struct kvs_layer_cost **layer = kvs_arena_alloc(arena, p->n_layer, sizeof(void *));
+
+    assert_non_null(layer);
+    for (uint32_t l = 0; l < p->n_layer; l++) {
+        struct kvs_layer_cost *c = kvs_arena_alloc(arena, 1, sizeof *c);
+
+        assert_non_null(c);
+        *c = *p->layer[l];
+        c->gpu_decode_ns =
+            scaled(arena, c->post_ns, p->n_frac * p->n_level, .9 * kvs_rng_unit(rng));
+        layer[l] = c;
+    }
+    p->layer = layer;
 }
 
 /* The problem as it is at a truth. */
@@ -39,7 +72,7 @@ static struct kvs_plan_problem truth_of(struct kvs_arena *arena, const struct kv
         for (uint32_t k = 0; k < p->n_route; k++)
             c->io_ns[k] = scaled(arena, c->io_ns[k], n_cell, factor[k]);
         c->decode_ns = scaled(arena, c->decode_ns, n_cell, factor[KVS_MAX_ROUTE]);
-        c->post_ns = scaled(arena, c->post_ns, n_cell, compute);
+        c->post_ns = post_at(arena, c, n_cell, compute, factor[KVS_MAX_ROUTE + 2]);
         c->full_ns = scaled(arena, c->full_ns, p->n_frac, compute);
         c->kv_ns = scaled(arena, c->kv_ns, p->n_frac, compute);
         c->wfull_ns = scaled(arena, c->wfull_ns, p->n_frac, compute);
@@ -62,6 +95,7 @@ static void draw(struct kvs_rng *rng, const struct kvs_plan_error *error, double
     for (int f = 0; f < N_FACTOR; f++) {
         double e = f == KVS_MAX_ROUTE       ? error->decode
                    : f == KVS_MAX_ROUTE + 1 ? error->compute
+                   : f == KVS_MAX_ROUTE + 2 ? error->gpu_decode
                                             : error->route[f];
         double at = corner ? (double)kvs_rng_below(rng, 2) : kvs_rng_unit(rng);
 
@@ -81,6 +115,10 @@ static struct kvs_plan_problem *make(struct kvs_arena *arena, uint64_t seed, str
         p->error.route[k] = .4 * kvs_rng_unit(&rng);
     p->error.decode = .3 * kvs_rng_unit(&rng);
     p->error.compute = .3 * kvs_rng_unit(&rng);
+    if (seed % 4 < 2) {
+        p->error.gpu_decode = .6 * kvs_rng_unit(&rng);
+        add_gpu_decode(arena, &rng, p);
+    }
     plan_random_plan(&rng, p, plan);
     return p;
 }
@@ -167,8 +205,8 @@ static void a_regret_inside_the_box_is_found(void **state)
     static const int64_t io[2][3] = {{0, 0, 0}, {10000, 6000, 0}}, none[3] = {0};
     static const int64_t post[2][3] = {{8000, 0, 16000}, {0, 4000, 16000}};
     static const double frac[] = {0, .5, 1};
-    struct kvs_layer_cost cost[2] = {{{io[0]}, none, post[0], none, none, none, none, none},
-                                     {{io[1]}, none, post[1], none, none, none, none, none}};
+    struct kvs_layer_cost cost[2] = {{{io[0]}, none, post[0], none, none, none, none, none, NULL},
+                                     {{io[1]}, none, post[1], none, none, none, none, none, NULL}};
     const struct kvs_layer_cost *layer[] = {&cost[0], &cost[1]};
     struct kvs_plan_problem p = {.n_layer = 2,
                                  .n_frac = 3,

@@ -99,6 +99,33 @@ static void a_pair_has_the_sizes_rates_and_losses_of_its_halves(void **state)
 }
 
 /* p2 has no rate, p1 no loss: left are the four pairs of p8 and p4 and those with raw16. */
+/* 64 channels of 64 tokens: 2 KiB at 4 bits and 4 KiB at 8, and a page holds both. 16 times as many
+ * tokens: 32 and 64 KiB; at 4 bits 8 pages, whole. */
+static void a_section_is_whole_pages(void **state)
+{
+    static const char *const names[] = {"p4"};
+    struct kvs_strs wanted = {.n = 1, .v = {names[0]}};
+    struct setup s = setup();
+    struct kvs_levels *levels;
+    struct kvs_err err = {0};
+
+    (void)state;
+    assert_true(kvs_codec_section_bytes(1, 1) == 4096);
+    assert_true(kvs_codec_section_bytes(32768, 1) == 4096);
+    assert_true(kvs_codec_section_bytes(32769, 1) == 8192);
+    s.config.names = &wanted;
+    s.config.block_tok = 64;
+    assert_int_equal(kvs_levels_new(&s.config, &levels, &err), KVS_OK);
+    assert_true(levels->level[0].k_ratio == 1);
+    assert_true(levels->level[1].k_ratio == .5 && levels->bits[1] == 8);
+    kvs_levels_free(levels);
+    s.config.block_tok = 1024;
+    assert_int_equal(kvs_levels_new(&s.config, &levels, &err), KVS_OK);
+    assert_true(levels->level[1].k_ratio == .25 && levels->level[1].v_ratio == .25);
+    kvs_levels_free(levels);
+    end(&s);
+}
+
 static void without_names_the_menu_is_what_trades_best(void **state)
 {
     struct setup s = setup();
@@ -209,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pair_has_the_sizes_rates_and_losses_of_its_halves),
+        cmocka_unit_test(a_section_is_whole_pages),
         cmocka_unit_test(without_names_the_menu_is_what_trades_best),
         cmocka_unit_test(the_menu_has_what_single_layers_want),
         cmocka_unit_test(hidden_states_are_offered_where_they_are_smaller),

@@ -122,7 +122,7 @@ static void the_cost_is_t_and_what_others_pay(void **state)
     static const int64_t io[] = {15, 0}, none[2] = {0}, pass_ns[] = {0, 100}, post[] = {5, 5},
                          full[] = {0, 6};
     static const double frac[] = {0, 1};
-    struct kvs_layer_cost cost = {{io}, none, post, none, full, none, none, none};
+    struct kvs_layer_cost cost = {{io}, none, post, none, full, none, none, none, NULL};
     const struct kvs_layer_cost *layer[] = {&cost, &cost};
     struct kvs_plan_problem p = {.n_layer = 2,
                                  .n_frac = 2,

@@ -12,11 +12,12 @@ static const int64_t decode0[] = {0, 10, 0, 5, 0, 0}, post0[] = {7, 7, 7, 7, 3, 
 static const int64_t lossy[] = {0, 9, 0, 5, 0, 0};
 static const int64_t full0[] = {0, 50, 90}, kv0[] = {0, 20, 30}, none3[] = {0, 0, 0};
 static const int64_t wfull0[] = {0, 11, 21}, wkv0[] = {0, 4, 6};
-static const struct kvs_layer_cost first = {{io0}, decode0, post0, lossy, full0, kv0, none3, none3};
-static const struct kvs_layer_cost second = {{io1}, decode0, post0, lossy,
-                                             full0, kv0,     none3, none3};
-static const struct kvs_layer_cost waiting = {{io0}, decode0, post0,  lossy,
-                                              none3, none3,   wfull0, wkv0};
+static const struct kvs_layer_cost first = {{io0}, decode0, post0, lossy, full0,
+                                            kv0,   none3,   none3, NULL};
+static const struct kvs_layer_cost second = {{io1}, decode0, post0, lossy, full0,
+                                             kv0,   none3,   none3, NULL};
+static const struct kvs_layer_cost waiting = {{io0}, decode0, post0, lossy, none3,
+                                              none3, wfull0,  wkv0,  NULL};
 static const struct kvs_layer_cost *const two_layers[] = {&first, &second};
 static const struct kvs_layer_cost *const two_waiting[] = {&waiting, &waiting};
 

@@ -2,7 +2,9 @@
 #include "test.h"
 
 #include "cli_json.h"
+#include "model/codec.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,10 +214,102 @@ static void moved_text_is_repaired_as_the_table_knows(void **state)
     assert_int_equal(status, 2);
 }
 
+static double at(const json_t *object, const char *in, const char *key)
+{
+    return json_number_value(json_object_get(json_object_get(object, in), key));
+}
+
+/*
+ * The box has the decoder too: h100-2gpu's nvme 25 %, its GPU 6 %; of gpu-published's levels the
+ * least certain rate is 60 % off. What careful takes may lose 1 % of TTFT at most, or is load or
+ * recompute itself.
+ */
+static void the_regret_is_told_and_heeded(void **state)
+{
+    json_t *got = kvs_cli_json(LONE "-c 32Ki --budget 0.02 --json"),
+           *careful = kvs_cli_json(LONE "-c 32Ki --budget 0.02 -p careful --json"),
+           *raw = kvs_cli_json(LONE "-c 32Ki --bandwidth 10GB/s --json");
+    const json_t *error = json_object_get(json_object_get(got, "regret"), "rel_error");
+
+    (void)state;
+    kvs_cli_expect(error, "{\"routes\": {\"nvme\": 0.25}, \"decoder\": 0.0, \"gpu_decoding\": 0.6, "
+                          "\"gpu\": 0.06}");
+    assert_true(at(got, "regret", "of_ttft") > .01);
+    kvs_cli_expect(json_object_get(careful, "regret"), "{\"fell_back\": true}");
+    assert_true(at(careful, "regret", "of_ttft") <= .01);
+    assert_true(at(careful, "plan", "ttft_s") > at(got, "plan", "ttft_s"));
+    /* a rate that was asked for is exact, and what isn't compressed needs no decoding */
+    error = json_object_get(json_object_get(raw, "regret"), "rel_error");
+    kvs_cli_expect(error, "{\"routes\": {\"nvme\": 0.0}, \"gpu_decoding\": 0.0}");
+    json_decref(got);
+    json_decref(careful);
+    json_decref(raw);
+}
+
+/* All layers at p4, K and V: what the table's rows add up to, as sure as they are; and text that
+ * moved: .5 nats where nothing is repaired. */
+static void the_loss_is_told_with_its_error_and_source(void **state)
+{
+    json_t *p4 = kvs_cli_json("plan -m smollm2-135m -H h100-2gpu --levels p4 --budget 1 -p load "
+                              "--bandwidth 100MB/s --json"),
+           *moved = kvs_cli_json(LONE "--spans prefix:4Ki,content:4Ki,new:256 --levels raw16 "
+                                      "--budget 1 -p load --json");
+    const json_t *loss = json_object_get(p4, "loss");
+
+    (void)state;
+    kvs_cli_expect(loss, "{\"table\": \"smollm2-135m\"}");
+    assert_true(fabs(at(p4, "loss", "nats") - at(p4, "plan", "loss_nats")) < 1e-6);
+    assert_true(fabs(at(loss, "sources", "fitted") - at(p4, "loss", "nats")) < 1e-9);
+    assert_true(fabs(at(p4, "loss", "high_nats") * at(p4, "loss", "low_nats") -
+                     pow(at(p4, "loss", "nats"), 2)) < 1e-9);
+    assert_true(at(p4, "loss", "high_nats") > 1.2 * at(p4, "loss", "nats"));
+    kvs_cli_expect(json_array_get(json_object_get(loss, "parts"), 0),
+                   "{\"what\": \"p4\", \"layers\": 30}");
+    loss = json_object_get(moved, "loss");
+    kvs_cli_expect(loss, "{\"nats\": 0.25}");
+    kvs_cli_expect(json_array_get(json_object_get(loss, "parts"), 0),
+                   "{\"what\": \"moved text\", \"nats\": 0.25}");
+    json_decref(p4);
+    json_decref(moved);
+}
+
+/* Sizes that plans count are those that the encoder leaves, a page more or less. */
+static void stored_sizes_are_the_encoders(void **state)
+{
+    json_t *real = kvs_cli_json("codec bench --channels 192 --block 256 --type bf16 --layers 2 "
+                                "--rounds 1 --json"),
+           *one;
+    struct kvs_codec *codec;
+    struct kvs_err err = {0};
+    uint32_t n_seen = 0;
+    size_t i;
+
+    (void)state;
+    assert_int_equal(kvs_codec_open("gpu-published", &codec, &err), KVS_OK);
+    json_array_foreach(json_object_get(real, "levels"), i, one)
+    {
+        int q = kvs_codec_level(codec, json_string_value(json_object_get(one, "level")));
+        double bits = json_number_value(json_object_get(one, "bits_per_element"));
+        double section = bits * 192 * 256 / 8 - 4096. / 8; /* the file's head, of 32 sections */
+
+        if (q <= 0)
+            continue;
+        assert_true(fabs(kvs_codec_section_bytes(192 * 256, codec->level[q].k_bits.value) -
+                         section) <= 4096);
+        n_seen++;
+    }
+    assert_true(n_seen == codec->n_level - 1);
+    kvs_codec_free(codec);
+    json_decref(real);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_planned_and_valued),
+        cmocka_unit_test(the_regret_is_told_and_heeded),
+        cmocka_unit_test(the_loss_is_told_with_its_error_and_source),
+        cmocka_unit_test(stored_sizes_are_the_encoders),
         cmocka_unit_test(moved_text_is_repaired_as_the_table_knows),
         cmocka_unit_test(a_problem_with_a_restart_point_is_planned),
         cmocka_unit_test(the_certified_planner_answers_by_default),

@@ -3,7 +3,6 @@
  */
 #include "cmd_plan.h"
 
-#include "plan/corner.h"
 #include "plan/instance.h"
 #include "plan/optimal.h"
 #include "plan/regret.h"
@@ -60,21 +59,6 @@ static const char *find_wrong(const struct kvs_plan_instance *in,
     return NULL;
 }
 
-/* What the plan may lose to load-all or recompute-all: a bound, sharp where halving makes it so. */
-static double regret_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
-{
-    struct kvs_corner_pick pick = {0};
-    struct kvs_plan load;
-    struct kvs_plan_eval eval;
-    struct kvs_regret regret;
-
-    kvs_corner_flat(problem, 0, 0, &pick);
-    kvs_corner_plan(problem, &pick, &load, &eval);
-    kvs_regret(problem, plan, &load, HUGE_VAL, &regret);
-    kvs_regret(problem, plan, &load, regret.corner_ns + fabs(regret.corner_ns) / 1000, &regret);
-    return regret.most_ns;
-}
-
 static enum kvs_code answer_one(const struct kvs_plan_options *options,
                                 const struct kvs_plan_instance *in,
                                 const struct kvs_planner_ops *planner,
@@ -90,12 +74,18 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
     answer->infeasible = kvs_least_distortion(&problem, &least) > problem.budget;
     for (uint32_t k = 0; k < problem.n_route; k++)
         problem.error.route[k] = options->error;
-    problem.error.decode = problem.error.compute = options->error;
+    problem.error.decode = problem.error.gpu_decode = problem.error.compute = options->error;
     if (planner->plan(&problem, scratch, &plan, &answer->eval, &answer->lower_bound_ns, &own))
         return kvs_fail(err, own.code, "%s: %s", in->name, own.msg);
     answer->seconds = now_s() - start;
     answer->wrong = find_wrong(in, planner, &plan, answer);
-    answer->regret_ns = options->error > 0 ? regret_of(&problem, &plan) : (double)NAN;
+    answer->regret_ns = (double)NAN;
+    if (options->error > 0) {
+        struct kvs_regret regret;
+
+        kvs_regret_of(&problem, &plan, &regret);
+        answer->regret_ns = regret.most_ns;
+    }
     return KVS_OK;
 }
 

@@ -376,6 +376,19 @@ static enum kvs_code turn_knobs(const struct kvs_plan_case *c, struct kvs_plan_a
     return code;
 }
 
+/* What the plan may lose to loading or computing all; and where it went in quality. */
+static void weigh(const struct kvs_plan_case *c, struct kvs_plan_answer *answer)
+{
+    const struct kvs_plan_problem *problem = &answer->v.problem;
+
+    kvs_regret_of(problem, &answer->best.plan, &answer->regret);
+    for (uint32_t i = 0; i < answer->n_policy; i++)
+        if (strcmp(answer->best.planner->name, "careful") == 0 &&
+            strcmp(answer->policy[i].planner->name, "optimal") == 0)
+            answer->fell_back = answer->best.eval.end_ns > answer->policy[i].eval.end_ns;
+    kvs_plan_lose(c, &answer->v, &answer->best.plan, &answer->loss);
+}
+
 /* The same planner where only KV is stored. */
 static enum kvs_code plan_without_states(const struct kvs_plan_case *c,
                                          struct kvs_plan_answer *answer, struct kvs_err *err)
@@ -409,6 +422,7 @@ enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
     if (!code)
         code = plan_without_states(c, answer, err);
     if (!code) {
+        weigh(c, answer);
         run_own(c, answer);
         trace_stages(answer);
         answer->load_rate = kvs_variant_load_rate(&answer->v);

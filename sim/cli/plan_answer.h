@@ -7,6 +7,7 @@
 #define KVS_PLAN_ANSWER_H
 
 #include "plan/own.h"
+#include "plan/regret.h"
 #include "plan_case.h"
 
 #define KVS_MAX_POLICY_ROW 32
@@ -40,6 +41,18 @@ struct kvs_crossing {
     double at, low, high, until;
 };
 
+/*
+ * What the plan loses, nats. Errors of one table are taken as one: the loss lies between nats /
+ * (1 + rel_error) and nats * (1 + rel_error).
+ */
+struct kvs_plan_loss {
+    double nats, rel_error;
+    double level_nats[KVS_MAX_LEVEL]; /* by what layers are loaded at */
+    uint32_t level_n[KVS_MAX_LEVEL];  /* layers */
+    double moved_nats;                /* of text cached elsewhere, what is not repaired */
+    double source_nats[4];            /* by where the table has its figures from: enum kvs_source */
+};
+
 struct kvs_plan_answer {
     struct kvs_variant v; /* as is */
     uint32_t n_policy;
@@ -48,6 +61,9 @@ struct kvs_plan_answer {
     uint32_t n_own; /* those replayed by their own rule; none for moved text */
     const struct kvs_own_ops *own_ops[KVS_MAX_OWN];
     struct kvs_own_result own[KVS_MAX_OWN];
+    struct kvs_regret regret; /* of best, within the profile's error bars */
+    bool fell_back;           /* best is careful's, which took something else than the optimum */
+    struct kvs_plan_loss loss;
     double refine_gain; /* relative: what the last, finer list of fractions gained */
     double load_rate;   /* of the routes, raw bytes per second, fixed costs included */
     struct kvs_crossing context, bandwidth; /* tokens; bytes per second */
@@ -73,6 +89,10 @@ void kvs_plan_answer_free(struct kvs_plan_answer *answer); /* accepts NULL */
 void kvs_plan_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                    double cached_tok, double *need, double *has);
 
+/* The loss of the asked planner's plan. */
+void kvs_plan_lose(const struct kvs_plan_case *c, const struct kvs_variant *v,
+                   const struct kvs_plan *plan, struct kvs_plan_loss *loss);
+
 /* T of one policy with knobs turned and a menu of n_frac fractions. */
 KVS_MUST_CHECK enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,
                                            const struct kvs_knobs *knobs, uint32_t n_frac,
@@ -80,6 +100,8 @@ KVS_MUST_CHECK enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const 
 
 /* How the terminal, a program and a figure are told. */
 void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer);
+/* Of that, what is said of the certificate, the regret and the loss. */
+void kvs_plan_show_sure(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer);
 KVS_MUST_CHECK enum kvs_code kvs_plan_json(const struct kvs_plan_case *c,
                                            const struct kvs_plan_answer *answer,
                                            struct kvs_err *err);

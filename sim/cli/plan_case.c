@@ -1,6 +1,7 @@
 #include "plan_case.h"
 
 #include "base/units.h"
+#include "plan/regret.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -189,8 +190,10 @@ static void turn_links(const struct kvs_plan_case *c, const struct kvs_knobs *kn
             const struct kvs_hw_link *same = link;
 
             *link = c->hw->link[c->tier[k]->hop[h]];
-            if (c->options.bandwidth > 0) /* the route's: no hop is slower, one is as slow */
+            if (c->options.bandwidth > 0) { /* the route's: no hop is slower, one is as slow */
                 link->read_bytes_per_s.value = c->options.bandwidth;
+                link->read_bytes_per_s.rel_error = 0;
+            }
             link->read_bytes_per_s.value *= knobs->link;
             link->descriptor_s.value *= knobs->descriptor;
             /* a hop that an earlier route has too is one link, and shared */
@@ -218,6 +221,7 @@ static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs
         .quality = c->quality,
         .n_decoder = c->n_decoder,
         .n_frac = v->n_frac,
+        .block_tok = (uint32_t)c->options.block_tok,
         .hidden = c->options.hidden,
         .load_s_per_byte = s_per_byte,
         .budget_nats = c->budget_nats,
@@ -281,6 +285,8 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
     if (!v->inst)
         return kvs_nomem(err);
     kvs_tables_build(v->tables, v->inst, v->piece, n_piece, &v->problem);
+    kvs_plan_error_of(&v->hw, v->route, c->n_route, v->levels->level, v->levels->n,
+                      &v->problem.error);
     return KVS_OK;
 }
 

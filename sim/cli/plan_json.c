@@ -101,6 +101,43 @@ static json_t *layers_json(const struct kvs_plan_case *c, const struct kvs_plan_
     return layers;
 }
 
+static json_t *loss_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    const struct kvs_plan_loss *loss = &answer->loss;
+    json_t *sources = json_object(), *parts = json_array();
+
+    for (int s = KVS_ASSUMED; s <= KVS_MEASURED; s++)
+        json_object_set_new(sources, kvs_source_name((enum kvs_source)s),
+                            json_real(loss->source_nats[s]));
+    for (uint32_t q = 0; q < answer->v.levels->n; q++)
+        if (loss->level_nats[q] > 0)
+            json_array_append_new(
+                parts, json_pack("{ss si sf}", "what", answer->v.levels->level[q].name, "layers",
+                                 (int)loss->level_n[q], "nats", loss->level_nats[q]));
+    if (loss->moved_nats > 0)
+        json_array_append_new(parts,
+                              json_pack("{ss si sf}", "what", "moved text", "layers",
+                                        (int)answer->v.problem.n_layer, "nats", loss->moved_nats));
+    return json_pack("{sf sf sf so so so}", "nats", loss->nats, "low_nats",
+                     loss->nats / (1 + loss->rel_error), "high_nats",
+                     loss->nats * (1 + loss->rel_error), "table",
+                     c->quality ? json_string(c->quality->model) : json_null(), "sources", sources,
+                     "parts", parts);
+}
+
+static json_t *regret_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    const struct kvs_plan_error *error = &answer->v.problem.error;
+    json_t *routes = json_object();
+
+    for (uint32_t k = 0; k < c->n_route; k++)
+        json_object_set_new(routes, c->tier[k]->name, json_real(error->route[k]));
+    return json_pack("{sf sf sb s{so sf sf sf}}", "most_s", answer->regret.most_ns * 1e-9,
+                     "of_ttft", answer->regret.most_ns / (double)answer->best.eval.end_ns,
+                     "fell_back", (int)answer->fell_back, "rel_error", "routes", routes, "decoder",
+                     error->decode, "gpu_decoding", error->gpu_decode, "gpu", error->compute);
+}
+
 static json_t *crossing_json(const struct kvs_crossing *x)
 {
     bool none = x->always || x->never;
@@ -171,6 +208,8 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
                     answer->load_rate, "plan", row_json(&answer->best));
     if (!all || !lists || json_object_update(all, lists) ||
         json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
+        json_object_set_new(all, "regret", regret_json(c, answer)) ||
+        json_object_set_new(all, "loss", loss_json(c, answer)) ||
         json_object_set_new(all, "spans", spans_json(c)) ||
         json_object_set_new(all, "layers", layers_json(c, answer)) ||
         json_object_set_new(all, "states", states_json(c, answer)) ||

@@ -39,6 +39,26 @@ static void show_spans(const struct kvs_plan_case *c)
     printf("\n");
 }
 
+/* Where a codec's bits, or rates of decoding, come from: "published and assumed". */
+static void show_sources(const struct kvs_codec *codec, bool rates)
+{
+    bool seen[4] = {false}, any = false;
+
+    for (uint32_t q = 1; q < codec->n_level; q++) {
+        const struct kvs_codec_level *level = &codec->level[q];
+
+        if (!rates)
+            seen[level->k_bits.source] = seen[level->v_bits.source] = true;
+        else if (level->decode_bytes_per_s.known)
+            seen[level->decode_bytes_per_s.source] = true;
+    }
+    for (int s = KVS_MEASURED; s >= KVS_ASSUMED; s--) {
+        if (seen[s])
+            printf("%s%s", any ? " and " : "", kvs_source_name((enum kvs_source)s));
+        any |= seen[s];
+    }
+}
+
 static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     char n[KVS_TEXT_MAX], more[KVS_TEXT_MAX], rate[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX];
@@ -60,9 +80,13 @@ static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answe
     printf("simulated");
     if (c->options.load > 0)
         printf("; others take %.0f %% of the GPU's time", 100 * c->options.load);
-    if (c->codec && answer->v.levels->n > 1)
-        printf("; levels of codec %s, losses of quality table %s", c->codec->name,
-               c->quality->model);
+    if (c->codec && answer->v.levels->n > 1) {
+        printf("; levels of codec %s: bits ", c->codec->name);
+        show_sources(c->codec, false);
+        printf(", decoding ");
+        show_sources(c->codec, true);
+        printf("\nlosses of quality table %s", c->quality->model);
+    }
     printf("\n\n");
 }
 
@@ -202,10 +226,10 @@ static void show_policy(const struct kvs_plan_answer *answer, const struct kvs_p
            row->over_budget ? "  over the budget" : "", alone ? "  <- this plan" : "");
 }
 
-static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+static void show_policies(const struct kvs_plan_answer *answer)
 {
-    int64_t recompute_ns = answer->best.eval.end_ns, bound_ns = answer->best.lower_bound_ns;
-    char bound[KVS_TEXT_MAX], ttft[KVS_TEXT_MAX], name[24];
+    int64_t recompute_ns = answer->best.eval.end_ns;
+    char ttft[KVS_TEXT_MAX], name[24];
 
     for (uint32_t i = 0; i < answer->n_policy; i++)
         if (strcmp(answer->policy[i].planner->name, "recompute") == 0)
@@ -226,42 +250,6 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
     show_policy(answer, &answer->best, recompute_ns);
     if (answer->n_own)
         printf("  * no staircase: replayed by its own rule, token group by token group\n");
-    if (bound_ns != INT64_MIN)
-        printf("  certificate: no plan over these %u fractions and %u level%s is below %s; gap "
-               "%.2f %%\n",
-               answer->v.n_frac, answer->v.levels->n, answer->v.levels->n > 1 ? "s" : "",
-               kvs_text_time(bound, s_of(bound_ns)),
-               100 * (1 - (double)bound_ns / (double)answer->best.eval.end_ns));
-    if (c->budget_nats > 0 || answer->best.eval.distortion > 0)
-        printf("  quality: %.4f of %.4f nats predicted", nats_of(answer->best.eval.distortion),
-               c->budget_nats);
-    else
-        printf("  quality: exact");
-}
-
-/* Where the predicted loss went: by what is loaded, in the order of the levels. */
-static void show_loss(const struct kvs_plan_answer *answer)
-{
-    const struct kvs_plan_problem *p = &answer->v.problem;
-    bool any = false;
-
-    for (uint32_t q = 0; q < p->n_level; q++) {
-        double nats = 0;
-        uint32_t n = 0;
-
-        for (uint32_t l = 0; l < p->n_layer; l++) {
-            if (answer->best.plan.level[l] != q)
-                continue;
-            nats += nats_of(p->layer[l]->distortion[answer->best.plan.frac_i[l] * p->n_level + q]);
-            n++;
-        }
-        if (nats <= 0)
-            continue;
-        printf("%s%.4f in %u layer%s at %s", any ? ", " : ": ", nats, n, n > 1 ? "s" : "",
-               answer->v.levels->level[q].name);
-        any = true;
-    }
-    printf("\n\n");
 }
 
 static void show_knobs(const struct kvs_plan_answer *answer)
@@ -287,8 +275,8 @@ void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *
     show_case(c, answer);
     show_staircase(answer);
     show_timeline(c, answer);
-    show_policies(c, answer);
-    show_loss(answer);
+    show_policies(answer);
+    kvs_plan_show_sure(c, answer);
     show_knobs(answer);
     for (unsigned n = 0; kvs_plan_words(c, answer, n, words); n++)
         printf("%s\n", words);

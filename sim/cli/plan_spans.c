@@ -62,7 +62,8 @@ static enum kvs_code add_tiers(struct kvs_plan_case *c, struct kvs_err *err)
 /* Error bar of the slowest hop. */
 static void find_link_error(struct kvs_plan_case *c)
 {
-    double slowest = HUGE_VAL;
+    double slowest =
+        c->options.bandwidth > 0 ? 0 : HUGE_VAL; /* a rate that was asked for is exact */
 
     for (uint32_t k = 0; k < c->n_route; k++)
         for (uint32_t h = 0; h < c->tier[k]->n_hop; h++) {

@@ -25,6 +25,8 @@ static const char *const keys[] = {
     "sensitivity",
     "words",
     "fractions",
+    "regret",
+    "loss",
     "spans",
     "layers",
     "states",

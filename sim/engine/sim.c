@@ -168,7 +168,8 @@ static enum kvs_code make_tables(struct sim *sim)
         sim->route[t].n_hop = lane->n_hop;
         memcpy(sim->route[t].hop, lane->hop, sizeof lane->hop);
     }
-    kvs_plan_error_of(config->hw, sim->route, config->n_tier, &sim->error);
+    kvs_plan_error_of(config->hw, sim->route, config->n_tier, sim->level,
+                      sim->levels ? config->n_level : 0, &sim->error);
     struct kvs_tables_config tables = {
         .model = config->model,
         .cost = config->cost,

@@ -2,6 +2,7 @@
 
 #include "base/data.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -158,4 +159,9 @@ int kvs_codec_level(const struct kvs_codec *codec, const char *name)
         if (strcmp(codec->level[i].name, name) == 0)
             return (int)i;
     return -1;
+}
+
+double kvs_codec_section_bytes(double n_elem, double bits)
+{
+    return ceil(n_elem * bits / 8 / KVS_CODEC_PAGE) * KVS_CODEC_PAGE;
 }

@@ -14,6 +14,7 @@
 #define KVS_CODEC_RAW_BITS 16.0
 #define KVS_MAX_CODEC_LEVEL 32
 #define KVS_CODEC_RAW "raw16"
+#define KVS_CODEC_BLOCK_TOK 256 /* of a section, where no one says */
 
 enum kvs_decoder {
     KVS_DECODER_HOST, /* threads beside the GPU: a stage of its own */
@@ -23,7 +24,8 @@ enum kvs_decoder {
 struct kvs_codec_level {
     const char *name;
     bool lossless;
-    struct kvs_figure k_bits, v_bits; /* an element as stored, with all that is stored besides */
+    struct kvs_figure k_bits, v_bits; /* an element as stored, with all else of its section but the
+                                         padding (kvs_codec_section_bytes) */
     struct kvs_figure encode_bytes_per_s, decode_bytes_per_s; /* not known: no one measured it */
     struct kvs_figure section_s; /* decoding a section of K or of V, besides; not known: nothing */
 };
@@ -42,6 +44,10 @@ KVS_MUST_CHECK enum kvs_code kvs_codec_open(const char *name_or_file, struct kvs
 KVS_MUST_CHECK enum kvs_code kvs_codec_from(struct kvs_doc *doc, struct kvs_codec **codec,
                                             struct kvs_err *err);
 void kvs_codec_free(struct kvs_codec *codec); /* accepts NULL */
+/* Bytes that a section of n_elem elements takes, at a number of bits each: whole pages of 4 KiB, so
+ * that it can be read by itself (kernels/codec/format.h). */
+#define KVS_CODEC_PAGE 4096
+double kvs_codec_section_bytes(double n_elem, double bits);
 /* Index of a level by name; -1: none. */
 int kvs_codec_level(const struct kvs_codec *codec, const char *name);
 

@@ -261,12 +261,31 @@ void kvs_quality_free(struct kvs_quality *quality)
     free(quality);
 }
 
-bool kvs_quality_knows(const struct kvs_quality *quality, const char *level)
+const struct kvs_quality_row *kvs_quality_row(const struct kvs_quality *quality, const char *level)
 {
     for (uint32_t i = 0; i < quality->n_row; i++)
         if (strcmp(quality->row[i].level, level) == 0)
-            return true;
-    return false;
+            return &quality->row[i];
+    return NULL;
+}
+
+const struct kvs_repair_row *kvs_quality_repair_row(const struct kvs_quality *quality,
+                                                    const char *method, double recomputed_frac)
+{
+    const struct kvs_repair_row *found = NULL;
+
+    for (uint32_t i = 0; i < quality->n_repair; i++) {
+        const struct kvs_repair_row *row = &quality->repair[i];
+
+        if (strcmp(row->method, method) == 0 && (!found || row->recomputed_frac <= recomputed_frac))
+            found = row;
+    }
+    return found;
+}
+
+bool kvs_quality_knows(const struct kvs_quality *quality, const char *level)
+{
+    return kvs_quality_row(quality, level) != NULL;
 }
 
 /* A point of a curve and the one before it; nats at frac on the line through them. */

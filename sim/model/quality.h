@@ -50,6 +50,11 @@ KVS_MUST_CHECK enum kvs_code kvs_quality_from(struct kvs_doc *doc, uint32_t n_la
                                               struct kvs_quality **quality, struct kvs_err *err);
 void kvs_quality_free(struct kvs_quality *quality); /* accepts NULL */
 
+/* What the table says of a level, and of a method with at least that share repaired: for the source
+ * and the error bar of what follows from it. NULL: nothing. */
+const struct kvs_quality_row *kvs_quality_row(const struct kvs_quality *quality, const char *level);
+const struct kvs_repair_row *kvs_quality_repair_row(const struct kvs_quality *quality,
+                                                    const char *method, double recomputed_frac);
 /* true if the table knows the level. */
 bool kvs_quality_knows(const struct kvs_quality *quality, const char *level);
 /*

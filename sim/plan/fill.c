@@ -87,6 +87,7 @@ static void fill_cell(const struct kvs_tables *t, struct kvs_tables_inst *inst, 
             level->distortion && held_tok[h] > 0 ? held_tok[h] / inst->cached_tok : 0;
     }
     class->decode_ns[at] = kvs_ns(decode_s);
+    class->gpu_decode_ns[at] = kvs_ns(gpu_s);
     class->post_ns[at] = kvs_ns(gpu_s + kvs_cost_kv_s(config->cost, c, project_tok) +
                                 kvs_cost_shift_s(config->cost, c, inst->cut[i].moved_tok));
 }
@@ -240,6 +241,11 @@ static double repair_loss(const struct kvs_tables *t, const struct kvs_tables_in
 static double other_loss(const struct kvs_tables *t, const struct kvs_tables_inst *inst, uint32_t i)
 {
     return repair_loss(t, inst, i) + inst->cut[i].carried / t->n_layer;
+}
+
+int64_t kvs_tables_other_loss(const struct kvs_tables_inst *inst, uint32_t frac_i)
+{
+    return llround(other_loss(inst->tables, inst, frac_i));
 }
 
 void kvs_fill_distortion(const struct kvs_tables *t, struct kvs_tables_inst *inst)

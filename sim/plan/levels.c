@@ -36,6 +36,14 @@ static double decode_s(const struct kvs_levels_config *config, const struct kvs_
     return s * KVS_CODEC_RAW_BITS / config->model->kv_bits / config->n_decoder;
 }
 
+static double decode_error(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
+{
+    const struct kvs_figure *k = &config->codec->level[pair->k].decode_bytes_per_s;
+    const struct kvs_figure *v = &config->codec->level[pair->v].decode_bytes_per_s;
+
+    return fmax(k->known ? k->rel_error : 0, v->known ? v->rel_error : 0);
+}
+
 /* Seconds that a section of K and one of V cost besides. */
 static double section_s(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
@@ -55,11 +63,22 @@ static double encode_s(const struct kvs_levels_config *config, const struct kvs_
     return s * KVS_CODEC_RAW_BITS / config->model->kv_bits / config->n_decoder;
 }
 
+/* Bits an element of a section takes, with its padding. */
+static double stored_bits(const struct kvs_levels_config *config, double bits)
+{
+    const struct kvs_model *model = config->model;
+    double n_elem = kvs_model_kv_bytes_per_tok(model, 0) * 8 / model->kv_bits / 2;
+
+    n_elem *= config->block_tok;
+    return n_elem > 0 ? kvs_codec_section_bytes(n_elem, bits) * 8 / n_elem : bits;
+}
+
 static double pair_bits(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
-    return (config->codec->level[pair->k].k_bits.value +
-            config->codec->level[pair->v].v_bits.value) /
-           2;
+    double k = config->codec->level[pair->k].k_bits.value;
+    double v = config->codec->level[pair->v].v_bits.value;
+
+    return (stored_bits(config, k) + stored_bits(config, v)) / 2;
 }
 
 static double time_of(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
@@ -223,10 +242,11 @@ static void add_pair(const struct kvs_levels_config *config, const struct kvs_me
     levels->bits[n] = pair_bits(config, pair);
     levels->level[n] = (struct kvs_table_level){
         .name = levels->name[n],
-        .k_ratio = k->k_bits.value / config->model->kv_bits,
-        .v_ratio = v->v_bits.value / config->model->kv_bits,
+        .k_ratio = stored_bits(config, k->k_bits.value) / config->model->kv_bits,
+        .v_ratio = stored_bits(config, v->v_bits.value) / config->model->kv_bits,
         .decode_bytes_per_s = s > 0 ? 1 / s : 0,
         .decode_unit_s = section_s(config, pair),
+        .decode_error = decode_error(config, pair),
         .encode_bytes_per_s = encode > 0 ? 1 / encode : 0,
         .on_gpu = config->codec->decoder == KVS_DECODER_GPU,
         .distortion = k->lossless && v->lossless ? NULL : cell,

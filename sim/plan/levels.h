@@ -23,7 +23,9 @@ struct kvs_levels_config {
     const struct kvs_quality *quality; /* NULL: exact levels only */
     uint32_t n_decoder;                /* threads of the host, or GPUs, that decode at once */
     uint32_t n_frac;                   /* as in kvs_tables_config */
-    bool hidden;            /* hidden states too, where they are fewer bytes than K and V */
+    uint32_t block_tok; /* of a stored block: K and V of a layer are each a section of whole pages
+                           (kvs_codec_section_bytes); 0: bytes as the bits have it */
+    bool hidden;        /* hidden states too, where they are fewer bytes than K and V */
     double load_s_per_byte; /* of the slowest route: for choosing where no names are given */
     double budget_nats;     /* likewise; 0: not known */
     const char *prefix;     /* of errors about names; NULL: "--levels: " */

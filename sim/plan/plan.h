@@ -30,12 +30,15 @@ struct kvs_layer_cost {
     const int64_t *full_ns,
         *kv_ns; /* [i] compute that waits for no load: recomputed set, whole layer; K, V only */
     const int64_t *wfull_ns, *wkv_ns; /* [i] the same for a waiting set */
+    const int64_t *gpu_decode_ns;     /* [i * n_level + q] of post: decoding on the compute engine,
+                                         which     has an error bar of its own; NULL: none */
 };
 
 /* Error bars: a time lies between 1 / (1 + e) and 1 + e of what the tables say, all times of one
- * route, of the decoder, or of the compute engine together. 0: exact. */
+ * route, of the decoder, of decoding on the compute engine, or of its other work together. 0:
+ * exact. */
 struct kvs_plan_error {
-    double route[KVS_MAX_ROUTE], decode, compute;
+    double route[KVS_MAX_ROUTE], decode, gpu_decode, compute;
 };
 
 struct kvs_plan_problem {

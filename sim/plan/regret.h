@@ -3,9 +3,10 @@
  *
  * Measured inputs carry error bars, and they are correlated: where a link is slower than its
  * profile says, it is slower for all layers. So the truth is a point in a box of few scale factors:
- * one for each route (its start and its loads), one for the decoder, one for the compute engine
- * (its start, all work, the head). A plan's regret at a truth is how much longer it takes than the
- * better of load-all and recompute-all does there.
+ * one for each route (its start and its loads), one for the decoder, one for decoding on the
+ * compute engine, one for that engine's other work (its start and the head with it). A plan's
+ * regret at a truth is how much longer it takes than the better of load-all and recompute-all does
+ * there.
  *
  * DESIGN.md looks at the corners of the box. T is a maximum of sums that are linear in the factors,
  * so a plan's own T is largest at corners, but a regret need not be: load-all has kinks inside. The
@@ -25,16 +26,23 @@ struct kvs_regret {
     double corner_ns; /* the largest at a corner of the box */
 };
 
-/* The error bars of a profile: of a route, its slowest hop's rate; of compute, the larger of what
- * is said of GEMMs and attention; of the decoder, none. hw has a GPU. */
+/* The error bars of a profile and of levels: of a route, its slowest hop's rate; of compute, the
+ * larger of what is said of GEMMs and attention; of decoding, the largest of a level's. hw has a
+ * GPU. */
 void kvs_plan_error_of(const struct kvs_hw *hw, const struct kvs_table_route *route,
-                       uint32_t n_route, struct kvs_plan_error *error);
+                       uint32_t n_route, const struct kvs_table_level *level, uint32_t n_level,
+                       struct kvs_plan_error *error);
 /*
  * The regret of a plan over problem->error. load: the plan that load-all is. Halves the box until
  * the bound is within want_ns or it is clear that it can't be, or a fixed depth is reached.
  */
 void kvs_regret(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                 const struct kvs_plan *load, double want_ns, struct kvs_regret *regret);
+/* The same against the plan that load-all is at its best level, or, where none keeps the budget,
+ * against recompute-all alone: within a thousandth of what the box's corners have, where halving
+ * makes it so. */
+void kvs_regret_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
+                   struct kvs_regret *regret);
 /*
  * The rule: `plan` stays where its regret is at most KVS_REGRET_FRAC of its T; else the better one
  * of load-all (at the best level within the budget; none is: not at all) and recompute-all takes

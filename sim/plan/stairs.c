@@ -27,6 +27,7 @@ void kvs_stairs_fix(const struct kvs_plan_problem *problem, const struct kvs_pla
             to->io_ns[k] = from->io_ns[k] + i * n_level;
         to->decode_ns = from->decode_ns + i * n_level;
         to->distortion = from->distortion + i * n_level;
+        to->gpu_decode_ns = NULL;
         to->post_ns = s->post_ns + l * n_level;
         for (uint32_t q = 0; q < n_level; q++)
             s->post_ns[l * n_level + q] = from->post_ns[i * n_level + q] + wait;

@@ -98,7 +98,8 @@ static void place_class(const struct kvs_tables *t, struct kvs_tables_class *cla
     class->cost.decode_ns = class->decode_ns = cell;
     class->cost.post_ns = class->post_ns = cell + n_cell;
     class->cost.distortion = class->distortion = cell + 2 * n_cell;
-    cell += 3 * n_cell;
+    class->cost.gpu_decode_ns = class->gpu_decode_ns = cell + 3 * n_cell;
+    cell += 4 * n_cell;
     class->cost.full_ns = class->full_ns = cell;
     class->cost.kv_ns = class->kv_ns = cell + n_frac;
     class->cost.wfull_ns = class->wfull_ns = cell + 2 * n_frac;
@@ -109,7 +110,7 @@ struct kvs_tables_inst *kvs_tables_inst_new(const struct kvs_tables *t)
 {
     size_t n_frac = t->config.n_frac, n_level = t->config.n_level, n_route = t->config.n_route;
     size_t n_cell = n_frac * t->n_menu;
-    size_t class_cells = (n_pipe(t) + 3) * n_cell + 4 * n_frac;
+    size_t class_cells = (n_pipe(t) + 4) * n_cell + 4 * n_frac;
     size_t class_bytes = (n_route + n_level) * n_cell;
     size_t n_state = t->config.state_at ? n_pipe(t) * n_frac : 0;
     struct kvs_tables_inst *inst =

@@ -47,6 +47,7 @@ struct kvs_table_level {
     double decode_bytes_per_s; /* of raw bytes produced; 0: nothing to decode */
     double decode_unit_s; /* decoding what a block, or unit of one, holds of a layer, besides */
     double encode_bytes_per_s; /* of raw bytes taken in; 0: no bound, or not known */
+    double decode_error;       /* relative, of decoding's rate */
     bool on_gpu;               /* decoded on the compute engine: counts in post, not in decode */
     bool projected; /* hidden states: K and V are projected from them, which counts in post */
     /* [layer * n_frac + j] of a layer, when share j / (n_frac - 1) of the cached tokens is exact
@@ -131,6 +132,9 @@ uint32_t kvs_tables_route_tok(const struct kvs_tables_inst *inst); /* N: tokens 
 uint32_t kvs_tables_recompute_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
 uint32_t kvs_tables_repair_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
 uint32_t kvs_tables_first_tok(const struct kvs_tables_inst *inst); /* absent, in the first chunk */
+/* What a layer loses at a fraction whatever its level: moved text that is not repaired, and what
+ * cached text carries. */
+int64_t kvs_tables_other_loss(const struct kvs_tables_inst *inst, uint32_t frac_i);
 /* Bytes of states that a rise from one fraction to another loads, all ranks: from all routes, and
  * from one. */
 double kvs_tables_state_bytes(const struct kvs_tables_inst *inst, uint32_t from_i, uint32_t to_i);

@@ -40,9 +40,10 @@ struct kvs_cut {
 /* One class of layers. */
 struct kvs_tables_class {
     struct kvs_layer_cost cost;
-    int64_t *io_ns[KVS_MAX_ROUTE], *decode_ns, *post_ns, *distortion; /* [i * n_menu + q] */
-    int64_t *full_ns, *kv_ns, *wfull_ns, *wkv_ns;                     /* [i] */
-    double *load_bytes[KVS_MAX_TIER_ROUTE];                           /* [i * n_menu + q] stored */
+    int64_t *io_ns[KVS_MAX_ROUTE], *decode_ns, *post_ns, *gpu_decode_ns,
+        *distortion;                              /* [i * n_menu + q] */
+    int64_t *full_ns, *kv_ns, *wfull_ns, *wkv_ns; /* [i] */
+    double *load_bytes[KVS_MAX_TIER_ROUTE];       /* [i * n_menu + q] stored */
     double *lossy_frac; /* [(i * n_menu + q) * n_level + held q]: of all cached tokens */
 };
 

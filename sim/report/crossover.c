@@ -103,7 +103,7 @@ static struct kvs_plan_error map_error(const struct kvs_sim_config *config)
     for (uint32_t t = 0; t < config->n_tier || t == 0; t++) {
         const struct kvs_table_route route =
             config->n_tier ? tier_route(config, config->tier[t].name) : (struct kvs_table_route){0};
-        kvs_plan_error_of(config->hw, &route, 1, &one);
+        kvs_plan_error_of(config->hw, &route, 1, NULL, 0, &one);
         error.compute = one.compute;
         error.route[0] = fmax(error.route[0], one.route[0]);
     }

@@ -54,6 +54,7 @@ static enum kvs_code make(const struct kvs_tier_levels_config *config,
         .quality = quality,
         .n_decoder = codec && codec->decoder == KVS_DECODER_GPU ? config->n_gpu : config->n_thread,
         .n_frac = config->n_frac,
+        .block_tok = KVS_CODEC_BLOCK_TOK,
         .load_s_per_byte = 1e-9, /* it only orders them */
         .prefix = "",
         .names = &names,

@@ -1,0 +1,82 @@
+/*
+ * plan_loss.c - `kvsim plan`: what a plan is predicted to lose, how sure that is, and where it
+ * went.
+ */
+#include "plan_answer.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Nats that a row of the quality table answers for. */
+static void add(struct kvs_plan_loss *loss, double nats, enum kvs_source source, double rel_error)
+{
+    loss->nats += nats;
+    loss->rel_error += nats * rel_error; /* divided at the end */
+    loss->source_nats[source] += nats;
+}
+
+/* One side's part: the row's error bar, or that of all layers at once where it is wider. */
+static void add_side(const struct kvs_quality *quality, const char *level, double nats,
+                     struct kvs_plan_loss *loss)
+{
+    const struct kvs_quality_row *row = kvs_quality_row(quality, level);
+    double error;
+
+    if (!row || nats <= 0)
+        return;
+    error = row->joint.known ? fmax(row->rel_error, row->joint.rel_error) : row->rel_error;
+    add(loss, nats, row->source, error);
+}
+
+/* A level's loss in one layer, shared by K and V as the table has them. */
+static void add_level(const struct kvs_quality *quality, uint32_t layer, const char *name,
+                      double nats, struct kvs_plan_loss *loss)
+{
+    char k[64];
+    const char *slash = strchr(name, '/'), *v = slash ? slash + 1 : name;
+    double k_nats = 0, v_nats = 0;
+
+    snprintf(k, sizeof k, "%.*s", (int)(slash ? slash - name : 63), name);
+    if (kvs_quality_knows(quality, k))
+        k_nats = kvs_quality_nats(quality, layer, false, k, 0);
+    if (kvs_quality_knows(quality, v))
+        v_nats = kvs_quality_nats(quality, layer, true, v, 0);
+    if (k_nats + v_nats <= 0)
+        return;
+    add_side(quality, k, nats * k_nats / (k_nats + v_nats), loss);
+    add_side(quality, v, nats * v_nats / (k_nats + v_nats), loss);
+}
+
+static void add_moved(const struct kvs_plan_case *c, const struct kvs_variant *v, uint32_t frac_i,
+                      double nats, struct kvs_plan_loss *loss)
+{
+    uint32_t n = sizeof v->repair_frac / sizeof *v->repair_frac;
+    double share = v->repair_frac[frac_i < n ? frac_i : n - 1];
+    const struct kvs_repair_row *row = kvs_quality_repair_row(c->quality, c->options.repair, share);
+
+    loss->moved_nats += nats;
+    if (row)
+        add(loss, nats, row->nats.source, row->nats.rel_error);
+}
+
+void kvs_plan_lose(const struct kvs_plan_case *c, const struct kvs_variant *v,
+                   const struct kvs_plan *plan, struct kvs_plan_loss *loss)
+{
+    const struct kvs_plan_problem *p = &v->problem;
+
+    memset(loss, 0, sizeof *loss);
+    for (uint32_t l = 0; l < p->n_layer && c->quality; l++) {
+        uint32_t i = plan->frac_i[l], q = plan->level[l];
+        double all = (double)p->layer[l]->distortion[i * p->n_level + q] / KVS_NAT;
+        double moved = fmin(all, (double)kvs_tables_other_loss(v->inst, i) / KVS_NAT);
+
+        if (moved > 0)
+            add_moved(c, v, i, moved, loss);
+        if (all <= moved)
+            continue;
+        loss->level_nats[q] += all - moved;
+        loss->level_n[q]++;
+        add_level(c->quality, l, v->levels->level[q].name, all - moved, loss);
+    }
+    loss->rel_error = loss->nats > 0 ? loss->rel_error / loss->nats : 0;
+}
