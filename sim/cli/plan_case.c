@@ -287,6 +287,7 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
     kvs_tables_build(v->tables, v->inst, v->piece, n_piece, &v->problem);
     kvs_plan_error_of(&v->hw, v->route, c->n_route, v->levels->level, v->levels->n,
                       &v->problem.error);
+    kvs_plan_share(&v->problem);
     return KVS_OK;
 }
 

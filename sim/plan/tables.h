@@ -100,18 +100,21 @@ void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /*
  * With moved pieces the menu first repairs the shares of config.repair, then adds such rows to the
  * greatest share; moved pieces count whether on a route or resident.
  *
- *     io       slowest hop's time for the blocks of the route that are left (kvs_link_s); behind
- * the routes, of each hop that several take: its time for what all of them bring. Hops that can't
- * bind are left out, those beyond KVS_MAX_SHARED counted with the last io_start sum of the hops'
- * latencies; 0 if the route holds nothing of this prompt full, kv the recomputed set as one
- * sequence in one pass; each token sees all before it wfull, wkv  repaired tokens, in one pass with
- * the first chunk: what they add to it post     the first chunk of the absent tokens; at fraction
- * 1, its marginal cost in one pass with the recomputed set; besides it, what the compute engine
- * does to what is loaded: keys of moved tokens rotated, levels decoded on the GPU, hidden states
- * projected state    as io, of the blocks that a fraction computes: what a restart point loads.
- * None where a piece is moved or carries a loss (its states saw other text, or lossy layers), or
- * one on a route has no states head     the later chunks, each its own pass, embedding and logits
- * of one row
+ *     io       slowest hop's time for the blocks of the route that are left (kvs_link_s);
+ *              behind the routes, of each hop that several take: its time for what all of them
+ *              bring. Hops that can't bind are left out, those beyond KVS_MAX_SHARED counted
+ *              with the last
+ *     io_start sum of the hops' latencies; 0 if the route holds nothing of this prompt
+ *     full, kv the recomputed set as one sequence in one pass; each token sees all before it
+ *     wfull, wkv  repaired tokens, in one pass with the first chunk: what they add to it
+ *     post     the first chunk of the absent tokens; at fraction 1, its marginal cost in one
+ *              pass with the recomputed set; besides it, what the compute engine does to what
+ *              is loaded: keys of moved tokens rotated, levels decoded on the GPU (gpu_decode),
+ *              hidden states projected
+ *     state    as io, of the blocks that a fraction computes: what a restart point loads. None
+ *              where a piece is moved or carries a loss (its states saw other text, or lossy
+ *              layers), or one on a route has no states
+ *     head     the later chunks, each its own pass, embedding and logits of one row
  *
  * Carried losses are weighed by the tokens that stay as they are, of all cached ones, and counted
  * evenly in all layers. With as_held, the problem has one level, and each piece on a route says its

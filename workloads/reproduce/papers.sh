@@ -14,28 +14,32 @@ ttft() { # policy, options
         /"policy":/ { hit = index($0, want ",") > 0 }
         /"ttft_s":/ && hit && !n++ { gsub(/[^0-9.e+-]/, "", $2); print $2 }'
 }
-printf '%-36s %13s %10s  %s\n' "system: what over what" published simulated verdict
+judge() { # name, low and high published, simulated ratio, why it is off; ends 1 if nothing says why
+    printf '%s|%s|%s|%s|%s\n' "$@" | awk -F'|' '{
+        ratio = $4 + 0; low = $2 + 0; high = $3 + 0
+        span = low == high ? sprintf("%.2f", low) : sprintf("%.2f to %.2f", low, high)
+        within = ratio >= low / 1.2 && ratio <= high * 1.2
+        gsub(/^ +| +$/, "", $5)
+        printf "%-36s %13s %10.2f  %s\n", $1, span, ratio, within ? "within 20 %" : \
+            ratio == 0 ? "NO RESULT" : $5 == "" ? "OFF, and nothing says why" : "off: " $5
+        exit !within && (ratio == 0 || $5 == "")
+    }'
+}
+printf '%-36s %13s %10s  %s\n' 'system: what over what' published simulated verdict
 bad=0
 while IFS='|' read -r name low high source slow fast options why; do
     case $name in '' | '#'*) continue ;; esac
     slow=$(echo $slow) fast=$(echo $fast)
     a=$(ttft "$slow" "${options%%;*}")
     b=$(ttft "$fast" "${options#*;}")
-    printf '%s|%s|%s|%s|%s|%s|%s\n' "$name" "$low" "$high" "$a" "$b" "$source" "$why" | awk -F'|' '{
-        ratio = $4 / $5; low = $2 + 0; high = $3 + 0
-        span = low == high ? sprintf("%.2f", low) : sprintf("%.2f to %.2f", low, high)
-        within = ratio >= low / 1.2 && ratio <= high * 1.2
-        gsub(/^ +| +$/, "", $6); gsub(/^ +| +$/, "", $7)
-        printf "%-36s %13s %10.2f  %s\n", $1, span, ratio, \
-            within ? "within 20 %" : $7 == "" ? "OFF, and nothing says why" : "off: " $7
-        exit !within && $7 == ""
-    }' || bad=1
+    ratio=$(awk "BEGIN { a = ${a:-0}; b = ${b:-0}; print (b > 0 ? a / b : 0) }")
+    judge "$name" "$low" "$high" "$ratio" "$why" || bad=1
 done <"$here/papers.txt"
-# RAGCache's is a replay: documents in host memory under PGDSF against prefix caching in HBM.
+# RAGCache's is a replay: documents in host memory under PGDSF against prefix caching in HBM, the mean TTFT
+# as the table prints it. A replay without that row fails.
 out=$(mktemp -d)
-$KVSIM run "$here/ragcache.json" -o "$out/ragcache" | awk '$1 == "load" && !n++ {
-    for (i = 2; i <= NF; i++) if ($i ~ /^[0-9.]+x/) { ratio = $i + 0; break }
-    printf "%-36s %13s %10.2f  %s\n", "RAGCache 7B A10: mean TTFT over vLLM", "1.20 to 4.00", ratio, \
-        (ratio >= 1 && ratio <= 4.8) ? "within 20 %" : "OFF, and nothing says why" }'
+ratio=$($KVSIM run "$here/ragcache.json" -o "$out/ragcache" | awk '$1 == "load" && !n++ {
+    for (i = 2; i <= NF; i++) if ($i ~ /^[0-9.]+x$/) { print $i + 0; exit } }') || ratio=
+judge 'RAGCache 7B A10: mean TTFT over vLLM' 1.20 4.00 "${ratio:-0}" '' || bad=1
 rm -rf "$out"
 exit $bad
