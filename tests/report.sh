@@ -62,6 +62,12 @@ call() { # WANTED-STATUS COMMAND...
 call 0 "$kvsim" run w.json -q -o run && call 0 "$kvsim" sweep s.json -q -o sweep
 verdict $? run_and_sweep_are_there
 
+# what recommend said is said again, by a folder that has no pages
+call 0 "$kvsim" recommend w.json --slo ttft.p99=10s -q -o rec; said=$seen
+call 0 "$kvsim" report rec && [ -n "$seen" ] && { [ "$seen" = "$said" ] || ! command -v gnuplot >/dev/null; } &&
+    call 2 "$kvsim" report rec -o rec.html && says 'is of kvsim recommend, whose answer is printed'
+verdict $? report_of_recommend_says_it_again
+
 if command -v gnuplot >/dev/null; then
     call 0 "$kvsim" plot sweep && [ -s sweep/plots/sweep_axes.svg ] && [ -s sweep/plots/sweep_heat.svg ] &&
         [ -s sweep/plots/sweep_rate.svg ]

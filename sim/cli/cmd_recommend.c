@@ -6,6 +6,7 @@
 #include "signals.h"
 
 #include "base/opt.h"
+#include "base/outfile.h"
 #include "base/units.h"
 #include "report/workload.h"
 #include "study/front.h"
@@ -61,7 +62,7 @@ static const struct kvs_opt table[] = {
     {"set", KVS_OPT_MANY, ARG(sets), NULL, 0, 0, "PATH=VALUE, a setting of the workload", NULL,
      false, 0},
     {"output", KVS_OPT_STR, ARG(dir), NULL, 0, 0,
-     "folder for cost_front.csv and its drawing, cost against p99 TTFT", NULL, false, 'o'},
+     "folder for the answer, cost_front.csv and its drawing, cost against p99 TTFT", NULL, false, 'o'},
     {"all", KVS_OPT_FLAG, ARG(all), NULL, 0, 0,
      "simulate the whole space: the front is then complete", NULL, false, 0},
     {"jobs", KVS_OPT_U64, ARG(jobs), "0", 0, 4096, "worker processes; 0: one a core", NULL, false,
@@ -261,6 +262,27 @@ static unsigned n_core(void)
     return sched_getaffinity(0, sizeof set, &set) ? 1 : (unsigned)CPU_COUNT(&set);
 }
 
+/* The answer and the front's figure, in the folder. */
+static enum kvs_code leave(struct kvs_recommend_view *view, const char *dir, struct kvs_err *err)
+{
+    struct kvs_outfile *out = NULL;
+    char *path = NULL;
+    enum kvs_code code = kvs_front_draw(view->found, view->space, dir, view->workload->name, err);
+    if (code && code != KVS_ERR_ABSENT) /* without gnuplot there is no figure */
+        return code;
+    struct kvs_err inner = {0};
+    if (asprintf(&path, "%s/" KVS_RECOMMEND_TXT, dir) < 0)
+        return kvs_nomem(err);
+    enum kvs_code left = kvs_outfile_begin(path, &out, &inner);
+    if (!left) {
+        view->to = kvs_outfile_stream(out);
+        kvs_recommend_print(view);
+        left = kvs_outfile_commit(out, &inner);
+    }
+    free(path);
+    return left && !code ? kvs_fail(err, left, "%s", inner.msg) : code;
+}
+
 static enum kvs_code run(const struct args *args, const char *file,
                          const struct kvs_workload *workload, struct kvs_err *err)
 {
@@ -287,10 +309,11 @@ static enum kvs_code run(const struct args *args, const char *file,
         code = kvs_recommend(&options, &found, err);
         if (shown)
             fputs("\r\033[K", stderr);
+        struct kvs_recommend_view view = {&space, &slo, found, workload, stdout};
         if (!code)
-            kvs_recommend_print(&(struct kvs_recommend_view){&space, &slo, found, workload});
+            kvs_recommend_print(&view);
         if (!code && args->dir)
-            code = kvs_front_draw(found, &space, args->dir, workload->name, err);
+            code = leave(&view, args->dir, err);
     }
     kvs_recommend_free(found);
     kvs_prices_free(prices);

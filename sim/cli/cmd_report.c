@@ -4,6 +4,7 @@
 #include "cmd.h"
 
 #include "base/opt.h"
+#include "recommend_print.h"
 #include "study/html.h"
 #include "study/sweep_plot.h"
 
@@ -14,7 +15,8 @@
 #define ABOUT                                                                                      \
     "A results folder of kvsim run or sweep as one HTML file that needs no network: a summary "    \
     "in\n"                                                                                         \
-    "words, tables that sort, the figures of `kvsim plot`, every assumption with its source."
+    "words, tables that sort, the figures of `kvsim plot`, every assumption with its source. A\n"  \
+    "folder of kvsim recommend has its answer as text, which is printed."
 
 struct args {
     const char *file;
@@ -44,6 +46,27 @@ static enum kvs_code draw_sweep(const char *dir, struct kvs_err *err)
     return code;
 }
 
+/* A folder of kvsim recommend has its answer as text, and no pages: what it said is said again. */
+static enum kvs_code show_recommend(const char *dir, const char *file, bool *printed,
+                                    struct kvs_err *err)
+{
+    char *path = NULL, line[4096];
+    if (asprintf(&path, "%s/" KVS_RECOMMEND_TXT, dir) < 0)
+        return kvs_nomem(err);
+    FILE *text = fopen(path, "r");
+    *printed = text != NULL;
+    if (text && file)
+        kvs_fail(err, KVS_ERR_ARG, "--out: %s is of kvsim recommend, whose answer is printed", dir);
+    while (text && !file && fgets(line, sizeof line, text))
+        fputs(line, stdout); /* main checks stdout */
+    if (text && ferror(text))
+        kvs_fail(err, KVS_ERR_IO, "%s: cannot be read", path);
+    if (text)
+        fclose(text);
+    free(path);
+    return err->code;
+}
+
 static enum kvs_code report(int argc, char *const *argv, struct kvs_err *err)
 {
     struct args args = {0};
@@ -59,6 +82,9 @@ static enum kvs_code report(int argc, char *const *argv, struct kvs_err *err)
     }
     if (pos.n != 1)
         return kvs_fail(err, KVS_ERR_ARG, "found %u folders, want one: " USAGE, pos.n);
+    bool printed = false;
+    if ((code = show_recommend(pos.v[0], args.file, &printed, err)) || printed)
+        return code;
     if ((code = draw_sweep(pos.v[0], err)))
         return code;
     if (asprintf(&file, "%s%s", args.file ? args.file : pos.v[0], args.file ? "" : "/report.html") <

@@ -13,21 +13,23 @@ static void print_line(const struct kvs_recommend_view *view, uint64_t number, c
     const struct kvs_measure *m = &view->found->measure[number];
     const struct kvs_choice choice = kvs_space_at(view->space, number);
     char text[KVS_CHOICE_TEXT], time[KVS_TEXT_MAX];
-    printf("  %-66s %9.2f", kvs_space_text(view->space, choice, text),
-           kvs_recommend_total(view->found, view->space, number).all);
+    fprintf(view->to, "  %-66s %9.2f", kvs_space_text(view->space, choice, text),
+            kvs_recommend_total(view->found, view->space, number).all);
     if (!m->ran) {
-        printf("  %.80s\n", m->reason);
+        fprintf(view->to, "  %.80s\n", m->reason);
         return;
     }
-    printf(" %9s %8.3g %4.0f %% %4.0f %%  %-8s %s %.0f %%%s\n", kvs_text_time(time, m->ttft_p99_s),
-           m->goodput_per_s, 100 * m->gpu_busy_frac, 100 * m->link_frac, kvs_measure_binding(m),
-           m->meets ? "meets" : m->worst, 100 * m->worst_frac, mark);
+    fprintf(view->to, " %9s %8.3g %4.0f %% %4.0f %%  %-8s %s %.0f %%%s\n",
+            kvs_text_time(time, m->ttft_p99_s), m->goodput_per_s, 100 * m->gpu_busy_frac,
+            100 * m->link_frac, kvs_measure_binding(m), m->meets ? "meets" : m->worst,
+            100 * m->worst_frac, mark);
 }
 
-static void print_head(const struct kvs_space *space)
+static void print_head(const struct kvs_recommend_view *view)
 {
-    printf("  %-66s %5s/h   TTFT p99  goodput    GPU   link  busiest  SLO, share of its bound\n",
-           "", space->prices->currency);
+    fprintf(view->to,
+            "  %-66s %5s/h   TTFT p99  goodput    GPU   link  busiest  SLO, share of its bound\n",
+            "", view->space->prices->currency);
 }
 
 static void print_front(const struct kvs_recommend_view *view)
@@ -35,10 +37,11 @@ static void print_front(const struct kvs_recommend_view *view)
     uint64_t n_ran = 0;
     for (uint64_t i = 0; i < view->found->n; i++)
         n_ran += view->found->state[i] == KVS_TRY_DONE;
-    printf("\nPareto front of cost, p99 TTFT and goodput, over %" PRIu64 " of %" PRIu64
-           " configurations that were simulated\n",
-           n_ran, view->found->n_offered);
-    print_head(view->space);
+    fprintf(view->to,
+            "\nPareto front of cost, p99 TTFT and goodput, over %" PRIu64 " of %" PRIu64
+            " configurations that were simulated\n",
+            n_ran, view->found->n_offered);
+    print_head(view);
     for (uint64_t i = 0; i < view->found->n; i++)
         if (kvs_recommend_on_front(view->found, view->space, i))
             print_line(view, i,
@@ -53,8 +56,8 @@ static void print_neighbours(const struct kvs_recommend_view *view)
     const double own = kvs_recommend_total(view->found, view->space, best).all;
     if (n == 0)
         return;
-    printf("\none step of each, from the cheapest\n");
-    print_head(view->space);
+    fprintf(view->to, "\none step of each, from the cheapest\n");
+    print_head(view);
     for (uint32_t i = 0; i < n; i++)
         if (view->found->state[near[i]] == KVS_TRY_DONE)
             print_line(view, near[i],
@@ -89,7 +92,7 @@ static void print_price_sensitivity(const struct kvs_recommend_view *view)
     } move[] = {{"GPUs 30 % cheaper", MOVED_GPU, 0.7}, {"GPUs 30 % dearer", MOVED_GPU, 1.3},
                 {"DRAM at half", MOVED_DRAM, 0.5},     {"DRAM at double", MOVED_DRAM, 2},
                 {"drives at half", MOVED_DRIVE, 0.5},  {"drives at double", MOVED_DRIVE, 2}};
-    printf("\nif prices move (among those simulated)\n");
+    fprintf(view->to, "\nif prices move (among those simulated)\n");
     for (size_t i = 0; i < sizeof move / sizeof *move; i++) {
         struct kvs_prices prices = *view->space->prices;
         struct kvs_space space = *view->space;
@@ -99,10 +102,10 @@ static void print_price_sensitivity(const struct kvs_recommend_view *view)
         space.prices = &prices;
         if (!kvs_recommend_cheapest(view->found, &space, &best))
             continue;
-        printf("  %-20s %s%s, %.2f %s/h\n", move[i].words,
-               best == view->found->best ? "the same, " : "",
-               kvs_space_text(&space, kvs_space_at(&space, best), text),
-               kvs_recommend_total(view->found, &space, best).all, prices.currency);
+        fprintf(view->to, "  %-20s %s%s, %.2f %s/h\n", move[i].words,
+                best == view->found->best ? "the same, " : "",
+                kvs_space_text(&space, kvs_space_at(&space, best), text),
+                kvs_recommend_total(view->found, &space, best).all, prices.currency);
     }
 }
 
@@ -111,15 +114,16 @@ static void print_endurance(const struct kvs_recommend_view *view)
     const struct kvs_total total = kvs_recommend_total(view->found, view->space, view->found->best);
     if (isnan(total.writes_per_day))
         return;
-    printf("  drives: written over %.2f times a day at this rate; made for %g over %d years",
-           total.writes_per_day,
-           kvs_space_drive(view->space, kvs_space_at(view->space, view->found->best))->dwpd,
-           KVS_RATED_YEARS);
+    fprintf(view->to,
+            "  drives: written over %.2f times a day at this rate; made for %g over %d years",
+            total.writes_per_day,
+            kvs_space_drive(view->space, kvs_space_at(view->space, view->found->best))->dwpd,
+            KVS_RATED_YEARS);
     if (total.wear > 0)
-        printf(": wear costs %.2f %s an hour, which is counted\n", total.wear,
-               view->space->prices->currency);
+        fprintf(view->to, ": wear costs %.2f %s an hour, which is counted\n", total.wear,
+                view->space->prices->currency);
     else
-        fputc('\n', stdout);
+        fputc('\n', view->to);
 }
 
 /* Tokens found in tiers, as a share of the input, at which the tiers pay for themselves: each saves
@@ -136,26 +140,31 @@ static void print_tokens(const struct kvs_recommend_view *view)
     const double tiers = (isnan(m->tier_hit_frac[0]) ? 0 : m->tier_hit_frac[0]) +
                          (isnan(m->tier_hit_frac[1]) ? 0 : m->tier_hit_frac[1]);
     const double computed = 1 - m->hbm_hit_frac - tiers + m->recomputed_frac;
-    printf("  a million input tokens cost %.3f %s (their answers with them), at %.3g million an "
-           "hour\n",
-           total.all / (tok_per_h * 1e-6), currency, tok_per_h * 1e-6);
+    fprintf(view->to,
+            "  a million input tokens cost %.3f %s (their answers with them), at %.3g million an "
+            "hour\n",
+            total.all / (tok_per_h * 1e-6), currency, tok_per_h * 1e-6);
     if (kept <= 0 || computed <= 0)
         return;
     const double prefill_per_h = (cost.gpu + cost.power) * m->gpu_prefill_frac;
     const double saved_at_one = prefill_per_h / computed; /* an hour's, if all input were hits */
-    printf("  the tiers cost %.2f %s an hour and pay for themselves in GPU time alone from %.1f %% "
-           "of the\n  input found in them; they find %.1f %% (of which %.1f %% computed again)\n",
-           kept, currency, 100 * kept / saved_at_one, 100 * tiers, 100 * m->recomputed_frac);
+    fprintf(
+        view->to,
+        "  the tiers cost %.2f %s an hour and pay for themselves in GPU time alone from %.1f %% "
+        "of the\n  input found in them; they find %.1f %% (of which %.1f %% computed again)\n",
+        kept, currency, 100 * kept / saved_at_one, 100 * tiers, 100 * m->recomputed_frac);
 }
 
-static void print_growth(const struct kvs_recommend *found)
+static void print_growth(const struct kvs_recommend_view *view)
 {
+    const struct kvs_recommend *found = view->found;
     if (found->growth_not > 0)
-        printf("  traffic may grow to %.2f times this rate; at %.2f times the SLO is missed\n",
-               found->growth, found->growth_not);
+        fprintf(view->to,
+                "  traffic may grow to %.2f times this rate; at %.2f times the SLO is missed\n",
+                found->growth, found->growth_not);
     else
-        printf("  traffic may grow to %.2f times this rate, the most that was tried\n",
-               found->growth);
+        fprintf(view->to, "  traffic may grow to %.2f times this rate, the most that was tried\n",
+                found->growth);
 }
 
 static void print_answer(const struct kvs_recommend_view *view)
@@ -165,24 +174,27 @@ static void print_answer(const struct kvs_recommend_view *view)
     const struct kvs_measure *m = &view->found->measure[view->found->best];
     const struct kvs_total total = kvs_recommend_total(view->found, view->space, view->found->best);
     char text[KVS_CHOICE_TEXT], time[KVS_TEXT_MAX];
-    printf("cheapest that meets the SLO: %s, policy %s\n",
-           kvs_space_text(view->space, choice, text), m->policy);
-    printf("  %.2f %s an hour (GPUs %.2f, DRAM %.2f, drives %.2f, their wear %.2f, network %.2f, "
-           "power %.2f); %.0f %s to buy\n",
-           total.all, view->space->prices->currency, cost.gpu, cost.dram, cost.drives, total.wear,
-           cost.nic, cost.power, cost.invest, view->space->prices->currency);
-    printf("  DRAM and drives are those of each host\n");
+    fprintf(view->to, "cheapest that meets the SLO: %s, policy %s\n",
+            kvs_space_text(view->space, choice, text), m->policy);
+    fprintf(view->to,
+            "  %.2f %s an hour (GPUs %.2f, DRAM %.2f, drives %.2f, their wear %.2f, network %.2f, "
+            "power %.2f); %.0f %s to buy\n",
+            total.all, view->space->prices->currency, cost.gpu, cost.dram, cost.drives, total.wear,
+            cost.nic, cost.power, cost.invest, view->space->prices->currency);
+    fprintf(view->to, "  DRAM and drives are those of each host\n");
     for (unsigned i = 0; i < view->slo->n; i++)
-        printf("  %s: %s\n", view->slo->term[i].text, kvs_text_time(time, m->value_s[i]));
-    printf("  nearest to its bound: %s, at %.0f %% of it; GPUs %.0f %% busy, busiest link %s %.0f "
-           "%%\n",
-           m->worst, 100 * m->worst_frac, 100 * m->gpu_busy_frac, *m->link ? m->link : "none",
-           100 * m->link_frac);
-    print_growth(view->found);
+        fprintf(view->to, "  %s: %s\n", view->slo->term[i].text,
+                kvs_text_time(time, m->value_s[i]));
+    fprintf(view->to,
+            "  nearest to its bound: %s, at %.0f %% of it; GPUs %.0f %% busy, busiest link %s %.0f "
+            "%%\n",
+            m->worst, 100 * m->worst_frac, 100 * m->gpu_busy_frac, *m->link ? m->link : "none",
+            100 * m->link_frac);
+    print_growth(view);
     print_tokens(view);
     print_endurance(view);
-    printf("  simulated: %" PRIu64 " runs for a space of %" PRIu64 "\n", view->found->n_simulated,
-           view->found->n_offered);
+    fprintf(view->to, "  simulated: %" PRIu64 " runs for a space of %" PRIu64 "\n",
+            view->found->n_simulated, view->found->n_offered);
 }
 
 static void print_settings(const struct kvs_recommend_view *view)
@@ -203,8 +215,8 @@ static void print_settings(const struct kvs_recommend_view *view)
         .chunk_tok = view->workload->sim.chunk_tok,
         .max_batch = view->workload->sim.max_batch,
     };
-    printf("\nsettings\n\n");
-    kvs_settings_print(&settings, stdout);
+    fprintf(view->to, "\nsettings\n\n");
+    kvs_settings_print(&settings, view->to);
 }
 
 void kvs_recommend_print(const struct kvs_recommend_view *view)
@@ -212,7 +224,7 @@ void kvs_recommend_print(const struct kvs_recommend_view *view)
     if (view->found->found) {
         print_answer(view);
     } else {
-        printf("no configuration of this space meets the SLO\n");
+        fprintf(view->to, "no configuration of this space meets the SLO\n");
     }
     print_front(view);
     if (view->found->found) {
@@ -220,6 +232,6 @@ void kvs_recommend_print(const struct kvs_recommend_view *view)
         print_price_sensitivity(view);
         print_settings(view);
     }
-    printf("\nprices (%s)\n", view->space->prices->name);
-    kvs_prices_print(view->space->prices, stdout);
+    fprintf(view->to, "\nprices (%s)\n", view->space->prices->name);
+    kvs_prices_print(view->space->prices, view->to);
 }
