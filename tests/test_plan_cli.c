@@ -246,6 +246,24 @@ static void the_regret_is_told_and_heeded(void **state)
     json_decref(raw);
 }
 
+/* At its limit exact has what the certified planner has, and says that it is not proven. */
+static void exact_gives_up_at_its_limit(void **state)
+{
+    json_t *got = kvs_cli_json(LONE "-c 8Ki --budget 0.02 --fractions 9 -p exact --limit 0 --json");
+    int status;
+
+    (void)state;
+    assert_true(at(got, "plan", "lower_bound_s") < at(got, "plan", "ttft_s"));
+    assert_true(at(got, "plan", "lower_bound_s") > .9 * at(got, "plan", "ttft_s"));
+    json_decref(got);
+    assert_non_null(
+        strstr(kvs_cli_text(LONE "-c 8Ki --budget 0.02 --fractions 9 -p exact --limit 0"),
+               "exact gave up after 0 s of processor time (--limit)"));
+    assert_non_null(
+        strstr(kvs_cli_error(LONE "--limit 5s", &status), "--limit: is of --planner exact"));
+    assert_int_equal(status, 2);
+}
+
 /* All layers at p4, K and V: what the table's rows add up to, as sure as they are; and text that
  * moved: .5 nats where nothing is repaired. */
 static void the_loss_is_told_with_its_error_and_source(void **state)
@@ -308,6 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_problem_is_planned_and_valued),
         cmocka_unit_test(the_regret_is_told_and_heeded),
+        cmocka_unit_test(exact_gives_up_at_its_limit),
         cmocka_unit_test(the_loss_is_told_with_its_error_and_source),
         cmocka_unit_test(stored_sizes_are_the_encoders),
         cmocka_unit_test(moved_text_is_repaired_as_the_table_knows),

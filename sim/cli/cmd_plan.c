@@ -71,6 +71,9 @@ static const struct kvs_opt table[] = {
      "recompute fractions to begin with; doubled while that gains 0.1 %", NULL, false, 0},
     {"planner", KVS_OPT_STR, AT(planner), "optimal", 0, 0,
      "who plans; a wrong name tells the right ones", NULL, false, 'p'},
+    {"limit", KVS_OPT_TIME, AT(limit), "60s", 0, 1e6,
+     "processor time that planner exact may take, of each problem; then the best known stands",
+     NULL, false, 0},
     {"json", KVS_OPT_FLAG, AT(json), NULL, 0, 0, "print JSON (configs/schema/plan.schema.json)",
      NULL, false, 0},
     {"plot", KVS_OPT_STR, AT(plot), NULL, 0, 0,
@@ -111,13 +114,16 @@ static enum kvs_code refuse_idle(const struct kvs_plan_options *o, int argc, cha
         "budget",    "codec",     "levels",    "quality", "repair", "hidden", "states",
         "load",      "bandwidth", "slo",       "tp",      "block",  "chunk",  "decoders",
         "fractions", "plot",      "overwrite", NULL};
-    static const char *const of_instances[] = {"error", NULL},
-                             *const of_plot[] = {"overwrite", NULL},
-                             *const of_spans[] = {"context", "new", "reuse", NULL},
-                             *const of_tier[] = {"tier", NULL},
-                             *const of_moved[] = {"repair", NULL};
+    static const char *const
+        of_instances[] = {"error", NULL},
+        *const of_plot[] = {"overwrite", NULL},
+        *const of_spans[] = {"context", "new", "reuse", NULL}, *const of_tier[] = {"tier", NULL},
+        *const of_moved[] = {"repair", NULL}, *const of_exact[] = {"limit", NULL};
     bool moved = o->reuse == 1, shared = o->spans.n == 0;
 
+    if (strcmp(o->planner, "exact") != 0 &&
+        kvs_opt_refuse(table, N_OPT, argc, argv, of_exact, "is of --planner exact", err))
+        return err->code;
     if (o->instances)
         return kvs_opt_refuse(table, N_OPT, argc, argv, of_prompt,
                               "is of a prompt; --instances FILE has problems of its own", err);

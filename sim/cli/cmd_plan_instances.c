@@ -19,6 +19,7 @@ struct answer {
     int64_t lower_bound_ns;
     double seconds;
     double regret_ns;  /* the largest, by the options' error; NAN: not asked for */
+    bool gave_up;      /* exact, at the limit */
     bool infeasible;   /* no plan is within the budget */
     const char *wrong; /* what does not hold; NULL: all does */
 };
@@ -48,6 +49,8 @@ static const char *find_wrong(const struct kvs_plan_instance *in,
         return "the plan is over the budget";
     if (answer->lower_bound_ns > eval.end_ns)
         return "the lower bound is above the value";
+    if (answer->gave_up)
+        return "exact gave up at --limit: this is the best known";
     if (!in->has_optimum)
         return NULL;
     if (strcmp(planner->name, "exact") == 0 && eval.end_ns != in->optimum_ns)
@@ -67,6 +70,7 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
 {
     struct kvs_plan_problem problem = in->problem;
     struct kvs_plan plan, least;
+    struct kvs_plan_limit limit;
     struct kvs_err own = {0};
     double start = now_s();
 
@@ -75,9 +79,17 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
     for (uint32_t k = 0; k < problem.n_route; k++)
         problem.error.route[k] = options->error;
     problem.error.decode = problem.error.gpu_decode = problem.error.compute = options->error;
-    if (planner->plan(&problem, scratch, &plan, &answer->eval, &answer->lower_bound_ns, &own))
+    kvs_plan_limit_begin(&limit, options->limit);
+    kvs_plan_scratch_watch(scratch, &limit.watch);
+    enum kvs_code code =
+        planner->plan(&problem, scratch, &plan, &answer->eval, &answer->lower_bound_ns, &own);
+    kvs_plan_scratch_watch(scratch, NULL);
+    kvs_plan_limit_end(&limit);
+    if (code)
         return kvs_fail(err, own.code, "%s: %s", in->name, own.msg);
     answer->seconds = now_s() - start;
+    answer->gave_up =
+        strcmp(planner->name, "exact") == 0 && answer->lower_bound_ns < answer->eval.end_ns;
     answer->wrong = find_wrong(in, planner, &plan, answer);
     answer->regret_ns = (double)NAN;
     if (options->error > 0) {
@@ -109,6 +121,7 @@ static void print_row(const struct kvs_plan_instance *in, const struct answer *a
     printf("%-32s %15s %15" PRId64 " %15s %9s %12" PRId64 " %10.6f%s%s%s\n", in->name, optimum,
            answer->eval.end_ns, bound, percent, answer->eval.distortion, answer->seconds, regret,
            answer->infeasible ? "  INFEASIBLE: "
+           : answer->gave_up  ? "  NOT PROVEN: "
            : answer->wrong    ? "  WRONG: "
                               : "",
            answer->wrong ? answer->wrong : "");

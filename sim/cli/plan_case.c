@@ -128,6 +128,9 @@ enum kvs_code kvs_plan_case_open(const struct kvs_plan_options *options, struct 
     c->scratch = kvs_plan_scratch_new();
     if (!c->scratch)
         code = kvs_nomem(err);
+    kvs_plan_limit_begin(&c->limit, options->limit);
+    if (!code)
+        kvs_plan_scratch_watch(c->scratch, &c->limit.watch);
     if (!code)
         code = kvs_model_open(options->model, &c->model, err);
     if (!code)
@@ -155,6 +158,7 @@ void kvs_plan_case_free(struct kvs_plan_case *c)
 {
     if (!c)
         return;
+    kvs_plan_limit_end(&c->limit);
     kvs_plan_scratch_free(c->scratch);
     kvs_quality_free(c->quality);
     kvs_codec_free(c->codec);

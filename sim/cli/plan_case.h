@@ -7,6 +7,7 @@
 
 #include "base/opt.h"
 #include "plan/levels.h"
+#include "plan_limit.h"
 
 #define KVS_MAX_SPAN 64
 
@@ -17,6 +18,7 @@ struct kvs_plan_options {
     struct kvs_strs tiers, levels, states, spans; /* spans: instead of context, new and reuse */
     uint64_t context_tok, new_tok, block_tok, chunk_tok, fractions, tp, decoders;
     double error, bandwidth, load, slo; /* bandwidth 0: the profile's */
+    double limit;                       /* of exact, seconds */
     int reuse;                          /* 0 prefix, 1 content */
     bool hidden;
 };
@@ -53,6 +55,7 @@ struct kvs_plan_case {
     struct kvs_codec *codec;
     struct kvs_quality *quality; /* NULL: none needed */
     struct kvs_plan_scratch *scratch;
+    struct kvs_plan_limit limit;
     uint32_t tp, n_decoder, n_route;
     uint32_t n_tier; /* of the routes, those that --tier names: the first ones */
     uint32_t n_span; /* the last one is new */

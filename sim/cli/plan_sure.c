@@ -35,11 +35,15 @@ static void say(struct lines *lines, const char *text)
     lines->column += n;
 }
 
-static void show_bound(const struct kvs_plan_answer *answer)
+static void show_bound(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     int64_t bound_ns = answer->best.lower_bound_ns;
     char bound[KVS_TEXT_MAX];
 
+    if (c->limit.stopped)
+        printf("  exact gave up after %s of processor time (--limit): plan and bound are the best "
+               "known\n",
+               kvs_text_time(bound, c->options.limit));
     if (bound_ns != INT64_MIN)
         printf("  certificate: no plan over these %u fractions and %u level%s is below %s; gap "
                "%.2f %%\n",
@@ -168,7 +172,7 @@ static void show_slo(const struct kvs_plan_case *c, const struct kvs_plan_answer
 void kvs_plan_show_sure(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     show_slo(c, answer);
-    show_bound(answer);
+    show_bound(c, answer);
     show_regret(c, answer);
     show_loss(c, answer);
     putchar('\n');

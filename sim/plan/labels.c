@@ -8,8 +8,9 @@
 #include <string.h>
 
 #define NOBODY UINT32_MAX
-#define WIDE_ARCS 24 /* with a width: arcs of a fraction, the cheapest ones */
-#define TIEBREAK 3   /* weight of the first potential's bound in a guided score */
+#define WIDE_ARCS 24    /* with a width: arcs of a fraction, the cheapest ones */
+#define ASKED_EVERY 256 /* labels between questions of the watch */
+#define TIEBREAK 3      /* weight of the first potential's bound in a guided score */
 
 struct label {
     struct kvs_chain_head head;
@@ -351,15 +352,25 @@ static void select_best(struct label *list, size_t n_list, size_t n)
     }
 }
 
-/* Drops labels of `then` that another of their fractions dominates. */
-static void drop_dominated(struct kvs_labels *s, uint32_t n_route)
+/* true: whoever watches the search ends it. */
+static bool is_stopped(const struct kvs_label_search *search, uint32_t l, size_t n_partial)
 {
+    return search->watch &&
+           search->watch->stop(search->watch->ctx, l, search->problem->n_layer, n_partial);
+}
+
+/* Drops labels of `then` that another of their fractions dominates. false: stopped. */
+static bool drop_dominated(struct kvs_labels *s, const struct kvs_label_search *search, uint32_t l)
+{
+    uint32_t n_route = search->problem->n_route;
     size_t n = 0, from = 0;
 
     qsort(s->then, s->n_then, sizeof *s->then, by_frac_then_state);
     for (size_t i = 0; i < s->n_then; i++) {
         bool keep = true;
 
+        if (i % ASKED_EVERY == ASKED_EVERY - 1 && is_stopped(search, l, s->n_then))
+            return false;
         if (n > 0 && (s->then[n - 1].frac_i != s->then[i].frac_i ||
                       s->then[n - 1].low_i != s->then[i].low_i))
             from = n;
@@ -369,6 +380,7 @@ static void drop_dominated(struct kvs_labels *s, uint32_t n_route)
             s->then[n++] = s->then[i];
     }
     s->n_then = n;
+    return true;
 }
 
 /* What a search carries from layer to layer. */
@@ -482,6 +494,8 @@ static enum kvs_code step_layer(struct kvs_labels *s, struct run *run, uint32_t 
     for (uint32_t n = 0; n < s->n_now; n++) {
         if (extend(s, run, l, n, err))
             return err->code;
+        if (n % ASKED_EVERY == ASKED_EVERY - 1 && is_stopped(search, l, s->n_then))
+            return kvs_fail(err, KVS_ERR_RANGE, "stopped");
         if (s->n_then > search->n_most)
             return kvs_fail(err, KVS_ERR_RANGE,
                             "the plan problem is too large for an exact search: over %u partial "
@@ -492,7 +506,8 @@ static enum kvs_code step_layer(struct kvs_labels *s, struct run *run, uint32_t 
         select_best(s->then, s->n_then, search->width);
         s->n_then = search->width;
     }
-    drop_dominated(s, problem->n_route);
+    if (!drop_dominated(s, search, l))
+        return kvs_fail(err, KVS_ERR_RANGE, "stopped");
     swap = s->now;
     s->now = s->then;
     s->then = swap;

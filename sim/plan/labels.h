@@ -48,11 +48,12 @@ struct kvs_label_search {
     uint32_t width;                /* 0: no limit, the search is exact */
     uint32_t
         n_most; /* labels of one layer before dominance, at most; with no width: KVS_ERR_RANGE */
+    const struct kvs_plan_watch *watch; /* NULL: none; when it stops: KVS_ERR_RANGE */
 };
 
 /*
  * The best plan that ends before the limit, if *found: of all, or with a width, of those that
- * survived. KVS_ERR_NOMEM, or KVS_ERR_RANGE when n_most is not enough.
+ * survived. KVS_ERR_NOMEM, or KVS_ERR_RANGE when n_most is not enough or the watch stops it.
  */
 KVS_MUST_CHECK enum kvs_code kvs_label_search(struct kvs_labels *labels,
                                               const struct kvs_label_search *search,

@@ -11,6 +11,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define KVS_MAX_LAYER 256
@@ -180,7 +181,18 @@ struct kvs_planner_ops {
                           int64_t *lower_bound_ns, struct kvs_err *err);
 };
 
+/*
+ * Asked now and then by a planner whose search may take long (exact): layer of n_layer, so many
+ * partial plans. true: it stops, and the best plan and bound known are its answer.
+ */
+struct kvs_plan_watch {
+    bool (*stop)(void *ctx, uint32_t layer, uint32_t n_layer, size_t n_partial);
+    void *ctx;
+};
+
 struct kvs_plan_scratch *kvs_plan_scratch_new(void); /* NULL: no memory */
+/* watch is borrowed; NULL: no one asks, which scratch begins with. */
+void kvs_plan_scratch_watch(struct kvs_plan_scratch *scratch, const struct kvs_plan_watch *watch);
 void kvs_plan_scratch_free(struct kvs_plan_scratch *scratch);
 
 /* The registry, NULL-ended, in the order of plan_list.h; and one by name (NULL if there is none).

@@ -10,6 +10,7 @@ struct kvs_plan_scratch {
     void *mem;
     size_t n_bytes;
     struct kvs_labels *labels;
+    const struct kvs_plan_watch *watch;
 };
 
 struct kvs_plan_scratch *kvs_plan_scratch_new(void)
@@ -41,6 +42,16 @@ void *kvs_plan_scratch_mem(struct kvs_plan_scratch *scratch, size_t n_bytes)
         scratch->n_bytes = round;
     }
     return scratch->mem;
+}
+
+void kvs_plan_scratch_watch(struct kvs_plan_scratch *scratch, const struct kvs_plan_watch *watch)
+{
+    scratch->watch = watch;
+}
+
+const struct kvs_plan_watch *kvs_plan_scratch_watched(const struct kvs_plan_scratch *scratch)
+{
+    return scratch->watch;
 }
 
 struct kvs_labels *kvs_plan_scratch_labels(struct kvs_plan_scratch *scratch)

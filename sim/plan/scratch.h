@@ -16,6 +16,7 @@ struct kvs_labels;
  * memory.
  */
 void *kvs_plan_scratch_mem(struct kvs_plan_scratch *scratch, size_t n_bytes);
+const struct kvs_plan_watch *kvs_plan_scratch_watched(const struct kvs_plan_scratch *scratch);
 /* The labels of label setting, which grow. NULL: no memory. */
 struct kvs_labels *kvs_plan_scratch_labels(struct kvs_plan_scratch *scratch);
 
