@@ -138,6 +138,7 @@ static void options_that_mean_nothing_are_refused(void **state)
         {LONE "--repair deviation", "--repair: is of text cached elsewhere"},
         {LONE "--overwrite", "--overwrite: replaces the folder of --plot; there is none"},
         {LONE "--states 8,8", "--states: found 8 twice, want a layer once"},
+        {"plan -m deepseek-v3 -H h100-sxm --hidden", "--hidden: deepseek-v3 stores latent KV"},
         {LONE "-c 1.5", "--context: found \"1.5\", want tokens like"},
         {LONE "--budget .05", "--budget: \".05\": want a digit before the point: 0.05"},
         {LONE "--tp 4", "--tp: found 4, a host of h100-2gpu has 2 GPUs"},

@@ -415,6 +415,7 @@ static void wrong_plan_files_are_refused_with_their_place(void **state)
         {"{\"recompute_tok\": 0, \"level\": \"e4*5\"}", "level: unknown level \"e4*5\"", 128},
         {"{\"recompute_tok\": 64, \"state_tok\": 64, \"level\": \"raw16\"}",
          "layers[0].state_tok: found 64", 128},
+        {LAYER(0) "], \"spans\": [{}, {}, {}", "spans: found 3 spans, want cached tokens and", 128},
     };
     char path[300], args[1800];
     (void)state;

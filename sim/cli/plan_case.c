@@ -133,6 +133,10 @@ enum kvs_code kvs_plan_case_open(const struct kvs_plan_options *options, struct 
         kvs_plan_scratch_watch(c->scratch, &c->limit.watch);
     if (!code)
         code = kvs_model_open(options->model, &c->model, err);
+    if (!code && options->hidden && c->model->mla.kv_lora)
+        code = kvs_fail(err, KVS_ERR_ARG,
+                        "--hidden: %s stores latent KV, which is fewer bytes than hidden states",
+                        c->model->name);
     if (!code)
         code = kvs_hw_open(options->hw, &c->hw, err);
     if (!code)
