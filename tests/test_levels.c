@@ -110,9 +110,17 @@ static void a_section_is_whole_pages(void **state)
     struct kvs_err err = {0};
 
     (void)state;
-    assert_true(kvs_codec_section_bytes(1, 1) == 4096);
-    assert_true(kvs_codec_section_bytes(32768, 1) == 4096);
-    assert_true(kvs_codec_section_bytes(32769, 1) == 8192);
+    struct kvs_codec_level one = {.k_bits = {.value = 1}, .v_bits = {.value = 2}};
+
+    assert_true(kvs_codec_section_bytes(&one, false, 1, 1) == 4096);
+    assert_true(kvs_codec_section_bytes(&one, false, 256, 128) == 4096);
+    assert_true(kvs_codec_section_bytes(&one, false, 256, 129) == 8192);
+    assert_true(kvs_codec_section_bytes(&one, true, 256, 128) == 8192);
+    /* 8 of the 32 bytes that 256 tokens of a channel take are there for 1 token, too: 8.09 */
+    one.channel_bytes = (struct kvs_figure){.value = 8, .known = true};
+    assert_true(kvs_codec_section_bytes(&one, false, 256, 128) == 4096);
+    assert_true(kvs_codec_section_bytes(&one, false, 1, 506) == 4096);
+    assert_true(kvs_codec_section_bytes(&one, false, 1, 507) == 8192);
     s.config.names = &wanted;
     s.config.block_tok = 64;
     assert_int_equal(kvs_levels_new(&s.config, &levels, &err), KVS_OK);

@@ -13,7 +13,7 @@ static const char *const decoder_names[] = {"host", "gpu", NULL};
 struct level_file {
     const char *name;
     bool lossless;
-    struct kvs_json k_bits, v_bits, encode, decode, section;
+    struct kvs_json k_bits, v_bits, encode, decode, channel, section;
 };
 
 #define AT(field) offsetof(struct level_file, field)
@@ -27,6 +27,8 @@ static const struct kvs_opt level_table[] = {
      0},
     {"decode_bytes_per_s", KVS_OPT_NODE, AT(decode), NULL, 0, 0, "raw bytes decoded", NULL, false,
      0},
+    {"channel_bytes", KVS_OPT_NODE, AT(channel), NULL, 0, 0, "of the bits, once a channel", NULL,
+     false, 0},
     {"section_s", KVS_OPT_NODE, AT(section), NULL, 0, 0, "a section decoded, besides its bytes",
      NULL, false, 0},
 };
@@ -37,6 +39,7 @@ static const struct kvs_figure_row level_rows[] = {
     {"v_bits", offsetof(struct kvs_codec_level, v_bits), 0.01, KVS_CODEC_RAW_BITS, true},
     {"encode_bytes_per_s", offsetof(struct kvs_codec_level, encode_bytes_per_s), 1, 1e15, true},
     {"decode_bytes_per_s", offsetof(struct kvs_codec_level, decode_bytes_per_s), 1, 1e15, true},
+    {"channel_bytes", offsetof(struct kvs_codec_level, channel_bytes), 0, 64, false},
     {"section_s", offsetof(struct kvs_codec_level, section_s), 0, 1, false},
 };
 
@@ -81,7 +84,7 @@ static enum kvs_code read_levels(struct kvs_json array, struct kvs_codec *codec,
         return kvs_json_fail(array, err, KVS_ERR_RANGE, "found %zu levels, want at most %d", n,
                              KVS_MAX_CODEC_LEVEL - 1);
     codec->level[0] =
-        (struct kvs_codec_level){KVS_CODEC_RAW, true, raw_bits, raw_bits, none, none, none};
+        (struct kvs_codec_level){KVS_CODEC_RAW, true, raw_bits, raw_bits, none, none, none, none};
     codec->n_level = 1;
     for (size_t i = 0; i < n && !code; i++)
         code = read_level(kvs_json_at(array, i), codec, err);
@@ -161,7 +164,13 @@ int kvs_codec_level(const struct kvs_codec *codec, const char *name)
     return -1;
 }
 
-double kvs_codec_section_bytes(double n_elem, double bits)
+double kvs_codec_section_bytes(const struct kvs_codec_level *level, bool value, double n_tok,
+                               double n_chan)
 {
-    return ceil(n_elem * bits / 8 / KVS_CODEC_PAGE) * KVS_CODEC_PAGE;
+    const struct kvs_figure *bits = value ? &level->v_bits : &level->k_bits;
+    double bytes = n_tok * n_chan * bits->value / 8;
+
+    if (level->channel_bytes.known)
+        bytes += n_chan * level->channel_bytes.value * (1 - n_tok / KVS_CODEC_BLOCK_TOK);
+    return ceil(fmax(bytes, 1) / KVS_CODEC_PAGE) * KVS_CODEC_PAGE;
 }

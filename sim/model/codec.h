@@ -14,7 +14,7 @@
 #define KVS_CODEC_RAW_BITS 16.0
 #define KVS_MAX_CODEC_LEVEL 32
 #define KVS_CODEC_RAW "raw16"
-#define KVS_CODEC_BLOCK_TOK 256 /* of a section, where no one says */
+#define KVS_CODEC_BLOCK_TOK 256 /* of a section, where no one says; bits are measured in such */
 
 enum kvs_decoder {
     KVS_DECODER_HOST, /* threads beside the GPU: a stage of its own */
@@ -27,6 +27,9 @@ struct kvs_codec_level {
     struct kvs_figure k_bits, v_bits; /* an element as stored, with all else of its section but the
                                          padding (kvs_codec_section_bytes) */
     struct kvs_figure encode_bytes_per_s, decode_bytes_per_s; /* not known: no one measured it */
+    struct kvs_figure channel_bytes; /* of k_bits and v_bits, what each section has once a channel:
+                                        less a token in long blocks, more in short ones; not
+                                        known: nothing */
     struct kvs_figure section_s; /* decoding a section of K or of V, besides; not known: nothing */
 };
 
@@ -44,10 +47,11 @@ KVS_MUST_CHECK enum kvs_code kvs_codec_open(const char *name_or_file, struct kvs
 KVS_MUST_CHECK enum kvs_code kvs_codec_from(struct kvs_doc *doc, struct kvs_codec **codec,
                                             struct kvs_err *err);
 void kvs_codec_free(struct kvs_codec *codec); /* accepts NULL */
-/* Bytes that a section of n_elem elements takes, at a number of bits each: whole pages of 4 KiB, so
- * that it can be read by itself (kernels/codec/format.h). */
+/* Bytes that a section takes, K or V of n_tok tokens of a layer: whole pages of 4 KiB, so that it
+ * can be read by itself (kernels/codec/format.h). */
 #define KVS_CODEC_PAGE 4096
-double kvs_codec_section_bytes(double n_elem, double bits);
+double kvs_codec_section_bytes(const struct kvs_codec_level *level, bool value, double n_tok,
+                               double n_chan);
 /* Index of a level by name; -1: none. */
 int kvs_codec_level(const struct kvs_codec *codec, const char *name);
 

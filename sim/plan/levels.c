@@ -64,21 +64,21 @@ static double encode_s(const struct kvs_levels_config *config, const struct kvs_
 }
 
 /* Bits an element of a section takes, with its padding. */
-static double stored_bits(const struct kvs_levels_config *config, double bits)
+static double stored_bits(const struct kvs_levels_config *config, uint32_t level, bool value)
 {
+    const struct kvs_codec_level *of = &config->codec->level[level];
     const struct kvs_model *model = config->model;
-    double n_elem = kvs_model_kv_bytes_per_tok(model, 0) * 8 / model->kv_bits / 2;
+    double n_chan = kvs_model_kv_bytes_per_tok(model, 0) * 8 / model->kv_bits / 2;
+    double n_tok = config->block_tok;
 
-    n_elem *= config->block_tok;
-    return n_elem > 0 ? kvs_codec_section_bytes(n_elem, bits) * 8 / n_elem : bits;
+    if (config->block_tok == 0)
+        return (value ? &of->v_bits : &of->k_bits)->value;
+    return kvs_codec_section_bytes(of, value, n_tok, n_chan) * 8 / (n_tok * n_chan);
 }
 
 static double pair_bits(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
-    double k = config->codec->level[pair->k].k_bits.value;
-    double v = config->codec->level[pair->v].v_bits.value;
-
-    return (stored_bits(config, k) + stored_bits(config, v)) / 2;
+    return (stored_bits(config, pair->k, false) + stored_bits(config, pair->v, true)) / 2;
 }
 
 static double time_of(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
@@ -242,8 +242,8 @@ static void add_pair(const struct kvs_levels_config *config, const struct kvs_me
     levels->bits[n] = pair_bits(config, pair);
     levels->level[n] = (struct kvs_table_level){
         .name = levels->name[n],
-        .k_ratio = stored_bits(config, k->k_bits.value) / config->model->kv_bits,
-        .v_ratio = stored_bits(config, v->v_bits.value) / config->model->kv_bits,
+        .k_ratio = stored_bits(config, pair->k, false) / config->model->kv_bits,
+        .v_ratio = stored_bits(config, pair->v, true) / config->model->kv_bits,
         .decode_bytes_per_s = s > 0 ? 1 / s : 0,
         .decode_unit_s = section_s(config, pair),
         .decode_error = decode_error(config, pair),
