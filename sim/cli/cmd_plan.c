@@ -29,7 +29,7 @@ static const struct kvs_opt table[] = {
      reuse_names, false, 0},
     {"spans", KVS_OPT_LIST, AT(spans), NULL, 0, 0,
      "the prompt span by span instead of --context, --new and --reuse, as prefix:8Ki,"
-     "content:4Ki@dram,new:256:\nprefix or content as with --reuse, hbm: there already, new: not "
+     "content:4Ki@dram,new:256; prefix or content as with --reuse, hbm: there already, new: not "
      "cached, also last; @TIER: there, not on --tier",
      NULL, false, 0},
     {"budget", KVS_OPT_STR, AT(budget), NULL, 0, 0,
@@ -82,7 +82,7 @@ static const struct kvs_opt table[] = {
      false, 0},
     {"error", KVS_OPT_DOUBLE, AT(error), "0", 0, 10,
      "with --instances: relative error of each route, the decoder and the compute engine; above 0, "
-     "each\nplan's largest regret against the better of load-all and recompute-all is told",
+     "each plan's largest regret against the better of load-all and recompute-all is told",
      NULL, false, 0},
     {"instances", KVS_OPT_STR, AT(instances), NULL, 0, 0,
      "plan and check a file of problems instead: {\"instances\": [...]} (sim/plan/instance.h)",
