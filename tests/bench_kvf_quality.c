@@ -30,6 +30,7 @@ static void must(enum kvs_code code, const struct kvs_err *err)
  * whose first block alone has sinks, the others as long as those here. What they do. */
 struct outcome {
     double bits, lean_bits, long_bits;
+    double coded_over_entropy; /* measure.h; 0 or NaN: nothing is entropy-coded */
     struct kv_score score;
 };
 
@@ -94,9 +95,8 @@ static struct outcome play(struct kv_lab *lab, const struct setting *set)
     must(kvs_kvf_encode(&in, kvs_kvf_isa(NULL), &file, &n, &err), &err);
     must(kvs_kvf_parse("bench", file, n, n, true, &kvf, &err), &err);
     struct outcome o = {0};
-    kvs_kvf_head_parts(kvf, &m.parts);
-    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++)
-        must(kvs_kvf_section_parts(kvf, i, NULL, &m.parts, &err), &err);
+    must(kvs_kvf_sizes(kvf, kvs_kvf_isa(NULL), &m, &err), &err);
+    o.coded_over_entropy = m.coded_over_entropy;
     for (uint32_t part = 0; part < lab->n_layer * 2; part++) {
         if (!changes(set, part))
             continue;
@@ -130,8 +130,11 @@ static struct setting uniform(enum kvs_level level)
 static void line(const char *what, const char *level, const struct outcome *o)
 {
     printf("{\"bench\": \"codec_quality\", \"what\": \"%s\", \"level\": \"%s\", \"bits\": %.4f, "
-           "\"lean_bits\": %.4f, \"bits_of_%d_tokens\": %.4f, \"kl\": %.6g, \"top1\": %.4f}\n",
-           what, level, o->bits, o->lean_bits, LONG, o->long_bits, o->score.kl, o->score.top1);
+           "\"lean_bits\": %.4f, \"bits_of_%d_tokens\": %.4f, \"kl\": %.6g, \"kl_p99\": %.6g, "
+           "\"d_nll\": %.4g, \"top1\": %.4f, \"first_other\": %u, \"coded_over_entropy\": ",
+           what, level, o->bits, o->lean_bits, LONG, o->long_bits, o->score.kl, o->score.kl_p99,
+           o->score.d_nll, o->score.top1, o->score.first);
+    printf(o->coded_over_entropy > 0 ? "%.4f}\n" : "null}\n", o->coded_over_entropy);
     (void)fflush(stdout);
 }
 

@@ -10,6 +10,20 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_byte);
 
+/* What inspecting a file looks at besides. n: elements of section i. */
+static void measure(const struct kvs_kvf *codec, uint32_t i, const struct kvs_kvf_isa *isa,
+                    size_t n)
+{
+    struct kvs_err err = {0};
+    float *step = n <= 1 << 16 ? malloc(n * sizeof *step) : NULL;
+    double bits;
+    if (step && kvs_kvf_entropy(codec, i, NULL, isa, &bits, &err) && !err.msg[0])
+        abort();
+    if (step)
+        (void)!kvs_kvf_steps(codec, i, NULL, step, &err);
+    free(step);
+}
+
 static void decode(const struct kvs_kvf *codec, const struct kvs_kvf_isa *isa)
 {
     const struct kvs_kvf_shape *shape = kvs_kvf_shape(codec);
@@ -24,6 +38,7 @@ static void decode(const struct kvs_kvf *codec, const struct kvs_kvf_isa *isa)
         if (out && kvs_kvf_decode(codec, i, NULL, isa, out, n_chan, &err) && !err.msg[0])
             abort();
         (void)!kvs_kvf_section_parts(codec, i, NULL, &parts, &err);
+        measure(codec, i, isa, n);
         free(out);
     }
 }

@@ -149,9 +149,16 @@ bool kv_lab_open(struct kv_lab *lab, int line)
     return true;
 }
 
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
 struct kv_score kv_lab_score(struct kv_lab *lab, uint16_t *const *y, bool y_before)
 {
-    struct kv_score score = {0, 0};
+    struct kv_score score = {.first = LAB_NEXT};
+    double kl[LAB_NEXT] = {0};
     for (uint32_t part = 0; part < lab->n_layer * 2; part++)
         if (y[part])
             put(lab, part, y[part], y_before && part % 2 == 0);
@@ -161,12 +168,21 @@ struct kv_score kv_lab_score(struct kv_lab *lab, uint16_t *const *y, bool y_befo
         const float *q_row = q + (size_t)i * lab->n_vocab;
         uint32_t best_p = 0, best_q = 0;
         for (uint32_t v = 0; v < lab->n_vocab; v++) {
-            score.kl += exp((double)p_row[v]) * (double)(p_row[v] - q_row[v]) / LAB_NEXT;
+            kl[i] += exp((double)p_row[v]) * (double)(p_row[v] - q_row[v]);
             best_p = p_row[v] > p_row[best_p] ? v : best_p;
             best_q = q_row[v] > q_row[best_q] ? v : best_q;
         }
+        score.kl += kl[i] / LAB_NEXT;
         score.top1 += (best_p == best_q) / (double)LAB_NEXT;
+        if (best_p != best_q && score.first == LAB_NEXT)
+            score.first = i;
+        if (i + 1 < LAB_NEXT) {
+            uint32_t tok = lab->tok[LAB_PREFIX + i + 1];
+            score.d_nll += (double)(p_row[tok] - q_row[tok]) / (LAB_NEXT - 1);
+        }
     }
+    qsort(kl, LAB_NEXT, sizeof *kl, by_size);
+    score.kl_p99 = kl[LAB_NEXT * 99 / 100];
     free(q);
     for (uint32_t part = 0; part < lab->n_layer * 2; part++)
         if (y[part])

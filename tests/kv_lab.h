@@ -21,7 +21,10 @@ struct kv_lab {
     double nll;        /* of the reference, nats a token */
 };
 struct kv_score {
-    double kl, top1; /* mean; share of positions with the same best token */
+    double kl, kl_p99,
+        top1;       /* mean; 99th percentile; share of positions with the same best token */
+    double d_nll;   /* nats a token by which the text is less likely */
+    uint32_t first; /* position whose best token is another; LAB_NEXT: none */
 };
 
 /* Line of tests/data/smollm2_text.txt: 0, test; 1, calibration. false: the model is not there. */

@@ -43,6 +43,40 @@ static void inspect_tells_levels_and_bytes(void **state)
                      0);
 }
 
+/* Of the file, of K and V, of each layer: what needs no model. */
+static void inspect_tells_every_error_there_is(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        run("$k codec encode kv.raw -o a $s --level e4 --v-level p4 >/dev/null && "
+            "$k codec inspect a --against kv.raw --json >j && for m in max_abs max_over_step "
+            "rel_l2 snr_db snr_db_p5 weighted_rel_mse logit_rms output_rel_l2 output_cosine; do "
+            "test $(grep -o \"\\\"$m\\\"\" j | wc -l) -ge 3 || exit 97; done && "
+            "for m in payload sinks parameters streams escapes tables head padding "
+            "coded_over_entropy; do grep -q \"\\\"$m\\\"\" j || exit 98; done && "
+            "grep -q '\"layers_apart\"' j && grep -q '{\"layer\": 1, \"k\": {\"level\": \"e4\"' j "
+            "&& "
+            "$k codec inspect a --against kv.raw | grep -q 'over its step'"),
+        0);
+}
+
+static void bench_takes_the_elements_of_a_file(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level raw16 --sinks 7 >/dev/null && "
+                         "$k codec bench --input a --block 64 --rounds 1 --json >j && "
+                         "grep -q '\"type\": \"f16\", \"layers\": 2, \"tokens\": 100, "
+                         "\"block_tokens\": 64, \"channels\": 64,' j && "
+                         "grep -q '\"level\": \"e1.5\"' j && ! grep -q '\"lx\"' j"),
+                     0);
+    assert_int_equal(run("$k codec bench --input kv.raw 2>e; s=$?; "
+                         "grep -q 'is no codec file' e && exit $s; exit 98"),
+                     2);
+    assert_int_equal(run("$k codec bench --weights m.bin 2>e; s=$?; "
+                         "grep -q 'wants --input' e && exit $s; exit 98"),
+                     2);
+}
+
 static void broken_files_and_wrong_shapes_are_refused(void **state)
 {
     (void)state;
@@ -98,6 +132,7 @@ static void bench_prints_what_was_promised(void **state)
     (void)state;
     assert_int_equal(run("$k codec bench --json --tokens 64 --channels 32 --layers 1 --rounds 1 >j "
                          "&& grep -q '\"memcpy_gb_per_s\"' j && grep -q '\"level\": \"e1.5\"' j && "
+                         "grep -q '\"level\": \"lx\".*\"type\": \"bf16\"' j && "
                          "grep -q '\"decode_gb_per_s\"' j && grep -q '\"bits_per_element\"' j && "
                          "grep -q '\"bytes\": {\"payload\"' j && grep -q '\"logit_rms\"' j"),
                      0);
@@ -127,6 +162,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(raw16_comes_back_byte_for_byte),
         cmocka_unit_test(inspect_tells_levels_and_bytes),
+        cmocka_unit_test(inspect_tells_every_error_there_is),
+        cmocka_unit_test(bench_takes_the_elements_of_a_file),
         cmocka_unit_test(broken_files_and_wrong_shapes_are_refused),
         cmocka_unit_test(attention_is_exact_if_elements_are),
         cmocka_unit_test(weights_of_another_shape_are_refused),

@@ -2,6 +2,7 @@
  * The GPU's decoder through the SIMT shim: the CPU's bits on every level, shape and schedule; and
  * every planted bug is seen.
  */
+#include "planted.h"
 #include "registers.h"
 #include "test.h"
 
@@ -17,6 +18,20 @@ typedef enum kvs_code launcher(void *ctx, const struct kvs_kvf_gpu *job, void *s
                                struct kvs_err *err);
 
 enum { FENCE = 64 };
+
+/* Threads may touch what the job names, and nothing else. n_word: of rANS. */
+static void name_buffers(struct simt *simt, const struct kvs_kvf_gpu *job, size_t section_bytes,
+                         uint32_t n_table)
+{
+    const struct kvs_layout *at = &job->at;
+    size_t n_out = at->n_tok ? (at->n_tok - 1) * job->stride + at->n_chan : 0;
+    assert_true(simt_buffer_new(simt, job->section, section_bytes) &&
+                simt_buffer_new(simt, job->out, n_out * sizeof *job->out) &&
+                simt_buffer_new(simt, job->n_bad, sizeof *job->n_bad) &&
+                simt_buffer_new(simt, job->table, n_table * sizeof *job->table << KVS_RANS_BITS) &&
+                simt_buffer_new(simt, job->fraction, n_table) &&
+                simt_buffer_new(simt, job->word_at, (at->n_stream + 1) * sizeof *job->word_at));
+}
 
 /* One section on the host and through the shim; false: the bits differ, or words beside the output
  * were touched, or a good stream is called bad. */
@@ -41,6 +56,7 @@ static bool same(const struct kvs_kvf *kvf, uint32_t i, struct simt *simt, launc
     job.out = got + FENCE + job.at.n_sink * stride;
     if (section.level == KVS_RAW16)
         memcpy(got + FENCE, want + FENCE, n * 2);
+    name_buffers(simt, &job, section.n_byte, n_table);
     bool good = launch(simt, &job, NULL, &err) == KVS_OK && n_bad == 0 &&
                 memcmp(want, got, (n + 2 * FENCE) * 2) == 0;
     free(want);
@@ -49,7 +65,8 @@ static bool same(const struct kvs_kvf *kvf, uint32_t i, struct simt *simt, launc
 }
 
 /* Two blocks of all levels: ragged channels, sinks, escapes; a stream of one token and of 256. */
-static struct kvs_kvf *lab(uint32_t heads, uint32_t dim, enum kvs_half half, uint8_t **file)
+static struct kvs_kvf *lab_of(uint32_t heads, uint32_t dim, uint32_t n_tok, uint32_t block_tok,
+                              enum kvs_half half, uint8_t **file)
 {
     const uint16_t *x[14];
     uint8_t level[14];
@@ -57,17 +74,17 @@ static struct kvs_kvf *lab(uint32_t heads, uint32_t dim, enum kvs_half half, uin
     struct kvs_kvf *kvf;
     size_t n;
     for (unsigned i = 0; i < 14; i++) {
-        uint16_t *made = kvs_kvf_made(i, 300, heads * dim, .5, half);
+        uint16_t *made = kvs_kvf_made(i, n_tok, heads * dim, .5, half);
         for (int k = 0; k < 200; k++)
-            made[(uint32_t)(k * 91 + 3000) % (300 * heads * dim)] = half ? 0x7f80 : 0x7c00;
+            made[(uint32_t)(k * 91 + 3000) % (n_tok * heads * dim)] = half ? 0x7f80 : 0x7c00;
         x[i] = made;
         level[i] = (uint8_t)(i == KVS_LX && half == KVS_F16 ? KVS_RAW16 : i);
     }
     struct kvs_kvf_in in = {{.n_layer = 7,
                              .n_kv_head = heads,
                              .head_dim = dim,
-                             .n_tok = 300,
-                             .block_tok = 259,
+                             .n_tok = n_tok,
+                             .block_tok = block_tok,
                              .n_sink = 2,
                              .half = half},
                             x,
@@ -79,6 +96,17 @@ static struct kvs_kvf *lab(uint32_t heads, uint32_t dim, enum kvs_half half, uin
     for (unsigned i = 0; i < 14; i++)
         free((void *)(uintptr_t)x[i]);
     return kvf;
+}
+
+static struct kvs_kvf *lab(uint32_t heads, uint32_t dim, enum kvs_half half, uint8_t **file)
+{
+    return lab_of(heads, dim, 300, 259, half, file);
+}
+
+/* More tokens than a grid has rows of blocks. */
+static struct kvs_kvf *long_lab(uint8_t **file)
+{
+    return lab_of(1, 5, 1040, 1040, KVS_HALF_BF16, file);
 }
 
 static void the_gpu_decodes_the_same_bits(void **state)
@@ -99,42 +127,74 @@ static void the_gpu_decodes_the_same_bits(void **state)
             kvs_kvf_close(kvf);
             free(file);
         }
+    uint8_t *file;
+    struct kvs_kvf *kvf = long_lab(&file);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
+        struct simt *simt = simt_new(SIMT_FORWARD, i, 0);
+        assert_true(same(kvf, i, simt, kvs_simt_kvf));
+        simt_free(simt);
+    }
+    kvs_kvf_close(kvf);
+    free(file);
+}
+
+/* Section i of rANS, broken: every second word other; or, a stream each, the start of one lane. */
+static void break_streams(uint8_t *section, const struct kvs_layout *at, int lane)
+{
+    uint32_t *states = (uint32_t *)(void *)(section + at->stream_at) + at->n_stream;
+    for (uint32_t k = 0; k < at->n_word / 2 && lane < 0; k++)
+        section[at->payload_at + k] ^= 0x5a;
+    for (uint32_t s = 0; s < at->n_stream && lane >= 0; s++)
+        states[s * KVS_RANS_LANES + (uint32_t)lane] ^= 1u << s % 8;
+}
+
+/* How many streams a launch calls bad; -1: it touched what is not its own. */
+static int n_called_bad(const struct kvs_kvf *kvf, uint32_t i, int lane, int bug)
+{
+    struct kvs_section section = kvs_kvf_section(kvf, i);
+    struct kvs_err err = {0};
+    uint32_t n_bad = 0, word_at[65], n_table, n_chan = kvs_kvf_n_chan(kvs_kvf_shape(kvf));
+    struct kvs_kvf_gpu job = {.stride = n_chan, .n_bad = &n_bad, .word_at = word_at};
+    if (kvs_kvf_gpu_plan(kvf, i, NULL, &job, word_at, &err))
+        fail_msg("%s", err.msg);
+    if (!job.at.n_stream)
+        return 0;
+    uint8_t *copy = malloc(section.n_byte);
+    memcpy(copy, kvf->data + section.at_bytes, section.n_byte);
+    break_streams(copy, &job.at, lane);
+    job.out = malloc((size_t)section.n_tok * n_chan * 2);
+    job.section = copy;
+    job.table = kvs_kvf_gpu_tables(kvf, &job.fraction, &n_table);
+    job.at.n_escape = 0; /* what lies behind the words is then nobody's */
+    struct simt *simt = simt_new(SIMT_RANDOM, i, bug);
+    name_buffers(simt, &job, job.at.payload_at + job.at.n_word * 2, n_table);
+    enum kvs_code code =
+        bug ? kvs_mutant_kvf(simt, &job, NULL, &err) : kvs_simt_kvf(simt, &job, NULL, &err);
+    simt_free(simt);
+    free(copy);
+    free(job.out);
+    return code ? -1 : (int)n_bad;
 }
 
 static void broken_streams_are_counted_and_do_no_harm(void **state)
 {
     uint8_t *file;
     struct kvs_kvf *kvf = lab(2, 16, KVS_HALF_BF16, &file);
-    uint32_t n_bad = 0, word_at[65], n_table;
+    unsigned n_outside = 0, n_fewer = 0;
     (void)state;
     for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
-        struct kvs_section section = kvs_kvf_section(kvf, i);
-        struct kvs_err err = {0};
-        uint16_t *out = malloc((size_t)section.n_tok * 32 * 2);
-        struct kvs_kvf_gpu job = {.stride = 32, .n_bad = &n_bad, .word_at = word_at, .out = out};
-        if (kvs_kvf_gpu_plan(kvf, i, NULL, &job, word_at, &err))
-            fail_msg("%s", err.msg);
-        uint8_t *copy = malloc(section.n_byte);
-        memcpy(copy, file + section.at_bytes, section.n_byte);
-        job.section = copy;
-        job.table = kvs_kvf_gpu_tables(kvf, &job.fraction, &n_table);
-        if (job.at.n_stream) { /* words become others: the end is not where it was */
-            for (uint32_t k = 0; k < job.at.n_word / 2; k++)
-                copy[job.at.payload_at + k] ^= 0x5a;
-            uint32_t before = n_bad;
-            struct simt *simt = simt_new(SIMT_RANDOM, i, 0);
-            assert_int_equal(kvs_simt_kvf(simt, &job, NULL, &err), KVS_OK);
-            assert_true(n_bad > before);
-            simt_free(simt);
-            before = n_bad;
-            simt = simt_new(SIMT_RANDOM, i, 83); /* planted: nobody counts */
-            assert_int_equal(kvs_mutant_kvf(simt, &job, NULL, &err), KVS_OK);
-            assert_int_equal(n_bad, before);
-            simt_free(simt);
+        if (kvs_kvf_section(kvf, i).level < KVS_E6)
+            continue;
+        assert_true(n_called_bad(kvf, i, -1, 0) > 0);
+        assert_int_equal(n_called_bad(kvf, i, -1, 83), 0); /* planted: nobody counts */
+        n_outside += n_called_bad(kvf, i, -1, 100) < 0;    /* planted: end of words */
+        for (int lane = 1; lane < 32; lane += 5) {         /* planted: the first lane's view */
+            int n = n_called_bad(kvf, i, lane, 0);
+            assert_true(n > 0);
+            n_fewer += n_called_bad(kvf, i, lane, 101) < n;
         }
-        free(copy);
-        free(out);
     }
+    assert_true(n_outside > 0 && n_fewer > 0);
     kvs_kvf_close(kvf);
     free(file);
 }
@@ -152,22 +212,44 @@ static void every_planted_bug_is_seen(void **state)
         {85, "third bits"},
         {86, "token groups"},
         {87, "the last escape"},
+        {88, "parameters beyond the last channel"},
+        {89, "end of tokens of a stream"},
+        {102, "end of tokens"},
+        {103, "end of escapes"},
+        {105, "tokens beyond the grid's rows"},
     };
+    uint8_t *file, *long_file;
+    struct kvs_kvf *kvf = lab(3, 45, KVS_HALF_BF16, &file), *far = long_lab(&long_file);
     (void)state;
-    uint8_t *file;
-    struct kvs_kvf *kvf = lab(3, 45, KVS_HALF_BF16, &file);
     for (size_t b = 0; b < sizeof bugs / sizeof bugs[0]; b++) {
         bool seen = false;
         for (uint32_t i = 0; i < kvs_kvf_n_section(kvf) && !seen; i++) {
             struct simt *simt = simt_new(SIMT_FIRST, 1, bugs[b].id);
-            seen = !same(kvf, i, simt, kvs_mutant_kvf);
+            seen = !same(bugs[b].id == 105 ? far : kvf, i, simt, kvs_mutant_kvf);
             simt_free(simt);
         }
         if (!seen)
             fail_msg("bug %d (%s) goes unnoticed", bugs[b].id, bugs[b].what);
     }
     kvs_kvf_close(kvf);
+    kvs_kvf_close(far);
     free(file);
+    free(long_file);
+}
+
+/* Each vote and each comparison with an end stands beside a planted bug, of those above. */
+static void every_vote_and_bound_has_its_bug(void **state)
+{
+    static const char *const bounds[] = {"c < n ",      "< KVS_RANS_TOK ", "from < end",
+                                         "c >= n_chan", "n_tok + (",       "n_escape - (",
+                                         NULL};
+    unsigned n_planted[PLANTED_IDS] = {0}, n = 0;
+    (void)state;
+    assert_int_equal(planted_lines("kvf", planted_waits, NULL), 2);
+    assert_int_equal(planted_lines("kvf", bounds, n_planted), 7);
+    for (int id = 0; id < PLANTED_IDS; id++)
+        n += n_planted[id] > 0;
+    assert_int_equal(n, 15);
 }
 
 static void kernels_keep_to_their_registers(void **state)
@@ -184,6 +266,7 @@ int main(void)
         cmocka_unit_test(the_gpu_decodes_the_same_bits),
         cmocka_unit_test(broken_streams_are_counted_and_do_no_harm),
         cmocka_unit_test(every_planted_bug_is_seen),
+        cmocka_unit_test(every_vote_and_bound_has_its_bug),
         cmocka_unit_test(kernels_keep_to_their_registers),
     };
     return cmocka_run_group_tests_name("codec on the GPU", tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * Planted bugs: each missing barrier, wait, shuffle and bounds check of the CUDA kernels must make
  * an operator vector fail on some schedule; without a bug all pass on every schedule.
  */
+#include "planted.h"
 #include "test.h"
 
 #include "kernels/host/queue.h"
@@ -126,56 +127,25 @@ static const struct bug {
 };
 
 /* Where a kernel compares with the end of an operand, in its sources. */
-static bool has_bound(const char *line)
-{
-    static const char *const bound[] = {
-        "< n_row",  ">= n_row", "< n_kv", "> n_kv", ">= n_kv", "< op.n_q", "< op.m",
-        "< op.n +", "< op.n;",  "< n;",   "< n +",  "<= n ",   "< k ",     "< op.head_dim"};
-    for (size_t i = 0; i < sizeof bound / sizeof *bound; i++)
-        if (strstr(line, bound[i]))
-            return true;
-    return false;
-}
-
-static bool has_wait(const char *line)
-{
-    return strstr(line, "kvs_barrier()") || strstr(line, "kvs_cp_wait<") ||
-           strstr(line, "kvs_shfl_xor(");
-}
+static const char *const bounds[] = {"< n_row",  ">= n_row", "< n_kv",   "> n_kv",        ">= n_kv",
+                                     "< op.n_q", "< op.m",   "< op.n +", "< op.n;",       "< n;",
+                                     "< n +",    "<= n ",    "< k ",     "< op.head_dim", NULL};
 
 /*
  * What could be missing from the list above: in the sources each barrier, wait and shuffle and each
  * comparison with an operand's end stands beside a KVS_MUT (on its line or the one before or
  * after), and each number of a KVS_MUT is listed, and each listed one planted. A check whose loss
  * changes no result is found as well: inputs fill their buffers here, and a read outside ends the
- * launch.
+ * launch. The codec's kernels: test_kvf_gpu.c, test_kvq_gpu.c.
  */
 static void every_barrier_wait_shuffle_and_bound_has_its_bug(void **state)
 {
     static const char *const sources[] = {"attn", "elementwise", "gemm", "rmsnorm"};
-    unsigned n_planted[128] = {0}, n_wait = 0, n_bound = 0;
+    unsigned n_planted[PLANTED_IDS] = {0}, n_wait = 0, n_bound = 0;
     (void)state;
     for (size_t f = 0; f < sizeof sources / sizeof *sources; f++) {
-        char path[64], text[3][512] = {""}; /* the line before, it, the next */
-        snprintf(path, sizeof path, "kernels/ops/%s.cu", sources[f]);
-        FILE *file = fopen(path, "r");
-        assert_non_null(file);
-        for (bool more = true; more;) {
-            memmove(text[0], text[1], 2 * sizeof text[0]);
-            text[2][0] = '\0';
-            more = fgets(text[2], sizeof text[2], file) != NULL;
-            n_wait += has_wait(text[1]);
-            n_bound += has_bound(text[1]);
-            if ((has_wait(text[1]) || has_bound(text[1])) && !strstr(text[0], "KVS_MUT(") &&
-                !strstr(text[1], "KVS_MUT(") && !strstr(text[2], "KVS_MUT("))
-                fail_msg("%s: no bug is planted at: %s", path, text[1]);
-            for (const char *at = text[1]; (at = strstr(at, "KVS_MUT(")); at++) {
-                int id = atoi(at + 8); /* NOLINT(cert-err34-c): a wrong one is 0 */
-                assert_in_range(id, 1, 127);
-                n_planted[id]++;
-            }
-        }
-        (void)fclose(file);
+        n_wait += planted_lines(sources[f], planted_waits, NULL);
+        n_bound += planted_lines(sources[f], bounds, n_planted);
     }
     assert_int_equal(n_wait, 12);
     assert_int_equal(n_bound, 22);
@@ -184,7 +154,7 @@ static void every_barrier_wait_shuffle_and_bound_has_its_bug(void **state)
             fail_msg("bug %d is listed, but not planted", bugs[i].id);
         n_planted[bugs[i].id] = 0;
     }
-    for (int id = 0; id < 128; id++)
+    for (int id = 0; id < PLANTED_IDS; id++)
         if (n_planted[id])
             fail_msg("bug %d is planted, but not listed", id);
 }

@@ -95,9 +95,29 @@ static enum kvs_code decode_part(const struct kvs_kvf *codec, uint32_t part,
     return code;
 }
 
+static void add_sums(struct sums *to, const struct sums *from)
+{
+    to->logit_error += from->logit_error;
+    to->n_logit += from->n_logit;
+    to->output += from->output;
+    to->output_error += from->output_error;
+    to->cosine += from->cosine;
+    to->n_output += from->n_output;
+}
+
+static struct kvs_kvf_attention settle(const struct sums *sums, uint32_t n_query)
+{
+    return (struct kvs_kvf_attention){
+        .n_query = n_query,
+        .logit_rms = sqrt(sums->logit_error / sums->n_logit),
+        .output_rel_l2 = sums->output > 0 ? sqrt(sums->output_error / sums->output) : 0,
+        .output_cosine = sums->cosine / sums->n_output};
+}
+
 enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *const *x,
                                 uint32_t n_query, const struct kvs_kvf_isa *isa,
-                                struct kvs_kvf_attention *attention, struct kvs_err *err)
+                                struct kvs_kvf_attention *attention,
+                                struct kvs_kvf_attention *layer, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *s = kvs_kvf_shape(codec);
     uint32_t n_chan = kvs_kvf_n_chan(s);
@@ -105,7 +125,7 @@ enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *con
     uint16_t *y = calloc(n, sizeof *y);
     float *wide = malloc(4 * n * sizeof *wide), *logit = malloc(2ull * s->n_tok * sizeof *logit);
     double *sum = malloc(2ull * s->head_dim * sizeof *sum);
-    struct sums sums = {0};
+    struct sums all = {0};
     enum kvs_code code = KVS_OK;
 
     *attention = (struct kvs_kvf_attention){0};
@@ -115,6 +135,7 @@ enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *con
     }
     n_query = s->n_tok < 2 ? 0 : n_query < s->n_tok - 1 ? n_query : s->n_tok - 1;
     for (uint32_t l = 0; l < s->n_layer && !code; l++) {
+        struct sums sums = {0};
         for (uint32_t kv = 0; kv < 2 && !code; kv++) { /* was k, v; is k, v */
             code = decode_part(codec, l * 2 + kv, isa, y, err);
             if (code)
@@ -129,13 +150,12 @@ enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *con
                 add_query(&sums, &head, (uint32_t)((uint64_t)i * (s->n_tok - 1) / n_query), logit,
                           s->n_tok, sum);
         }
+        add_sums(&all, &sums);
+        if (layer)
+            layer[l] = n_query > 0 ? settle(&sums, n_query) : (struct kvs_kvf_attention){0};
     }
-    if (!code && n_query > 0) {
-        attention->n_query = n_query;
-        attention->logit_rms = sqrt(sums.logit_error / sums.n_logit);
-        attention->output_rel_l2 = sums.output > 0 ? sqrt(sums.output_error / sums.output) : 0;
-        attention->output_cosine = sums.cosine / sums.n_output;
-    }
+    if (!code && n_query > 0)
+        *attention = settle(&all, n_query);
 out:
     free(y);
     free(wide);

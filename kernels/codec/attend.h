@@ -20,12 +20,11 @@ struct kvs_kvf_attention {
 };
 /*
  * x: as for encoding. What is no finite number counts as 0. Time is n_query * n_tok * channels *
- * layers multiply-adds, four times.
+ * layers multiply-adds, four times. layer: [n_layer], of each; NULL: not wanted.
  */
-KVS_MUST_CHECK enum kvs_code kvs_kvf_attention(const struct kvs_kvf *codec,
-                                               const uint16_t *const *x, uint32_t n_query,
-                                               const struct kvs_kvf_isa *isa,
-                                               struct kvs_kvf_attention *attention,
-                                               struct kvs_err *err);
+KVS_MUST_CHECK enum kvs_code
+kvs_kvf_attention(const struct kvs_kvf *codec, const uint16_t *const *x, uint32_t n_query,
+                  const struct kvs_kvf_isa *isa, struct kvs_kvf_attention *attention,
+                  struct kvs_kvf_attention *layer, struct kvs_err *err);
 
 #endif

@@ -160,10 +160,25 @@ struct kvs_kvf_parts {
     uint64_t param;    /* minima, steps, means, table numbers */
     uint64_t stream;   /* rANS: states and lengths */
     uint64_t escape;   /* elements that no code stands for */
-    uint64_t head;     /* header, tables and directory, section headers, slack */
+    uint64_t table;    /* rANS: symbols and frequencies, once a file */
+    uint64_t head;     /* header and directory, section headers, slack */
     uint64_t padding;  /* to 4 KiB */
     uint64_t n_escape; /* elements, not bytes */
 };
+/*
+ * Steps of section i, [n_tok][n_chan]: of an e-level's channels, a packed level's groups; 0 for
+ * sinks and at levels without. Its header is read, and checked as for decoding.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_kvf_steps(const struct kvs_kvf *codec, uint32_t i,
+                                           const uint8_t *bytes, float *step, struct kvs_err *err);
+/*
+ * What order-0 entropy asks for section i's symbols, channels of one table together, in bits; 0 if
+ * its level is no e-level. They are decoded, and checked as for decoding.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_kvf_entropy(const struct kvs_kvf *codec, uint32_t i,
+                                             const uint8_t *bytes, const struct kvs_kvf_isa *isa,
+                                             double *bits, struct kvs_err *err);
+
 /* Adds section i's bytes; its header is read, and checked as for decoding. */
 KVS_MUST_CHECK enum kvs_code kvs_kvf_section_parts(const struct kvs_kvf *codec, uint32_t i,
                                                    const uint8_t *bytes,

@@ -4,6 +4,7 @@
 #include "kern.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ struct decoder {
     uint16_t *out; /* of the first coded token */
     size_t stride;
     float *scratch;
+    bool values; /* f16 of the tables' values is wanted instead of elements; of e-levels */
 };
 
 /* Finds the section's bytes and believes its header only where it agrees with the directory. */
@@ -58,8 +60,8 @@ static enum kvs_code find(struct decoder *d, uint32_t i, const uint8_t *bytes, s
 }
 
 /* Parameters are numbers; then no sum or product of a decoder is NaN, on any machine. */
-static enum kvs_code finite(const struct decoder *d, const uint16_t *param, size_t n,
-                            struct kvs_err *err)
+static enum kvs_code check_finite(const struct decoder *d, const uint16_t *param, size_t n,
+                                  struct kvs_err *err)
 {
     if (d->isa->max_bits(param, n) > kvs_half_max(d->codec->shape.half))
         return FAIL("%s: block %u, layer %u, %s: a parameter is no finite number", d->codec->name,
@@ -85,7 +87,7 @@ static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job
     uint32_t n_one = job->by_token ? 64 * at->n_group : at->n_chan;
     float *low = d->scratch, *step = low + kvs_up(n_one, 64);
 
-    if (finite(d, low16, 2 * (size_t)at->n_param, err))
+    if (check_finite(d, low16, 2 * (size_t)at->n_param, err))
         return KVS_ERR_PARSE;
     job->group = group;
     job->n_group = at->n_group;
@@ -110,7 +112,7 @@ static enum kvs_code unpack_fp8(struct decoder *d, struct kvs_rows_job *job, str
     const uint16_t *step16 = (const void *)(d->bytes + d->at.param_at);
     uint32_t wide = d->at.n_chan / d->at.n_param;
 
-    if (finite(d, step16, d->at.n_param, err))
+    if (check_finite(d, step16, d->at.n_param, err))
         return KVS_ERR_PARSE;
     for (uint32_t c = 0; c < d->at.n_chan; c++)
         d->scratch[c] = kvs_f32_of_half(step16[c / wide], job->half);
@@ -170,7 +172,7 @@ static enum kvs_code params(struct decoder *d, struct kvs_chan16 *chan, struct k
     const uint16_t *mean16 = (const void *)(d->bytes + d->at.param_at), *step16 = mean16 + n;
     const uint8_t *table = (const void *)(step16 + n);
 
-    if (finite(d, mean16, 2 * (size_t)n, err))
+    if (check_finite(d, mean16, 2 * (size_t)n, err))
         return KVS_ERR_PARSE;
     for (uint32_t c = 0; c < n; c++) {
         struct kvs_chan16 *to = &chan[c / 16];
@@ -178,9 +180,10 @@ static enum kvs_code params(struct decoder *d, struct kvs_chan16 *chan, struct k
             return FAIL("%s: block %u, layer %u, %s: channel %u: found table %u of %u",
                         d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
                         c, table[c], d->codec->n_table);
-        to->mean[c % 16] = kvs_f32_of_half(mean16[c], half);
-        to->step[c % 16] = kvs_f32_of_half(step16[c], half) /
-                           (float)(1 << d->codec->fraction[table[c]]); /* exact */
+        to->mean[c % 16] = d->values ? 0 : kvs_f32_of_half(mean16[c], half);
+        to->step[c % 16] = d->values ? 1
+                                     : kvs_f32_of_half(step16[c], half) /
+                                           (float)(1 << d->codec->fraction[table[c]]); /* exact */
         to->table_at[c % 16] = table[c] * KVS_RANS_M;
     }
     return KVS_OK;
@@ -229,7 +232,8 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
             word += job[n].n_word;
             left -= job[n].n_word;
         }
-        if (!d->isa->rans_decode(job, n, d->codec->table, d->codec->shape.half))
+        if (!d->isa->rans_decode(job, n, d->codec->table,
+                                 d->values ? KVS_F16 : d->codec->shape.half))
             return FAIL("%s: block %u, layer %u, %s: streams %u to %u do not end as they began",
                         d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
                         s, s + n - 1);
@@ -259,6 +263,17 @@ static enum kvs_code escapes(struct decoder *d, struct kvs_err *err)
     return KVS_OK;
 }
 
+/* Three rows of channels, or two of 64 tokens' groups: bounded by the shape, not by the file. */
+static enum kvs_code new_scratch(struct decoder *d, struct kvs_err *err)
+{
+    d->scratch =
+        malloc(3 * (size_t)kvs_up(d->at.n_chan + 64 * d->at.n_group, 64) * sizeof *d->scratch);
+    if (d->scratch)
+        return KVS_OK;
+    (void)kvs_nomem(err);
+    return KVS_ERR_NOMEM;
+}
+
 enum kvs_code kvs_kvf_decode(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
                              const struct kvs_kvf_isa *isa, uint16_t *out, size_t stride,
                              struct kvs_err *err)
@@ -274,10 +289,9 @@ enum kvs_code kvs_kvf_decode(const struct kvs_kvf *codec, uint32_t i, const uint
     d.out = out + d.at.n_sink * stride;
     if (d.at.n_tok == 0)
         return KVS_OK;
-    /* three rows of channels, or two of 64 tokens' groups: bounded by the shape, not by the file */
-    d.scratch = malloc(3 * (size_t)kvs_up(d.at.n_chan + 64 * d.at.n_group, 64) * sizeof *d.scratch);
-    if (!d.scratch)
-        return kvs_nomem(err);
+    if (new_scratch(&d, err))
+        return KVS_ERR_NOMEM;
+    assert(d.scratch);
     code = kvs_level_is_e((enum kvs_level)d.entry->level) ? streams(&d, err) : unpack(&d, err);
     if (!code)
         code = escapes(&d, err);
@@ -306,6 +320,84 @@ enum kvs_code kvs_kvf_section_parts(const struct kvs_kvf *codec, uint32_t i, con
     parts->padding += kvs_page_up(at->n_byte) - at->n_byte;
     parts->n_escape += at->n_escape;
     return KVS_OK;
+}
+
+enum kvs_code kvs_kvf_steps(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
+                            float *step, struct kvs_err *err)
+{
+    struct decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
+    enum kvs_code code = find(&d, i, bytes, err);
+    const struct kvs_layout *at = &d.at;
+
+    if (code)
+        return code;
+    assert(d.entry);
+    enum kvs_level level = (enum kvs_level)d.entry->level;
+    bool is_e = kvs_level_is_e(level), known = is_e || kvs_level_is_p(level);
+    const uint16_t *step16 = (const uint16_t *)(const void *)(d.bytes + at->param_at) +
+                             (is_e ? at->n_chan : at->n_param);
+    uint32_t group = known && !is_e ? kvs_level_group(level) : 1;
+
+    memset(step, 0, ((size_t)at->n_sink + at->n_tok) * at->n_chan * sizeof *step);
+    step += (size_t)at->n_sink * at->n_chan;
+    for (uint32_t t = 0; t < at->n_tok && known; t++)
+        for (uint32_t c = 0; c < at->n_chan; c++) {
+            size_t p = is_e                   ? c
+                       : d.entry->kv == KVS_K ? (size_t)(t / group) * at->n_chan + c
+                                              : (size_t)t * at->n_group + c / group;
+            step[(size_t)t * at->n_chan + c] = kvs_f32_of_half(step16[p], codec->shape.half);
+        }
+    return KVS_OK;
+}
+
+/* How often each value of each table came: [n_table][2 * KVS_RANS_VALUE_MAX + 1]. */
+enum { N_VALUE = 2 * KVS_RANS_VALUE_MAX + 1 };
+static void count_values(const struct decoder *d, uint32_t *count)
+{
+    const uint8_t *table = d->bytes + d->at.param_at + 4 * (size_t)d->at.n_chan;
+
+    for (uint32_t t = 0; t < d->at.n_tok; t++)
+        for (uint32_t c = 0; c < d->at.n_chan; c++) {
+            float value = kvs_f32_of_f16(d->out[t * d->stride + c]);
+            int place = (int)value + KVS_RANS_VALUE_MAX;
+            assert(place >= 0 && place < N_VALUE); /* read_table saw to it */
+            count[table[c] * N_VALUE + place]++;
+        }
+}
+
+enum kvs_code kvs_kvf_entropy(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
+                              const struct kvs_kvf_isa *isa, double *bits, struct kvs_err *err)
+{
+    struct decoder d = {.codec = codec, .isa = isa, .values = true};
+    enum kvs_code code = find(&d, i, bytes, err);
+    uint32_t *count = NULL;
+
+    *bits = 0;
+    if (code)
+        return code;
+    assert(d.entry);
+    if (!kvs_level_is_e((enum kvs_level)d.entry->level) || d.at.n_tok == 0)
+        return KVS_OK;
+    d.stride = d.at.n_chan;
+    d.out = calloc((size_t)d.at.n_tok * d.at.n_chan, sizeof *d.out);
+    count = calloc(codec->n_table ? codec->n_table : 1, N_VALUE * sizeof *count);
+    code = d.out && count ? new_scratch(&d, err) : kvs_nomem(err);
+    assert(code || d.scratch);
+    if (!code)
+        code = streams(&d, err);
+    if (!code)
+        count_values(&d, count);
+    for (uint32_t k = 0; k < codec->n_table && !code; k++) {
+        double sum = 0;
+        for (uint32_t v = 0; v < N_VALUE; v++)
+            sum += count[k * N_VALUE + v];
+        for (uint32_t v = k * N_VALUE; v < (k + 1) * N_VALUE; v++)
+            *bits += count[v] ? count[v] * log2(sum / count[v]) : 0;
+    }
+    free(d.scratch);
+    free(d.out);
+    free(count);
+    return code;
 }
 
 /* --- for the GPU: all that a kernel would have to check -----------------------------------------
@@ -350,7 +442,7 @@ enum kvs_code kvs_kvf_gpu_plan(const struct kvs_kvf *codec, uint32_t i, const ui
                        : kvs_level_is_e(level) ? 2 * d.at.n_chan
                        : level == KVS_FP8      ? d.at.n_param
                                                : 0;
-    code = finite(&d, (const void *)(d.bytes + d.at.param_at), n_param, err);
+    code = check_finite(&d, (const void *)(d.bytes + d.at.param_at), n_param, err);
     if (!code && kvs_level_is_e(level))
         code = check_streams(&d, word_at, err);
     const uint32_t *where = (const void *)(d.bytes + d.at.escape_at);

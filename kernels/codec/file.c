@@ -293,9 +293,10 @@ struct kvs_section kvs_kvf_section(const struct kvs_kvf *codec, uint32_t i)
 
 void kvs_kvf_head_parts(const struct kvs_kvf *codec, struct kvs_kvf_parts *parts)
 {
-    uint64_t used = sizeof(struct kvs_header) + codec->table_bytes +
-                    (uint64_t)codec->n_section * sizeof(struct kvs_entry);
+    uint64_t used =
+        sizeof(struct kvs_header) + (uint64_t)codec->n_section * sizeof(struct kvs_entry);
 
+    parts->table += codec->table_bytes;
     parts->head += used;
-    parts->padding += codec->head_bytes - used;
+    parts->padding += codec->head_bytes - used - codec->table_bytes;
 }

@@ -3,6 +3,7 @@
 #include "format.h"
 #include "half.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <time.h>
@@ -25,14 +26,21 @@ static enum kvs_code decode_part(const struct kvs_kvf *codec, uint32_t layer, en
     return code;
 }
 
+/* One K or V: as it was, as decoded, and the steps between. */
+struct part {
+    const uint16_t *x;
+    uint16_t *y;
+    float *step;
+    const float *weight; /* or NULL */
+};
+
 struct sums {
-    double square, error, weighted_error, weighted_var;
-    double *snr; /* of each channel of each layer */
+    double square, error, weighted_error, weighted_var, max_abs, max_step;
+    double *snr; /* of each channel; of all parts one after another */
     size_t n_snr;
 };
 
-static void add_part(struct sums *sums, struct kvs_kvf_error *error, const uint16_t *x,
-                     const uint16_t *y, const float *weight, const struct kvs_kvf_shape *shape)
+static void add_part(struct sums *sums, const struct part *p, const struct kvs_kvf_shape *shape)
 {
     uint32_t n_chan = kvs_kvf_n_chan(shape), n = shape->n_tok - shape->n_sink;
 
@@ -40,16 +48,18 @@ static void add_part(struct sums *sums, struct kvs_kvf_error *error, const uint1
         double sum = 0, square = 0, wrong = 0;
         for (uint32_t t = shape->n_sink; t < shape->n_tok; t++) {
             size_t at = (size_t)t * n_chan + c;
-            double v = (double)kvs_f32_of_half(x[at], shape->half);
-            double off = v - (double)kvs_f32_of_half(y[at], shape->half);
+            double v = (double)kvs_f32_of_half(p->x[at], shape->half);
+            double off = fabs(v - (double)kvs_f32_of_half(p->y[at], shape->half));
             if (!isfinite(v)) /* comes back as it is */
                 continue;
             sum += v;
             square += v * v;
             wrong += off * off;
-            error->max_abs = fmax(error->max_abs, fabs(off));
+            sums->max_abs = fmax(sums->max_abs, off);
+            if (p->step[at] > 0)
+                sums->max_step = fmax(sums->max_step, off / (double)p->step[at]);
         }
-        double var = fmax(square - sum * sum / n, 0), w = weight ? (double)weight[c] : 1;
+        double var = fmax(square - sum * sum / n, 0), w = p->weight ? (double)p->weight[c] : 1;
         sums->square += square;
         sums->error += wrong;
         sums->weighted_error += w * wrong;
@@ -59,74 +69,116 @@ static void add_part(struct sums *sums, struct kvs_kvf_error *error, const uint1
     }
 }
 
+static void add_sums(struct sums *to, const struct sums *from)
+{
+    to->square += from->square;
+    to->error += from->error;
+    to->weighted_error += from->weighted_error;
+    to->weighted_var += from->weighted_var;
+    to->max_abs = fmax(to->max_abs, from->max_abs);
+    to->max_step = fmax(to->max_step, from->max_step); /* NaN counts as none */
+    to->n_snr += from->n_snr;
+}
+
 static int by_size(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static void settle(struct sums *sums, struct kvs_kvf_error *error)
+static struct kvs_kvf_error settle(const struct sums *sums)
 {
     double sum = 0;
 
     qsort(sums->snr, sums->n_snr, sizeof *sums->snr, by_size);
     for (size_t i = 0; i < sums->n_snr; i++)
         sum += sums->snr[i];
-    error->snr_db = sum / (double)sums->n_snr;
-    error->snr_db_p5 = sums->snr[sums->n_snr / 20];
-    error->rel_l2 = sums->square > 0 ? sqrt(sums->error / sums->square) : 0;
-    error->weighted_rel_mse =
-        sums->weighted_var > 0 ? sums->weighted_error / sums->weighted_var : 0;
+    return (struct kvs_kvf_error){
+        .max_abs = sums->max_abs,
+        .max_step = sums->max_step,
+        .rel_l2 = sums->square > 0 ? sqrt(sums->error / sums->square) : 0,
+        .snr_db = sum / (double)sums->n_snr,
+        .snr_db_p5 = sums->snr[sums->n_snr / 20],
+        .weighted_rel_mse = sums->weighted_var > 0 ? sums->weighted_error / sums->weighted_var : 0,
+    };
 }
 
-static enum kvs_code sizes(const struct kvs_kvf *codec, struct kvs_kvf_measure *measure,
-                           struct kvs_err *err)
+enum kvs_code kvs_kvf_sizes(const struct kvs_kvf *codec, const struct kvs_kvf_isa *isa,
+                            struct kvs_kvf_measure *measure, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = kvs_kvf_shape(codec);
-    struct kvs_kvf_parts *p = &measure->parts;
-    double n = (double)part_elements(shape) * shape->n_layer * 2;
+    struct kvs_kvf_parts *p = &measure->parts, coded = {0};
+    double n = (double)part_elements(shape) * shape->n_layer * 2, entropy = 0, bits;
     enum kvs_code code = KVS_OK;
 
     *p = (struct kvs_kvf_parts){0};
     kvs_kvf_head_parts(codec, p);
-    for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && !code; i++)
+    for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && !code; i++) {
         code = kvs_kvf_section_parts(codec, i, NULL, p, err);
+        if (!code && kvs_level_is_e(kvs_kvf_section(codec, i).level)) {
+            code = kvs_kvf_section_parts(codec, i, NULL, &coded, err);
+            if (!code)
+                code = kvs_kvf_entropy(codec, i, NULL, isa, &bits, err);
+            entropy += code ? 0 : bits;
+        }
+    }
     measure->payload_bits = (double)p->payload * 8 / n;
     measure->padding_bits = (double)p->padding * 8 / n;
-    measure->bits_per_element =
-        (double)(p->payload + p->sink + p->param + p->stream + p->escape + p->head + p->padding) *
-        8 / n;
+    measure->bits_per_element = (double)(p->payload + p->sink + p->param + p->stream + p->escape +
+                                         p->table + p->head + p->padding) *
+                                8 / n;
+    measure->coded_over_entropy = entropy > 0 ? (double)coded.payload * 8 / entropy : (double)NAN;
+    return code;
+}
+
+/* Elements and steps of a part, all blocks. */
+static enum kvs_code read_part(const struct kvs_kvf *codec, uint32_t part_i,
+                               const struct kvs_kvf_isa *isa, struct part *part,
+                               struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = kvs_kvf_shape(codec);
+    enum kvs_kv kv = (enum kvs_kv)(part_i % 2);
+    enum kvs_code code = decode_part(codec, part_i / 2, kv, isa, part->y, err);
+
+    for (uint32_t b = 0; b < kvs_kvf_n_block(codec) && !code; b++)
+        code =
+            kvs_kvf_steps(codec, kvs_kvf_section_i(shape, b, part_i / 2, kv), NULL,
+                          part->step + (size_t)b * shape->block_tok * kvs_kvf_n_chan(shape), err);
     return code;
 }
 
 enum kvs_code kvs_kvf_compare(const struct kvs_kvf *codec, const struct kvs_kvf_in *in,
                               const struct kvs_kvf_isa *isa, struct kvs_kvf_measure *measure,
-                              struct kvs_err *err)
+                              struct kvs_kvf_error *error, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &in->shape;
-    uint16_t *y = malloc(part_elements(shape) * sizeof *y);
-    double *snr = malloc((size_t)shape->n_layer * kvs_kvf_n_chan(shape) * sizeof *snr);
-    enum kvs_code code;
+    size_t n = part_elements(shape), n_chan = kvs_kvf_n_chan(shape);
+    double *snr = malloc(2 * shape->n_layer * n_chan * sizeof *snr);
+    struct part part = {.y = malloc(n * sizeof *part.y), .step = malloc(n * sizeof *part.step)};
+    enum kvs_code code =
+        part.y && part.step && snr ? kvs_kvf_sizes(codec, isa, measure, err) : kvs_nomem(err);
+    assert(code || (part.y && part.step && snr));
 
-    if (!y || !snr) {
-        (void)kvs_nomem(err);
-        code = KVS_ERR_NOMEM;
-    } else {
-        code = sizes(codec, measure, err);
-    }
     for (uint32_t kv = 0; kv < 2 && !code; kv++) {
-        struct sums sums = {.snr = snr};
-        measure->error[kv] = (struct kvs_kvf_error){0};
+        struct sums all = {.snr = snr + kv * shape->n_layer * n_chan, .max_step = (double)NAN};
         for (uint32_t l = 0; l < shape->n_layer && !code; l++) {
-            code = decode_part(codec, l, (enum kvs_kv)kv, isa, y, err);
-            if (!code)
-                add_part(&sums, &measure->error[kv], in->x[l * 2 + kv], y,
-                         in->weight ? in->weight[l * 2 + kv] : NULL, shape);
+            uint32_t i = l * 2 + kv;
+            struct sums sums = {.snr = all.snr + all.n_snr, .max_step = (double)NAN};
+            part.x = in->x[i];
+            part.weight = in->weight ? in->weight[i] : NULL;
+            code = read_part(codec, i, isa, &part, err);
+            if (code)
+                break;
+            add_part(&sums, &part, shape);
+            add_sums(&all, &sums);
+            if (error)
+                error[i] = settle(&sums);
         }
         if (!code)
-            settle(&sums, &measure->error[kv]);
+            measure->error[kv] = settle(&all);
     }
-    free(y);
+    free(part.y);
+    free(part.step);
     free(snr);
     return code;
 }

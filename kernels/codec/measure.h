@@ -9,6 +9,7 @@
 /* Errors of decoded elements, K and V apart; the sinks, which are exact, are left out. */
 struct kvs_kvf_error {
     double max_abs;
+    double max_step;         /* largest error over its step; NaN: the level has no steps */
     double rel_l2;           /* |x - y| / |x| */
     double snr_db;           /* mean over channels of variance / mean squared error, in dB */
     double snr_db_p5;        /* 5th percentile of channels */
@@ -16,16 +17,27 @@ struct kvs_kvf_error {
 };
 struct kvs_kvf_measure {
     double bits_per_element, payload_bits, padding_bits; /* padding: to 4 KiB, within the first */
+    /* payload of e-levels over the order-0 entropy of each section's symbols, channels of one table
+     * together; NaN: there is none */
+    double coded_over_entropy;
     struct kvs_kvf_parts parts;
     struct kvs_kvf_error error[2];           /* K, V */
     double encode_gb_per_s, decode_gb_per_s; /* of 16-bit elements, one thread; medians */
 };
 
-/* Bytes and errors; rates are left 0. x and weight as for encoding. */
+/* Bytes alone: the file is enough. */
+KVS_MUST_CHECK enum kvs_code kvs_kvf_sizes(const struct kvs_kvf *codec,
+                                           const struct kvs_kvf_isa *isa,
+                                           struct kvs_kvf_measure *measure, struct kvs_err *err);
+/*
+ * Bytes and errors; rates are left 0. x and weight as for encoding. part: [n_layer * 2], the errors
+ * of each; NULL: not wanted.
+ */
 KVS_MUST_CHECK enum kvs_code kvs_kvf_compare(const struct kvs_kvf *codec,
                                              const struct kvs_kvf_in *in,
                                              const struct kvs_kvf_isa *isa,
-                                             struct kvs_kvf_measure *measure, struct kvs_err *err);
+                                             struct kvs_kvf_measure *measure,
+                                             struct kvs_kvf_error *part, struct kvs_err *err);
 
 /*
  * Rates of n inputs (one a level, say) beside memcpy's of as many bytes: `rounds` rounds, each all

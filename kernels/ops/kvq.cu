@@ -9,7 +9,9 @@ extern "C" {
 #include "kernels/codec/gpu.h"
 }
 
-enum { WIDE = 64, BLOCK = 128 }; /* channels of a packed chunk; threads of the others */
+/* Channels of a packed chunk; threads of the others. */
+enum { WIDE = 64, BLOCK = 128 };
+constexpr uint32_t MAX_Y = 1024; /* rows of blocks: each takes every 1024th token */
 
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
@@ -55,7 +57,7 @@ KVS_FN float kvq_mul(float a, float b)
 }
 KVS_FN void kvq_count(uint32_t *n)
 {
-    ++*n;
+    kvs_st(n, kvs_ld(n) + 1);
 }
 #endif
 
@@ -88,20 +90,20 @@ KVS_FN void kvq_put(uint8_t *row, const uint32_t *q, enum kvs_level level, uint3
                     uint32_t n_chan, uint32_t lane)
 {
     if (level == KVS_P8) {
-        row[c + lane] = (uint8_t)q[lane];
+        kvs_st(&row[c + lane], (uint8_t)q[lane]);
     } else if (level == KVS_P4) {
-        if (lane < 32)
-            row[c / 2 + lane] = (uint8_t)(q[lane] | q[lane + 32] << 4);
-    } else if (lane < 16) {
+        if (lane < 32 || KVS_MUT(113))
+            kvs_st(&row[c / 2 + lane], (uint8_t)(q[lane] | q[lane % 32 + 32] << 4));
+    } else if (lane < 16 || (KVS_MUT(114) && level == KVS_P2)) {
         uint32_t bits = 0;
         for (uint32_t k = 0; k < 4; k++)
-            bits |= (q[lane + 16 * k] & 3u) << 2 * k;
-        row[c / 4 + lane] = (uint8_t)bits;
-    } else if (level == KVS_P3 && lane < 24 && !KVS_MUT(91)) {
+            bits |= (q[lane % 16 + 16 * k] & 3u) << 2 * k;
+        kvs_st(&row[c / 4 + lane], (uint8_t)bits);
+    } else if (level == KVS_P3 && (lane < 24 || KVS_MUT(115)) && !KVS_MUT(91)) {
         uint32_t bits = 0, b = lane - 16;
         for (uint32_t k = 0; k < 8; k++)
-            bits |= (q[8 * b + k] >> 2) << k;
-        row[(n_chan + 63) / 64 * 16 + c / 8 + b] = (uint8_t)bits;
+            bits |= (q[8 * (b % 8) + k] >> 2) << k;
+        kvs_st(&row[(n_chan + 63) / 64 * 16 + c / 8 + b], (uint8_t)bits);
     }
 }
 
@@ -112,27 +114,28 @@ KVS_KERNEL kvq_pack_kernel(struct kvs_kvq_pack job)
     float *least = (float *)(q + WIDE), *most = least + 2;
     uint32_t lane = kvs_tid(), first = kvs_bid_x() * WIDE, c = first + lane;
     uint32_t n_chan = job.at.n_chan, span = job.kv == KVS_K ? job.group : (uint32_t)WIDE;
-    uint32_t tok = kvs_bid_y() * span, left = job.at.n_tok - tok, n_tok = left < span ? left : span;
+    uint32_t tok = kvs_bid_y() * span, left = job.at.n_tok - tok;
+    uint32_t n_tok = left < span && !KVS_MUT(107) ? left : span;
     uint16_t *low16 = (uint16_t *)(job.section + job.at.param_at);
     uint16_t *step16 = low16 + job.at.n_param;
     const uint16_t *x = job.x + tok * job.stride + c;
     int32_t top = (1 << job.bits) - 1;
     float low = INFINITY, high = -INFINITY, inverse = 0;
-    bool here = c < n_chan;
+    bool here = c < n_chan || KVS_MUT(106);
 
     if (job.kv == KVS_K && here) {
         for (uint32_t t = 0; t < n_tok; t++) {
-            uint16_t bits = x[t * job.stride];
+            uint16_t bits = kvs_ld(&x[t * job.stride]);
             float value = (bits & 0x7fffu) > job.huge ? 0.f : kvq_wide(bits, job.half);
             low = value < low ? value : low;
             high = value > high || (KVS_MUT(92) && t == n_tok - 1) ? value : high;
         }
         size_t p = (size_t)kvs_bid_y() * n_chan + c;
-        low16[p] = kvq_narrow(low + 0.f, job.half);
-        step16[p] = kvq_step(low, high, (float)top, job.half, &inverse);
+        kvs_st(&low16[p], kvq_narrow(low + 0.f, job.half));
+        kvs_st(&step16[p], kvq_step(low, high, (float)top, job.half, &inverse));
     }
     for (uint32_t t = 0; t < n_tok; t++) {
-        uint16_t bits = here ? x[t * job.stride] : (uint16_t)0;
+        uint16_t bits = here ? kvs_ld(&x[t * job.stride]) : (uint16_t)0;
         bool huge = (bits & 0x7fffu) > job.huge;
         float value = huge ? 0.f : kvq_wide(bits, job.half);
         if (huge && !KVS_MUT(93))
@@ -141,30 +144,33 @@ KVS_KERNEL kvq_pack_kernel(struct kvs_kvq_pack job)
             low = here ? value : INFINITY;
             high = here ? value : -INFINITY;
             for (unsigned m = 16; m > 0; m /= 2) {
-                low = fminf(low, kvs_shfl_xor(low, m));
-                high = fmaxf(high, kvs_shfl_xor(high, m));
+                low = fminf(low, kvs_shfl_xor(low, KVS_MUT(108) ? 1 : m));
+                high = fmaxf(high, kvs_shfl_xor(high, KVS_MUT(109) ? 1 : m));
             }
             if (job.group == WIDE) { /* two warps */
                 if (lane % 32 == 0) {
                     least[lane / 32] = low;
                     most[lane / 32] = high;
                 }
-                kvs_barrier();
+                if (!KVS_MUT(110))
+                    kvs_barrier();
                 low = fminf(least[0], least[1]);
                 high = KVS_MUT(94) ? most[lane / 32] : fmaxf(most[0], most[1]);
             }
             uint16_t step = here ? kvq_step(low, high, (float)top, job.half, &inverse) : 0;
             if (here && c % job.group == 0) {
                 size_t p = (size_t)(tok + t) * job.at.n_group + c / job.group;
-                low16[p] = kvq_narrow(low + 0.f, job.half);
-                step16[p] = step;
+                kvs_st(&low16[p], kvq_narrow(low + 0.f, job.half));
+                kvs_st(&step16[p], step);
             }
         }
         q[lane] = here ? kvq_code(value, low, inverse, top) : KVS_MUT(95) ? 1u : 0u;
-        kvs_barrier();
+        if (!KVS_MUT(111))
+            kvs_barrier();
         kvq_put(job.section + job.at.payload_at + (tok + t) * job.row_bytes, q, job.level, first,
                 n_chan, lane);
-        kvs_barrier();
+        if (!KVS_MUT(112))
+            kvs_barrier();
     }
 }
 
@@ -174,16 +180,16 @@ KVS_KERNEL kvq_moments_kernel(struct kvs_kvq_quant job)
     uint32_t c = kvs_bid_x() * BLOCK + kvs_tid();
     float s = 0, square = 0;
 
-    if (c >= job.n_chan)
+    if (c >= job.n_chan && !KVS_MUT(116))
         return;
-    float first = kvq_wide(job.x[c], job.half);
-    for (uint32_t t = KVS_MUT(96) ? 2 : 1; t < job.n_tok; t++) {
-        float away = kvq_add(kvq_wide(job.x[t * job.stride + c], job.half), -first);
+    float first = kvq_wide(kvs_ld(&job.x[c]), job.half);
+    for (uint32_t t = KVS_MUT(96) ? 2 : 1; t < job.n_tok + (KVS_MUT(119) ? 1 : 0); t++) {
+        float away = kvq_add(kvq_wide(kvs_ld(&job.x[t * job.stride + c]), job.half), -first);
         s = kvq_add(s, away);
         square = kvq_add(square, kvq_mul(away, away));
     }
-    job.sum[c] = s;
-    job.square[c] = square;
+    kvs_st(&job.sum[c], s);
+    kvs_st(&job.square[c], square);
 }
 
 /* A thread an element; a block a row's 128. */
@@ -191,14 +197,17 @@ KVS_KERNEL kvq_symbols_kernel(struct kvs_kvq_quant job)
 {
     uint32_t c = kvs_bid_x() * BLOCK + kvs_tid();
 
-    if (c >= job.n_chan)
+    if (c >= job.n_chan && !KVS_MUT(117))
         return;
-    float mean = job.mean[c], inverse = job.inverse[c];
-    for (uint32_t t = kvs_bid_y(); t < job.n_tok; t += 65535) {
-        float away = kvq_add(kvq_wide(job.x[t * job.stride + c], job.half), -mean);
+    float mean = kvs_ld(&job.mean[c]), inverse = kvs_ld(&job.inverse[c]);
+    for (uint32_t t = kvs_bid_y(); t < job.n_tok + (KVS_MUT(118) ? MAX_Y : 0u);
+         t += KVS_MUT(120) ? job.n_tok : MAX_Y) {
+        float away = kvq_add(kvq_wide(kvs_ld(&job.x[t * job.stride + c]), job.half), -mean);
         int32_t q = kvq_round(kvq_mul(away, inverse));
         bool in = q >= (KVS_MUT(97) ? -126 : -127) && q <= 127;
-        job.symbol[t * job.symbol_stride + c] = (uint8_t)(in ? q + 128 : KVS_MUT(98) ? 128 : 0);
+        kvs_st(&job.symbol[t * job.symbol_stride + c], (uint8_t)(in            ? q + 128
+                                                                 : KVS_MUT(98) ? 128
+                                                                               : 0));
     }
 }
 
@@ -231,5 +240,5 @@ extern "C" enum kvs_code KVS_SIDE(kvq_symbols)(void *ctx, const struct kvs_kvq_q
     if (job->n_tok == 0)
         return KVS_OK;
     return KVS_LAUNCH(kvq_symbols_kernel, (job->n_chan + BLOCK - 1) / BLOCK,
-                      job->n_tok < 65535 ? job->n_tok : 65535, BLOCK, 0, *job);
+                      job->n_tok < MAX_Y ? job->n_tok : MAX_Y, BLOCK, 0, *job);
 }

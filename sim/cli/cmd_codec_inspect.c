@@ -24,24 +24,31 @@ static void print_figures(const struct figure *figure, size_t n)
         else
             printf("null");
     }
-    printf("}");
+}
+
+static void print_error(const struct kvs_kvf_error *e)
+{
+    const struct figure figures[] = {
+        {"max_abs", e->max_abs},     {"max_over_step", e->max_step},
+        {"rel_l2", e->rel_l2},       {"snr_db", e->snr_db},
+        {"snr_db_p5", e->snr_db_p5}, {"weighted_rel_mse", e->weighted_rel_mse}};
+    print_figures(figures, sizeof figures / sizeof *figures);
 }
 
 void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m)
 {
-    printf("\"level\": \"%s\", \"bits_per_element\": %.6g, \"payload_bits\": %.6g, "
-           "\"padding_bits\": %.6g, \"escapes\": %llu",
-           level, m->bits_per_element, m->payload_bits, m->padding_bits,
-           (unsigned long long)m->parts.n_escape);
+    const struct figure figures[] = {{"bits_per_element", m->bits_per_element},
+                                     {"payload_bits", m->payload_bits},
+                                     {"padding_bits", m->padding_bits},
+                                     {"coded_over_entropy", m->coded_over_entropy}};
+
+    printf("\"level\": \"%s\", ", level);
+    print_figures(figures, sizeof figures / sizeof *figures);
+    printf(", \"escapes\": %llu", (unsigned long long)m->parts.n_escape);
     for (int kv = 0; kv < 2; kv++) {
-        const struct kvs_kvf_error *e = &m->error[kv];
-        const struct figure figures[] = {{"max_abs", e->max_abs},
-                                         {"rel_l2", e->rel_l2},
-                                         {"snr_db", e->snr_db},
-                                         {"snr_db_p5", e->snr_db_p5},
-                                         {"weighted_rel_mse", e->weighted_rel_mse}};
         printf(", \"%c\": {", kv ? 'v' : 'k');
-        print_figures(figures, sizeof figures / sizeof *figures);
+        print_error(&m->error[kv]);
+        printf("}");
     }
 }
 
@@ -51,8 +58,8 @@ void kvs_codec_print_parts(const struct kvs_kvf_parts *p, double n, bool json)
         const char *name;
         uint64_t bytes;
     } parts[] = {{"payload", p->payload}, {"sinks", p->sink},     {"parameters", p->param},
-                 {"streams", p->stream},  {"escapes", p->escape}, {"head", p->head},
-                 {"padding", p->padding}};
+                 {"streams", p->stream},  {"escapes", p->escape}, {"tables", p->table},
+                 {"head", p->head},       {"padding", p->padding}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         if (json)
             printf("%s\"%s\": %llu", i ? ", " : "", parts[i].name,
@@ -70,6 +77,7 @@ void kvs_codec_print_attention(const struct kvs_kvf_attention *attention)
     printf(",\n \"attention\": {\"queries\": \"keys\", \"queries_per_head\": %u, ",
            attention->n_query);
     print_figures(figures, sizeof figures / sizeof *figures);
+    printf("}");
 }
 
 static void print_levels(const struct kvs_kvf *codec, bool json)
@@ -85,93 +93,196 @@ static void print_levels(const struct kvs_kvf *codec, bool json)
     }
 }
 
+/* A file, and how far it is from the elements, if they are told. */
+struct seen {
+    struct kvs_kvf *codec;
+    struct kvs_kvf_shape shape;
+    struct kvs_kvf_measure measure;
+    struct kvs_kvf_attention attention;
+    bool compared, weighted;
+    /* of layers; compared only */
+    struct kvs_kvf_error *error; /* [n_layer * 2] */
+    struct kvs_kvf_attention *at_layer;
+};
+
+/* Bits an element of layer l's K or V, padding counted. */
+static double part_bits(const struct kvs_kvf *codec, uint32_t l, enum kvs_kv kv)
+{
+    const struct kvs_kvf_shape *s = kvs_kvf_shape(codec);
+    double n = 0;
+
+    for (uint32_t b = 0; b < kvs_kvf_n_block(codec); b++) {
+        struct kvs_section section = kvs_kvf_section(codec, kvs_kvf_section_i(s, b, l, kv));
+        uint64_t n_page = (section.n_byte + 4095) / 4096;
+        n += (double)n_page * 4096;
+    }
+    return n * 8 / ((double)s->n_tok * kvs_kvf_n_chan(s));
+}
+
+static void print_layers_json(const struct seen *seen)
+{
+    printf(",\n \"layers_apart\": [");
+    for (uint32_t l = 0; l < seen->shape.n_layer; l++) {
+        printf("%s\n  {\"layer\": %u", l ? "," : "", l);
+        for (uint32_t kv = 0; kv < 2; kv++) {
+            printf(", \"%c\": {\"level\": \"%s\", \"bits_per_element\": %.6g, ", kv ? 'v' : 'k',
+                   kvs_level_names[kvs_kvf_section(seen->codec, l * 2 + kv).level],
+                   part_bits(seen->codec, l, (enum kvs_kv)kv));
+            print_error(&seen->error[l * 2 + kv]);
+            printf("}");
+        }
+        if (seen->at_layer[l].n_query)
+            kvs_codec_print_attention(&seen->at_layer[l]);
+        printf("}");
+    }
+    printf("]");
+}
+
+static void print_json(const struct seen *seen, double n)
+{
+    const struct kvs_kvf_shape *s = &seen->shape;
+
+    printf("{\"layers\": %u, \"kv_heads\": %u, \"head_dim\": %u, \"tokens\": %u, "
+           "\"block_tokens\": %u, \"sinks\": %u, \"type\": \"%s\", \"before_rope\": %s,\n "
+           "\"bytes\": {",
+           s->n_layer, s->n_kv_head, s->head_dim, s->n_tok, s->block_tok, s->n_sink,
+           kvs_codec_halves[s->half], s->before_rope ? "true" : "false");
+    kvs_codec_print_parts(&seen->measure.parts, n, true);
+    printf("},\n \"levels\": [");
+    print_levels(seen->codec, true);
+    printf("]");
+    if (seen->compared) {
+        printf(",\n ");
+        kvs_codec_print_measure("mixed", &seen->measure);
+    }
+    if (seen->attention.n_query)
+        kvs_codec_print_attention(&seen->attention);
+    if (seen->compared)
+        print_layers_json(seen);
+    printf("}\n");
+}
+
+/* A layer a line: K, V, and what attention makes of them. */
+static void print_layers(const struct seen *seen)
+{
+    printf("\nlayer K: bits   SNR    p5   L2     max/step V: bits   SNR    p5   L2     max/step  "
+           "output L2\n");
+    for (uint32_t l = 0; l < seen->shape.n_layer; l++) {
+        printf("%-5u", l);
+        for (uint32_t kv = 0; kv < 2; kv++) {
+            const struct kvs_kvf_error *e = &seen->error[l * 2 + kv];
+            printf(" %7.3f %5.1f %5.1f  %.4f  ", part_bits(seen->codec, l, (enum kvs_kv)kv),
+                   e->snr_db, e->snr_db_p5, e->rel_l2);
+            printf(isnan(e->max_step) ? "   -    " : "%8.3f", e->max_step);
+        }
+        printf("   %.5f\n", seen->at_layer[l].output_rel_l2);
+    }
+}
+
+static void print_text(const struct seen *seen, double n)
+{
+    const struct kvs_kvf_shape *s = &seen->shape;
+    const struct kvs_kvf_measure *m = &seen->measure;
+
+    if (s->hidden)
+        printf("hidden states from layer %u on: halves of width %u as K and V\n", s->first_layer,
+               2 * kvs_kvf_n_chan(s));
+    printf("%u layers, %u KV heads of %u, %s; %u tokens in blocks of %u, %u sinks raw; keys %s "
+           "RoPE\n",
+           s->n_layer, s->n_kv_head, s->head_dim, kvs_codec_halves[s->half], s->n_tok, s->block_tok,
+           s->n_sink, s->before_rope ? "before" : "after");
+    print_levels(seen->codec, false);
+    printf("\n");
+    kvs_codec_print_parts(&m->parts, n, false);
+    if (isfinite(m->coded_over_entropy))
+        printf("entropy-coded payload: %.4f of its symbols' order-0 entropy\n",
+               m->coded_over_entropy);
+    if (!seen->compared)
+        return;
+    for (int kv = 0; kv < 2; kv++) {
+        const struct kvs_kvf_error *e = &m->error[kv];
+        printf("%c: SNR %.2f dB (5th percentile of channels %.2f), relative L2 %.4g, largest "
+               "error %.4g",
+               kv ? 'V' : 'K', e->snr_db, e->snr_db_p5, e->rel_l2, e->max_abs);
+        if (isfinite(e->max_step))
+            printf(", over its step %.3f", e->max_step);
+        printf("\n");
+    }
+    for (int kv = 0; seen->weighted && kv < 2; kv++)
+        printf("%c: weighted squared error %.4g of the variance\n", kv ? 'V' : 'K',
+               m->error[kv].weighted_rel_mse);
+    if (seen->attention.n_query && !isfinite(seen->attention.logit_rms))
+        printf("attention: its logits are no finite numbers\n");
+    else if (seen->attention.n_query)
+        printf("attention, %u keys a head for queries: logits off by %.4g (RMS), outputs by "
+               "%.4g (relative L2), cosine %.6f\n",
+               seen->attention.n_query, seen->attention.logit_rms, seen->attention.output_rel_l2,
+               seen->attention.output_cosine);
+    print_layers(seen);
+}
+
+static enum kvs_code compare(struct seen *seen, const struct kvs_codec_options *opt,
+                             const char *from, const struct kvs_kvf_isa *isa, struct kvs_err *err)
+{
+    struct kvs_kvf_shape *s = &seen->shape, told = *s;
+    uint8_t *data = NULL;
+    const uint16_t **x = NULL;
+    const float **weight = NULL;
+    size_t n_data;
+    enum kvs_code code;
+
+    if (s->hidden)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--against: %s holds hidden states, which are stored as they are", from);
+    seen->error = calloc(2ull * s->n_layer, sizeof *seen->error);
+    seen->at_layer = calloc(s->n_layer, sizeof *seen->at_layer);
+    if (!seen->error || !seen->at_layer)
+        return kvs_nomem(err);
+    code = kvs_codec_read(opt->against, &data, &n_data, err);
+    if (!code)
+        code = kvs_codec_lay_out(opt->against, data, n_data, &told, &x, err);
+    if (!code && told.n_tok != s->n_tok)
+        code = kvs_fail(err, KVS_ERR_RANGE, "%s: has %u tokens, %s has %u", opt->against,
+                        told.n_tok, from, s->n_tok);
+    if (!code)
+        code = kvs_codec_weigh(opt->weights, s, &weight, err);
+    if (!code)
+        code = kvs_kvf_compare(seen->codec, &(struct kvs_kvf_in){*s, x, NULL, weight}, isa,
+                               &seen->measure, seen->error, err);
+    if (!code)
+        code =
+            kvs_kvf_attention(seen->codec, x, N_QUERY, isa, &seen->attention, seen->at_layer, err);
+    seen->compared = true;
+    seen->weighted = weight != NULL;
+    free(data);
+    free(x);
+    free(weight);
+    return code;
+}
+
 enum kvs_code kvs_codec_inspect(const struct kvs_codec_options *opt, const char *from,
                                 struct kvs_err *err)
 {
     const struct kvs_kvf_isa *isa;
-    struct kvs_kvf *codec = NULL;
-    struct kvs_kvf_measure m = {0};
-    uint8_t *data = NULL;
-    const uint16_t **x = NULL;
-    const float **weight = NULL;
-    struct kvs_kvf_attention attention = {0};
-    size_t n_data;
+    struct seen seen = {0};
     enum kvs_code code;
 
     if (opt->weights && !opt->against)
         return kvs_fail(err, KVS_ERR_ARG, "--weights: wants --against, the raw elements");
     if ((code = kvs_codec_pick_isa(opt->isa, &isa, err)) ||
-        (code = kvs_kvf_open(from, !opt->no_check, &codec, err)))
+        (code = kvs_kvf_open(from, !opt->no_check, &seen.codec, err)))
         return code;
-    struct kvs_kvf_shape s = *kvs_kvf_shape(codec);
-    double n = (double)s.n_tok * s.n_layer * 2 * kvs_kvf_n_chan(&s);
-    if (opt->against) {
-        struct kvs_kvf_shape told = s;
-        code = kvs_codec_read(opt->against, &data, &n_data, err);
-        if (!code)
-            code = kvs_codec_lay_out(opt->against, data, n_data, &told, &x, err);
-        if (!code && told.n_tok != s.n_tok)
-            code = kvs_fail(err, KVS_ERR_RANGE, "%s: has %u tokens, %s has %u", opt->against,
-                            told.n_tok, from, s.n_tok);
-        if (!code)
-            code = kvs_codec_weigh(opt->weights, &s, &weight, err);
-        if (!code)
-            code = kvs_kvf_compare(codec, &(struct kvs_kvf_in){s, x, NULL, weight}, isa, &m, err);
-        if (!code && !s.hidden)
-            code = kvs_kvf_attention(codec, x, N_QUERY, isa, &attention, err);
-    } else {
-        kvs_kvf_head_parts(codec, &m.parts);
-        for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && !code; i++)
-            code = kvs_kvf_section_parts(codec, i, NULL, &m.parts, err);
-    }
-    if (code)
-        goto out;
-    if (opt->json) {
-        printf("{\"layers\": %u, \"kv_heads\": %u, \"head_dim\": %u, \"tokens\": %u, "
-               "\"block_tokens\": %u, \"sinks\": %u, \"type\": \"%s\", \"before_rope\": %s,\n "
-               "\"bytes\": {",
-               s.n_layer, s.n_kv_head, s.head_dim, s.n_tok, s.block_tok, s.n_sink,
-               kvs_codec_halves[s.half], s.before_rope ? "true" : "false");
-        kvs_codec_print_parts(&m.parts, n, true);
-        printf("},\n \"levels\": [");
-        print_levels(codec, true);
-        printf("]");
-        if (opt->against) {
-            printf(",\n ");
-            kvs_codec_print_measure("mixed", &m);
-        }
-        if (attention.n_query)
-            kvs_codec_print_attention(&attention);
-        printf("}\n");
-    } else {
-        if (s.hidden)
-            printf("hidden states from layer %u on: halves of width %u as K and V\n", s.first_layer,
-                   2 * kvs_kvf_n_chan(&s));
-        printf("%u layers, %u KV heads of %u, %s; %u tokens in blocks of %u, %u sinks raw; keys %s "
-               "RoPE\n",
-               s.n_layer, s.n_kv_head, s.head_dim, kvs_codec_halves[s.half], s.n_tok, s.block_tok,
-               s.n_sink, s.before_rope ? "before" : "after");
-        print_levels(codec, false);
-        printf("\n");
-        kvs_codec_print_parts(&m.parts, n, false);
-        for (int kv = 0; opt->against && kv < 2; kv++)
-            printf("%c: SNR %.2f dB (5th percentile of channels %.2f), relative L2 %.4g, largest "
-                   "error %.4g\n",
-                   kv ? 'V' : 'K', m.error[kv].snr_db, m.error[kv].snr_db_p5, m.error[kv].rel_l2,
-                   m.error[kv].max_abs);
-        for (int kv = 0; weight && kv < 2; kv++)
-            printf("%c: weighted squared error %.4g of the variance\n", kv ? 'V' : 'K',
-                   m.error[kv].weighted_rel_mse);
-        if (attention.n_query)
-            printf("attention, %u keys a head for queries: logits off by %.4g (RMS), outputs by "
-                   "%.4g (relative L2), cosine %.6f\n",
-                   attention.n_query, attention.logit_rms, attention.output_rel_l2,
-                   attention.output_cosine);
-    }
-out:
-    free(data);
-    free(x);
-    free(weight);
-    kvs_kvf_close(codec);
+    seen.shape = *kvs_kvf_shape(seen.codec);
+    code = opt->against ? compare(&seen, opt, from, isa, err)
+                        : kvs_kvf_sizes(seen.codec, isa, &seen.measure, err);
+    const struct kvs_kvf_shape *s = &seen.shape;
+    double n = (double)s->n_tok * s->n_layer * 2 * kvs_kvf_n_chan(s);
+    if (!code && opt->json)
+        print_json(&seen, n);
+    else if (!code)
+        print_text(&seen, n);
+    free(seen.error);
+    free(seen.at_layer);
+    kvs_kvf_close(seen.codec);
     return code;
 }

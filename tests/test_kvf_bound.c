@@ -1,0 +1,262 @@
+/* How far decoded elements may be from what they were: every level, shape and odd number. */
+#include "kvf_made.h"
+#include "test.h"
+
+#include "kernels/codec/format.h"
+#include "kernels/codec/half.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- numbers ------------------------------------------------------------------------------------
+ */
+
+static void f16_goes_there_and_back(void **state)
+{
+    (void)state;
+    for (uint32_t bits = 0; bits < 65536; bits++) {
+        float value = kvs_f32_of_f16((uint16_t)bits);
+        if ((bits & 0x7fff) > 0x7c00)
+            assert_true(isnan(value));
+        else
+            assert_int_equal(kvs_f16_of(value), bits);
+    }
+    assert_true(kvs_f32_of_f16(0x3c00) == 1 && kvs_f32_of_f16(0x0001) == 0x1p-24f);
+    /* halfway goes to even, a bit more goes up; 65520 is the first that is infinite */
+    assert_int_equal(kvs_f16_of(1 + 0x1p-11f), 0x3c00);
+    assert_int_equal(kvs_f16_of(1 + 0x1p-11f + 0x1p-20f), 0x3c01);
+    assert_int_equal(kvs_f16_of(1 + 3 * 0x1p-11f), 0x3c02);
+    assert_int_equal(kvs_f16_of(65519), 0x7bff);
+    assert_int_equal(kvs_f16_of(-65520), 0xfc00);
+    assert_int_equal(kvs_f16_of(0x1p-25f), 0);
+    assert_int_equal(kvs_f16_of(0x1.8p-25f), 1);
+}
+
+/* --- error bounds -------------------------------------------------------------------------------
+ */
+
+static double value(uint16_t x, enum kvs_half half)
+{
+    return (double)kvs_f32_of_half(x, half);
+}
+
+/* Least and largest of a group; deviation of a channel. */
+struct spread {
+    double low, high, deviation;
+};
+
+static struct spread spread_of(const uint16_t *x, uint32_t stride, uint32_t n, enum kvs_half half)
+{
+    struct spread s = {HUGE_VAL, -HUGE_VAL, 0};
+    double sum = 0, square = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double v = value(x[(size_t)i * stride], half);
+        s.low = fmin(s.low, v);
+        s.high = fmax(s.high, v);
+        sum += v;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        double away = value(x[(size_t)i * stride], half) - sum / n;
+        square += away * away;
+    }
+    s.deviation = sqrt(square / n);
+    return s;
+}
+
+/* How far element (t, c) may be off, from the elements themselves; all: of each channel. */
+static double bound(const struct made *made, enum kvs_level level, enum kvs_kv kv,
+                    const uint16_t *x, const struct spread *all, uint32_t t, uint32_t c)
+{
+    const struct kvs_kvf_shape *s = &made->shape;
+    uint32_t n_chan = kvs_kvf_n_chan(s), sink = s->n_sink;
+    double unit = s->half == KVS_F16 ? 0x1p-11 : 0x1p-8;
+    double v = fabs(value(x[(size_t)t * n_chan + c], s->half));
+    double tiny = s->half == KVS_F16 ? 0x1p-24 : 0x1p-126; /* below, little is promised */
+    if (t < sink || level == KVS_RAW16 || level == KVS_LX)
+        return 0;
+    if (kvs_level_is_e(level)) {
+        double step = all[c].deviation * kvs_level_step(level) * (1 + 4 * unit) + tiny;
+        return step + (v + step) * unit + tiny;
+    }
+    if (level == KVS_FP8) { /* 4 significant bits, and a scale rounded up; subnormal below */
+        uint32_t from = kv == KVS_K ? c : c / s->head_dim * s->head_dim,
+                 n = kv == KVS_K ? 1 : s->head_dim;
+        double most = 0;
+        for (uint32_t i = from; i < from + n; i++)
+            most = fmax(most, fmax(fabs(all[i].low), fabs(all[i].high)));
+        return v * (0x1p-4 + 2 * unit) + (most / 448 * (1 + 4 * unit) + tiny) * 0x1p-10 + tiny;
+    }
+    uint32_t group = kvs_level_group(level);
+    struct spread g;
+    if (kv == KVS_K) {
+        uint32_t from = sink + (t - sink) / group * group;
+        g = spread_of(x + (size_t)from * n_chan + c, n_chan,
+                      s->n_tok - from < group ? s->n_tok - from : group, s->half);
+    } else {
+        uint32_t from = c / group * group;
+        g = spread_of(x + (size_t)t * n_chan + from, 1,
+                      n_chan - from < group ? n_chan - from : group, s->half);
+    }
+    double step = (g.high - g.low) / ((1 << kvs_level_bits(level)) - 1) * (1 + 2 * unit) + tiny;
+    return step * .5001 + (fmax(fabs(g.low), fabs(g.high)) + step) * unit + tiny;
+}
+
+static void check_bounds(const struct made *made, enum kvs_level level, const char *isa)
+{
+    size_t n;
+    uint8_t *file = kvf_encode(made, isa, &n);
+    struct kvs_kvf *codec = kvf_parse(file, n);
+    uint32_t n_chan = kvs_kvf_n_chan(&made->shape);
+    for (int kv = 0; kv < 2; kv++) {
+        uint16_t *y = kvf_decode(codec, isa, 0, (enum kvs_kv)kv);
+        struct spread all[256];
+        uint32_t sink = made->shape.n_sink;
+        for (uint32_t c = 0; c < n_chan; c++)
+            all[c] = spread_of(made->x[kv] + (size_t)sink * n_chan + c, n_chan,
+                               made->shape.n_tok - sink, made->shape.half);
+        for (uint32_t t = 0; t < made->shape.n_tok; t += 1 + t % 3)
+            for (uint32_t c = 0; c < n_chan; c += 1 + c % 3) {
+                size_t at = (size_t)t * n_chan + c;
+                double off =
+                    fabs(value(made->x[kv][at], made->shape.half) - value(y[at], made->shape.half));
+                double most = bound(made, level, (enum kvs_kv)kv, made->x[kv], all, t, c);
+                if (!(off <= most))
+                    fail_msg("%s, %s, %s, %s: %u tokens of %u channels: (%u, %u) is %g off, at "
+                             "most %g",
+                             kvs_level_names[level], kv ? "V" : "K", isa,
+                             made->shape.half ? "bf16" : "f16", made->shape.n_tok, n_chan, t, c,
+                             off, most);
+            }
+        free(y);
+    }
+    kvs_kvf_close(codec);
+    free(file);
+}
+
+static void every_level_keeps_its_bound_in_every_shape(void **state)
+{
+    static const uint32_t toks[] = {1, 2, 5, 31, 64, 65, 257};
+    static const uint32_t shapes[][2] = {{1, 1}, {3, 5}, {2, 33}, {1, 64}, {3, 64}, {5, 27}};
+    (void)state;
+    for (int half = 0; half < 2; half++)
+        for (size_t t = 0; t < sizeof toks / sizeof toks[0]; t++)
+            for (size_t c = 0; c < 6; c++) {
+                struct made made = kvf_make(1, shapes[c][0], shapes[c][1], toks[t], 1024,
+                                            toks[t] > 4 ? 4 : 0, (enum kvs_half)half);
+                for (int level = 0; level < KVS_N_LEVEL; level++) {
+                    if (level == KVS_LX && half == KVS_F16)
+                        continue;
+                    made.level[0] = made.level[1] = (uint8_t)level;
+                    check_bounds(
+                        &made, (enum kvs_level)level,
+                        kvf_isas[((unsigned)level + t + c) % (kvs_kvf_isa("avx512") ? 3 : 1)]);
+                }
+                kvf_made_free(&made);
+            }
+}
+
+/* --- odd numbers --------------------------------------------------------------------------------
+ */
+
+static void what_is_no_number_or_huge_comes_back_as_it_was(void **state)
+{
+    static const uint16_t odd[2][8] = {
+        {0x7c00, 0xfc00, 0x7e01, 0xfe00, 0x7bff, 0xfbff, 0x7801, 0x7fff},
+        {0x7f80, 0xff80, 0x7fc1, 0xffc0, 0x7f7f, 0xff7f, 0x7e01, 0x7fff},
+    };
+    (void)state;
+    for (int half = 0; half < 2; half++)
+        for (int level = 0; level < KVS_N_LEVEL; level++) {
+            struct made made = kvf_make(1, 2, 40, 100, 100, 2, (enum kvs_half)half);
+            if (level == KVS_LX && half == KVS_F16) {
+                kvf_made_free(&made);
+                continue;
+            }
+            made.level[0] = made.level[1] = (uint8_t)level;
+            for (uint32_t i = 0; i < 2 * 8; i++) /* in the sinks too */
+                ((uint16_t *)(uintptr_t)made.x[i % 2])[i * 497] = odd[half][i / 2];
+            size_t n;
+            uint8_t *file = kvf_encode(&made, NULL, &n);
+            struct kvs_kvf *codec = kvf_parse(file, n);
+            for (uint32_t i = 0; i < 2 * 8; i++) {
+                uint16_t *y = kvf_decode(codec, NULL, 0, (enum kvs_kv)(i % 2));
+                assert_int_equal(y[i * 497], odd[half][i / 2]);
+                for (uint32_t k = 0; k < 8000; k++) /* and does not spoil its neighbours */
+                    if ((made.x[i % 2][k] & 0x7fff) <= kvs_half_huge((enum kvs_half)half))
+                        assert_true(fabs(value(y[k], (enum kvs_half)half)) < 300);
+                free(y);
+            }
+            kvs_kvf_close(codec);
+            free(file);
+            kvf_made_free(&made);
+        }
+}
+
+static void the_largest_numbers_that_are_quantised_overflow_nothing(void **state)
+{
+    (void)state;
+    for (int half = 0; half < 2; half++)
+        for (int level = 0; level < KVS_N_LEVEL; level++) {
+            struct made made = kvf_make(1, 1, 70, 600, 600, 0, (enum kvs_half)half);
+            uint16_t most = kvs_half_huge((enum kvs_half)half);
+            if (level == KVS_LX && half == KVS_F16) {
+                kvf_made_free(&made);
+                continue;
+            }
+            made.level[0] = made.level[1] = (uint8_t)level;
+            for (uint32_t i = 0; i < 600 * 70; i++) /* of either sign, or one sign in a channel */
+                ((uint16_t *)(uintptr_t)made.x[i % 2])[i] =
+                    (uint16_t)(most | ((i * 37 % 70 + (i % 70 ? i / 70 : 0)) % 2 ? 0x8000 : 0));
+            size_t n;
+            uint8_t *file = kvf_encode(&made, NULL, &n);
+            struct kvs_kvf *codec = kvf_parse(file, n);
+            for (int kv = 0; kv < 2; kv++)
+                free(kvf_decode(codec, NULL, 0, (enum kvs_kv)kv));
+            kvs_kvf_close(codec);
+            free(file);
+            kvf_made_free(&made);
+        }
+}
+
+static void odd_channels_keep_the_bound(void **state)
+{
+    (void)state;
+    for (int half = 0; half < 2; half++) {
+        struct made made = kvf_make(1, 1, 70, 130, 130, 0, (enum kvs_half)half);
+        for (int kv = 0; kv < 2; kv++) {
+            uint16_t *x = (uint16_t *)(uintptr_t)made.x[kv];
+            for (uint32_t t = 0; t < 130; t++) {
+                uint16_t *row = x + t * 70;
+                row[0] = 0;                                                      /* zeros */
+                row[1] = 0x8000;                                                 /* minus zeros */
+                row[2] = kvs_half_of(3.25f, (enum kvs_half)half);                /* constant */
+                row[3] = kvs_half_of(t == 77 ? 1000.f : 0, (enum kvs_half)half); /* one outlier */
+                row[4] = (uint16_t)(t % 5);                                      /* subnormal */
+                row[5] = kvs_half_of((t % 2 ? 1.f : -1.f) * 30000, (enum kvs_half)half);
+                row[6] = kvs_half_of(ldexpf(1, (int)(t % 28) - 14), (enum kvs_half)half);
+                row[7] = kvs_half_of(100 + (float)(t % 3) * .5f, (enum kvs_half)half);
+            }
+        }
+        for (int level = 0; level < KVS_N_LEVEL; level++)
+            if (level != KVS_LX || half == KVS_HALF_BF16) {
+                made.level[0] = made.level[1] = (uint8_t)level;
+                for (size_t s = 0; s < 3; s++)
+                    if (kvs_kvf_isa(kvf_isas[s]))
+                        check_bounds(&made, (enum kvs_level)level, kvf_isas[s]);
+            }
+        kvf_made_free(&made);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(f16_goes_there_and_back),
+        cmocka_unit_test(every_level_keeps_its_bound_in_every_shape),
+        cmocka_unit_test(what_is_no_number_or_huge_comes_back_as_it_was),
+        cmocka_unit_test(the_largest_numbers_that_are_quantised_overflow_nothing),
+        cmocka_unit_test(odd_channels_keep_the_bound),
+    };
+    return cmocka_run_group_tests_name("codec, bounds", tests, NULL, NULL);
+}
