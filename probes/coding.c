@@ -85,16 +85,31 @@ void kvs_coding_close(struct kvs_coding *c)
     free(c);
 }
 
-double kvs_coding_bits(const struct kvs_coding *c, enum kvs_level level, enum kvs_kv kv)
+/* Bytes of all sections of keys or of values. */
+static double stored_bytes(const struct kvs_kvf *kvf, enum kvs_kv kv)
 {
-    const struct kvs_kvf *kvf = c->coded[level][0].kvf;
     double bytes = 0;
     for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
         struct kvs_section s = kvs_kvf_section(kvf, i);
         if (s.kv == kv)
             bytes += (double)s.n_byte;
     }
-    return bytes * 8 / ((double)c->config.n_tok * c->n_chan * c->config.n_layer);
+    return bytes;
+}
+
+struct kvs_coding_size kvs_coding_size(const struct kvs_coding *c, enum kvs_level level)
+{
+    const struct kvs_kvf *big = c->coded[level][0].kvf, *small = c->coded[level][1].kvf;
+    double n_element = (double)c->config.n_tok * c->n_chan * c->config.n_layer;
+    double n_more = (double)kvs_kvf_n_section(small) - (double)kvs_kvf_n_section(big), more = 0;
+    struct kvs_coding_size size;
+    for (int kv = 0; kv < 2; kv++) {
+        double bytes = stored_bytes(big, (enum kvs_kv)kv);
+        size.bits[kv] = fmin(bytes * 8 / n_element, 16);
+        more += stored_bytes(small, (enum kvs_kv)kv) - bytes;
+    }
+    size.channel_bytes = n_more > 0 ? fmin(fmax(more / (n_more * c->n_chan), 0), 64) : 0;
+    return size;
 }
 
 uint64_t kvs_coding_bytes(const struct kvs_coding *c, bool all, uint32_t block_tok)
@@ -214,7 +229,7 @@ static double slowdown(const struct kvs_points *points, uint32_t block_tok)
 }
 
 static json_t *level_json(enum kvs_level level, const struct kvs_points *points,
-                          const double bits[2], const uint32_t block_tok[2],
+                          const struct kvs_coding_size *size, const uint32_t block_tok[2],
                           const uint64_t section_bytes[2], double slower)
 {
     const char *name = kvs_level_names[level];
@@ -246,14 +261,15 @@ static json_t *level_json(enum kvs_level level, const struct kvs_points *points,
         json_decref(encode);
         encode = figure(in->rate.median, how, error_of(in));
     }
-    return json_pack("{ss sb so so so so so}", "name", name, "lossless", level == KVS_LX, "k_bits",
-                     figure(bits[0], how, .02), "v_bits", figure(bits[1], how, .02),
-                     "encode_bytes_per_s", encode, "decode_bytes_per_s", decode, "section_s",
-                     section);
+    return json_pack(
+        "{ss sb so so so so so so}", "name", name, "lossless", level == KVS_LX, "k_bits",
+        figure(size->bits[0], how, .02), "v_bits", figure(size->bits[1], how, .02), "channel_bytes",
+        figure(size->channel_bytes, "kvprobe codec, blocks of two sizes", .05),
+        "encode_bytes_per_s", encode, "decode_bytes_per_s", decode, "section_s", section);
 }
 
 json_t *kvs_codec_json(const char *name, const char *about, const struct kvs_points *points,
-                       const double bits[KVS_N_LEVEL][2], const uint32_t block_tok[2],
+                       const struct kvs_coding_size size[KVS_N_LEVEL], const uint32_t block_tok[2],
                        const uint64_t section_bytes[2])
 {
     /* finest first, as stored */
@@ -263,7 +279,7 @@ json_t *kvs_codec_json(const char *name, const char *about, const struct kvs_poi
     double slower = slowdown(points, block_tok[0]);
     json_t *levels = json_array();
     for (size_t i = 0; i < sizeof order / sizeof *order && levels; i++)
-        if (json_array_append_new(levels, level_json(order[i], points, bits[order[i]], block_tok,
+        if (json_array_append_new(levels, level_json(order[i], points, &size[order[i]], block_tok,
                                                      section_bytes, slower)) != 0) {
             json_decref(levels);
             return NULL;

@@ -29,9 +29,12 @@ struct kvs_coding; /* from kvs_coding_open, ended by kvs_coding_close */
 KVS_MUST_CHECK enum kvs_code kvs_coding_open(const struct kvs_coding_config *config,
                                              struct kvs_coding **coding, struct kvs_err *err);
 void kvs_coding_close(struct kvs_coding *coding); /* accepts NULL */
-/* Stored bits an element with all that a section stores besides but its padding, in blocks of
- * block_tok[0]. */
-double kvs_coding_bits(const struct kvs_coding *coding, enum kvs_level level, enum kvs_kv kv);
+/* What a level stores, with all that a section has besides but its padding. */
+struct kvs_coding_size {
+    double bits[2];       /* an element of K, of V, in blocks of block_tok[0]; at most 16 */
+    double channel_bytes; /* what each section has once a channel: from the two blocks' bytes */
+};
+struct kvs_coding_size kvs_coding_size(const struct kvs_coding *coding, enum kvs_level level);
 /* Raw bytes of a section, or with encode of all. */
 uint64_t kvs_coding_bytes(const struct kvs_coding *coding, bool encode, uint32_t block_tok);
 /* A kvs_run_fn. */
@@ -42,7 +45,7 @@ enum kvs_code kvs_coding_run(void *coding, struct kvs_point *point, double secs,
  * its bytes; where decoding beside compute was measured, at the rate it has there. Pure. NULL: no
  * memory. */
 json_t *kvs_codec_json(const char *name, const char *about, const struct kvs_points *points,
-                       const double bits[KVS_N_LEVEL][2], const uint32_t block_tok[2],
+                       const struct kvs_coding_size size[KVS_N_LEVEL], const uint32_t block_tok[2],
                        const uint64_t section_bytes[2]);
 
 #endif

@@ -343,13 +343,11 @@ static enum kvs_code open_coding(struct kvs_probe_run *r, const struct codec_gri
 static enum kvs_code conclude_codec(struct kvs_probe_run *r, const struct codec_grid *g,
                                     const struct codec_scene *s, struct kvs_err *err)
 {
-    double bits[KVS_N_LEVEL][2];
+    struct kvs_coding_size size[KVS_N_LEVEL];
     uint64_t bytes[2];
     char about[256];
     for (int level = 0; level < KVS_N_LEVEL; level++)
-        for (int kv = 0; kv < 2; kv++)
-            bits[level][kv] =
-                fmin(kvs_coding_bits(s->coding, (enum kvs_level)level, (enum kvs_kv)kv), 16);
+        size[level] = kvs_coding_size(s->coding, (enum kvs_level)level);
     for (int b = 0; b < 2; b++)
         bytes[b] = kvs_coding_bytes(s->coding, false, block_tok[b]);
     snprintf(about, sizeof about,
@@ -358,8 +356,7 @@ static enum kvs_code conclude_codec(struct kvs_probe_run *r, const struct codec_
              r->name, r->subject.real ? "its own" : "made-up", r->subject.name, g->n_tok,
              block_tok[0], kvs_kvf_isa_name(kvs_kvf_isa(NULL)));
     json_decref(r->codec);
-    r->codec =
-        kvs_codec_json(r->name, about, &r->points, (const double(*)[2])bits, block_tok, bytes);
+    r->codec = kvs_codec_json(r->name, about, &r->points, size, block_tok, bytes);
     return r->codec ? KVS_OK : kvs_nomem(err);
 }
 

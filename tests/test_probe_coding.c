@@ -39,14 +39,13 @@ static void add(struct kvs_points *points, const char *probe, enum kvs_level lev
 
 static struct kvs_codec *made(const struct kvs_points *points)
 {
-    double bits[KVS_N_LEVEL][2];
+    struct kvs_coding_size size[KVS_N_LEVEL];
     struct kvs_err err = {0};
     struct kvs_doc *doc;
     struct kvs_codec *codec = NULL;
     for (int i = 0; i < KVS_N_LEVEL; i++)
-        bits[i][0] = bits[i][1] = 4;
-    json_t *json =
-        kvs_codec_json("here", "a law", points, (const double(*)[2])bits, block_tok, section_bytes);
+        size[i] = (struct kvs_coding_size){{4, 4}, 6};
+    json_t *json = kvs_codec_json("here", "a law", points, size, block_tok, section_bytes);
     char *text = json_dumps(json, 0);
     if (kvs_doc_parse("codec", text, strlen(text), &doc, &err) || kvs_codec_from(doc, &codec, &err))
         fail_msg("%s", err.msg);
@@ -74,6 +73,7 @@ static void two_sizes_tell_what_a_section_costs(void **state)
     near(e3->section_s.value, SECTION);
     near(e3->encode_bytes_per_s.value, 98304 / 1e-4);
     assert_int_equal(e3->decode_bytes_per_s.source, KVS_MEASURED);
+    near(e3->channel_bytes.value, 6);
     assert_false(codec->level[kvs_codec_level(codec, "e2")].decode_bytes_per_s.known);
     kvs_codec_free(codec);
     /* what decodes slower beside compute is said to, every level alike */
@@ -108,8 +108,13 @@ static void every_level_is_encoded_and_decoded(void **state)
     assert_true(kvs_coding_bytes(coding, false, 64) == 64 * 128 * 2);
     assert_true(kvs_coding_bytes(coding, true, 64) == 4 * 96 * 128 * 2);
     /* raw: 96 rows of 256 bytes in two sections, each padded to pages, and the head's share */
-    assert_true(kvs_coding_bits(coding, KVS_RAW16, KVS_K) >= 16);
-    assert_true(kvs_coding_bits(coding, KVS_E2, KVS_V) < kvs_coding_bits(coding, KVS_P8, KVS_V));
+    struct kvs_coding_size e2 = kvs_coding_size(coding, KVS_E2);
+    struct kvs_coding_size raw = kvs_coding_size(coding, KVS_RAW16);
+
+    assert_true(e2.bits[KVS_V] < kvs_coding_size(coding, KVS_P8).bits[KVS_V]);
+    assert_true(raw.bits[KVS_K] == 16 && raw.channel_bytes == 64. / 128); /* a section's head */
+    /* mean and scale of each channel, its stream's state */
+    assert_true(e2.channel_bytes > 4 && e2.channel_bytes < 12);
     for (int level = 0; level < KVS_N_LEVEL; level++)
         for (int encode = 0; encode < 2; encode++) {
             struct kvs_point *p =
