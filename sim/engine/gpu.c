@@ -1,5 +1,5 @@
 /*
- * gpu.c - steps of a replica: prefill chunks, the layers they wait for, decode iterations.
+ * gpu.c - steps of a replica: prefill chunks, the layers they wait for.
  *
  * A step is one forward pass: a chunk of one waiting prompt, chunks of others that fit the token
  * budget beside it, and one token of each decoding sequence. Without a waiting prompt that can
@@ -12,8 +12,6 @@
 #include "state.h"
 
 #include <assert.h>
-#include <stdlib.h>
-#include <string.h>
 
 int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg, uint32_t n_seg)
 {
@@ -161,7 +159,7 @@ static bool wake_at(struct sim *sim, uint32_t replica_i, int64_t at_ns)
     return at_ns == INT64_MAX || sim_event(sim, at_ns, EV_WAKE, replica_i, replica->wake_version);
 }
 
-static bool end_at(struct sim *sim, uint32_t replica_i, int64_t end_ns)
+bool sim_step_ends_at(struct sim *sim, uint32_t replica_i, int64_t end_ns)
 {
     struct replica *replica = &sim->replica[replica_i];
     replica->step.end_ns = end_ns;
@@ -281,7 +279,7 @@ static bool close_first(struct sim *sim, uint32_t replica_i)
     if (req->later_left_tok == 0)
         end_ns += head_ns(sim, req);
     assert(end_ns >= sim->now_ns);
-    return end_at(sim, replica_i, end_ns);
+    return sim_step_ends_at(sim, replica_i, end_ns);
 }
 
 static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
@@ -316,58 +314,7 @@ static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
     int64_t ns = alone_ns(sim, req, step->part[0].n_tok);
     if (req->phase == PHASE_LATER && step->part[0].n_tok == req->later_left_tok)
         ns += head_ns(sim, req);
-    return end_at(sim, replica_i, sim->now_ns + ns + step->extra_ns);
-}
-
-/* Time of the first n iterations of a decode run. */
-static int64_t run_ns(const struct sim *sim, const struct replica *replica, uint64_t n)
-{
-    uint32_t b = replica->n_decoding;
-    double k = (double)n;
-    double context = k * replica->context_tok + b * k * (k - 1) / 2;
-    return kvs_ns(k * sim->decode_fixed_s[b] + context * sim->decode_per_tok_s[b]);
-}
-
-static bool begin_decode(struct sim *sim, uint32_t replica_i)
-{
-    struct replica *replica = &sim->replica[replica_i];
-    struct step *step = &replica->step;
-    step->kind = STEP_DECODE;
-    step->begin_ns = sim->now_ns;
-    step->stall_ns = 0;
-    step->n_part = 0;
-    step->n_iter = sim_grow_room(sim, replica, replica->decoding[0]->due_at_decode - replica->iter);
-    assert(step->n_iter > 0);
-    return end_at(sim, replica_i, sim->now_ns + run_ns(sim, replica, step->n_iter));
-}
-
-/* Cuts a decode run at the first iteration that ends now or later. */
-static bool cut_decode(struct sim *sim, uint32_t replica_i)
-{
-    struct replica *replica = &sim->replica[replica_i];
-    struct step *step = &replica->step;
-    uint64_t low = 1, high = step->n_iter;
-    while (low < high) {
-        uint64_t mid = low + (high - low) / 2;
-        if (step->begin_ns + run_ns(sim, replica, mid) >= sim->now_ns)
-            high = mid;
-        else
-            low = mid + 1;
-    }
-    if (low == step->n_iter)
-        return true;
-    step->n_iter = low;
-    return end_at(sim, replica_i, step->begin_ns + run_ns(sim, replica, low));
-}
-
-bool sim_shorten_decode(struct sim *sim, struct replica *replica)
-{
-    if (replica->step.kind != STEP_DECODE)
-        return true;
-    if (!cut_decode(sim, (uint32_t)(replica - sim->replica)))
-        return false;
-    sim_trim_room(sim, replica, replica->step.n_iter);
-    return true;
+    return sim_step_ends_at(sim, replica_i, sim->now_ns + ns + step->extra_ns);
 }
 
 /*
@@ -409,12 +356,12 @@ bool sim_poke(struct sim *sim, uint32_t replica_i)
     if (!req && !wake_at(sim, replica_i, soon_ns))
         return false;
     if (replica->step.kind == STEP_DECODE)
-        return !(req || replica->back) || cut_decode(sim, replica_i);
+        return !(req || replica->back) || sim_cut_decode(sim, replica_i);
     if (req)
         return begin_prefill(sim, replica_i, req) &&
                (!sim->config->planner->replans || !sim->config->max_pending_loads ||
                 sim_admit_waiting(sim, replica_i)); /* its loads may be dropped */
-    return replica->n_decoding == 0 || begin_decode(sim, replica_i);
+    return replica->n_decoding == 0 || sim_begin_decode(sim, replica_i);
 }
 
 bool sim_loads_done(struct sim *sim, struct req *req)
@@ -429,84 +376,6 @@ bool sim_loads_done(struct sim *sim, struct req *req)
     if (step->kind == STEP_PREFILL && step->open && step->part[0].req == req)
         return close_first(sim, req->record.replica);
     return sim_poke(sim, req->record.replica);
-}
-
-/* Whether a ends before b: the heap's order. */
-static bool ends_before(const struct req *a, const struct req *b)
-{
-    return a->due_at_decode < b->due_at_decode ||
-           (a->due_at_decode == b->due_at_decode && a->record.index < b->record.index);
-}
-
-static void decode_push(struct replica *replica, struct req *req)
-{
-    uint32_t i = replica->n_decoding++;
-    for (uint32_t up; i > 0 && ends_before(req, replica->decoding[up = (i - 1) / 2]); i = up)
-        replica->decoding[i] = replica->decoding[up];
-    replica->decoding[i] = req;
-}
-
-/* Puts the last sequence into place i, which is empty, and restores the heap's order. */
-static void decode_fill(struct replica *replica, uint32_t i)
-{
-    struct req *last = replica->decoding[--replica->n_decoding];
-    const uint32_t n = replica->n_decoding;
-    if (i == n)
-        return;
-    for (uint32_t up; i > 0 && ends_before(last, replica->decoding[up = (i - 1) / 2]); i = up)
-        replica->decoding[i] = replica->decoding[up];
-    for (uint32_t least; (least = 2 * i + 1) < n; i = least) {
-        if (least + 1 < n && ends_before(replica->decoding[least + 1], replica->decoding[least]))
-            least++;
-        if (ends_before(last, replica->decoding[least]))
-            break;
-        replica->decoding[i] = replica->decoding[least];
-    }
-    replica->decoding[i] = last;
-}
-
-static struct req *decode_pop(struct replica *replica)
-{
-    struct req *first = replica->decoding[0];
-    decode_fill(replica, 0);
-    return first;
-}
-
-void sim_decode_leave(struct replica *replica, const struct req *req)
-{
-    uint32_t i = 0;
-    while (replica->decoding[i] != req)
-        i++;
-    decode_fill(replica, i);
-}
-
-/* n iterations are over: sequences that have all their tokens end. */
-static bool advance_decode(struct sim *sim, struct replica *replica, uint64_t n)
-{
-    replica->iter += n;
-    replica->context_tok += (double)n * replica->n_decoding;
-    replica->grown_tok += n * replica->n_decoding;
-    while (replica->n_decoding && replica->decoding[0]->due_at_decode <= replica->iter) {
-        struct req *req = decode_pop(replica);
-        replica->context_tok -= (double)req->record.input_tok + req->record.output_tok;
-        replica->grown_tok -= req->record.output_tok - req->base_tok;
-        if (!sim_finish(sim, req))
-            return false;
-    }
-    return true;
-}
-
-bool sim_resume_decode(struct sim *sim, struct req *req, uint32_t n_out)
-{
-    struct replica *replica = &sim->replica[req->record.replica];
-    req->phase = PHASE_DECODE;
-    if (req->record.output_tok <= n_out)
-        return sim_finish(sim, req);
-    req->due_at_decode = replica->iter + req->record.output_tok - n_out;
-    replica->context_tok += (double)req->record.input_tok + n_out;
-    replica->grown_tok += n_out - req->base_tok;
-    decode_push(replica, req);
-    return true;
 }
 
 /* The prompt is computed: its first token is there, or the next after a preemption. */
@@ -569,7 +438,7 @@ static bool prefill_end(struct sim *sim, struct replica *replica)
     replica->decode_ns += busy_ns - prefill_ns;
     uint32_t n_part = step->n_part, n_old = replica->n_decoding;
     /* sequences that decoded in this step are those from before it */
-    if (n_old && !advance_decode(sim, replica, 1))
+    if (n_old && !sim_advance_decode(sim, replica, 1))
         return false;
     for (uint32_t p = 0; p < n_part; p++) {
         struct req *req = step->part[p].req;
@@ -611,7 +480,7 @@ bool sim_step_end(struct sim *sim, uint32_t replica_i)
         replica->decode_ns += sim->now_ns - step->begin_ns;
         step->kind = STEP_ENDING;
         sim_pace_decoded(replica, sim->now_ns);
-        if (!sim_span(sim, &span) || !advance_decode(sim, replica, step->n_iter))
+        if (!sim_span(sim, &span) || !sim_advance_decode(sim, replica, step->n_iter))
             return false;
         sim_trim_room(sim, replica, 0);
     } else {

@@ -3,18 +3,22 @@
  *
  * arrive.c when requests come: trace, drawn, closed loop
  * life.c   a request from arrival to end
- * admit.c  a waiting prompt gets its place: look-up, room in HBM, plan, loads
+ * admit.c  a waiting prompt gets its place: look-up, room in HBM
+ * choose.c its plan and its loads
  * handover.c prefill and decode on replicas of their own
  * room.c   HBM for answers: growth with decoding, preemption
  * replan.c a plan made again when compute begins
- * move.c   transfers between tiers and HBM: lanes, flows, what they bring
+ * move.c   transfers between tiers and HBM: lanes, flows
+ * write.c  what gets into tiers
  * shard.c  a tier spread over the nodes: who holds what, the links between them
  * outage.c nodes of such a tier, lost and back
- * gpu.c    steps of a replica: prefill chunks, the layers they wait for, decode iterations
+ * gpu.c    steps of a replica: prefill chunks, the layers they wait for
+ * decode.c steps of decode iterations
  * held.c   the levels that blocks are stored at, and what they lost
  * foresee.c the trace's future, for Belady
  * tally.c  look-ups counted, samples of the machine over time
- * sim.c    set-up, the event loop, totals
+ * setup.c  the cluster of a run
+ * sim.c    the event loop, totals
  * check.c  what must hold at the end of every run
  */
 #ifndef KVS_STATE_H
@@ -410,6 +414,8 @@ bool sim_admit_waiting(struct sim *sim, uint32_t replica_i);
 int64_t sim_gpu_start_ns(const struct sim *sim, uint32_t replica_i, const struct req *before);
 /* Of a prompt's work, a chunk of n_tok tokens that would begin now. */
 int64_t sim_chunk_ns(const struct req *req, uint32_t n_tok);
+/* choose.c */
+bool sim_plan_prompt(struct sim *sim, struct req *req); /* and starts its loads */
 /* Of hidden states that a rise of the fraction before layer l loads. */
 double sim_state_bytes(const struct req *req, const struct kvs_plan *plan, uint32_t tier_i,
                        uint32_t l);
@@ -446,9 +452,6 @@ bool sim_load(struct sim *sim, struct req *req,
 void sim_ease_loads(const struct sim *sim, const struct req *req);
 /* A load that has not ended brings only this much; its due_ns are set. Nothing: it is dropped. */
 bool sim_cut_load(struct sim *sim, struct req *req, uint32_t tier_i, uint64_t n_bytes);
-bool sim_write_back(struct sim *sim, const struct req *req);
-/* For kvs_tier_new: ctx is a struct let_go. */
-void sim_let_go(void *ctx, uint64_t key, const struct kvs_block_info *info);
 bool sim_lane_start(struct sim *sim, uint32_t lane_i);
 bool sim_flow_end(struct sim *sim, uint32_t flow);
 /* When the tier's load had or, at its present rate, will have brought layer l. */
@@ -456,14 +459,26 @@ int64_t sim_arrival_ns(const struct sim *sim, const struct req *req, uint32_t ti
 void sim_transfer_free(struct transfer *transfer);
 struct transfer *sim_transfer_new(struct sim *sim); /* NULL: a failure */
 bool sim_enqueue(struct sim *sim, struct lane *lane, struct transfer *transfer);
-bool sim_block_room(struct transfer *transfer);
-/* The block is in the tier now, unless someone else brought it or it finds no room. */
-bool sim_land(struct sim *sim, struct store *store, uint64_t key, const struct kvs_block_info *info,
-              uint32_t state);
 /* Units of the layout that n_tok tokens of one block are stored in. */
 uint32_t sim_units(const struct sim *sim, uint32_t n_tok);
 struct store *sim_store(const struct sim *sim, uint32_t replica_i, uint32_t tier_i);
 struct lane *sim_lane(const struct sim *sim, uint32_t replica_i, uint32_t tier_i, bool write);
+/* What a transfer that no plan made takes alone. */
+void sim_set_transfer_work(const struct sim *sim, const struct lane *lane,
+                           struct transfer *transfer);
+void sim_transfer_idle(struct sim *sim, struct transfer *transfer);
+
+/* write.c */
+bool sim_write_back(struct sim *sim, const struct req *req);
+/* For kvs_tier_new: ctx is a struct let_go. */
+void sim_let_go(void *ctx, uint64_t key, const struct kvs_block_info *info);
+bool sim_block_room(struct transfer *transfer);
+/* The block is in the tier now, unless someone else brought it or it finds no room. */
+bool sim_land(struct sim *sim, struct store *store, uint64_t key, const struct kvs_block_info *info,
+              uint32_t state);
+/* The transfer has moved all its bytes. */
+bool sim_load_ended(struct sim *sim, struct transfer *transfer);
+bool sim_write_ended(struct sim *sim, struct transfer *transfer);
 
 /* held.c; without levels and hidden states these do nothing, and a copy's state is 0 */
 bool sim_levels_begin(struct sim *sim);
@@ -591,12 +606,7 @@ void sim_price(struct sim *sim, const struct req *req, struct kvs_plan_problem *
 void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem);
 
 /* gpu.c */
-void sim_decode_leave(struct replica *replica, const struct req *req);
-/* The request has n_out tokens and decodes on, or ends. */
-bool sim_resume_decode(struct sim *sim, struct req *req, uint32_t n_out);
 bool sim_poke(struct sim *sim, uint32_t replica_i); /* something may be able to start */
-/* A decode run ends with its current iteration, and gives back the room of those to come. */
-bool sim_shorten_decode(struct sim *sim, struct replica *replica);
 bool sim_step_end(struct sim *sim, uint32_t replica_i);
 bool sim_loads_done(struct sim *sim, struct req *req); /* an open step may have its end now */
 int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
@@ -604,12 +614,31 @@ int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
 /* How long the GPU waits for a cache that brings a prompt's KV in inside the forward pass. */
 int64_t sim_cache_wait_ns(const struct sim *sim, const struct req *req);
 
+bool sim_step_ends_at(struct sim *sim, uint32_t replica_i, int64_t end_ns);
+
+/* decode.c */
+void sim_decode_leave(struct replica *replica, const struct req *req);
+/* The request has n_out tokens and decodes on, or ends. */
+bool sim_resume_decode(struct sim *sim, struct req *req, uint32_t n_out);
+/* A decode run ends with its current iteration, and gives back the room of those to come. */
+bool sim_shorten_decode(struct sim *sim, struct replica *replica);
+bool sim_begin_decode(struct sim *sim, uint32_t replica_i);
+/* Cuts a decode run at the first iteration that ends now or later. */
+bool sim_cut_decode(struct sim *sim, uint32_t replica_i);
+/* n iterations are over: sequences that have all their tokens end. */
+bool sim_advance_decode(struct sim *sim, struct replica *replica, uint64_t n);
+
 /* check.c */
 void sim_check_end(const struct sim *sim); /* the totals are made */
 
-/* sim.c */
+/* setup.c */
+enum kvs_code sim_set_up(struct sim *sim);
+void sim_tear_down(struct sim *sim);                      /* what was set up so far */
+uint32_t sim_n_frac(const struct kvs_sim_config *config); /* fractions that plans choose from */
 uint32_t sim_link_instance(const struct sim *sim, uint32_t link_i, bool write, uint32_t replica_i);
 uint32_t sim_n_instance(const struct sim *sim, uint32_t link_i); /* of a link, in one direction */
+
+/* sim.c */
 bool sim_event(struct sim *sim, int64_t at_ns, enum event_kind kind, uint32_t index,
                uint32_t version);
 bool sim_nomem(struct sim *sim);
