@@ -1,4 +1,4 @@
-#include "dual.h"
+#include "dual_in.h"
 
 #include <assert.h>
 #include <string.h>
@@ -7,239 +7,14 @@
 #pragma GCC optimize("O3") /* vectors in price_layer */
 #endif
 
-#if defined(__x86_64__)
+#ifdef KVS_DUAL_WIDE
 #include <immintrin.h>
-#define HAS_WIDE
 #endif
-
-#define LANES 4u /* fractions are padded to a multiple of it */
-#define NEVER 1e300
-
-#define N_LOOK 4 /* earlier layers' classes that a layer is compared with */
-
-/* The prices of a layer that are not 0, and where in a slot their costs lie. */
-struct terms {
-    uint32_t n;
-    double price[KVS_MAX_ROUTE + 3];
-    size_t at[KVS_MAX_ROUTE + 3];
-};
-
-/*
- * Tables per class of layers that share their costs, and slot; fraction innermost: io of each
- * route, decode, post, distortion. A fraction's slots hold the levels that some feasible plan can
- * afford; the last one repeats.
- */
-struct kvs_dual {
-    const struct kvs_plan_problem *problem;
-    int64_t budget;
-    bool wide;                 /* the processor has vectors of LANES doubles */
-    const struct kvs_box *box; /* NULL: all staircases */
-    uint32_t n_pad, n_field, n_class;
-    double *cell;  /* [class][slot][field][n_pad] */
-    double *edge;  /* [class][N_EDGE][n_pad]: full - kv, kv, wfull - wkv, wkv, ban */
-    double *value; /* [layer + 1][n_pad]: least price from the layer on, by its fraction */
-    double *reach; /* [layer][n_pad]: least over next fractions up to this one */
-    double own[KVS_MAX_FRAC];                               /* of the layer at hand */
-    uint32_t class_of[KVS_MAX_LAYER], first[KVS_MAX_LAYER]; /* [layer]; [class]: a layer of it */
-    uint32_t n_slot[KVS_MAX_LAYER];                         /* [class] */
-    uint8_t *level;                                         /* [class][slot][n_pad] */
-    struct terms terms[KVS_MAX_LAYER];                      /* of the last walk */
-    /* with restart points only: n = n_frac; j: the least fraction up to a layer (plan.h) */
-    uint32_t first_state; /* no fraction rises before this layer */
-    double *rising;       /* [2][n][n] of the layer at hand and the next: least price from (j, i) */
-    uint8_t *next;        /* [layer][n][n] the next fraction */
-};
-
-enum { FULL, KV, WFULL, WKV, BAN, N_EDGE };
-
-static uint32_t pad(uint32_t n)
-{
-    return (n + LANES - 1) / LANES * LANES;
-}
-
-size_t kvs_dual_size(const struct kvs_plan_problem *problem)
-{
-    size_t n_pad = pad(problem->n_frac), n_layer = problem->n_layer;
-    size_t cells = n_layer * problem->n_level * (problem->n_route + 3) * n_pad;
-
-    size_t pairs = problem->state_at ? (size_t)problem->n_frac * problem->n_frac : 0;
-
-    return 64 + (sizeof(struct kvs_dual) / 64 + 1) * 64 +
-           (cells + n_layer * N_EDGE * n_pad + (2 * n_layer + 1) * n_pad + 2 * pairs) *
-               sizeof(double) +
-           n_layer * problem->n_level * n_pad + n_layer * pairs;
-}
-
-static int64_t least_distortion(const struct kvs_plan_problem *problem, uint32_t l)
-{
-    const int64_t *distortion = problem->layer[l]->distortion;
-    int64_t least = distortion[0];
-
-    for (uint32_t c = 1; c < problem->n_frac * problem->n_level; c++)
-        least = distortion[c] < least ? distortion[c] : least;
-    return least;
-}
-
-/* The costs of what the slots hold, field by field. */
-static void fill_cells(struct kvs_dual *dual, uint32_t c)
-{
-    const struct kvs_plan_problem *problem = dual->problem;
-    const struct kvs_layer_cost *cost = problem->layer[dual->first[c]];
-    uint32_t n_pad = dual->n_pad, n_route = problem->n_route, n_level = problem->n_level;
-    double *cell = dual->cell + (size_t)c * n_level * dual->n_field * n_pad;
-    const uint8_t *level = dual->level + (size_t)c * n_level * n_pad;
-    uint32_t at[KVS_MAX_FRAC] = {0};
-
-    for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
-        for (uint32_t i = 0; i < n_pad; i++)
-            at[i] = (i < problem->n_frac ? i : 0) * n_level + level[i];
-        for (uint32_t f = 0; f < dual->n_field; f++) {
-            const int64_t *from = f < n_route        ? cost->io_ns[f]
-                                  : f == n_route     ? cost->decode_ns
-                                  : f == n_route + 1 ? cost->post_ns
-                                                     : cost->distortion;
-
-            for (uint32_t i = 0; i < n_pad; i++)
-                cell[i] = (double)from[at[i]];
-            cell += n_pad;
-        }
-        level += n_pad;
-    }
-}
-
-static void fill_class(struct kvs_dual *dual, uint32_t c, int64_t afford)
-{
-    const struct kvs_plan_problem *problem = dual->problem;
-    const struct kvs_layer_cost *cost = problem->layer[dual->first[c]];
-    uint32_t n_pad = dual->n_pad, n_level = problem->n_level, most = 1;
-    double *edge = dual->edge + (size_t)c * N_EDGE * n_pad;
-    uint8_t *level = dual->level + (size_t)c * n_level * n_pad;
-
-    for (uint32_t i = 0; i < n_pad; i++) { /* lanes above n_frac: nobody reads them, but defined */
-        uint32_t from = i < problem->n_frac ? i : 0, n = 0;
-
-        for (uint32_t q = 0; q < n_level; q++) {
-            level[n * n_pad + i] = (uint8_t)q;
-            n += cost->distortion[from * n_level + q] <= afford;
-        }
-        most = n > most ? n : most;
-        edge[FULL * n_pad + i] = (double)(cost->full_ns[from] - cost->kv_ns[from]);
-        edge[KV * n_pad + i] = (double)cost->kv_ns[from];
-        edge[WFULL * n_pad + i] = (double)(cost->wfull_ns[from] - cost->wkv_ns[from]);
-        edge[WKV * n_pad + i] = (double)cost->wkv_ns[from];
-        edge[BAN * n_pad + i] = n ? 0 : NEVER;
-        for (uint32_t slot = n ? n : 1; slot < n_level; slot++)
-            level[slot * n_pad + i] = level[(slot - 1) * n_pad + i];
-    }
-    dual->n_slot[c] = most;
-    fill_cells(dual, c);
-}
-
-/* Layers that share their costs, told by the pointer. */
-static void find_classes(struct kvs_dual *dual)
-{
-    const struct kvs_plan_problem *problem = dual->problem;
-
-    dual->n_class = 0;
-    for (uint32_t l = 0; l < problem->n_layer; l++) {
-        uint32_t n = dual->n_class, c = n;
-
-        for (uint32_t back = 1; c == n && back <= N_LOOK && back <= n; back++)
-            if (problem->layer[dual->first[n - back]] == problem->layer[l])
-                c = n - back;
-        if (c == n)
-            dual->first[dual->n_class++] = l;
-        dual->class_of[l] = c;
-    }
-}
-
-struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget)
-{
-    struct kvs_dual *dual = mem;
-    size_t n_layer = problem->n_layer;
-    size_t pairs = problem->state_at ? (size_t)problem->n_frac * problem->n_frac : 0;
-    int64_t least = 0, own[KVS_MAX_LAYER] = {0};
-
-    dual->problem = problem;
-    dual->budget = budget;
-    dual->box = NULL;
-    dual->wide = false;
-#ifdef HAS_WIDE
-    dual->wide = __builtin_cpu_supports("avx2") != 0;
-#endif
-    dual->n_pad = pad(problem->n_frac);
-    dual->n_field = problem->n_route + 3;
-    dual->edge = (double *)mem + (sizeof *dual / 64 + 1) * 8;
-    dual->value = dual->edge + n_layer * N_EDGE * dual->n_pad;
-    dual->reach = dual->value + (n_layer + 1) * dual->n_pad;
-    dual->rising = dual->reach + n_layer * dual->n_pad;
-    dual->cell = dual->rising + 2 * pairs;
-    dual->level =
-        (uint8_t *)(dual->cell + n_layer * problem->n_level * dual->n_field * dual->n_pad);
-    dual->next = dual->level + n_layer * problem->n_level * dual->n_pad;
-    dual->first_state = 0;
-    while (problem->state_at && dual->first_state < n_layer &&
-           !problem->state_at[dual->first_state])
-        dual->first_state++;
-    find_classes(dual);
-    for (uint32_t c = 0; c < dual->n_class; c++)
-        own[c] = least_distortion(problem, dual->first[c]);
-    for (uint32_t l = 0; l < n_layer; l++)
-        least += own[dual->class_of[l]];
-    for (uint32_t c = 0; c < dual->n_class; c++)
-        fill_class(dual, c, budget - least + own[c]);
-    return dual;
-}
-
-void kvs_dual_plain(struct kvs_dual *dual)
-{
-    dual->wide = false;
-}
-
-void kvs_dual_keep_to(struct kvs_dual *dual, const struct kvs_box *box)
-{
-    dual->box = box;
-}
-
-void kvs_prices_clear(const struct kvs_plan_problem *problem, struct kvs_prices *prices)
-{
-    size_t n = problem->n_layer * sizeof(double);
-
-    for (uint32_t k = 0; k < problem->n_route; k++)
-        memset(prices->io[k], 0, n);
-    memset(prices->decode, 0, n);
-    memset(prices->wait, 0, n);
-    prices->pre = prices->distortion = prices->start_ns = 0;
-}
-
-void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_path *path,
-                    double weight, struct kvs_prices *prices)
-{
-    uint32_t n_layer = problem->n_layer;
-
-    if (path->all_work) {
-        prices->pre += weight;
-        prices->start_ns += weight * (double)(problem->gpu_start_ns + problem->head_ns);
-        for (uint32_t l = 0; l < n_layer; l++)
-            prices->wait[l] += weight;
-        return;
-    }
-    prices->start_ns += weight * (double)problem->head_ns;
-    if (path->route < problem->n_route) {
-        prices->start_ns += weight * (double)problem->io_start_ns[path->route];
-        for (uint32_t l = 0; l <= path->enter; l++)
-            prices->io[path->route][l] += weight;
-    }
-    for (uint32_t l = path->enter; l <= path->compute; l++)
-        prices->decode[l] += weight;
-    for (uint32_t l = path->compute; l < n_layer; l++)
-        prices->wait[l] += weight;
-}
 
 static inline __attribute__((always_inline)) void
 find_terms(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
 {
-    struct terms *terms = &dual->terms[l];
+    struct kvs_dual_terms *terms = &dual->terms[l];
     uint32_t n_route = dual->problem->n_route, n = 0;
     double price[KVS_MAX_ROUTE + 3] = {0};
 
@@ -264,12 +39,12 @@ static void price_plain(const struct kvs_dual *dual, const struct kvs_prices *pr
                         double *restrict out)
 {
     size_t n_pad = dual->n_pad, step = dual->n_field * n_pad, c = dual->class_of[l];
-    const double *edge = dual->edge + c * N_EDGE * n_pad;
-    const struct terms *terms = &dual->terms[l];
+    const double *edge = dual->edge + c * DUAL_EDGES * n_pad;
+    const struct kvs_dual_terms *terms = &dual->terms[l];
     const double *restrict cell = dual->cell + c * dual->problem->n_level * step;
 
     for (uint32_t i = 0; i < n_pad; i++)
-        out[i] = NEVER;
+        out[i] = KVS_DUAL_BANNED;
     for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
         double sum[KVS_MAX_FRAC] = {0};
 
@@ -284,14 +59,14 @@ static void price_plain(const struct kvs_dual *dual, const struct kvs_prices *pr
         cell += step;
     }
     for (uint32_t i = 0; i < n_pad; i++)
-        out[i] += prices->pre * edge[KV * n_pad + i] + prices->wait[l] * edge[WKV * n_pad + i] +
-                  edge[BAN * n_pad + i];
+        out[i] += prices->pre * edge[DUAL_KV * n_pad + i] +
+                  prices->wait[l] * edge[DUAL_WKV * n_pad + i] + edge[DUAL_BAN * n_pad + i];
 }
 
-#ifdef HAS_WIDE
+#ifdef KVS_DUAL_WIDE
 /* n is terms->n, a constant. */
 static inline __attribute__((always_inline, target("avx2"))) void
-price_terms(const struct kvs_dual *dual, const struct terms *terms, uint32_t n, uint32_t c,
+price_terms(const struct kvs_dual *dual, const struct kvs_dual_terms *terms, uint32_t n, uint32_t c,
             double *restrict out)
 {
     size_t n_pad = dual->n_pad, n_slot = dual->n_slot[c], step = dual->n_field * n_pad;
@@ -300,8 +75,8 @@ price_terms(const struct kvs_dual *dual, const struct terms *terms, uint32_t n, 
 
     for (uint32_t t = 0; t < n; t++)
         price[t] = _mm256_set1_pd(terms->price[t]);
-    for (size_t i = 0; i < n_pad; i += LANES) {
-        __m256d best = _mm256_set1_pd(NEVER);
+    for (size_t i = 0; i < n_pad; i += KVS_DUAL_LANES) {
+        __m256d best = _mm256_set1_pd(KVS_DUAL_BANNED);
         const double *at = cell + i;
 
         for (size_t slot = 0; slot < n_slot; slot++) {
@@ -323,19 +98,19 @@ price_terms(const struct kvs_dual *dual, const struct terms *terms, uint32_t n, 
 static inline __attribute__((always_inline, target("avx2"))) __m256d
 fixed_wide(const double *edge, size_t n_pad, __m256d pre, __m256d wait)
 {
-    __m256d sum = _mm256_add_pd(_mm256_mul_pd(pre, _mm256_loadu_pd(edge + KV * n_pad)),
-                                _mm256_mul_pd(wait, _mm256_loadu_pd(edge + WKV * n_pad)));
+    __m256d sum = _mm256_add_pd(_mm256_mul_pd(pre, _mm256_loadu_pd(edge + DUAL_KV * n_pad)),
+                                _mm256_mul_pd(wait, _mm256_loadu_pd(edge + DUAL_WKV * n_pad)));
 
-    return _mm256_add_pd(sum, _mm256_loadu_pd(edge + BAN * n_pad));
+    return _mm256_add_pd(sum, _mm256_loadu_pd(edge + DUAL_BAN * n_pad));
 }
 
 __attribute__((target("avx2"))) static void price_wide(const struct kvs_dual *dual,
                                                        const struct kvs_prices *prices, uint32_t l,
                                                        double *restrict out)
 {
-    const struct terms *terms = &dual->terms[l];
+    const struct kvs_dual_terms *terms = &dual->terms[l];
     uint32_t c = dual->class_of[l];
-    const double *edge = dual->edge + (size_t)c * N_EDGE * dual->n_pad;
+    const double *edge = dual->edge + (size_t)c * DUAL_EDGES * dual->n_pad;
     __m256d pre = _mm256_set1_pd(prices->pre), wait = _mm256_set1_pd(prices->wait[l]);
 
     if (terms->n == 1)
@@ -348,20 +123,20 @@ __attribute__((target("avx2"))) static void price_wide(const struct kvs_dual *du
         price_terms(dual, terms, 4, c, out);
     else
         price_terms(dual, terms, terms->n, c, out);
-    for (size_t i = 0; i < dual->n_pad; i += LANES)
+    for (size_t i = 0; i < dual->n_pad; i += KVS_DUAL_LANES)
         _mm256_storeu_pd(out + i, _mm256_add_pd(_mm256_loadu_pd(out + i),
                                                 fixed_wide(edge + i, dual->n_pad, pre, wait)));
 }
 
-/* Lanes moved up by one or two, NEVER in front. */
+/* Lanes moved up by one or two, KVS_DUAL_BANNED in front. */
 static inline __attribute__((always_inline, target("avx2"))) __m256d up_1(__m256d v)
 {
-    return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x90), _mm256_set1_pd(NEVER), 1);
+    return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x90), _mm256_set1_pd(KVS_DUAL_BANNED), 1);
 }
 
 static inline __attribute__((always_inline, target("avx2"))) __m256d up_2(__m256d v)
 {
-    return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x40), _mm256_set1_pd(NEVER), 3);
+    return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x40), _mm256_set1_pd(KVS_DUAL_BANNED), 3);
 }
 
 /* reach_plain, a few fractions at a time. */
@@ -369,13 +144,14 @@ __attribute__((target("avx2"))) static void reach_wide(const struct kvs_dual *du
                                                        double wait, uint32_t l)
 {
     size_t n_pad = dual->n_pad;
-    const double *full = dual->edge + (dual->class_of[l] * N_EDGE + FULL) * n_pad;
-    const double *wfull = dual->edge + (dual->class_of[l] * N_EDGE + WFULL) * n_pad;
+    const double *full = dual->edge + (dual->class_of[l] * DUAL_EDGES + DUAL_FULL) * n_pad;
+    const double *wfull = dual->edge + (dual->class_of[l] * DUAL_EDGES + DUAL_WFULL) * n_pad;
     const double *after = dual->value + (l + 1) * n_pad;
     double *reach = dual->reach + l * n_pad, *here = dual->value + l * n_pad;
-    __m256d low = _mm256_set1_pd(NEVER), by = _mm256_set1_pd(pre), by_wait = _mm256_set1_pd(wait);
+    __m256d low = _mm256_set1_pd(KVS_DUAL_BANNED), by = _mm256_set1_pd(pre),
+            by_wait = _mm256_set1_pd(wait);
 
-    for (size_t f = 0; f < n_pad; f += LANES) {
+    for (size_t f = 0; f < n_pad; f += KVS_DUAL_LANES) {
         __m256d on =
             _mm256_add_pd(_mm256_loadu_pd(after + f), _mm256_mul_pd(by, _mm256_loadu_pd(full + f)));
 
@@ -394,12 +170,13 @@ __attribute__((target("avx2"))) static void reach_wide(const struct kvs_dual *du
 static void reach_plain(const struct kvs_dual *dual, double pre, double wait, uint32_t l)
 {
     size_t n_pad = dual->n_pad;
-    const double *edge = dual->edge + dual->class_of[l] * N_EDGE * n_pad;
+    const double *edge = dual->edge + dual->class_of[l] * DUAL_EDGES * n_pad;
     const double *after = dual->value + (l + 1) * n_pad;
-    double *reach = dual->reach + l * n_pad, *here = dual->value + l * n_pad, low = NEVER;
+    double *reach = dual->reach + l * n_pad, *here = dual->value + l * n_pad, low = KVS_DUAL_BANNED;
 
     for (size_t f = 0; f < n_pad; f++) {
-        double on = after[f] + pre * edge[FULL * n_pad + f] + wait * edge[WFULL * n_pad + f];
+        double on =
+            after[f] + pre * edge[DUAL_FULL * n_pad + f] + wait * edge[DUAL_WFULL * n_pad + f];
 
         low = on < low ? on : low;
         reach[f] = low;
@@ -413,8 +190,8 @@ static inline __attribute__((always_inline)) uint8_t best_level(const struct kvs
 {
     size_t n_pad = dual->n_pad, c = dual->class_of[l], row = c * dual->problem->n_level;
     const double *cell = dual->cell + row * dual->n_field * n_pad + i;
-    const struct terms *terms = &dual->terms[l];
-    double least = NEVER;
+    const struct kvs_dual_terms *terms = &dual->terms[l];
+    double least = KVS_DUAL_BANNED;
     uint32_t best = 0;
 
     for (uint32_t slot = 0; slot < dual->n_slot[c]; slot++) {
@@ -455,7 +232,7 @@ price_layer(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
         return;
     }
     find_terms(dual, prices, l);
-#ifdef HAS_WIDE
+#ifdef KVS_DUAL_WIDE
     if (dual->wide) {
         price_wide(dual, prices, l, dual->own);
         return;
@@ -469,7 +246,7 @@ static void look_up(const struct kvs_dual *dual, const struct kvs_prices *prices
                     const double *after, double *least, uint8_t *which)
 {
     const struct kvs_plan_problem *problem = dual->problem;
-    double low = NEVER;
+    double low = KVS_DUAL_BANNED;
     uint8_t at = 0;
 
     for (uint32_t f = problem->n_frac; f-- > 0;) {
@@ -494,16 +271,16 @@ static void look_up(const struct kvs_dual *dual, const struct kvs_prices *prices
 static void walk_rising(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
 {
     uint32_t n = dual->problem->n_frac, n_pad = dual->n_pad, n_layer = dual->problem->n_layer;
-    const double *edge = dual->edge + (size_t)dual->class_of[l] * N_EDGE * n_pad;
+    const double *edge = dual->edge + (size_t)dual->class_of[l] * DUAL_EDGES * n_pad;
     const double *after = dual->rising + (size_t)(~l & 1) * n * n;
     double *here = dual->rising + (size_t)(l & 1) * n * n;
-    double wait = prices->wait[l], early = prices->pre - wait, below = NEVER;
+    double wait = prices->wait[l], early = prices->pre - wait, below = KVS_DUAL_BANNED;
     double rise[KVS_MAX_FRAC], *value = dual->value + (size_t)l * n_pad;
     uint8_t up[KVS_MAX_FRAC], below_at = 0;
     bool may_rise = l + 1 < n_layer && dual->problem->state_at[l + 1];
 
     for (uint32_t i = 0; i < n; i++)
-        value[i] = NEVER;
+        value[i] = KVS_DUAL_BANNED;
     for (uint32_t j = 0; j < n; j++) {
         uint32_t to = l < dual->first_state ? j : n - 1;
         uint8_t at = below_at;
@@ -512,11 +289,12 @@ static void walk_rising(struct kvs_dual *dual, const struct kvs_prices *prices, 
         if (may_rise)
             look_up(dual, prices, l, after + (size_t)j * n, rise, up);
         for (uint32_t i = j; i <= to; i++) {
-            double full = wait * (edge[FULL * n_pad + i] + edge[WFULL * n_pad + i]);
-            double fixed = dual->own[i] - early * (edge[KV * n_pad + i] - edge[KV * n_pad + j]);
+            double full = wait * (edge[DUAL_FULL * n_pad + i] + edge[DUAL_WFULL * n_pad + i]);
+            double fixed =
+                dual->own[i] - early * (edge[DUAL_KV * n_pad + i] - edge[DUAL_KV * n_pad + j]);
             double best;
 
-            full += early * edge[FULL * n_pad + j];
+            full += early * edge[DUAL_FULL * n_pad + j];
             on = after[(size_t)j * n + i] + full;
             if (on < low) {
                 low = on;
@@ -532,8 +310,8 @@ static void walk_rising(struct kvs_dual *dual, const struct kvs_prices *prices, 
             here[(size_t)j * n + i] = best;
             value[i] = best < value[i] ? best : value[i];
         }
-        on = after[(size_t)j * n + j] + prices->pre * edge[FULL * n_pad + j] +
-             wait * edge[WFULL * n_pad + j];
+        on = after[(size_t)j * n + j] + prices->pre * edge[DUAL_FULL * n_pad + j] +
+             wait * edge[DUAL_WFULL * n_pad + j];
         if (on < below) {
             below = on;
             below_at = (uint8_t)j;
@@ -550,9 +328,9 @@ static double walk_all_rising(struct kvs_dual *dual, const struct kvs_prices *pr
     const double *start = dual->rising;
 
     for (uint32_t f = 0; f < n * n; f++)
-        end[f] = f == 0 ? 0 : NEVER; /* after the last layer nothing is recomputed */
+        end[f] = f == 0 ? 0 : KVS_DUAL_BANNED; /* after the last layer nothing is recomputed */
     for (uint32_t f = 0; f < n; f++)
-        dual->value[(size_t)n_layer * dual->n_pad + f] = f == 0 ? 0 : NEVER;
+        dual->value[(size_t)n_layer * dual->n_pad + f] = f == 0 ? 0 : KVS_DUAL_BANNED;
     for (uint32_t l = n_layer; l-- > 0;) {
         price_layer(dual, prices, l);
         walk_rising(dual, prices, l);
@@ -579,7 +357,7 @@ static void walk_up(struct kvs_dual *dual, const struct kvs_prices *prices)
         double *here = dual->value + (size_t)l * n_pad;
 
         price_layer(dual, prices, l);
-#ifdef HAS_WIDE
+#ifdef KVS_DUAL_WIDE
         if (dual->wide)
             reach_wide(dual, prices->pre, prices->wait[l], l);
         else
@@ -587,9 +365,9 @@ static void walk_up(struct kvs_dual *dual, const struct kvs_prices *prices)
             reach_plain(dual, prices->pre, prices->wait[l], l);
         if (dual->box) {
             for (uint32_t f = 0; f < dual->box->low[l]; f++)
-                here[f] = NEVER;
+                here[f] = KVS_DUAL_BANNED;
             for (uint32_t f = dual->box->high[l] + 1u; f < n_pad; f++)
-                here[f] = NEVER;
+                here[f] = KVS_DUAL_BANNED;
         }
     }
 }
@@ -598,14 +376,14 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
 {
     uint32_t n_layer = dual->problem->n_layer, n_frac = dual->problem->n_frac, n_pad = dual->n_pad;
     double *value = dual->value;
-    double least = NEVER;
+    double least = KVS_DUAL_BANNED;
     uint32_t i = 0;
 
     if (dual->problem->state_at)
         return walk_all_rising(dual, prices, plan) + prices->start_ns -
                prices->distortion * (double)dual->budget;
     for (uint32_t f = 0; f < n_pad; f++) /* after the last layer nothing is recomputed */
-        value[(size_t)n_layer * n_pad + f] = f == 0 ? 0 : NEVER;
+        value[(size_t)n_layer * n_pad + f] = f == 0 ? 0 : KVS_DUAL_BANNED;
     walk_up(dual, prices);
     for (uint32_t f = 0; f < n_frac; f++) {
         if (value[f] < least) {

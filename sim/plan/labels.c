@@ -1,6 +1,4 @@
-#include "labels.h"
-
-#include "chain.h"
+#include "labels_in.h"
 
 #include <assert.h>
 #include <math.h>
@@ -8,43 +6,8 @@
 #include <string.h>
 
 #define NOBODY UINT32_MAX
-#define WIDE_ARCS 24    /* with a width: arcs of a fraction, the cheapest ones */
-#define ASKED_EVERY 256 /* labels between questions of the watch */
-#define TIEBREAK 3      /* weight of the first potential's bound in a guided score */
-
-struct label {
-    struct kvs_chain_head head;
-    double bound; /* the largest any potential proves */
-    double base;  /* what the first potential proves */
-    double score; /* how promising: the less the more */
-    uint32_t trace;
-    uint8_t frac_i, low_i; /* low_i: the least so far, which is frac_i where nothing rose */
-};
-
-/* How a label came about, for the way back. */
-struct trace {
-    uint32_t before;
-    uint8_t frac_i, level;
-};
-
-/* A choice of level and next fraction, by what it costs above the best under the first potential.
- */
-struct arc {
-    double extra;
-    uint8_t level, next;
-};
-
-struct kvs_labels {
-    struct label *now, *then;
-    size_t n_now, n_then, room;
-    struct trace *trace;
-    size_t n_trace, trace_room;
-    struct arc arc[KVS_MAX_FRAC][KVS_MAX_LEVEL * KVS_MAX_FRAC]; /* of the present layer */
-    uint32_t n_arc[KVS_MAX_FRAC];
-    bool has_arc[KVS_MAX_FRAC];
-    uint8_t arc_low[KVS_MAX_FRAC]; /* the least fraction so far that they were made for */
-    int64_t least[KVS_MAX_LAYER + 1][KVS_MAX_FRAC]; /* distortion from the layer on */
-};
+#define WIDE_ARCS 24 /* with a width: arcs of a fraction, the cheapest ones */
+#define TIEBREAK 3   /* weight of the first potential's bound in a guided score */
 
 /* One potential at one layer: a bound is linear in a label's state. */
 struct slope {
@@ -89,7 +52,7 @@ static bool grow(struct kvs_labels *s, size_t n)
     return true;
 }
 
-static bool add_trace(struct kvs_labels *s, struct trace trace)
+static bool add_trace(struct kvs_labels *s, struct kvs_label_trace trace)
 {
     if (s->n_trace == s->trace_room) {
         size_t room = s->trace_room ? 2 * s->trace_room : 4096;
@@ -179,7 +142,7 @@ static void fill_least(struct kvs_labels *s, const struct kvs_plan_problem *prob
 
 static int by_extra(const void *a, const void *b)
 {
-    const struct arc *x = a, *y = b;
+    const struct kvs_label_arc *x = a, *y = b;
 
     if (x->extra != y->extra)
         return x->extra < y->extra ? -1 : 1;
@@ -240,9 +203,9 @@ static void fill_arcs(struct kvs_labels *s, const struct kvs_label_search *searc
             if (extra > most || (n == cap && extra >= s->arc[i][n - 1].extra))
                 continue;
             n -= n == cap;
-            s->arc[i][n++] = (struct arc){extra, (uint8_t)q, (uint8_t)next};
+            s->arc[i][n++] = (struct kvs_label_arc){extra, (uint8_t)q, (uint8_t)next};
             for (uint32_t at_n = n - 1; search->width && at_n > 0; at_n--) {
-                struct arc swap = s->arc[i][at_n];
+                struct kvs_label_arc swap = s->arc[i][at_n];
 
                 if (by_extra(&s->arc[i][at_n - 1], &swap) <= 0)
                     break;
@@ -258,131 +221,6 @@ static void fill_arcs(struct kvs_labels *s, const struct kvs_label_search *searc
     s->arc_low[i] = (uint8_t)low;
 }
 
-static bool dominates(const struct label *a, const struct label *b, uint32_t n_route)
-{
-    const struct kvs_chain_head *x = &a->head, *y = &b->head;
-
-    if (x->x_ns > y->x_ns || x->after_ns > y->after_ns || x->work_ns > y->work_ns ||
-        x->distortion > y->distortion)
-        return false;
-    for (uint32_t k = 0; k < n_route; k++)
-        if (x->in_ns[k] > y->in_ns[k])
-            return false;
-    return true;
-}
-
-/* Total orders, so that results depend on nothing else. */
-static int by_state(const struct label *x, const struct label *y)
-{
-    const int64_t *a = x->head.in_ns, *b = y->head.in_ns;
-
-    for (uint32_t k = 0; k < KVS_MAX_ROUTE; k++)
-        if (a[k] != b[k])
-            return a[k] < b[k] ? -1 : 1;
-    if (x->head.work_ns != y->head.work_ns)
-        return x->head.work_ns < y->head.work_ns ? -1 : 1;
-    if (x->head.x_ns != y->head.x_ns)
-        return x->head.x_ns < y->head.x_ns ? -1 : 1;
-    if (x->head.after_ns != y->head.after_ns)
-        return x->head.after_ns < y->head.after_ns ? -1 : 1;
-    if (x->head.distortion != y->head.distortion)
-        return x->head.distortion < y->head.distortion ? -1 : 1;
-    return (x->trace > y->trace) - (x->trace < y->trace);
-}
-
-static int by_frac_then_state(const void *a, const void *b)
-{
-    const struct label *x = a, *y = b;
-
-    if (x->frac_i != y->frac_i)
-        return x->frac_i < y->frac_i ? -1 : 1;
-    if (x->low_i != y->low_i)
-        return x->low_i < y->low_i ? -1 : 1;
-    return by_state(x, y);
-}
-
-static bool is_before(const struct label *x, const struct label *y)
-{
-    if (x->score != y->score)
-        return x->score < y->score;
-    if (x->frac_i != y->frac_i)
-        return x->frac_i < y->frac_i;
-    return by_state(x, y) < 0;
-}
-
-/* Brings the n most promising labels to the front (quickselect, median of three). */
-static void select_best(struct label *list, size_t n_list, size_t n)
-{
-    size_t from = 0, to = n_list;
-
-    while (to - from > 1) {
-        struct label *mid = &list[from + (to - from) / 2], pivot, swap;
-        size_t at = from;
-
-        if (is_before(mid, &list[from]) != is_before(mid, &list[to - 1]))
-            pivot = *mid;
-        else if (is_before(&list[from], mid) != is_before(&list[from], &list[to - 1]))
-            pivot = list[from];
-        else
-            pivot = list[to - 1];
-        for (size_t i = from; i < to; i++) {
-            if (is_before(&list[i], &pivot)) {
-                swap = list[at];
-                list[at++] = list[i];
-                list[i] = swap;
-            }
-        }
-        if (at == n)
-            return;
-        if (at > n) {
-            to = at;
-            continue;
-        }
-        /* the pivot itself comes next; equal ones count as after it */
-        for (size_t i = at; i < to; i++) {
-            if (!is_before(&pivot, &list[i])) {
-                swap = list[at];
-                list[at++] = list[i];
-                list[i] = swap;
-            }
-        }
-        if (at >= n)
-            return;
-        from = at;
-    }
-}
-
-/* true: whoever watches the search ends it. */
-static bool is_stopped(const struct kvs_label_search *search, uint32_t l, size_t n_partial)
-{
-    return search->watch &&
-           search->watch->stop(search->watch->ctx, l, search->problem->n_layer, n_partial);
-}
-
-/* Drops labels of `then` that another of their fractions dominates. false: stopped. */
-static bool drop_dominated(struct kvs_labels *s, const struct kvs_label_search *search, uint32_t l)
-{
-    uint32_t n_route = search->problem->n_route;
-    size_t n = 0, from = 0;
-
-    qsort(s->then, s->n_then, sizeof *s->then, by_frac_then_state);
-    for (size_t i = 0; i < s->n_then; i++) {
-        bool keep = true;
-
-        if (i % ASKED_EVERY == ASKED_EVERY - 1 && is_stopped(search, l, s->n_then))
-            return false;
-        if (n > 0 && (s->then[n - 1].frac_i != s->then[i].frac_i ||
-                      s->then[n - 1].low_i != s->then[i].low_i))
-            from = n;
-        for (size_t k = n; keep && k > from; k--)
-            keep = !dominates(&s->then[k - 1], &s->then[i], n_route);
-        if (keep)
-            s->then[n++] = s->then[i];
-    }
-    s->n_then = n;
-    return true;
-}
-
 /* What a search carries from layer to layer. */
 struct run {
     const struct kvs_label_search *search;
@@ -393,7 +231,7 @@ struct run {
 };
 
 /* T if the mixture took over from layer l on, and a charge for distortion above the budget. */
-static double score_of(const struct run *run, uint32_t l, const struct label *label)
+static double score_of(const struct run *run, uint32_t l, const struct kvs_label *label)
 {
     const struct kvs_label_search *search = run->search;
     const struct kvs_guide *guide = search->guide;
@@ -425,9 +263,9 @@ static enum kvs_code extend(struct kvs_labels *s, struct run *run, uint32_t l, u
     if (!s->has_arc[i] || s->arc_low[i] != low) /* labels come sorted by both */
         fill_arcs(s, search, l, low, i, run->limit - run->base[i]);
     for (uint32_t a = 0; a < s->n_arc[i]; a++) {
-        const struct arc *arc = &s->arc[i][a];
+        const struct kvs_label_arc *arc = &s->arc[i][a];
         struct kvs_chain_step step;
-        struct label *label;
+        struct kvs_label *label;
         double bound;
 
         if (base + arc->extra > run->limit)
@@ -459,11 +297,11 @@ static enum kvs_code extend(struct kvs_labels *s, struct run *run, uint32_t l, u
         if (label->score > run->worst)
             continue;
         label->trace = (uint32_t)s->n_trace;
-        if (!add_trace(s, (struct trace){s->now[from].trace, (uint8_t)i, arc->level}))
+        if (!add_trace(s, (struct kvs_label_trace){s->now[from].trace, (uint8_t)i, arc->level}))
             return kvs_fail(err, KVS_ERR_NOMEM, "no memory for the planner's labels");
         s->n_then++;
         if (search->width && s->n_then >= 4 * (size_t)search->width) {
-            select_best(s->then, s->n_then, search->width);
+            kvs_labels_select(s->then, s->n_then, search->width);
             s->n_then = search->width;
             run->worst = 0;
             for (size_t n = 0; n < s->n_then; n++)
@@ -479,7 +317,7 @@ static enum kvs_code step_layer(struct kvs_labels *s, struct run *run, uint32_t 
 {
     const struct kvs_label_search *search = run->search;
     const struct kvs_plan_problem *problem = search->problem;
-    struct label *swap;
+    struct kvs_label *swap;
 
     memset(s->has_arc, 0, sizeof s->has_arc);
     for (uint32_t p = 0; p < search->n_potential; p++)
@@ -494,7 +332,8 @@ static enum kvs_code step_layer(struct kvs_labels *s, struct run *run, uint32_t 
     for (uint32_t n = 0; n < s->n_now; n++) {
         if (extend(s, run, l, n, err))
             return err->code;
-        if (n % ASKED_EVERY == ASKED_EVERY - 1 && is_stopped(search, l, s->n_then))
+        if (n % KVS_LABELS_ASKED == KVS_LABELS_ASKED - 1 &&
+            kvs_labels_stopped(search, l, s->n_then))
             return kvs_fail(err, KVS_ERR_RANGE, "stopped");
         if (s->n_then > search->n_most)
             return kvs_fail(err, KVS_ERR_RANGE,
@@ -503,10 +342,10 @@ static enum kvs_code step_layer(struct kvs_labels *s, struct run *run, uint32_t 
                             search->n_most, l, problem->n_layer);
     }
     if (search->width && s->n_then > search->width) {
-        select_best(s->then, s->n_then, search->width);
+        kvs_labels_select(s->then, s->n_then, search->width);
         s->n_then = search->width;
     }
-    if (!drop_dominated(s, search, l))
+    if (!kvs_labels_drop(s, search, l))
         return kvs_fail(err, KVS_ERR_RANGE, "stopped");
     swap = s->now;
     s->now = s->then;
@@ -521,7 +360,7 @@ static void first_labels(struct kvs_labels *s, const struct run *run)
 
     s->n_now = 0;
     for (uint32_t i = 0; i < problem->n_frac; i++) {
-        struct label *label = &s->now[s->n_now];
+        struct kvs_label *label = &s->now[s->n_now];
 
         kvs_chain_head_init(problem, &label->head);
         label->frac_i = label->low_i = (uint8_t)i;
