@@ -10,8 +10,7 @@
 #define MOST_CONTEXT_TOK 1048576
 #define LEAST_CONTEXT_TOK 128
 #define MOST_LOOKS 32
-#define N_CONTEXT 26     /* steps of half an octave between them */
-#define ENOUGH_GAIN 1e-3 /* a finer list of fractions that gains less is not worth it */
+#define N_CONTEXT 26 /* steps of half an octave between them */
 
 static bool loads_nothing(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
 {
@@ -38,9 +37,9 @@ static double state_bytes(const struct kvs_variant *v, const struct kvs_plan *pl
     return kvs_tables_state_bytes(v->inst, plan->frac_i[l - 1], plan->frac_i[l]);
 }
 
-static enum kvs_code plan_row(const struct kvs_plan_case *c, const struct kvs_variant *v,
-                              const struct kvs_planner_ops *planner, struct kvs_policy_row *row,
-                              struct kvs_err *err)
+enum kvs_code kvs_plan_row(const struct kvs_plan_case *c, const struct kvs_variant *v,
+                           const struct kvs_planner_ops *planner, struct kvs_policy_row *row,
+                           struct kvs_err *err)
 {
     const struct kvs_plan_problem *problem = &v->problem;
     struct kvs_policy_row all = {0};
@@ -83,7 +82,7 @@ enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,
         return kvs_nomem(err);
     enum kvs_code code = kvs_variant_begin(c, knobs, n_frac, v, err);
     if (!code)
-        code = plan_row(c, v, kvs_planner_find(policy), &row, err);
+        code = kvs_plan_row(c, v, kvs_planner_find(policy), &row, err);
     if (!code)
         *ttft_ns = row.over_budget ? INT64_MAX : row.eval.end_ns;
     kvs_variant_end(v);
@@ -243,7 +242,7 @@ static enum kvs_code cross_box(const struct kvs_plan_case *c, bool bandwidth,
 
 /* Finer lists of fractions until a step gains too little; leaves the last one's variant in place.
  */
-static enum kvs_code refine(const struct kvs_plan_case *c, const struct kvs_planner_ops *planner,
+static enum kvs_code refine(struct kvs_plan_case *c, const struct kvs_planner_ops *planner,
                             struct kvs_plan_answer *answer, struct kvs_err *err)
 {
     uint32_t n_frac = (uint32_t)c->options.fractions;
@@ -251,15 +250,18 @@ static enum kvs_code refine(const struct kvs_plan_case *c, const struct kvs_plan
     int64_t before_ns = INT64_MAX;
 
     for (;;) {
+        c->menu.n = 0; /* the first menu is the same for each list */
         enum kvs_code code = kvs_variant_begin(c, &as_is, n_frac, &answer->v, err);
 
         if (!code)
-            code = plan_row(c, &answer->v, planner, &answer->best, err);
+            code = kvs_plan_row(c, &answer->v, planner, &answer->best, err);
+        if (!code)
+            code = kvs_plan_menu(c, answer, err);
         if (code)
             return code;
         int64_t now_ns = answer->best.eval.end_ns;
         answer->refine_gain = before_ns == INT64_MAX ? 1 : 1 - (double)now_ns / (double)before_ns;
-        if (n_frac >= KVS_MAX_FRAC || answer->refine_gain < ENOUGH_GAIN)
+        if (n_frac >= KVS_MAX_FRAC || answer->refine_gain < KVS_ENOUGH_GAIN)
             return KVS_OK;
         before_ns = now_ns;
         n_frac = 2 * n_frac - 1 > KVS_MAX_FRAC ? KVS_MAX_FRAC : 2 * n_frac - 1;
@@ -277,7 +279,7 @@ static enum kvs_code plan_all(const struct kvs_plan_case *c, struct kvs_plan_ans
             strcmp(planner->name, "best") == 0 || answer->n_policy == KVS_MAX_POLICY_ROW)
             continue;
         enum kvs_code code =
-            plan_row(c, &answer->v, planner, &answer->policy[answer->n_policy++], err);
+            kvs_plan_row(c, &answer->v, planner, &answer->policy[answer->n_policy++], err);
         if (code)
             return code;
     }
@@ -400,14 +402,13 @@ static enum kvs_code plan_without_states(const struct kvs_plan_case *c,
     if (!state_at)
         return KVS_OK;
     answer->v.problem.state_at = NULL;
-    code = plan_row(c, &answer->v, answer->best.planner, &row, err);
+    code = kvs_plan_row(c, &answer->v, answer->best.planner, &row, err);
     answer->v.problem.state_at = state_at;
     answer->without_states_ns = row.eval.end_ns;
     return code;
 }
 
-enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
-                                  const struct kvs_planner_ops *planner,
+enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c, const struct kvs_planner_ops *planner,
                                   struct kvs_plan_answer **out, struct kvs_err *err)
 {
     struct kvs_plan_answer *answer = calloc(1, sizeof *answer);

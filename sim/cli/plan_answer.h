@@ -13,6 +13,7 @@
 #define KVS_MAX_POLICY_ROW 32
 #define KVS_MAX_KNOB 8
 #define KVS_MAX_OWN 8
+#define KVS_ENOUGH_GAIN 1e-3 /* a finer list of fractions that gains less is not worth it */
 
 /* One policy's plan of the prompt. */
 struct kvs_policy_row {
@@ -66,6 +67,8 @@ struct kvs_plan_answer {
     struct kvs_plan_loss loss;
     double refine_gain; /* relative: what the last, finer list of fractions gained */
     double load_rate;   /* of the routes, raw bytes per second, fixed costs included */
+    uint32_t n_pair;    /* pairs of levels that the menu is chosen from, besides raw16; 0: named */
+    int64_t pair_bound_ns; /* no plan over any of them ends before; INT64_MIN: not proven */
     struct kvs_crossing context, bandwidth; /* tokens; bytes per second */
     uint32_t n_knob;
     struct kvs_knob_row knob[KVS_MAX_KNOB];
@@ -79,7 +82,8 @@ struct kvs_plan_answer {
     int64_t without_states_ns; /* TTFT without restart points; 0: there are none */
 };
 
-KVS_MUST_CHECK enum kvs_code kvs_plan_answer_new(const struct kvs_plan_case *c,
+/* Chooses the case's menu of levels on the way. */
+KVS_MUST_CHECK enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c,
                                                  const struct kvs_planner_ops *planner,
                                                  struct kvs_plan_answer **answer,
                                                  struct kvs_err *err);
@@ -97,6 +101,16 @@ void kvs_plan_lose(const struct kvs_plan_case *c, const struct kvs_variant *v,
 KVS_MUST_CHECK enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,
                                            const struct kvs_knobs *knobs, uint32_t n_frac,
                                            int64_t *ttft_ns, struct kvs_err *err);
+
+/* plan_menu.c: the asked planner's row with a menu of levels that is chosen around it, from a first
+ * menu's row on; and what is proven over all levels. */
+KVS_MUST_CHECK enum kvs_code kvs_plan_menu(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
+                                           struct kvs_err *err);
+/* One planner's row of a variant. */
+KVS_MUST_CHECK enum kvs_code kvs_plan_row(const struct kvs_plan_case *c,
+                                          const struct kvs_variant *v,
+                                          const struct kvs_planner_ops *planner,
+                                          struct kvs_policy_row *row, struct kvs_err *err);
 
 /* How the terminal, a program and a figure are told. */
 void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer);

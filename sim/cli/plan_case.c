@@ -215,15 +215,15 @@ static void turn_links(const struct kvs_plan_case *c, const struct kvs_knobs *kn
     }
 }
 
-static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
-                                 struct kvs_variant *v, struct kvs_err *err)
+void kvs_variant_levels(const struct kvs_plan_case *c, const struct kvs_variant *v,
+                        struct kvs_levels_config *config)
 {
     double s_per_byte = 0;
 
     for (uint32_t h = 0; h < v->route[0].n_hop; h++)
         s_per_byte = fmax(s_per_byte, v->route[0].hop[h].share /
                                           v->route[0].hop[h].link->read_bytes_per_s.value);
-    const struct kvs_levels_config config = {
+    *config = (struct kvs_levels_config){
         .model = c->model,
         .codec = c->budget_nats > 0 || c->options.levels.n || c->options.codec ? c->codec : NULL,
         .quality = c->quality,
@@ -233,8 +233,16 @@ static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs
         .hidden = c->options.hidden,
         .load_s_per_byte = s_per_byte,
         .budget_nats = c->budget_nats,
-        .names = &c->options.levels,
+        .names = c->options.levels.n ? &c->options.levels : &c->menu,
     };
+}
+
+static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
+                                 struct kvs_variant *v, struct kvs_err *err)
+{
+    struct kvs_levels_config config;
+
+    kvs_variant_levels(c, v, &config);
     if (kvs_levels_new(&config, &v->levels, err))
         return err->code;
     for (uint32_t q = 0; q < v->levels->n; q++) {
@@ -281,6 +289,7 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
         .n_frac = n_frac,
         .descriptors = DESCRIPTORS,
         .n_level = v->levels->n,
+        .keep_shared = v->levels->n > 1, /* menus differ in their levels only */
         .level = v->levels->level,
         .repair = make_repair(c, v),
         .state_at = c->n_state ? c->state_at : NULL,

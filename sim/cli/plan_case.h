@@ -66,6 +66,10 @@ struct kvs_plan_case {
     double budget_nats;
     uint32_t n_state; /* restart points: layers that --states names */
     uint8_t state_at[KVS_MAX_LAYER];
+    /* levels that plans choose from where --levels names none (plan_menu.c); none: as
+     * kvs_levels_new chooses them */
+    struct kvs_strs menu;
+    char menu_name[KVS_MAX_LEVEL][64];
     double link_error, gpu_error; /* relative, of the slowest hop and of the GPU's GEMMs */
 };
 
@@ -92,6 +96,9 @@ void kvs_plan_case_free(struct kvs_plan_case *c); /* accepts NULL */
 
 /* The case with knobs turned and a menu of n_frac fractions; ended by kvs_variant_end, also when it
  * fails. */
+/* What the levels of a variant are chosen from; codec is NULL where there is nothing to choose. */
+void kvs_variant_levels(const struct kvs_plan_case *c, const struct kvs_variant *v,
+                        struct kvs_levels_config *config);
 KVS_MUST_CHECK enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c,
                                                const struct kvs_knobs *knobs, uint32_t n_frac,
                                                struct kvs_variant *v, struct kvs_err *err);

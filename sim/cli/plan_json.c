@@ -166,6 +166,19 @@ static json_t *work_json(const struct kvs_plan_case *c, const struct kvs_plan_an
     return work;
 }
 
+/* Which levels the plan chose from, of how many, and what is proven over all of them. */
+static json_t *menu_json(const struct kvs_plan_answer *answer)
+{
+    bool proven = answer->n_pair > 0 && answer->pair_bound_ns != INT64_MIN;
+    json_t *names = json_array();
+
+    for (uint32_t q = 0; q < answer->v.levels->n; q++)
+        json_array_append_new(names, json_string(answer->v.levels->name[q]));
+    return json_pack("{so so so}", "levels", names, "chosen_from",
+                     answer->n_pair > 0 ? json_integer(answer->n_pair + 1) : json_null(),
+                     "lower_bound_all_s", proven ? seconds(answer->pair_bound_ns) : json_null());
+}
+
 static json_t *lists_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     json_t *policies = json_array(), *knobs = json_array(), *words = json_array();
@@ -208,6 +221,10 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
                     answer->load_rate, "plan", row_json(&answer->best));
     if (!all || !lists || json_object_update(all, lists) ||
         json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
+        json_object_set_new(all, "last_fractions_gain",
+                            answer->refine_gain < 1 ? json_real(answer->refine_gain)
+                                                    : json_null()) ||
+        json_object_set_new(all, "menu", menu_json(answer)) ||
         json_object_set_new(all, "regret", regret_json(c, answer)) ||
         json_object_set_new(all, "loss", loss_json(c, answer)) ||
         json_object_set_new(all, "spans", spans_json(c)) ||

@@ -35,6 +35,25 @@ static void say(struct lines *lines, const char *text)
     lines->column += n;
 }
 
+/* What the certificate is over: the levels, and whether finer fractions still gained. */
+static void show_choice(const struct kvs_plan_answer *answer)
+{
+    char bound[KVS_TEXT_MAX];
+
+    if (answer->n_pair > 0 && answer->pair_bound_ns != INT64_MIN)
+        printf(
+            "  levels: the %u are chosen from %u pairs, K and V apart, around this plan; over all "
+            "%u none is\n  below %s; gap %.2f %%\n",
+            answer->v.levels->n, answer->n_pair + 1, answer->n_pair + 1,
+            kvs_text_time(bound, (double)answer->pair_bound_ns * 1e-9),
+            100 * (1 - (double)answer->pair_bound_ns / (double)answer->best.eval.end_ns));
+    if (answer->v.n_frac == KVS_MAX_FRAC && answer->refine_gain >= KVS_ENOUGH_GAIN &&
+        answer->refine_gain < 1)
+        printf("  fractions: %d are the most that are tried; the last finer list still gained %.2f "
+               "%%\n",
+               KVS_MAX_FRAC, 100 * answer->refine_gain);
+}
+
 static void show_bound(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     int64_t bound_ns = answer->best.lower_bound_ns;
@@ -50,6 +69,7 @@ static void show_bound(const struct kvs_plan_case *c, const struct kvs_plan_answ
                answer->v.n_frac, answer->v.levels->n, answer->v.levels->n > 1 ? "s" : "",
                kvs_text_time(bound, (double)bound_ns * 1e-9),
                100 * (1 - (double)bound_ns / (double)answer->best.eval.end_ns));
+    show_choice(answer);
 }
 
 /* The box: which factors are how uncertain. */

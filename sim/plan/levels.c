@@ -89,6 +89,33 @@ static double time_of(const struct kvs_levels_config *config, const struct kvs_m
                                                      : fmax(load, decode_s(config, pair));
 }
 
+static bool is_usable(const struct kvs_levels_config *config, uint32_t q)
+{
+    const struct kvs_codec_level *level = &config->codec->level[q];
+
+    return can_decode(level) && is_known(config->quality, level);
+}
+
+static void name_pair(const struct kvs_codec *codec, uint32_t k, uint32_t v, char name[64])
+{
+    snprintf(name, 64, k == v ? "%.30s" : "%.30s/%.30s", codec->level[k].name,
+             codec->level[v].name);
+}
+
+enum kvs_code kvs_levels_pairs(const struct kvs_levels_config *config, char (**name)[64],
+                               uint32_t *n, struct kvs_err *err)
+{
+    *n = 0;
+    *name = malloc(KVS_MENU_PAIRS * sizeof **name);
+    if (!*name)
+        return kvs_nomem(err);
+    for (uint32_t k = 0; k < config->codec->n_level; k++)
+        for (uint32_t v = 0; v < config->codec->n_level; v++)
+            if ((k > 0 || v > 0) && is_usable(config, k) && is_usable(config, v))
+                name_pair(config->codec, k, v, (*name)[(*n)++]);
+    return KVS_OK;
+}
+
 /* The pairs that can be planned with; of levels[2 * level + (V)][layer] what each loses. */
 static uint32_t gather(const struct kvs_levels_config *config, const double *level,
                        struct kvs_menu_pair *pair, double *nats)
@@ -98,10 +125,7 @@ static uint32_t gather(const struct kvs_levels_config *config, const double *lev
 
     for (uint32_t k = 0; k < codec->n_level; k++)
         for (uint32_t v = 0; v < codec->n_level; v++) {
-            const struct kvs_codec_level *a = &codec->level[k], *b = &codec->level[v];
-
-            if ((k == 0 && v == 0) || !can_decode(a) || !can_decode(b) ||
-                !is_known(config->quality, a) || !is_known(config->quality, b))
+            if ((k == 0 && v == 0) || !is_usable(config, k) || !is_usable(config, v))
                 continue;
             pair[n] = (struct kvs_menu_pair){.k = k, .v = v};
             pair[n].time_s = time_of(config, &pair[n]);
@@ -237,8 +261,7 @@ static void add_pair(const struct kvs_levels_config *config, const struct kvs_me
     int64_t *cell = levels->distortion + (size_t)n * n_layer * config->n_frac;
     double s = decode_s(config, pair), encode = encode_s(config, pair);
 
-    snprintf(levels->name[n], sizeof levels->name[n], pair->k == pair->v ? "%.30s" : "%.30s/%.30s",
-             k->name, v->name);
+    name_pair(config->codec, pair->k, pair->v, levels->name[n]);
     levels->bits[n] = pair_bits(config, pair);
     levels->level[n] = (struct kvs_table_level){
         .name = levels->name[n],

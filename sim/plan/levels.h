@@ -42,6 +42,10 @@ struct kvs_levels {
     int64_t *distortion; /* what the levels' tables lie in */
 };
 
+/* Names of all pairs that may be planned with, as `names` takes them, besides raw16; *n: how many.
+ * To be freed. */
+KVS_MUST_CHECK enum kvs_code kvs_levels_pairs(const struct kvs_levels_config *config,
+                                              char (**name)[64], uint32_t *n, struct kvs_err *err);
 /* KVS_ERR_ARG names a level that the codec lacks, or that has no decoding rate or no loss. */
 KVS_MUST_CHECK enum kvs_code kvs_levels_new(const struct kvs_levels_config *config,
                                             struct kvs_levels **levels, struct kvs_err *err);

@@ -94,7 +94,7 @@ static void add_shared(struct kvs_tables_inst *inst, struct kvs_plan_problem *pr
 
     for (uint32_t s = 0; s < inst->n_shared; s++) {
         uint32_t pipe = pipe_of(inst, s), n = problem->n_shared;
-        bool binds = true;
+        bool keep = inst->tables->config.keep_shared, binds = true;
 
         if (s >= KVS_MAX_SHARED) {
             if (n > 0) /* the last pipe is its, too */
@@ -103,7 +103,7 @@ static void add_shared(struct kvs_tables_inst *inst, struct kvs_plan_problem *pr
         }
         for (uint32_t k = 0; k < n_route; k++)
             binds &= !(inst->used[k] && inst->shared[s].by >> k & 1 && never_binds(inst, pipe, k));
-        if (!binds && !(s == KVS_MAX_SHARED - 1 && inst->n_shared > KVS_MAX_SHARED))
+        if (!binds && !keep && !(s == KVS_MAX_SHARED - 1 && inst->n_shared > KVS_MAX_SHARED))
             continue;
         problem->shared_by[problem->n_shared++] = inst->shared[s].by;
         place_pipe(inst, problem, problem->n_route++, pipe);

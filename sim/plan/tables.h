@@ -76,6 +76,7 @@ struct kvs_tables_config {
     uint32_t unit_tok; /* a block is stored in units of so many tokens; 0: in one */
     uint32_t n_level;
     const struct kvs_table_level *level; /* [n_level] */
+    bool keep_shared; /* of shared hops also those that can't bind with these levels */
     bool as_held; /* plans have no level to choose: each block is loaded at the one it is held at */
     struct kvs_table_repair repair; /* n < n_frac */
     /* Restart points (plan.h): routes hold the hidden states that enter these layers, too; */
