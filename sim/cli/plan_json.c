@@ -173,7 +173,7 @@ static json_t *menu_json(const struct kvs_plan_answer *answer)
     json_t *names = json_array();
 
     for (uint32_t q = 0; q < answer->v.levels->n; q++)
-        json_array_append_new(names, json_string(answer->v.levels->name[q]));
+        json_array_append_new(names, json_string(answer->v.levels->level[q].name));
     return json_pack("{so so so}", "levels", names, "chosen_from",
                      answer->n_pair > 0 ? json_integer(answer->n_pair + 1) : json_null(),
                      "lower_bound_all_s", proven ? seconds(answer->pair_bound_ns) : json_null());

@@ -66,7 +66,7 @@ static enum kvs_code make_all(struct kvs_plan_case *c, const struct kvs_variant 
         code = kvs_variant_begin(c, &as_is, v->n_frac, one, err);
         for (uint32_t q = 0; !code && q < one->problem.n_level; q++) {
             all->level[all->n_level] = (struct kvs_pool_level){&one->problem, q};
-            all->name[all->n_level++] = one->levels->name[q];
+            all->name[all->n_level++] = one->levels->level[q].name;
         }
     }
     c->menu = menu;
@@ -86,7 +86,7 @@ static void put(struct kvs_plan_case *c, const struct kvs_variant *v, const char
     uint32_t room = KVS_MAX_LEVEL - 1 - c->options.hidden;
 
     if (c->menu.n >= room || on_menu(c, name) || strcmp(name, KVS_HIDDEN) == 0 ||
-        strcmp(name, v->levels->name[0]) == 0)
+        strcmp(name, v->levels->level[0].name) == 0)
         return;
     snprintf(c->menu_name[c->menu.n], sizeof *c->menu_name, "%s", name);
     c->menu.v[c->menu.n] = c->menu_name[c->menu.n];
@@ -103,7 +103,7 @@ static void turn_menu(struct kvs_plan_case *c, const struct kvs_plan_answer *ans
     c->menu.n = 0;
     for (uint32_t l = 0; l < problem->n_layer; l++)
         if (answer->best.plan.frac_i[l] + 1u < problem->n_frac)
-            put(c, v, v->levels->name[answer->best.plan.level[l]]);
+            put(c, v, v->levels->level[answer->best.plan.level[l]].name);
     for (;;) {
         uint32_t most = 0;
 
@@ -115,7 +115,7 @@ static void turn_menu(struct kvs_plan_case *c, const struct kvs_plan_answer *ans
         all->count[most] = 0;
     }
     for (uint32_t q = 0; q < v->levels->n; q++)
-        put(c, v, v->levels->name[q]);
+        put(c, v, v->levels->level[q].name);
 }
 
 static bool wants_new(const struct kvs_variant *v, const struct all *all)
@@ -124,7 +124,7 @@ static bool wants_new(const struct kvs_variant *v, const struct all *all)
         bool has = all->count[n] == 0;
 
         for (uint32_t q = 0; q < v->levels->n && !has; q++)
-            has = all->name[n] && strcmp(v->levels->name[q], all->name[n]) == 0;
+            has = strcmp(v->levels->level[q].name, all->name[n]) == 0;
         if (!has)
             return true;
     }

@@ -25,6 +25,8 @@ static const char *const keys[] = {
     "sensitivity",
     "words",
     "fractions",
+    "last_fractions_gain",
+    "menu",
     "regret",
     "loss",
     "spans",

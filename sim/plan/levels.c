@@ -109,7 +109,7 @@ enum kvs_code kvs_levels_pairs(const struct kvs_levels_config *config, char (**n
     *name = malloc(KVS_MENU_PAIRS * sizeof **name);
     if (!*name)
         return kvs_nomem(err);
-    for (uint32_t k = 0; k < config->codec->n_level; k++)
+    for (uint32_t k = 0; config->codec && k < config->codec->n_level; k++)
         for (uint32_t v = 0; v < config->codec->n_level; v++)
             if ((k > 0 || v > 0) && is_usable(config, k) && is_usable(config, v))
                 name_pair(config->codec, k, v, (*name)[(*n)++]);

@@ -38,8 +38,8 @@ struct kvs_levels {
     uint32_t n;
     struct kvs_table_level level[KVS_MAX_LEVEL]; /* [0] is raw16; then by falling size */
     double bits[KVS_MAX_LEVEL];                  /* an element, K and V in the mean */
-    char name[KVS_MAX_LEVEL][64];
-    int64_t *distortion; /* what the levels' tables lie in */
+    char name[KVS_MAX_LEVEL][64];                /* what pairs' names lie in */
+    int64_t *distortion;                         /* what the levels' tables lie in */
 };
 
 /* Names of all pairs that may be planned with, as `names` takes them, besides raw16; *n: how many.
