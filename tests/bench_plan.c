@@ -96,7 +96,7 @@ static void bench_policy(const char *name, bool share)
 }
 
 /* What a replay meets: layers of equal cost, one level, machines and prompts of all kinds. */
-static void bench_replay(void)
+static void bench_replay(bool states)
 {
     enum { n_problem = 40 };
     double sum_us = 0;
@@ -107,15 +107,19 @@ static void bench_replay(void)
         struct kvs_plan_problem *p = plan_random(arena, &rng, PLAN_REALISTIC, 32, 17, 1);
 
         plan_random_share(p);
+        if (states)
+            plan_random_states(arena, &rng, p, 4);
         sum_us += replan_us(kvs_planner_find("optimal"), p, 50);
         kvs_arena_free(arena);
     }
-    line("optimal, mean of 40 problems of 32 equal layers, one level", sum_us / n_problem, "us",
-         20);
+    line(states ? "optimal, mean of 40 problems of 32 equal layers, one level, states"
+                : "optimal, mean of 40 problems of 32 equal layers, one level",
+         sum_us / n_problem, "us", states ? 60 : 20);
 }
 
-/* Gap and time of the certified planner over one family at full size. */
-static int bench_optimal(enum plan_random_kind kind, const char *name, uint32_t n,
+/* Gap and time of the certified planner over one family at full size; every 20th layer is a restart
+ * point in the mean where `states`. */
+static int bench_optimal(enum plan_random_kind kind, const char *name, bool states, uint32_t n,
                          const double goal[3])
 {
     const struct kvs_planner_ops *ops = kvs_planner_find("optimal");
@@ -131,8 +135,11 @@ static int bench_optimal(enum plan_random_kind kind, const char *name, uint32_t 
         struct kvs_plan_eval eval;
         struct kvs_plan plan;
         int64_t bound;
-        double start = now_s();
+        double start;
 
+        if (states)
+            plan_random_states(arena, &rng, p, 20);
+        start = now_s();
         bad = ops->plan(p, scratch, &plan, &eval, &bound, NULL) != KVS_OK ||
               eval.distortion > p->budget || bound > eval.end_ns;
         ms[i] = (now_s() - start) * 1e3;
@@ -145,11 +152,13 @@ static int bench_optimal(enum plan_random_kind kind, const char *name, uint32_t 
         qsort(gap, n, sizeof *gap, kvs_cmp_double);
         qsort(ms, n, sizeof *ms, kvs_cmp_double);
         for (int i = 0; i < 3; i++) {
-            snprintf(what, sizeof what, "optimal, %s, 126x17x6, gap p%g of %u", name, at[i], n);
+            snprintf(what, sizeof what, "optimal, %s%s, 126x17x6, gap p%g of %u", name,
+                     states ? " with states" : "", at[i], n);
             line(what, kvs_percentile(gap, n, at[i]), "%", goal[i]);
         }
         for (int i = 0; i < 3; i += 2) {
-            snprintf(what, sizeof what, "optimal, %s, 126x17x6, time p%g of %u", name, at[i], n);
+            snprintf(what, sizeof what, "optimal, %s%s, 126x17x6, time p%g of %u", name,
+                     states ? " with states" : "", at[i], n);
             line(what, kvs_percentile(ms, n, at[i]), "ms", i ? 20 : 1);
         }
     }
@@ -168,7 +177,10 @@ int main(void)
         bench_policy(kvs_planner_list[n]->name, true);
         bench_policy(kvs_planner_list[n]->name, false);
     }
-    bench_replay();
-    return bench_optimal(PLAN_REALISTIC, "realistic", 400, realistic) ||
-           bench_optimal(PLAN_ADVERSARIAL, "adversarial", 200, adversarial);
+    bench_replay(false);
+    bench_replay(true);
+    return bench_optimal(PLAN_REALISTIC, "realistic", false, 400, realistic) ||
+           bench_optimal(PLAN_ADVERSARIAL, "adversarial", false, 200, adversarial) ||
+           bench_optimal(PLAN_REALISTIC, "realistic", true, 200, realistic) ||
+           bench_optimal(PLAN_ADVERSARIAL, "adversarial", true, 100, adversarial);
 }

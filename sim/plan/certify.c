@@ -229,6 +229,50 @@ static void price_states(const struct kvs_plan_problem *problem, const struct pr
 }
 
 /*
+ * One layer of it, from the table of the layer after: the next fraction is below j, which then
+ * moves with it, or from j to i, or above i; of each kind the least sum is kept as i goes up. What
+ * is i's own is added at last. rise: NULL where nothing may rise.
+ */
+static void rising_layer(const struct kvs_plan_problem *problem, const struct prices *prices,
+                         uint32_t l, const int64_t *rise, const int64_t *own,
+                         int64_t (*after)[KVS_MAX_FRAC], int64_t (*here)[KVS_MAX_FRAC])
+{
+    const struct kvs_layer_cost *cost = problem->layer[l];
+    uint32_t n_frac = problem->n_frac;
+    int64_t wait = prices->wait[l], early = prices->pre - wait;
+    int64_t full[KVS_MAX_FRAC], kv[KVS_MAX_FRAC], first[KVS_MAX_FRAC], below = BANNED;
+
+    for (uint32_t i = 0; i < n_frac; i++) {
+        first[i] = early * (cost->full_ns[i] - cost->kv_ns[i]);
+        full[i] = wait * (cost->full_ns[i] - cost->kv_ns[i] + cost->wfull_ns[i] - cost->wkv_ns[i]);
+        kv[i] = own[i] < BANNED ? own[i] + wait * (cost->kv_ns[i] + cost->wkv_ns[i]) : BANNED;
+    }
+    for (uint32_t j = 0; j < n_frac; j++) {
+        int64_t reach = below, up[KVS_MAX_FRAC], above = BANNED;
+
+        for (uint32_t i = n_frac; rise && i-- > j;) {
+            up[i] = above;
+            if (after[j][i] < BANNED && after[j][i] + rise[i] < above)
+                above = after[j][i] + rise[i];
+        }
+        for (uint32_t i = j; i < n_frac; i++) {
+            int64_t sum;
+
+            if (after[j][i] < BANNED && after[j][i] + full[i] + first[j] < reach)
+                reach = after[j][i] + full[i] + first[j];
+            sum = reach;
+            if (rise && up[i] < BANNED && up[i] - rise[i] + full[i] + first[j] < sum)
+                sum = up[i] - rise[i] + full[i] + first[j];
+            here[j][i] = BANNED;
+            if (kv[i] < BANNED && sum < BANNED)
+                here[j][i] = sum + kv[i] + early * cost->kv_ns[j];
+        }
+        if (after[j][j] < BANNED && after[j][j] + full[j] + first[j] < below)
+            below = after[j][j] + full[j] + first[j];
+    }
+}
+
+/*
  * The cheapest staircase that may rise at restart points. By plan.h's evaluation, T is still the
  * longest of the same paths (io of a route up to a layer, decoding, waiting work from a layer on;
  * or all work), hence at least any weighted mean of them. What a layer adds to them depends on its
@@ -240,46 +284,22 @@ static void price_states(const struct kvs_plan_problem *problem, const struct pr
 static int64_t cheapest_rising(const struct kvs_plan_problem *problem, const struct prices *prices,
                                int64_t budget)
 {
-    int64_t table[2][KVS_MAX_FRAC][KVS_MAX_FRAC], own[KVS_MAX_FRAC], rise[KVS_MAX_FRAC];
+    int64_t table[2][KVS_MAX_FRAC][KVS_MAX_FRAC], own[KVS_MAX_FRAC] = {0}, rise[KVS_MAX_FRAC];
     int64_t lowest[KVS_MAX_LAYER], spare = fill_lowest(problem, budget, lowest), least = BANNED;
     uint32_t n_layer = problem->n_layer, n_frac = problem->n_frac;
 
-    for (uint32_t i = 0; i < n_frac; i++)
-        table[0][i][i] = BANNED;
+    for (uint32_t j = 0; j < n_frac; j++) /* after the last layer nothing is computed */
+        for (uint32_t i = j; i < n_frac; i++)
+            table[n_layer & 1][j][i] = i == 0 ? 0 : BANNED;
     for (uint32_t l = n_layer; l-- > 0;) {
-        const struct kvs_layer_cost *cost = problem->layer[l];
-        int64_t(*here)[KVS_MAX_FRAC] = table[l & 1], (*after)[KVS_MAX_FRAC] = table[~l & 1];
-        bool is_last = l + 1 == n_layer, may_rise = !is_last && problem->state_at[l + 1];
-        int64_t wait = prices->wait[l], early = prices->pre - wait;
+        bool may_rise = l + 1 < n_layer && problem->state_at[l + 1];
 
         if (may_rise)
             price_states(problem, prices, l, rise);
-        for (uint32_t i = 0; i < n_frac; i++) {
-            uint32_t top = is_last ? 0 : may_rise ? n_frac - 1 : i;
-
-            own[i] = least_price(problem, prices, l, i, spare + lowest[l]);
-            for (uint32_t j = 0; j <= i; j++) {
-                int64_t reach = BANNED;
-
-                for (uint32_t next = 0; next <= top; next++) {
-                    uint32_t c = next < i ? next : i, on = next < j ? next : j;
-                    int64_t sum = is_last ? 0 : after[on][next];
-
-                    if (sum >= BANNED)
-                        continue;
-                    sum += wait * (cost->full_ns[c] - cost->kv_ns[c] + cost->wfull_ns[c] -
-                                   cost->wkv_ns[c]) +
-                           early * (cost->full_ns[on] - cost->kv_ns[on]);
-                    if (next > i)
-                        sum += rise[next] - rise[i];
-                    reach = sum < reach ? sum : reach;
-                }
-                here[j][i] = BANNED;
-                if (own[i] < BANNED && reach < BANNED)
-                    here[j][i] = reach + own[i] + wait * (cost->kv_ns[i] + cost->wkv_ns[i]) +
-                                 early * cost->kv_ns[j];
-            }
-        }
+        if (!is_like_next(problem, prices, l))
+            for (uint32_t i = 0; i < n_frac; i++)
+                own[i] = least_price(problem, prices, l, i, spare + lowest[l]);
+        rising_layer(problem, prices, l, may_rise ? rise : NULL, own, table[~l & 1], table[l & 1]);
     }
     for (uint32_t i = 0; i < n_frac; i++)
         least = table[0][i][i] < least ? table[0][i][i] : least;
