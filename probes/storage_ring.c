@@ -160,7 +160,7 @@ static enum kvs_code reap(struct kvs_disk_job *job, struct ring *ring, bool coun
         else if (!job->checked && job->disk->is_ours && !slot->write)
             code = kvs_disk_check(job, job->buf + (size_t)i * job->point->size_bytes, slot->at,
                                   job->point->size_bytes);
-        else if (count)
+        if (!code && count)
             kvs_hist_add(job->hist, (uint64_t)(*now_ns - slot->submit_ns));
     }
     io_uring_cq_advance(&ring->uring, *n);
