@@ -17,13 +17,16 @@ struct kvs_coding {
     const struct kvs_kvf_isa *isa;
     uint32_t n_chan;
     struct coded coded[KVS_N_LEVEL][2];
+    struct kvs_kvf_memory memory; /* what is encoded, over the last */
     uint16_t *to; /* all elements: decoding goes where the caches have not been lately */
     unsigned n_time;
     double time_s[MAX_TIME];
 };
 
-static enum kvs_code encode(const struct kvs_coding *c, enum kvs_level level, uint32_t block_tok,
-                            uint8_t **file, size_t *n_byte, struct kvs_err *err)
+/* memory: where the file lies, as a store's do; NULL: the caller's to free */
+static enum kvs_code encode(const struct kvs_coding *c, struct kvs_kvf_memory *memory,
+                            enum kvs_level level, uint32_t block_tok, uint8_t **file,
+                            size_t *n_byte, struct kvs_err *err)
 {
     const struct kvs_coding_config *f = &c->config;
     uint8_t levels[2 * 256];
@@ -38,7 +41,7 @@ static enum kvs_code encode(const struct kvs_coding *c, enum kvs_level level, ui
                             levels,
                             f->weight};
     memset(levels, (int)level, sizeof levels);
-    return kvs_kvf_encode(&in, c->isa, file, n_byte, err);
+    return kvs_kvf_encode_into(memory, &in, c->isa, file, n_byte, err);
 }
 
 enum kvs_code kvs_coding_open(const struct kvs_coding_config *config, struct kvs_coding **out,
@@ -60,7 +63,7 @@ enum kvs_code kvs_coding_open(const struct kvs_coding_config *config, struct kvs
     for (int level = 0; level < KVS_N_LEVEL && !code; level++)
         for (int b = 0; b < 2 && !code; b++) {
             struct coded *x = &c->coded[level][b];
-            if (!(code = encode(c, (enum kvs_level)level, config->block_tok[b], &x->file,
+            if (!(code = encode(c, NULL, (enum kvs_level)level, config->block_tok[b], &x->file,
                                 &x->n_byte, err)))
                 code = kvs_kvf_parse("made", x->file, x->n_byte, x->n_byte, true, &x->kvf, err);
         }
@@ -81,6 +84,7 @@ void kvs_coding_close(struct kvs_coding *c)
             kvs_kvf_close(c->coded[level][b].kvf);
             free(c->coded[level][b].file);
         }
+    kvs_kvf_memory_free(&c->memory);
     free(c->to);
     free(c);
 }
@@ -134,10 +138,7 @@ static enum kvs_code encode_all(struct kvs_coding *c, enum kvs_level level, uint
 {
     uint8_t *file;
     size_t n;
-    enum kvs_code code = encode(c, level, block_tok, &file, &n, err);
-    if (!code)
-        free(file);
-    return code;
+    return encode(c, &c->memory, level, block_tok, &file, &n, err);
 }
 
 static int ascending(const void *a, const void *b)

@@ -1,7 +1,8 @@
 /*
  * Rates of the codec on one thread (CPU time, medians of interleaved rounds) beside memcpy, and of
  * e-levels beside zstd -1 and htscodecs' rANS32x16 (opened at run time), which stop at symbols
- * where ours go on to 16-bit elements. GB/s of those elements.
+ * where ours go on to 16-bit elements. GB/s of those elements. Arguments: an instruction set; a
+ * codec file, whose elements are then played beside the others instead.
  */
 #include "kernels/codec/half.h"
 #include "kernels/codec/made.h"
@@ -11,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <zstd.h>
 
@@ -41,33 +43,65 @@ typedef unsigned char *rans_code(unsigned char *in, unsigned int n, unsigned cha
 typedef unsigned char *rans_decode(unsigned char *in, unsigned int n, unsigned char *out,
                                    unsigned int *n_out);
 
-/* Symbols as e3 has them, a byte each, token by token. */
-static uint8_t *symbols(const uint16_t *x)
+/* What is coded: [2 * n_layer] of [n_tok][n_chan]. */
+struct scene {
+    const uint16_t **x;
+    uint32_t n_layer, n_tok, n_chan, block_tok;
+    enum kvs_half half;
+};
+
+/* Symbols as e3 has them, a byte each, token by token; a file's blocks have steps of their own. */
+static void symbols(uint8_t *q, const struct scene *s)
 {
-    uint8_t *q = malloc((size_t)N_TOK * N_CHAN);
-    for (uint32_t c = 0; q && c < N_CHAN; c++) {
-        double sum = 0, square = 0;
-        for (uint32_t t = 0; t < N_TOK; t++) {
-            double v = (double)kvs_f32_of_half(x[(size_t)t * N_CHAN + c], KVS_F16);
-            sum += v / N_TOK;
-            square += v * v / N_TOK;
+    for (uint32_t i = 0; i < 2 * s->n_layer; i++)
+        for (uint32_t from = 0; from < s->n_tok; from += s->block_tok) {
+            uint32_t n = s->n_tok - from < s->block_tok ? s->n_tok - from : s->block_tok;
+            const uint16_t *x = s->x[i] + (size_t)from * s->n_chan;
+            for (uint32_t c = 0; c < s->n_chan; c++) {
+                double sum = 0, square = 0;
+                for (uint32_t t = 0; t < n; t++) {
+                    double v = (double)kvs_f32_of_half(x[(size_t)t * s->n_chan + c], s->half);
+                    sum += v / n;
+                    square += v * v / n;
+                }
+                double step = .5 * sqrt(fmax(square - sum * sum, 1e-30));
+                for (uint32_t t = 0; t < n; t++) {
+                    double v = (double)kvs_f32_of_half(x[(size_t)t * s->n_chan + c], s->half);
+                    q[(size_t)t * s->n_chan + c] =
+                        (uint8_t)fmax(0, fmin(255, rint((v - sum) / step) + 128));
+                }
+            }
+            q += (size_t)n * s->n_chan;
         }
-        double step = .5 * sqrt(square - sum * sum);
-        for (uint32_t t = 0; t < N_TOK; t++) {
-            double v = (double)kvs_f32_of_half(x[(size_t)t * N_CHAN + c], KVS_F16);
-            q[(size_t)t * N_CHAN + c] = (uint8_t)fmax(0, fmin(255, rint((v - sum) / step) + 128));
-        }
+}
+
+static double median(double *s)
+{
+    qsort(s, ROUNDS, sizeof *s, by_size);
+    return s[ROUNDS / 2];
+}
+
+/* All of a file's sections, one after another. */
+static double decode_s(const struct kvs_kvf *kvf, const struct scene *s,
+                       const struct kvs_kvf_isa *isa, uint16_t *out)
+{
+    double from = cpu_s();
+    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
+        struct kvs_section at = kvs_kvf_section(kvf, i);
+        uint16_t *to = out + ((size_t)(2 * at.layer + at.kv) * s->n_tok + at.first_tok) * s->n_chan;
+        if (kvs_kvf_decode(kvf, i, NULL, isa, to, s->n_chan, NULL))
+            exit(1);
     }
-    return q;
+    return cpu_s() - from;
 }
 
 /* e3 beside the others, on the same symbols; medians. */
-static void beside(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
+static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
 {
-    size_t n = (size_t)N_TOK * N_CHAN, room = ZSTD_compressBound(n) + n;
-    uint8_t *q = symbols(x[0]), *z = malloc(room), *h = malloc(room), *back = malloc(n);
-    uint8_t level[2] = {KVS_E3, KVS_E3}, *file = NULL;
-    uint16_t *out = aligned_alloc(64, n * 2 * sizeof *out);
+    size_t n = (size_t)2 * s->n_layer * s->n_tok * s->n_chan, room = ZSTD_compressBound(n) + n;
+    uint8_t *q = malloc(n), *z = malloc(room), *h = malloc(room), *back = malloc(n), *file = NULL;
+    uint8_t *level = malloc(2 * (size_t)s->n_layer);
+    uint16_t *out = aligned_alloc(64, (n * sizeof *out + 63) / 64 * 64);
     void *lib = dlopen("libhtscodecs.so.2", RTLD_NOW | RTLD_LOCAL);
     rans_code *code = NULL;
     rans_decode *decode = NULL;
@@ -75,31 +109,33 @@ static void beside(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
         *(void **)&code = dlsym(lib, "rans_compress_to_4x16");
         *(void **)&decode = dlsym(lib, "rans_uncompress_to_4x16");
     }
-    double ours[ROUNDS], zstd[ROUNDS], hts[ROUNDS];
-    struct kvs_kvf_in in = {{.n_layer = 1,
+    double ours[ROUNDS], zstd[ROUNDS], hts[ROUNDS], gb = (double)n * 2e-9;
+    struct kvs_kvf_in in = {{.n_layer = s->n_layer,
                              .n_kv_head = 1,
-                             .head_dim = N_CHAN,
-                             .n_tok = N_TOK,
-                             .block_tok = N_TOK,
-                             .half = KVS_F16},
-                            x,
+                             .head_dim = s->n_chan,
+                             .n_tok = s->n_tok,
+                             .block_tok = s->block_tok,
+                             .half = s->half},
+                            s->x,
                             level,
                             NULL};
     struct kvs_kvf *kvf;
-    size_t n_file, n_z = ZSTD_compress(z, room, q, n, 1);
+    size_t n_file;
     unsigned n_h = (unsigned)room;
-    if (!q || !z || !h || !back || !out || kvs_kvf_encode(&in, isa, &file, &n_file, NULL) ||
+    if (!q || !z || !h || !back || !out || !level)
+        exit(1);
+    memset(level, KVS_E3, 2 * (size_t)s->n_layer);
+    memset(out, 1, n * sizeof *out);
+    symbols(q, s);
+    size_t n_z = ZSTD_compress(z, room, q, n, 1);
+    if (kvs_kvf_encode(&in, isa, &file, &n_file, NULL) ||
         kvs_kvf_parse("bench", file, n_file, n_file, false, &kvf, NULL))
         exit(1);
     if (code)
         code(q, (unsigned)n, h, &n_h, X32);
     for (int r = 0; r < ROUNDS; r++) {
+        ours[r] = decode_s(kvf, s, isa, out);
         double from = cpu_s();
-        for (uint32_t i = 0; i < 2; i++)
-            if (kvs_kvf_decode(kvf, i, NULL, isa, out + i * n, N_CHAN, NULL))
-                exit(1);
-        ours[r] = (cpu_s() - from) / 2;
-        from = cpu_s();
         if (ZSTD_decompress(back, n, z, n_z) != n)
             exit(1);
         zstd[r] = cpu_s() - from;
@@ -109,15 +145,12 @@ static void beside(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
             exit(1);
         hts[r] = cpu_s() - from;
     }
-    qsort(ours, ROUNDS, sizeof *ours, by_size);
-    qsort(zstd, ROUNDS, sizeof *zstd, by_size);
-    qsort(hts, ROUNDS, sizeof *hts, by_size);
-    double our = (double)n * 2e-9 / ours[ROUNDS / 2], its = (double)n * 2e-9 / zstd[ROUNDS / 2];
+    double our = gb / median(ours), its = gb / median(zstd);
     line("decode e3, no checksum", our, "GB/s", 4);
     line("decode zstd -1 of its symbols", its, "GB/s", 0);
     line("e3 over zstd -1", our / its, "1", 1.5);
     if (decode) {
-        its = (double)n * 2e-9 / hts[ROUNDS / 2];
+        its = gb / median(hts);
         line("decode htscodecs rANS32x16 of its symbols", its, "GB/s", 0);
         line("e3 over htscodecs rANS32x16", our / its, "1", 1.2);
     } else {
@@ -129,12 +162,38 @@ static void beside(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
     free(z);
     free(h);
     free(back);
+    free(level);
     free(out);
     if (lib)
         (void)dlclose(lib);
 }
 
-static void rates(const uint16_t *const *x, const struct kvs_kvf_isa *isa)
+/* The same of a codec file's elements, in blocks of 256. */
+static void beside_file(const char *name, const struct kvs_kvf_isa *isa)
+{
+    struct kvs_kvf *kvf;
+    struct kvs_err err = {0};
+    if (kvs_kvf_open(name, true, &kvf, &err)) {
+        fprintf(stderr, "%s\n", err.msg);
+        exit(2);
+    }
+    const struct kvs_kvf_shape *shape = kvs_kvf_shape(kvf);
+    struct scene s = {NULL, shape->n_layer, shape->n_tok, kvs_kvf_n_chan(shape), 256, shape->half};
+    size_t part = (size_t)s.n_tok * s.n_chan;
+    uint16_t *x = calloc(2 * s.n_layer * part, sizeof *x);
+    s.x = malloc(2 * (size_t)s.n_layer * sizeof *s.x);
+    if (!x || !s.x)
+        exit(1);
+    for (uint32_t i = 0; i < 2 * s.n_layer; i++)
+        s.x[i] = x + i * part;
+    (void)decode_s(kvf, &s, isa, x);
+    beside(&s, isa);
+    kvs_kvf_close(kvf);
+    free(x);
+    free(s.x);
+}
+
+static void rates(const uint16_t **x, const struct kvs_kvf_isa *isa)
 {
     enum { N_WEIGHTED = KVS_N_LEVEL - KVS_E6, N_ALL = KVS_N_LEVEL + N_WEIGHTED };
     static uint8_t levels[N_ALL][N_LAYER * 2];
@@ -191,10 +250,14 @@ int main(int argc, char **argv)
     if (!isa)
         return 1;
     fprintf(stderr, "# codec: %s\n", kvs_kvf_isa_name(isa));
+    if (argc > 2) {
+        beside_file(argv[2], isa);
+        return 0;
+    }
     for (uint32_t i = 0; i < N_LAYER * 2; i++)
         x[i] = kvs_kvf_made(i, N_TOK, N_CHAN, i % 2 ? .3 : .9, KVS_F16);
     rates(x, isa);
-    beside(x, isa);
+    beside(&(struct scene){x, 1, N_TOK, N_CHAN, N_TOK, KVS_F16}, isa);
     for (uint32_t i = 0; i < N_LAYER * 2; i++)
         free((void *)(uintptr_t)x[i]);
     return 0;

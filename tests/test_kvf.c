@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 /* --- the same everywhere ------------------------------------------------------------------------
@@ -341,7 +342,31 @@ static void memory_that_is_used_again_changes_no_byte(void **state)
         free(fresh);
         kvf_made_free(&made);
     }
-    free(memory.bytes);
+    kvs_kvf_memory_free(&memory);
+}
+
+/* A mapped one would end the program. */
+static void a_file_cut_after_it_was_opened_is_still_whole(void **state)
+{
+    struct made made = kvf_make(2, 2, 40, 200, 100, 0, KVS_HALF_BF16);
+    char name[] = "/tmp/kvf_cut_XXXXXX";
+    struct kvs_kvf *codec;
+    struct kvs_err err = {0};
+    size_t n;
+    (void)state;
+    memset(made.level, KVS_P4, 4);
+    uint8_t *file = kvf_encode(&made, NULL, &n);
+    int fd = mkstemp(name);
+    assert_true(fd >= 0 && write(fd, file, n) == (ssize_t)n);
+    assert_int_equal(kvs_kvf_open(name, true, &codec, &err), KVS_OK);
+    assert_int_equal(ftruncate(fd, 64), 0);
+    free(kvf_decode(codec, NULL, 1, KVS_V)); /* which asserts that all went well */
+    kvs_kvf_close(codec);
+    assert_int_equal(kvs_kvf_open(name, true, &codec, &err), KVS_ERR_PARSE);
+    (void)close(fd);
+    (void)remove(name);
+    free(file);
+    kvf_made_free(&made);
 }
 
 int main(void)
@@ -358,6 +383,7 @@ int main(void)
         cmocka_unit_test(hidden_states_say_whose_layers_they_are),
         cmocka_unit_test(impossible_input_is_refused),
         cmocka_unit_test(memory_that_is_used_again_changes_no_byte),
+        cmocka_unit_test(a_file_cut_after_it_was_opened_is_still_whole),
     };
     return cmocka_run_group_tests_name("codec", tests, NULL, NULL);
 }

@@ -96,12 +96,15 @@ struct kvs_kvf_in {
 KVS_MUST_CHECK enum kvs_code kvs_kvf_encode(const struct kvs_kvf_in *in,
                                             const struct kvs_kvf_isa *isa, uint8_t **file,
                                             size_t *n_byte, struct kvs_err *err);
-/* Where files lie one after another: pages written before cost no fault. {0} at first, and bytes
- * the caller's to free at last. */
+/* Where files lie one after another: pages written before cost no fault. {0} at first, ended by
+ * kvs_kvf_memory_free. */
 struct kvs_kvf_memory {
     uint8_t *bytes;
     size_t room;
+    uint8_t *symbol; /* of e-levels, between analysis and coding */
+    size_t n_symbol;
 };
+void kvs_kvf_memory_free(struct kvs_kvf_memory *memory);
 /* The same into memory, over the last file there; NULL: as above. */
 KVS_MUST_CHECK enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory,
                                                  const struct kvs_kvf_in *in,
@@ -121,7 +124,7 @@ struct kvs_kvf; /* a file's head; from kvs_kvf_parse or _open, ended by kvs_kvf_
 KVS_MUST_CHECK enum kvs_code kvs_kvf_parse(const char *name, const uint8_t *data, size_t n_byte,
                                            size_t n_file, bool check, struct kvs_kvf **codec,
                                            struct kvs_err *err);
-/* A file, mapped. */
+/* A file, read into memory: one that is cut later does no harm. */
 KVS_MUST_CHECK enum kvs_code kvs_kvf_open(const char *file, bool check, struct kvs_kvf **codec,
                                           struct kvs_err *err);
 void kvs_kvf_close(struct kvs_kvf *codec); /* accepts NULL */

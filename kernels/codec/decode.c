@@ -10,7 +10,8 @@
 
 #define FAIL(...) kvs_fail(err, KVS_ERR_PARSE, __VA_ARGS__)
 
-enum { STREAM_BYTES = 128 << 10 };
+/* Sections from which stores go past the caches: packed levels wait for memory, e-levels don't. */
+enum { STREAM_PACKED = 32 << 10, STREAM_CODED = 128 << 10 };
 
 struct decoder {
     const struct kvs_kvf *codec;
@@ -70,10 +71,10 @@ static enum kvs_code check_finite(const struct decoder *d, const uint16_t *param
 }
 
 /* Stores past the caches save reading what they overwrite; what is small may be used at once. */
-static bool past_caches(const struct decoder *d)
+static bool past_caches(const struct decoder *d, uint64_t least_bytes)
 {
     return (uintptr_t)d->out % 64 == 0 && d->stride % 32 == 0 &&
-           (uint64_t)d->at.n_tok * d->at.n_chan * 2 >= STREAM_BYTES;
+           (uint64_t)d->at.n_tok * d->at.n_chan * 2 >= least_bytes;
 }
 
 static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job,
@@ -132,7 +133,7 @@ static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
         .n_row = d->at.n_tok,
         .n_chan = d->at.n_chan,
         .stride = d->stride,
-        .stream = past_caches(d),
+        .stream = past_caches(d, STREAM_PACKED),
         .row_bytes = kvs_row_bytes(level, d->at.n_chan),
         .packed = (uint8_t *)(uintptr_t)payload, /* read only when unpacking */
         .x = d->out,
@@ -197,7 +198,7 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
     const uint16_t *word = (const void *)(d->bytes + at->payload_at);
     struct kvs_chan16 *chans = (void *)d->scratch;
     uint64_t left = at->n_word;
-    bool stream = past_caches(d);
+    bool stream = past_caches(d, STREAM_CODED);
 
     memset(d->scratch, 0, 3 * (size_t)wide * sizeof *d->scratch);
     if (params(d, chans, err))

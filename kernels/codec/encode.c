@@ -53,6 +53,26 @@ static void *big_alloc(size_t n)
     return p;
 }
 
+void kvs_kvf_memory_free(struct kvs_kvf_memory *memory)
+{
+    free(memory->bytes);
+    free(memory->symbol);
+    *memory = (struct kvs_kvf_memory){0};
+}
+
+/* Room for n symbols: the memory's, or what free ends. NULL: there is none. */
+static uint8_t *symbol_room(struct kvs_kvf_memory *memory, size_t n)
+{
+    if (!memory)
+        return big_alloc(n);
+    if (memory->n_symbol < n) {
+        free(memory->symbol);
+        memory->symbol = big_alloc(n);
+        memory->n_symbol = memory->symbol ? n : 0;
+    }
+    return memory->symbol;
+}
+
 /* The output's first memory: what is given, if that is large enough. */
 static enum kvs_code begin_out(struct encoder *e, size_t room, struct kvs_err *err)
 {
@@ -77,10 +97,12 @@ static void end_out(struct encoder *e, bool good, uint8_t **file, size_t *n_byte
 {
     struct kvs_kvf_memory *memory = e->memory;
 
-    if (memory && e->out)
-        *memory = (struct kvs_kvf_memory){e->out, e->room};
-    else if (!good)
+    if (memory && e->out) {
+        memory->bytes = e->out;
+        memory->room = e->room;
+    } else if (!good) {
         free(e->out);
+    }
     if (!good)
         return;
     uint8_t *fits = memory ? NULL : realloc(e->out, e->n);
@@ -119,6 +141,18 @@ enum kvs_code kvs_rows_calm(struct kvs_rows *rows, uint16_t **room, struct kvs_e
     return KVS_OK;
 }
 
+/* The elements of the section after i, if it is as long; else NULL. They are fetched while i is
+ * worked on: it does not lie beside i, so the CPU would not do so by itself. */
+static const uint16_t *next_of(const struct encoder *e, uint32_t i)
+{
+    const struct kvs_kvf_shape *shape = &e->in->shape;
+    uint32_t next = i + 1, block = block_of(e, next);
+
+    if (next >= e->n_section || kvs_block_tok(shape, block) < kvs_block_tok(shape, block_of(e, i)))
+        return NULL;
+    return e->in->x[part_of(e, next)] + (size_t)block * shape->block_tok * kvs_kvf_n_chan(shape);
+}
+
 /* The coded elements of section i; the sinks lie before them. calm is x. */
 static void rows_of(const struct encoder *e, uint32_t i, struct kvs_rows *rows)
 {
@@ -133,6 +167,7 @@ static void rows_of(const struct encoder *e, uint32_t i, struct kvs_rows *rows)
     rows->level = (enum kvs_level)e->in->level[part];
     rows->x = e->in->x[part] + ((size_t)block * shape->block_tok + sink) * n_chan;
     rows->calm = rows->x;
+    rows->next = next_of(e, i);
 }
 
 /* Room for the symbols and for four streams' words; how many are counted. */
@@ -150,7 +185,7 @@ static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
         return KVS_OK;
     while (e->counts->every < 4 && n / e->counts->every >= 2 * ENOUGH)
         e->counts->every *= 2;
-    e->symbol = big_alloc(n);
+    e->symbol = symbol_room(e->memory, n);
     e->word = malloc(4 * KVS_ENC_WORDS * sizeof *e->word);
     return e->symbol && e->word ? KVS_OK : kvs_nomem(err);
 }
@@ -437,7 +472,8 @@ enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory, const struct kv
     free(e.quant);
     free(e.counts);
     free(e.enc.rest);
-    free(e.symbol);
+    if (!memory)
+        free(e.symbol);
     free(e.word);
     free(e.calm);
     return code;

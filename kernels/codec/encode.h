@@ -18,6 +18,7 @@ bool kvs_escapes_add(struct kvs_escapes *escapes, uint32_t at);
 struct kvs_rows {
     const uint16_t *x;    /* as they are */
     const uint16_t *calm; /* the same, what is huge or no number replaced by 0; may be x */
+    const uint16_t *next; /* the section after, as long; or NULL */
     uint32_t n_tok, n_chan;
     enum kvs_half half;
     enum kvs_kv kv;

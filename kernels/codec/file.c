@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -219,33 +218,50 @@ enum kvs_code kvs_kvf_parse(const char *name, const uint8_t *data, size_t n_byte
     return code;
 }
 
+/* All n bytes of the file, which nobody cuts meanwhile. */
+static enum kvs_code read_all(const char *file, int fd, uint8_t *to, size_t n, struct kvs_err *err)
+{
+    for (size_t at = 0; at < n;) {
+        ssize_t got = read(fd, to + at, n - at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return kvs_fail(err, KVS_ERR_IO, "%s: %s", file, strerror(errno));
+        if (got == 0)
+            return kvs_fail(err, KVS_ERR_IO, "%s: ends at %zu bytes, had %zu when it was opened",
+                            file, at, n);
+        at += (size_t)got;
+    }
+    return KVS_OK;
+}
+
 enum kvs_code kvs_kvf_open(const char *file, bool check, struct kvs_kvf **out, struct kvs_err *err)
 {
-    struct stat stat;
-    void *map = MAP_FAILED;
-    size_t n_byte = 0;
+    struct stat stat = {0};
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO has nobody to wait for */
-    bool known = fd >= 0 && fstat(fd, &stat) == 0;
+    enum kvs_code code = KVS_OK;
+    uint8_t *data = NULL;
+    size_t n_byte = 0;
 
     *out = NULL;
-    if (known && !S_ISREG(stat.st_mode)) {
-        (void)close(fd);
-        return kvs_fail(err, KVS_ERR_PARSE, "%s: is no regular file, want a codec file", file);
-    }
-    if (known) {
+    if (fd < 0 || fstat(fd, &stat))
+        code = kvs_fail(err, KVS_ERR_IO, "%s: %s", file, strerror(errno));
+    else if (!S_ISREG(stat.st_mode))
+        code = kvs_fail(err, KVS_ERR_PARSE, "%s: is no regular file, want a codec file", file);
+    if (!code) {
         n_byte = (size_t)stat.st_size;
-        map = mmap(NULL, n_byte ? n_byte : 1, PROT_READ, MAP_PRIVATE, fd, 0);
+        data = malloc(n_byte ? n_byte : 1);
+        code = data ? read_all(file, fd, data, n_byte, err) : kvs_nomem(err);
     }
-    int why = errno;
     if (fd >= 0)
         (void)close(fd);
-    if (map == MAP_FAILED)
-        return kvs_fail(err, KVS_ERR_IO, "%s: %s", file, strerror(why));
-    enum kvs_code code = kvs_kvf_parse(file, map, n_byte, n_byte, check, out, err);
+    assert(code || data);
+    if (!code)
+        code = kvs_kvf_parse(file, data, n_byte, n_byte, check, out, err);
     if (*out)
-        (*out)->mapped = true;
+        (*out)->own = data;
     else
-        (void)munmap(map, n_byte ? n_byte : 1);
+        free(data);
     return code;
 }
 
@@ -253,8 +269,7 @@ void kvs_kvf_close(struct kvs_kvf *codec)
 {
     if (!codec)
         return;
-    if (codec->mapped)
-        (void)munmap((void *)(uintptr_t)codec->data, codec->n_byte);
+    free(codec->own);
     free(codec->name);
     free(codec->entry);
     free(codec->table);

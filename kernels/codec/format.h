@@ -120,7 +120,8 @@ struct kvs_kvf {
     char *name;
     const uint8_t *data;
     size_t n_byte; /* of data */
-    bool check, mapped;
+    bool check;
+    uint8_t *own; /* data, if it is to be freed; or NULL */
     struct kvs_kvf_shape shape;
     uint64_t head_bytes, file_bytes;
     uint32_t n_section, n_table, table_bytes;

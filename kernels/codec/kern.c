@@ -11,11 +11,14 @@ static uint64_t hash(const void *data, size_t n_byte)
     const uint8_t *p = data;
     XXH3_state_t state;
 
-    if (n_byte < 4 * AHEAD)
+    if (n_byte < 4 * AHEAD) {
+        for (size_t k = 0; k < n_byte; k += 64)
+            __builtin_prefetch(p + k);
         return XXH3_64bits(data, n_byte);
-    (void)XXH3_64bits_reset(&state);
+    }
     for (size_t k = 0; k < AHEAD; k += 64)
         __builtin_prefetch(p + k);
+    (void)XXH3_64bits_reset(&state);
     for (size_t i = 0; i < n_byte; i += STEP) {
         for (size_t k = i + AHEAD; k < i + AHEAD + STEP && k < n_byte; k += 64)
             __builtin_prefetch(p + k);

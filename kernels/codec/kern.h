@@ -25,6 +25,7 @@ struct kvs_rows_job {
      * worth, or when packing its inverse */
     const float *low, *step;
     uint32_t n_group;
+    const uint16_t *next;    /* packing: what is packed after, fetched ahead; or NULL */
     const uint8_t *exponent; /* lx: decoding [16]; encoding [256]: code of each, 255: none */
 };
 
@@ -118,7 +119,9 @@ struct kvs_kvf_isa {
     /* adds how often each symbol came; part: [4 * KVS_COUNT_ALL], 0 before and after */
     void (*count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, size_t stride,
                   uint32_t n_tok, uint32_t n_chan);
-    /* adds how often each symbol came, at base[channel] + symbol: [KVS_COUNT_ALL] */
+    /* adds how often each symbol came, at base[channel], a multiple of 256, + symbol:
+     * [KVS_COUNT_ALL]
+     */
     void (*count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
                        size_t stride, uint32_t n_tok, uint32_t n_chan);
     /* n words, the last first */

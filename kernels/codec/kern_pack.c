@@ -34,35 +34,62 @@ INLINE void pack64(vi q[4], enum kvs_level level, uint8_t *row, uint32_t c, uint
     }
 }
 
+/* A row as pack_rows takes it: low and inverse from its first channel or group. */
+struct pack_row {
+    const uint16_t *x;
+    const float *low, *inverse;
+    uint8_t *to;
+};
+
+/* 64 channels from c, of which `left` are there: known to the compiler where all are */
+INLINE void pack_block(const struct kvs_rows_job *job, const struct pack_row *row,
+                       enum kvs_level level, bool by_token, enum kvs_half half, uint32_t group,
+                       uint32_t c, uint32_t left)
+{
+    vi q[4], top = i_set(level == KVS_P8 ? 255 : level == KVS_P4 ? 15 : level == KVS_P3 ? 7 : 3);
+
+#pragma GCC unroll 4
+    for (uint32_t g = 0; g < 4; g++) {
+        uint32_t at = c + 16 * g, param = by_token ? c / group + 16 * g / group : at;
+        q[g] = i_set(0);
+        if (16 * g >= left)
+            continue;
+        vf value = load(row->x + at, left - 16 * g, half);
+        vf unit = by_token ? f_set(row->inverse[param]) : f_load(row->inverse + param);
+        if (level == KVS_FP8) {
+            q[g] = fp8_code(f_mul(value, unit));
+        } else {
+            value = f_sub(value, by_token ? f_set(row->low[param]) : f_load(row->low + param));
+            q[g] = i_max(i_min(i_round(f_mul(value, unit)), top), i_set(0));
+        }
+        if (left - 16 * g < 16)
+            q[g] = i_and(q[g], i_bits((1u << (left - 16 * g)) - 1, -1));
+    }
+    pack64(q, level, row->to, c, job->n_chan);
+}
+
 INLINE void pack_rows(const struct kvs_rows_job *job, enum kvs_level level, bool by_token,
                       enum kvs_half half, uint32_t group)
 {
-    vi top = i_set((1 << kvs_level_bits(level)) - 1);
+    enum { AHEAD = 2048 }; /* bytes written */
+    const uint32_t bits = level == KVS_P4 ? 4 : level == KVS_P8 || level == KVS_FP8 ? 8 : 2;
 
     for (uint32_t t = 0; t < job->n_row; t++) {
-        uint8_t *row = job->packed + t * job->row_bytes;
-        const uint16_t *x = job->x + t * job->stride;
-        const float *low = job->low + (by_token ? t * job->n_group : 0);
-        const float *inverse = job->step + (by_token ? t * job->n_group : 0);
+        size_t param = by_token ? (size_t)t * job->n_group : 0;
+        struct pack_row row = {job->x + t * job->stride, job->low + param, job->step + param,
+                               job->packed + t * job->row_bytes};
+        const uint16_t *next = job->next ? job->next + (size_t)t * job->n_chan : NULL;
         for (uint32_t c = 0; c < job->n_chan; c += 64) {
-            vi q[4];
-            for (uint32_t g = 0; g < 4; g++) {
-                uint32_t at = c + 16 * g;
-                q[g] = i_set(0);
-                if (at >= job->n_chan)
-                    continue;
-                vf value = load(x + at, job->n_chan - at, half);
-                vf unit = by_token ? f_set(inverse[at / group]) : f_load(inverse + at);
-                if (level == KVS_FP8) {
-                    q[g] = fp8_code(f_mul(value, unit));
-                } else {
-                    value = f_sub(value, by_token ? f_set(low[at / group]) : f_load(low + at));
-                    q[g] = i_max(i_min(i_round(f_mul(value, unit)), top), i_set(0));
-                }
-                if (job->n_chan - at < 16)
-                    q[g] = i_and(q[g], i_bits((1u << (job->n_chan - at)) - 1, -1));
+            uint32_t left = job->n_chan - c;
+            if (next) {
+                __builtin_prefetch(next + c, 0, 2);
+                __builtin_prefetch(next + c + 32, 0, 2);
             }
-            pack64(q, level, row, c, job->n_chan);
+            __builtin_prefetch(row.to + AHEAD + c * bits / 8, 1);
+            if (left >= 64)
+                pack_block(job, &row, level, by_token, half, group, c, 64);
+            else
+                pack_block(job, &row, level, by_token, half, group, c, left);
         }
     }
 }

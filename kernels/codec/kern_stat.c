@@ -13,7 +13,7 @@ void KERN(widen)(float *to, const uint16_t *from, size_t n, enum kvs_half half)
 
 unsigned KERN(max_bits)(const uint16_t *x, size_t n)
 {
-    enum { BLOCK = 256, AHEAD = 4096 }; /* this is who reads a section first */
+    enum { BLOCK = 1024, AHEAD = 4096 }; /* this is who reads a section first */
     uint16_t most = 0;
     size_t i = 0;
 
@@ -135,13 +135,14 @@ INLINE void moments_n(float *sum, float *square, const uint16_t *x, size_t strid
 unsigned KERN(moments)(float *sum, float *square, const uint16_t *x, uint32_t n_tok,
                        uint32_t n_chan, enum kvs_half half)
 {
-    enum { ROWS = 64 }; /* into the second cache by the first that reads them */
+    /* rows into the second cache by the first that reads them */
+    const uint32_t rows = n_chan < 1024 ? 65536 / n_chan : 64;
     unsigned most = 0;
 
     memset(sum, 0, kvs_up(n_chan, 16) * sizeof *sum);
     memset(square, 0, kvs_up(n_chan, 16) * sizeof *square);
-    for (uint32_t t = 0; t < n_tok; t += ROWS) {
-        uint32_t c = 0, end = n_tok - t < ROWS ? n_tok : t + ROWS;
+    for (uint32_t t = 0; t < n_tok; t += rows) {
+        uint32_t c = 0, end = n_tok - t < rows ? n_tok : t + rows;
         unsigned bits = KERN(max_bits)(x + (size_t)t * n_chan, (size_t)(end - t) * n_chan);
         most = bits > most ? bits : most;
         for (; c + 64 <= n_chan; c += 64)

@@ -58,9 +58,14 @@ void KERN(count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, con
         for (; i < n_chan; i++)
             count[base[i] + symbol[i]]++;
     }
-    for (uint32_t i = 0; i < KVS_COUNT_ALL; i++)
-        count[i] += a[i] + b[i] + c[i] + d[i];
-    memset(part, 0, 4 * KVS_COUNT_ALL * sizeof *part);
+    bool used[KVS_COUNT_ALL / 256] = {false};
+    for (uint32_t i = 0; i < n_chan; i++)
+        used[base[i] / 256] = true;
+    for (uint32_t m = 0; m < KVS_COUNT_ALL / 256; m++)
+        for (uint32_t i = m * 256; used[m] && i < (m + 1) * 256; i++) {
+            count[i] += a[i] + b[i] + c[i] + d[i];
+            a[i] = b[i] = c[i] = d[i] = 0;
+        }
 }
 
 INLINE bool row_within(const uint8_t *symbol, uint32_t n_chan, uint8_t low, uint8_t high)
@@ -72,22 +77,41 @@ INLINE bool row_within(const uint8_t *symbol, uint32_t n_chan, uint8_t low, uint
     return !bad;
 }
 
-/* What pairs were counted, to their symbols. */
-static void count_pairs(uint32_t count[256], uint32_t *pair)
+/* Least and largest symbol of rows, but not outside 64 .. 191, from a multiple of 16 to one. */
+static void symbol_range(uint32_t *low, uint32_t *end, const uint8_t *symbol, size_t stride,
+                         uint32_t n_tok, uint32_t n_chan)
+{
+    uint8_t least = 191, most = 64;
+
+    for (uint32_t t = 0; t < n_tok; t++, symbol += stride)
+        for (uint32_t c = 0; c < n_chan; c++) {
+            least = symbol[c] < least ? symbol[c] : least;
+            most = symbol[c] > most ? symbol[c] : most;
+        }
+    least = least < 64 ? 64 : least;
+    most = most > 191 ? 191 : most;
+    *low = least / 16 * 16u - 64;
+    *end = kvs_up(most + 1u, 16) - 64;
+}
+
+/* What pairs of symbols 64 + low .. 64 + end were counted, to their symbols. */
+static void count_pairs(uint32_t count[256], uint32_t *pair, uint32_t low, uint32_t end)
 {
     uint32_t first[128] = {0};
 
-    for (uint32_t k = 0; k < 128; k++, pair += 128) {
+    pair += (size_t)low * 128;
+    for (uint32_t k = low; k < end; k++, pair += 128) {
         uint32_t second = 0;
-        for (uint32_t i = 0; i < 128; i++) {
-            first[i] += pair[i];
-            second += pair[i];
-        }
-        memset(pair, 0, 128 * sizeof *pair);
-        count[64 + (k ^ 64)] += second;
+        for (uint32_t g = low; g < end; g += 16)
+            for (uint32_t i = g; i < g + 16; i++) {
+                first[i] += pair[i];
+                second += pair[i];
+                pair[i] = 0;
+            }
+        count[64 + k] += second;
     }
-    for (uint32_t i = 0; i < 128; i++)
-        count[64 + (i ^ 64)] += first[i];
+    for (uint32_t i = low; i < end; i++)
+        count[64 + i] += first[i];
 }
 
 /*
@@ -100,8 +124,9 @@ void KERN(count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, siz
 {
     enum { FEW = 20 };
     bool few = n_tok && row_within(symbol, n_chan, KVS_SYMBOL_ZERO - FEW, KVS_SYMBOL_ZERO + FEW);
-    uint32_t *a = part, *b = few ? part + (1 << 14) : part;
+    uint32_t *a = part, *b = few ? part + (1 << 14) : part, low, end;
 
+    symbol_range(&low, &end, symbol, stride, n_tok, n_chan);
     for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
         uint32_t c = 0;
         if (!row_within(symbol, n_chan, 64, 191)) {
@@ -112,6 +137,7 @@ void KERN(count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, siz
         for (; c + 8 <= n_chan; c += 8) {
             uint64_t eight;
             memcpy(&eight, symbol + c, 8);
+            eight ^= 0x4040404040404040; /* from 64 on */
             eight = (eight & 0x007f007f007f007f) | (eight >> 1 & 0x3f803f803f803f80);
             a[eight & 0xffff]++;
             b[eight >> 16 & 0xffff]++;
@@ -121,7 +147,7 @@ void KERN(count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, siz
         for (; c < n_chan; c++)
             count[symbol[c]]++;
     }
-    count_pairs(count, a);
+    count_pairs(count, a, low, end);
     if (few)
-        count_pairs(count, b);
+        count_pairs(count, b, low, end);
 }

@@ -240,7 +240,7 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
     }
     if (!code)
         *memcpy_gb_per_s = gb / median(s + (size_t)n * 2 * rounds, rounds);
-    free(memory.bytes);
+    kvs_kvf_memory_free(&memory);
     free(out);
     free(s);
     return code;

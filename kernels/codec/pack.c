@@ -111,6 +111,8 @@ static void pack_integers(uint16_t *low16, uint16_t *step16, struct kvs_rows_job
         part.n_row = n_tok - g * job->group < job->group ? n_tok - g * job->group : job->group;
         part.x += g * job->group * job->stride;
         part.packed += g * job->group * job->row_bytes;
+        if (job->next)
+            part.next += (size_t)g * job->group * job->n_chan;
         isa->range(low, high, part.x, job->stride, part.n_row, at->n_chan, job->half);
         isa->scales(low16 + (size_t)g * at->n_chan, step16 + (size_t)g * at->n_chan, inverse, low,
                     high, at->n_chan, top, job->half);
@@ -135,6 +137,7 @@ void kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struc
         .packed = section + at->payload_at,
         .x = (uint16_t *)(uintptr_t)rows->calm, /* read only when packing */
         .n_group = at->n_group,
+        .next = rows->next,
     };
 
     if (at->n_tok == 0)

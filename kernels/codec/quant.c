@@ -148,6 +148,8 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
     for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
         uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
         memset(symbol + quant->symbol_stride - 32, KVS_SYMBOL_ZERO, 32); /* lanes beyond the last */
+        for (uint32_t c = 0; c < n_chan && rows->next; c += 32)
+            __builtin_prefetch(rows->next + (size_t)t * n_chan + c, 0, 2);
         if (isa->quantise(symbol, rows->x + (size_t)t * n_chan, mean, inverse, n_chan, rows->half))
             for (uint32_t c = 0; c < n_chan && !code; c++)
                 if (symbol[c] == 0 && !kvs_escapes_add(&quant->escapes, t * n_chan + c))

@@ -229,7 +229,7 @@ enum kvs_code kvs_fill(const struct kvs_fill *fill, struct kvs_filled *filled, s
     } else {
         code = kvs_nomem(err);
     }
-    free(memory.bytes);
+    kvs_kvf_memory_free(&memory);
     free(key);
     return code;
 }
