@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "plan/dual.h"
+#include "plan/polish.h"
 #include "plan/splice.h"
 #include "plan/stairs.h"
 #include "plan_random.h"
@@ -27,6 +28,16 @@ static struct kvs_plan_problem *make(struct kvs_arena *arena, uint64_t seed, uin
     return p;
 }
 
+static struct kvs_path random_path(struct kvs_rng *rng, const struct kvs_plan_problem *p)
+{
+    struct kvs_path path = {.all_work = kvs_rng_below(rng, 3) == 0};
+
+    path.route = (uint32_t)kvs_rng_below(rng, p->n_route + 1);
+    path.compute = (uint32_t)kvs_rng_below(rng, p->n_layer);
+    path.enter = path.route < p->n_route ? (uint32_t)kvs_rng_below(rng, path.compute + 1) : 0;
+    return path;
+}
+
 /* Prices of a few random paths, and of distortion. */
 static void random_prices(struct kvs_rng *rng, const struct kvs_plan_problem *p,
                           struct kvs_prices *prices)
@@ -35,11 +46,8 @@ static void random_prices(struct kvs_rng *rng, const struct kvs_plan_problem *p,
 
     memset(prices, 0, sizeof *prices);
     for (uint32_t i = 0; i < n; i++) {
-        struct kvs_path path = {.all_work = kvs_rng_below(rng, 3) == 0};
+        struct kvs_path path = random_path(rng, p);
 
-        path.route = (uint32_t)kvs_rng_below(rng, p->n_route + 1);
-        path.compute = (uint32_t)kvs_rng_below(rng, p->n_layer);
-        path.enter = path.route < p->n_route ? (uint32_t)kvs_rng_below(rng, path.compute + 1) : 0;
         kvs_prices_add(p, &path, 1. / n, prices);
     }
     prices->distortion = (double)kvs_rng_below(rng, 1000);
@@ -94,7 +102,7 @@ static void a_walk_finds_the_cheapest_staircase(void **state)
 
         random_prices(&rng, p, &prices);
         kvs_dual_walk(dual, &prices, &plan);
-        kvs_dual_values(dual, value);
+        kvs_dual_values(dual, &prices, value);
         for (uint32_t i = 0; i < p->n_frac; i++)
             least = value[0][i] < least ? value[0][i] : least;
         own = price_of(p, &prices, &plan);
@@ -126,13 +134,102 @@ static void a_walk_with_wide_vectors_gives_the_same_bits(void **state)
         random_prices(&rng, p, &prices);
         bound_x = kvs_dual_walk(wide, &prices, &x);
         bound_y = kvs_dual_walk(plain, &prices, &y);
-        kvs_dual_values(wide, a);
-        kvs_dual_values(plain, b);
+        kvs_dual_values(wide, &prices, a);
+        kvs_dual_values(plain, &prices, b);
         assert_memory_equal(&bound_x, &bound_y, sizeof bound_x);
         assert_memory_equal(&x, &y, sizeof x);
         assert_memory_equal(a, b, sizeof a);
         free(wide);
         free(plain);
+        kvs_arena_free(arena);
+    }
+}
+
+static void a_walk_with_the_tables_of_the_plain_problem_gives_the_same_bits(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 4; seed <= 200; seed += 4) {
+        struct kvs_arena *arena = kvs_arena_new();
+        struct kvs_rng rng = kvs_rng_stream(seed, "prices");
+        struct kvs_plan_problem *p = make(arena, seed, 40), falling = *p;
+        struct kvs_dual *own = dual_of(p), *plain, *shared;
+        struct kvs_prices prices;
+        struct kvs_plan x = {{0}, {0}}, y = {{0}, {0}};
+        double bound_x, bound_y;
+
+        falling.state_at = NULL;
+        plain = dual_of(&falling);
+        shared = aligned_alloc(64, (kvs_dual_size(p) + 63) / 64 * 64);
+        assert_non_null(shared);
+        shared = kvs_dual_init_rising(shared, plain, p);
+        random_prices(&rng, p, &prices);
+        bound_x = kvs_dual_walk(own, &prices, &x);
+        bound_y = kvs_dual_walk(shared, &prices, &y);
+        assert_memory_equal(&bound_x, &bound_y, sizeof bound_x);
+        assert_memory_equal(&x, &y, sizeof x);
+        kvs_dual_walk(plain, &prices, &y); /* what never rises is never cheaper */
+        assert_true(price_of(p, &prices, &y) >= price_of(p, &prices, &x) * (1 - 1e-9) - 1);
+        free(own);
+        free(shared);
+        free(plain);
+        kvs_arena_free(arena);
+    }
+}
+
+/* Two programs that share nothing: what the walk finds, certify proves. */
+static void a_walk_bounds_as_high_as_its_certificate(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        struct kvs_arena *arena = kvs_arena_new();
+        struct kvs_rng rng = kvs_rng_stream(seed, "prices");
+        struct kvs_plan_problem *p = make(arena, seed, 40);
+        struct kvs_certificate at = {.n_path = 1 + (uint32_t)kvs_rng_below(&rng, 4)};
+        struct kvs_prices prices = {.pre = 0};
+        struct kvs_plan plan = {{0}, {0}};
+        void *mem = aligned_alloc(64, (kvs_dual_size(p) + 63) / 64 * 64);
+        struct kvs_dual *dual;
+        double found;
+
+        assert_non_null(mem);
+        dual = kvs_dual_init(mem, p, p->budget);
+        for (uint32_t n = 0; n < at.n_path; n++) {
+            at.path[n] = random_path(&rng, p);
+            at.weight[n] = 1. / at.n_path;
+            kvs_prices_add(p, &at.path[n], at.weight[n], &prices);
+        }
+        at.price_ns = prices.distortion = (double)kvs_rng_below(&rng, 1000);
+        found = kvs_dual_walk(dual, &prices, &plan);
+        if (found < KVS_DUAL_NEVER) {
+            double proven = (double)kvs_certify(p, p->budget, &at);
+
+            assert_true(fabs(proven - found) <=
+                        2 + 1e-6 * (fabs(found) + at.price_ns * (double)p->budget));
+        }
+        free(dual);
+        kvs_arena_free(arena);
+    }
+}
+
+static void a_polished_plan_takes_what_polish_says(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        struct kvs_arena *arena = kvs_arena_new();
+        struct kvs_rng rng = kvs_rng_stream(seed, "polish");
+        struct kvs_plan_problem *p = make(arena, seed, 24);
+        struct kvs_plan plan;
+        struct kvs_plan_eval before, after;
+        int64_t end_ns;
+
+        if (!p->state_at)
+            plan_random_states(arena, &rng, p, 2);
+        plan_random_plan(&rng, p, &plan);
+        assert_true(kvs_plan_eval(p, &plan, NULL, &before));
+        end_ns = kvs_polish(p, before.distortion, 20, &plan);
+        assert_true(kvs_plan_eval(p, &plan, NULL, &after));
+        assert_true(after.end_ns == end_ns && end_ns <= before.end_ns);
+        assert_true(after.distortion <= before.distortion);
         kvs_arena_free(arena);
     }
 }
@@ -230,6 +327,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_walk_finds_the_cheapest_staircase),
         cmocka_unit_test(a_walk_with_wide_vectors_gives_the_same_bits),
+        cmocka_unit_test(a_walk_with_the_tables_of_the_plain_problem_gives_the_same_bits),
+        cmocka_unit_test(a_walk_bounds_as_high_as_its_certificate),
+        cmocka_unit_test(a_polished_plan_takes_what_polish_says),
         cmocka_unit_test(a_splice_is_at_least_as_good_as_any_joint_of_two),
         cmocka_unit_test(fixed_stairs_end_when_the_whole_problem_does),
     };

@@ -241,111 +241,14 @@ price_layer(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
     price_plain(dual, prices, l, dual->own);
 }
 
-/* Of next fractions above i, with the state's price: the cheapest for each i. */
-static void look_up(const struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l,
-                    const double *after, double *least, uint8_t *which)
+void kvs_dual_price_layer(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
 {
-    const struct kvs_plan_problem *problem = dual->problem;
-    double low = KVS_DUAL_BANNED;
-    uint8_t at = 0;
-
-    for (uint32_t f = problem->n_frac; f-- > 0;) {
-        double price = 0;
-
-        for (uint32_t k = 0; k < problem->n_route; k++)
-            price += prices->io[k][l + 1] * (double)problem->state_ns[k][f];
-        least[f] = low - price;
-        which[f] = at;
-        if (after[f] + price < low) {
-            low = after[f] + price;
-            at = (uint8_t)f;
-        }
-    }
+    price_layer(dual, prices, l);
 }
 
-/*
- * One layer where fractions may rise: for each (j, i) the next fraction of least price. Below j it
- * moves j as well; from j to i it does not; above i it pays for states. certify.c's
- * cheapest_rising says the same, entry by entry.
- */
-static void walk_rising(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l)
+uint8_t kvs_dual_best_level(const struct kvs_dual *dual, uint32_t l, uint32_t i)
 {
-    uint32_t n = dual->problem->n_frac, n_pad = dual->n_pad, n_layer = dual->problem->n_layer;
-    const double *edge = dual->edge + (size_t)dual->class_of[l] * DUAL_EDGES * n_pad;
-    const double *after = dual->rising + (size_t)(~l & 1) * n * n;
-    double *here = dual->rising + (size_t)(l & 1) * n * n;
-    double wait = prices->wait[l], early = prices->pre - wait, below = KVS_DUAL_BANNED;
-    double rise[KVS_MAX_FRAC], *value = dual->value + (size_t)l * n_pad;
-    uint8_t up[KVS_MAX_FRAC], below_at = 0;
-    bool may_rise = l + 1 < n_layer && dual->problem->state_at[l + 1];
-
-    for (uint32_t i = 0; i < n; i++)
-        value[i] = KVS_DUAL_BANNED;
-    for (uint32_t j = 0; j < n; j++) {
-        uint32_t to = l < dual->first_state ? j : n - 1;
-        uint8_t at = below_at;
-        double low = below, on;
-
-        if (may_rise)
-            look_up(dual, prices, l, after + (size_t)j * n, rise, up);
-        for (uint32_t i = j; i <= to; i++) {
-            double full = wait * (edge[DUAL_FULL * n_pad + i] + edge[DUAL_WFULL * n_pad + i]);
-            double fixed =
-                dual->own[i] - early * (edge[DUAL_KV * n_pad + i] - edge[DUAL_KV * n_pad + j]);
-            double best;
-
-            full += early * edge[DUAL_FULL * n_pad + j];
-            on = after[(size_t)j * n + i] + full;
-            if (on < low) {
-                low = on;
-                at = (uint8_t)i;
-            }
-            best = low;
-            dual->next[((size_t)l * n + j) * n + i] = at;
-            if (may_rise && full + rise[i] < best) {
-                best = full + rise[i];
-                dual->next[((size_t)l * n + j) * n + i] = up[i];
-            }
-            best += fixed;
-            here[(size_t)j * n + i] = best;
-            value[i] = best < value[i] ? best : value[i];
-        }
-        on = after[(size_t)j * n + j] + prices->pre * edge[DUAL_FULL * n_pad + j] +
-             wait * edge[DUAL_WFULL * n_pad + j];
-        if (on < below) {
-            below = on;
-            below_at = (uint8_t)j;
-        }
-    }
-}
-
-/* kvs_dual_walk where fractions may rise. */
-static double walk_all_rising(struct kvs_dual *dual, const struct kvs_prices *prices,
-                              struct kvs_plan *plan)
-{
-    uint32_t n_layer = dual->problem->n_layer, n = dual->problem->n_frac, i = 0, j;
-    double *end = dual->rising + (size_t)(n_layer & 1) * n * n;
-    const double *start = dual->rising;
-
-    for (uint32_t f = 0; f < n * n; f++)
-        end[f] = f == 0 ? 0 : KVS_DUAL_BANNED; /* after the last layer nothing is recomputed */
-    for (uint32_t f = 0; f < n; f++)
-        dual->value[(size_t)n_layer * dual->n_pad + f] = f == 0 ? 0 : KVS_DUAL_BANNED;
-    for (uint32_t l = n_layer; l-- > 0;) {
-        price_layer(dual, prices, l);
-        walk_rising(dual, prices, l);
-    }
-    for (uint32_t f = 1; f < n; f++)
-        i = start[(size_t)f * n + f] < start[(size_t)i * n + i] ? f : i;
-    double least = start[(size_t)i * n + i];
-    j = i;
-    for (uint32_t l = 0; l < n_layer; l++) {
-        plan->frac_i[l] = (uint8_t)i;
-        plan->level[l] = best_level(dual, l, i);
-        i = dual->next[((size_t)l * n + j) * n + i];
-        j = i < j ? i : j;
-    }
-    return least;
+    return best_level(dual, l, i);
 }
 
 /* Least prices from every layer on. */
@@ -380,7 +283,7 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
     uint32_t i = 0;
 
     if (dual->problem->state_at)
-        return walk_all_rising(dual, prices, plan) + prices->start_ns -
+        return kvs_dual_walk_rising(dual, prices, plan) + prices->start_ns -
                prices->distortion * (double)dual->budget;
     for (uint32_t f = 0; f < n_pad; f++) /* after the last layer nothing is recomputed */
         value[(size_t)n_layer * n_pad + f] = f == 0 ? 0 : KVS_DUAL_BANNED;
@@ -403,8 +306,11 @@ double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, str
     return least + prices->start_ns - prices->distortion * (double)dual->budget;
 }
 
-void kvs_dual_values(const struct kvs_dual *dual, double (*value)[KVS_MAX_FRAC])
+void kvs_dual_values(struct kvs_dual *dual, const struct kvs_prices *prices,
+                     double (*value)[KVS_MAX_FRAC])
 {
+    if (dual->problem->state_at)
+        kvs_dual_up_rising(dual, prices, true);
     for (uint32_t l = 0; l <= dual->problem->n_layer; l++)
         memcpy(value[l], dual->value + (size_t)l * dual->n_pad,
                dual->problem->n_frac * sizeof **value);

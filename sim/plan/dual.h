@@ -33,6 +33,11 @@ size_t kvs_dual_size(const struct kvs_plan_problem *problem);
  */
 struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget);
 
+/* The same for the problem with restart points (`plain`: without them), from its tables, which
+ * it goes on to use. */
+struct kvs_dual *kvs_dual_init_rising(void *mem, const struct kvs_dual *plain,
+                                      const struct kvs_plan_problem *problem);
+
 /* Walks without the processor's wide vectors from now on; the results are the same bits. For tests.
  */
 void kvs_dual_plain(struct kvs_dual *dual);
@@ -48,7 +53,9 @@ void kvs_prices_add(const struct kvs_plan_problem *problem, const struct kvs_pat
  * and the staircase. KVS_DUAL_NEVER or more: none can be afforded. */
 double kvs_dual_walk(struct kvs_dual *dual, const struct kvs_prices *prices, struct kvs_plan *plan);
 
-/* Of the last walk: the least price from each layer and fraction on, without starts and budget. */
-void kvs_dual_values(const struct kvs_dual *dual, double (*value)[KVS_MAX_FRAC]);
+/* Of the last walk, which was at these prices: the least price from each layer and fraction on,
+ * without starts and budget. */
+void kvs_dual_values(struct kvs_dual *dual, const struct kvs_prices *prices,
+                     double (*value)[KVS_MAX_FRAC]);
 
 #endif

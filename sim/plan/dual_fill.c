@@ -15,12 +15,12 @@ size_t kvs_dual_size(const struct kvs_plan_problem *problem)
     size_t n_pad = pad(problem->n_frac), n_layer = problem->n_layer;
     size_t cells = n_layer * problem->n_level * (problem->n_route + 3) * n_pad;
 
-    size_t pairs = problem->state_at ? (size_t)problem->n_frac * problem->n_frac : 0;
+    size_t pairs = problem->state_at ? problem->n_frac * n_pad : 0;
 
     return 64 + (sizeof(struct kvs_dual) / 64 + 1) * 64 +
-           (cells + n_layer * DUAL_EDGES * n_pad + (2 * n_layer + 1) * n_pad + 2 * pairs) *
+           (cells + n_layer * DUAL_EDGES * n_pad + (2 * n_layer + 1) * n_pad + 4 * pairs) *
                sizeof(double) +
-           n_layer * problem->n_level * n_pad + n_layer * pairs;
+           n_layer * problem->n_level * n_pad + n_layer * pairs * sizeof(int32_t);
 }
 
 static int64_t least_distortion(const struct kvs_plan_problem *problem, uint32_t l)
@@ -106,12 +106,28 @@ static void find_classes(struct kvs_dual *dual)
     }
 }
 
+/* What restart points need more, at mem, which is aligned to a row of vectors; its end. */
+static uint8_t *place_rising(struct kvs_dual *dual, double *mem)
+{
+    const struct kvs_plan_problem *problem = dual->problem;
+    size_t pairs = (size_t)problem->n_frac * dual->n_pad;
+
+    dual->rising = mem;
+    dual->up = dual->rising + 2 * pairs;
+    dual->up_at = dual->up + pairs;
+    dual->next = (int32_t *)(dual->up_at + pairs);
+    dual->first_state = 0;
+    while (dual->first_state < problem->n_layer && !problem->state_at[dual->first_state])
+        dual->first_state++;
+    return (uint8_t *)(dual->next + problem->n_layer * pairs);
+}
+
 struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem, int64_t budget)
 {
     struct kvs_dual *dual = mem;
     size_t n_layer = problem->n_layer;
-    size_t pairs = problem->state_at ? (size_t)problem->n_frac * problem->n_frac : 0;
     int64_t least = 0, own[KVS_MAX_LAYER] = {0};
+    double *rest;
 
     dual->problem = problem;
     dual->budget = budget;
@@ -125,15 +141,11 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
     dual->edge = (double *)mem + (sizeof *dual / 64 + 1) * 8;
     dual->value = dual->edge + n_layer * DUAL_EDGES * dual->n_pad;
     dual->reach = dual->value + (n_layer + 1) * dual->n_pad;
-    dual->rising = dual->reach + n_layer * dual->n_pad;
-    dual->cell = dual->rising + 2 * pairs;
-    dual->level =
-        (uint8_t *)(dual->cell + n_layer * problem->n_level * dual->n_field * dual->n_pad);
-    dual->next = dual->level + n_layer * problem->n_level * dual->n_pad;
-    dual->first_state = 0;
-    while (problem->state_at && dual->first_state < n_layer &&
-           !problem->state_at[dual->first_state])
-        dual->first_state++;
+    dual->cell = dual->reach + n_layer * dual->n_pad;
+    rest = dual->cell + n_layer * problem->n_level * dual->n_field * dual->n_pad;
+    dual->level = (uint8_t *)rest;
+    if (problem->state_at)
+        dual->level = place_rising(dual, rest);
     find_classes(dual);
     for (uint32_t c = 0; c < dual->n_class; c++)
         own[c] = least_distortion(problem, dual->first[c]);
@@ -141,6 +153,17 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
         least += own[dual->class_of[l]];
     for (uint32_t c = 0; c < dual->n_class; c++)
         fill_class(dual, c, budget - least + own[c]);
+    return dual;
+}
+
+struct kvs_dual *kvs_dual_init_rising(void *mem, const struct kvs_dual *plain,
+                                      const struct kvs_plan_problem *problem)
+{
+    struct kvs_dual *dual = mem;
+
+    *dual = *plain;
+    dual->problem = problem;
+    place_rising(dual, (double *)mem + (sizeof *dual / 64 + 1) * 8);
     return dual;
 }
 

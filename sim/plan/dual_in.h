@@ -40,12 +40,24 @@ struct kvs_dual {
     uint32_t n_slot[KVS_MAX_LAYER];                         /* [class] */
     uint8_t *level;                                         /* [class][slot][n_pad] */
     struct kvs_dual_terms terms[KVS_MAX_LAYER];             /* of the last walk */
-    /* with restart points only: n = n_frac; j: the least fraction up to a layer (plan.h) */
+    /* with restart points only: i < n_frac; j < n_pad: the least fraction up to a layer (plan.h) */
     uint32_t first_state; /* no fraction rises before this layer */
-    double *rising;       /* [2][n][n] of the layer at hand and the next: least price from (j, i) */
-    uint8_t *next;        /* [layer][n][n] the next fraction */
+    double *rising;       /* [2][i][j] of the layer at hand and the next: least price from (j, i) */
+    double *up, *up_at;   /* [i][j] of a restart point: the best rise, and to which fraction */
+    int32_t *next;        /* [layer][i][j] the next fraction */
 };
 
 enum { DUAL_FULL, DUAL_KV, DUAL_WFULL, DUAL_WKV, DUAL_BAN, DUAL_EDGES };
+
+/* Prices of a layer's fractions, into dual->own; and which level is a fraction's best there. Layers
+ * are priced from the last one down. */
+void kvs_dual_price_layer(struct kvs_dual *dual, const struct kvs_prices *prices, uint32_t l);
+uint8_t kvs_dual_best_level(const struct kvs_dual *dual, uint32_t l, uint32_t i);
+
+/* dual_rising.c, for problems with restart points: kvs_dual_walk, without starts and budget; and
+ * its way from the last layer down, by which dual->value is filled where `keep`. */
+double kvs_dual_walk_rising(struct kvs_dual *dual, const struct kvs_prices *prices,
+                            struct kvs_plan *plan);
+void kvs_dual_up_rising(struct kvs_dual *dual, const struct kvs_prices *prices, bool keep);
 
 #endif

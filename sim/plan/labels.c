@@ -417,9 +417,9 @@ enum kvs_code kvs_label_search(struct kvs_labels *s, const struct kvs_label_sear
     return KVS_OK;
 }
 
-void kvs_potential_of(const struct kvs_dual *dual, const struct kvs_prices *prices,
+void kvs_potential_of(struct kvs_dual *dual, const struct kvs_prices *prices,
                       struct kvs_potential *potential)
 {
     potential->prices = *prices;
-    kvs_dual_values(dual, potential->value);
+    kvs_dual_values(dual, prices, potential->value);
 }

@@ -19,7 +19,7 @@ struct kvs_potential {
 };
 
 /* Copies what the dual's last walk at these prices found. */
-void kvs_potential_of(const struct kvs_dual *dual, const struct kvs_prices *prices,
+void kvs_potential_of(struct kvs_dual *dual, const struct kvs_prices *prices,
                       struct kvs_potential *potential);
 
 /*

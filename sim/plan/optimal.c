@@ -16,6 +16,7 @@
 #define N_SHARE 7       /* plans of the mixture that are spliced */
 #define ROUGH 3e-3      /* of the bound, at first */
 #define BOUND_PART 4    /* a bound is sharpened while its own error is over one part in so many */
+#define BOUND_PART_RISING 20 /* the same with restart points: a sharp mixture has better plans */
 
 /* Label searches, and cases, each where the gap is still wide, with what they cost in mind. */
 struct stage {
@@ -25,6 +26,7 @@ struct stage {
 
 static const struct stage stages[] = {
     {8, 0, .02}, {0, 8, .02}, {32, 0, .022}, {128, 0, .025}, {0, 16, .02}};
+static const struct stage rising_stages[] = {{8, 0, .01}, {32, 0, .02}, {128, 0, .025}};
 static const struct stage level_stages[] = {{8, 0, 0}, {32, 0, .005}};
 
 #define ABOVE_STAIRS .008 /* relative gap that is worth a search of levels alone */
@@ -182,17 +184,23 @@ void kvs_optimum_splice(const struct kvs_relax *relax, void *mem, double enough,
     take(out, &plan, kvs_polish(problem, out->budget, N_SWEEP, &plan));
 }
 
-/* The relaxation and its splices: a rough bound first, a sharp one where the gap is mostly its. */
-static void relax(const struct kvs_plan_problem *problem, void *mem, double enough,
-                  struct kvs_optimum *out)
+/* The relaxation and its splices: a rough bound first, a sharp one where the gap is mostly its.
+ * from: that of the problem without restart points, NULL: none. */
+static void relax(const struct kvs_plan_problem *problem, void *mem, const struct kvs_relax *from,
+                  double enough, struct kvs_optimum *out)
 {
     char *rest = (char *)mem + kvs_splice_size();
     double error = enough / 3 > ROUGH || enough <= 0 ? enough / 3 : ROUGH;
 
     out->guided = false;
     out->n_tree = 0;
-    out->relax = kvs_relax_init(rest, problem, out->budget, &out->plan);
-    for (;;) {
+    out->relax = from ? kvs_relax_init_rising(rest, problem, from, &out->plan)
+                      : kvs_relax_init(rest, problem, out->budget, &out->plan);
+    if (from) {
+        out->bound_ns = out->relax->bound_ns;
+        take(out, &out->relax->plan, out->relax->end_ns);
+    }
+    while (!from || !is_close(out, enough)) {
         kvs_relax_run(out->relax, N_WALK, error);
         out->bound_ns = out->relax->bound_ns;
         take(out, &out->relax->plan, out->relax->end_ns);
@@ -201,7 +209,8 @@ static void relax(const struct kvs_plan_problem *problem, void *mem, double enou
         kvs_optimum_splice(out->relax, mem, enough, out);
         if (is_close(out, enough) || error <= enough / 3 ||
             (double)out->end_ns - out->relax->bound_ns >
-                BOUND_PART * (out->relax->mixture_ns - out->relax->bound_ns))
+                (from ? BOUND_PART_RISING : BOUND_PART) *
+                    (out->relax->mixture_ns - out->relax->bound_ns))
             return;
         error = enough / 3;
     }
@@ -247,8 +256,6 @@ static enum kvs_code run_stages(const struct kvs_plan_problem *problem, struct r
             sharpen(stage[n].above, enough, out);
         if (is_close(out, stage[n].above))
             continue;
-        if (stage[n].n_case && problem->state_at)
-            continue; /* where fractions may rise, a border splits nothing */
         if (stage[n].n_case) {
             search_cases(room, stage[n].n_case, fmax(enough, stage[n].above), out);
             continue;
@@ -275,7 +282,7 @@ static enum kvs_code search_levels(const struct kvs_plan_problem *problem, const
     start(levels, &best);
     if (best.budget > out->budget)
         return KVS_OK; /* these stairs break the budget */
-    relax(levels, inner.mem, enough, &best);
+    relax(levels, inner.mem, NULL, enough, &best);
     if (best.relax->bound_ns >= (double)out->end_ns)
         return KVS_OK; /* nor do they lead below what is known */
     if (run_stages(levels, &inner, level_stages, sizeof level_stages / sizeof *level_stages, enough,
@@ -316,45 +323,92 @@ static enum kvs_code alternate(const struct kvs_plan_problem *problem, const str
     return KVS_OK;
 }
 
-/* From the plan known so far on. */
-static enum kvs_code search(const struct kvs_plan_problem *problem,
-                            struct kvs_plan_scratch *scratch, double enough,
-                            struct kvs_optimum *out, struct kvs_err *err)
+static size_t own_size(const struct kvs_plan_problem *problem)
 {
-    size_t own = kvs_splice_size() + kvs_relax_size(problem);
-    size_t stairs = (sizeof(struct kvs_stairs) + 63) / 64 * 64;
-    size_t whole = 2 * own + stairs + kvs_branch_size(problem);
-    struct room room = {.mem = kvs_plan_scratch_mem(scratch, whole),
-                        .labels = kvs_plan_scratch_labels(scratch)};
+    return kvs_splice_size() + kvs_relax_size(problem);
+}
 
-    if (!room.mem || !room.labels)
-        return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a planner");
-    room.stairs = (struct kvs_stairs *)((char *)room.mem + own);
-    room.stairs_mem = (char *)room.stairs + stairs;
-    room.branch_mem = (char *)room.stairs_mem + own;
-    relax(problem, room.mem, enough, out);
-    if (problem->n_level > 1 && !problem->state_at && !is_close(out, fmax(enough, ABOVE_STAIRS)) &&
-        n_mixed(out->relax) <= FEW_PLANS && alternate(problem, &room, enough, out, err))
+static size_t stairs_size(void)
+{
+    return (sizeof(struct kvs_stairs) + 63) / 64 * 64;
+}
+
+/* `extra` bytes more, at room->mem - extra. false: no memory. */
+static bool make_room(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
+                      size_t extra, struct room *room)
+{
+    size_t own = own_size(problem), stairs = stairs_size();
+    char *mem = kvs_plan_scratch_mem(scratch, extra + 2 * own + stairs + kvs_branch_size(problem));
+
+    *room = (struct room){.labels = kvs_plan_scratch_labels(scratch)};
+    if (!mem || !room->labels)
+        return false;
+    room->mem = mem + extra;
+    room->stairs = (struct kvs_stairs *)((char *)room->mem + own);
+    room->stairs_mem = (char *)room->stairs + stairs;
+    room->branch_mem = (char *)room->stairs_mem + own;
+    return true;
+}
+
+/* What comes after the relaxation. */
+static enum kvs_code search(const struct kvs_plan_problem *problem, struct room *room,
+                            double enough, struct kvs_optimum *out, struct kvs_err *err)
+{
+    if (problem->state_at) /* no cases: where fractions may rise, a border splits nothing */
+        return run_stages(problem, room, rising_stages,
+                          sizeof rising_stages / sizeof *rising_stages, enough, out, err);
+    if (problem->n_level > 1 && !is_close(out, fmax(enough, ABOVE_STAIRS)) &&
+        n_mixed(out->relax) <= FEW_PLANS && alternate(problem, room, enough, out, err))
         return KVS_ERR_NOMEM;
-    return run_stages(problem, &room, stages, sizeof stages / sizeof *stages, enough, out, err);
+    return run_stages(problem, room, stages, sizeof stages / sizeof *stages, enough, out, err);
+}
+
+/*
+ * With restart points: the problem without them is relaxed first, since that is cheap, its optimum
+ * is a plan too, and where nothing is gained by a rise, one walk from its weights proves it. It is
+ * searched further only as far as its bound leaves a chance against what rises lead to.
+ */
+static enum kvs_code optimize_rising(const struct kvs_plan_problem *problem,
+                                     struct kvs_plan_scratch *scratch, double enough,
+                                     struct kvs_optimum *out, struct kvs_err *err)
+{
+    struct kvs_plan_problem plain = *problem;
+    struct kvs_optimum other;
+    struct room room, falling;
+
+    plain.state_at = NULL;
+    if (!make_room(problem, scratch, own_size(problem), &falling))
+        return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a planner");
+    room = (struct room){.mem = (char *)falling.mem - own_size(problem), .labels = falling.labels};
+    start(&plain, &other);
+    start(problem, out);
+    if (other.budget > out->budget) { /* only with rises it fits the budget, or nearly */
+        relax(problem, room.mem, NULL, enough, out);
+        return search(problem, &room, enough, out, err);
+    }
+    relax(&plain, falling.mem, NULL, enough, &other);
+    take(out, &other.plan, other.end_ns);
+    relax(problem, room.mem, other.relax, enough, out);
+    if (!is_close(&other, enough) && other.bound_ns < (double)out->end_ns) {
+        if (search(&plain, &falling, enough, &other, err))
+            return KVS_ERR_NOMEM;
+        take(out, &other.plan, other.end_ns);
+    }
+    return search(problem, &room, enough, out, err);
 }
 
 enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
                            double enough, struct kvs_optimum *out, struct kvs_err *err)
 {
-    start(problem, out);
-    if (problem->state_at) { /* the optimum without restart points is a plan too */
-        struct kvs_plan_problem plain = *problem;
-        struct kvs_optimum other;
+    struct room room;
 
-        plain.state_at = NULL;
-        start(&plain, &other);
-        if (search(&plain, scratch, enough, &other, err))
-            return KVS_ERR_NOMEM;
-        if (other.budget <= out->budget)
-            take(out, &other.plan, other.end_ns);
-    }
-    return search(problem, scratch, enough, out, err);
+    if (problem->state_at)
+        return optimize_rising(problem, scratch, enough, out, err);
+    if (!make_room(problem, scratch, 0, &room))
+        return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a planner");
+    start(problem, out);
+    relax(problem, room.mem, NULL, enough, out);
+    return search(problem, &room, enough, out, err);
 }
 
 void kvs_optimum_take(const struct kvs_plan_problem *problem, const struct kvs_optimum *optimum,

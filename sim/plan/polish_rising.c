@@ -134,6 +134,18 @@ static bool is_gain(struct climb *c, const struct kvs_chain_head *head,
     return true;
 }
 
+/* No route alone takes longer than the plan does. */
+static bool loads_in_time(const struct climb *c, const struct kvs_chain_head *head,
+                          const struct kvs_chain_tail *tail)
+{
+    int64_t left = c->rank.end_ns - c->problem->head_ns;
+
+    for (uint32_t k = 0; k < c->problem->n_route; k++)
+        if (head->in_ns[k] + tail->from_in_ns[k] > left)
+            return false;
+    return true;
+}
+
 /* Takes a fraction in the layers from `from` to `to`. */
 static void take(struct climb *c, uint32_t from, uint32_t to, uint32_t i)
 {
@@ -181,16 +193,19 @@ static void improve_layer(struct climb *c, uint32_t l)
 /* At a restart point: computed from there on up to some layer, at least as much as fraction i. */
 static void raise_behind(struct climb *c, uint32_t at, uint32_t i)
 {
+    const struct kvs_plan_problem *problem = c->problem;
     uint32_t low = min(c->low[at - 1], i), to = 0;
     struct kvs_chain_head head;
     struct kvs_chain_tail tail;
 
     head_to(c, at, i, &head);
-    for (uint32_t l = at; l < c->problem->n_layer && c->plan.frac_i[l] < i; l++) {
+    for (uint32_t l = at; l < problem->n_layer && c->plan.frac_i[l] < i; l++) {
         struct kvs_chain_head on = head;
 
         add(c, l, low, i, frac_at(c, l + 1), c->plan.level[l], &on);
         tail_from(c, l + 1, low, &tail);
+        if (problem->gpu_start_ns + on.work_ns + tail.work_ns + problem->head_ns > c->rank.end_ns)
+            break; /* nor does more work help */
         if (is_gain(c, &on, &tail))
             to = l;
         add(c, l, low, i, i, c->plan.level[l], &head);
@@ -218,6 +233,8 @@ static void lower_before(struct climb *c, uint32_t at, uint32_t i)
             add_front(c, l, low, i, i, &tail);
         }
         head_to(c, l, i, &head);
+        if (!loads_in_time(c, &head, &tail))
+            break; /* nor does loading more help */
         if (is_gain(c, &head, &tail))
             from = l;
     }

@@ -128,19 +128,15 @@ static bool is_in_box(const struct kvs_plan_problem *problem, const struct kvs_b
     return true;
 }
 
-struct kvs_relax *kvs_relax_init_box(void *mem, const struct kvs_relax *whole,
-                                     const struct kvs_box *box,
-                                     const struct kvs_certificate *certificate,
-                                     const struct kvs_plan *plan, uint32_t n_plan)
+/* Weights from a certificate, a walk at them, and a master that knows its paths and the walk's
+ * plan. best_ns: T of some plan. false: no plan can be afforded. */
+static bool begin_from(struct kvs_relax *relax, const struct kvs_certificate *certificate,
+                       double best_ns)
 {
-    const struct kvs_plan_problem *problem = whole->problem;
-    struct kvs_relax *relax = place(mem, problem, whole->budget);
     struct kvs_certificate *own = &relax->certificate;
     struct kvs_prices prices;
     struct kvs_plan first = {{0}, {0}};
 
-    relax->dual = whole->dual;
-    kvs_dual_keep_to(relax->dual, box);
     for (uint32_t n = 0; n < certificate->n_path; n++) {
         if (certificate->weight[n] <= 0)
             continue;
@@ -148,16 +144,55 @@ struct kvs_relax *kvs_relax_init_box(void *mem, const struct kvs_relax *whole,
         own->weight[own->n_path++] = certificate->weight[n];
     }
     own->price_ns = certificate->price_ns;
-    relax->master = kvs_master_init_empty(relax->master, problem, relax->budget,
-                                          STAND_IN * (double)whole->end_ns, &own->path[0]);
+    relax->master = kvs_master_init_empty(relax->master, relax->problem, relax->budget,
+                                          STAND_IN * best_ns, &own->path[0]);
     relax->bound_ns = walk(relax, own, &prices, &first);
     relax->n_walk = 2; /* the weights are worth as much as others after two walks */
     if (relax->bound_ns >= KVS_DUAL_NEVER)
-        return relax;
+        return false;
     kvs_master_add_plan(relax->master, &first);
+    return true;
+}
+
+struct kvs_relax *kvs_relax_init_box(void *mem, const struct kvs_relax *whole,
+                                     const struct kvs_box *box,
+                                     const struct kvs_certificate *certificate,
+                                     const struct kvs_plan *plan, uint32_t n_plan)
+{
+    const struct kvs_plan_problem *problem = whole->problem;
+    struct kvs_relax *relax = place(mem, problem, whole->budget);
+    const struct kvs_certificate *own = &relax->certificate;
+
+    relax->dual = whole->dual;
+    kvs_dual_keep_to(relax->dual, box);
+    if (!begin_from(relax, certificate, (double)whole->end_ns))
+        return relax;
     for (uint32_t n = 0; n < n_plan; n++)
         if (is_in_box(problem, box, &plan[n]))
             kvs_master_add_plan(relax->master, &plan[n]);
+    for (uint32_t n = 1; n < own->n_path; n++)
+        kvs_master_add_path(relax->master, &own->path[n]);
+    return relax;
+}
+
+struct kvs_relax *kvs_relax_init_rising(void *mem, const struct kvs_plan_problem *problem,
+                                        const struct kvs_relax *plain, const struct kvs_plan *start)
+{
+    struct kvs_relax *relax = place(mem, problem, plain->budget);
+    const struct kvs_certificate *own = &relax->certificate;
+    bool affords;
+
+    relax->dual = kvs_dual_init_rising(relax->dual, plain->dual, problem);
+    offer(relax, start);
+    affords = begin_from(relax, &plain->certificate, (double)relax->end_ns);
+    assert(affords && relax->end_ns < INT64_MAX);
+    kvs_master_add_plan(relax->master, start);
+    for (uint32_t n = 0; n < kvs_master_n_plan(plain->master); n++) {
+        struct kvs_plan plan;
+
+        if (kvs_master_share(plain->master, n, &plan) > 0)
+            kvs_master_add_plan(relax->master, &plan);
+    }
     for (uint32_t n = 1; n < own->n_path; n++)
         kvs_master_add_path(relax->master, &own->path[n]);
     return relax;

@@ -46,6 +46,13 @@ struct kvs_relax *kvs_relax_init_box(void *mem, const struct kvs_relax *whole,
                                      const struct kvs_certificate *certificate,
                                      const struct kvs_plan *plan, uint32_t n_plan);
 /*
+ * The same for a problem with restart points, from the relaxation of that without them, whose dual
+ * it shares: its weights, the plans of its mixture, and `start`, within the budget.
+ */
+struct kvs_relax *kvs_relax_init_rising(void *mem, const struct kvs_plan_problem *problem,
+                                        const struct kvs_relax *plain,
+                                        const struct kvs_plan *start);
+/*
  * Goes on until n_walk walks have been made in all, or mixture and bound, or best plan and bound,
  * are within `enough` (relative) of one another, or the bound reaches stop_ns.
  */

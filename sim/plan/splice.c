@@ -114,6 +114,20 @@ static void join_whole(const struct kvs_splice *s, uint32_t a, uint32_t b, uint3
         *best = (struct joint){a, b, cut, eval.end_ns, 0};
 }
 
+/* No path through the decoder or a route is longer than `left`. */
+static bool is_within(uint32_t n_route, const struct kvs_chain_head *head,
+                      const struct kvs_chain_tail *tail, int64_t left)
+{
+    int64_t path = head->x_ns + tail->from_x_ns;
+
+    for (uint32_t k = 0; k < n_route; k++) {
+        int64_t in = head->in_ns[k] + tail->from_in_ns[k];
+
+        path = in > path ? in : path;
+    }
+    return path <= left;
+}
+
 /*
  * Joints at one cut where fractions may rise: a tail's work waits for more the less the layers
  * before it compute. Where these leave the least fraction that plan b has there, its tail fits;
@@ -132,14 +146,16 @@ static void join_rising(const struct kvs_splice *s, uint32_t a, uint32_t first, 
     for (uint32_t b = first; b < s->n; b++) {
         const struct kvs_chain_tail *tail = &s->tail[b][cut];
         uint32_t next = s->plan[b].frac_i[cut], low = s->low[a][cut - 1];
-        int64_t end_ns, spare = best->end_ns - problem->head_ns - problem->gpu_start_ns;
+        int64_t end_ns, left = best->end_ns - problem->head_ns;
 
         if (b == a || (next > i && !problem->state_at[cut]) ||
-            head->work_ns + tail->work_ns > spare)
+            head->work_ns + tail->work_ns > left - problem->gpu_start_ns)
             continue;
         low = next < low ? next : low;
         if (low > s->low[b][cut])
             tail = &s->least[b][cut];
+        if (!is_within(problem->n_route, head, tail, left))
+            continue; /* whatever the layer before the cut adds */
         if (next != last) {
             at = *head;
             kvs_chain_step_low(problem, cut - 1, s->low[a][cut - 1], i, next, above->level[cut - 1],
