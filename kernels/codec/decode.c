@@ -97,6 +97,7 @@ static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job
     for (uint32_t t = 0; t < n_tok; t += chunk) {
         struct kvs_rows_job part = *job;
         part.n_row = n_tok - t < chunk ? n_tok - t : chunk;
+        part.more = t + chunk < n_tok;
         part.x += t * job->stride;
         part.packed += t * job->row_bytes;
         uint32_t from = job->by_token ? t * at->n_group : t / group * at->n_chan;

@@ -19,6 +19,7 @@ struct kvs_rows_job {
     size_t stride, row_bytes; /* elements; bytes */
     bool stream;              /* unpacking: x and its rows lie at multiples of 64 bytes, past the
                                  caches is best; integers and fp8 */
+    bool more;                /* with stream: rows follow, whose end waits for these too */
     uint8_t *packed;
     uint16_t *x;
     /* [n_chan], or by_token [n_row][n_group]; low: minimum (fp8: unused); step: what a unit is

@@ -76,7 +76,7 @@ INLINE void unpack_rows(const struct kvs_rows_job *job, enum kvs_level level, bo
                 store(x + c + 16 * g, value[g], left - 16 * g, half);
         }
     }
-    if (stream)
+    if (stream && !job->more)
         stream_end();
 }
 
