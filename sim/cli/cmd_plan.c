@@ -22,8 +22,10 @@ static const struct kvs_opt table[] = {
     {"new", KVS_OPT_TOK, AT(new_tok), "256", 1, 1048576, "new tokens behind them", NULL, false,
      'n'},
     {"tier", KVS_OPT_LIST, AT(tiers), "nvme", 0, 0,
-     "where the cached tokens lie: a tier of the profile; several share them equally", NULL, false,
-     't'},
+     "where the cached tokens lie: a tier of the profile; several share them equally, the first "
+     "part "
+     "on the one that the profile has first",
+     NULL, false, 't'},
     {"reuse", KVS_OPT_ENUM, AT(reuse), "prefix", 0, 0,
      "prefix: cached behind the same text; content: passages cached elsewhere, to be repaired",
      reuse_names, false, 0},

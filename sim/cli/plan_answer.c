@@ -37,16 +37,77 @@ static double state_bytes(const struct kvs_variant *v, const struct kvs_plan *pl
     return kvs_tables_state_bytes(v->inst, plan->frac_i[l - 1], plan->frac_i[l]);
 }
 
+/* What a plan means: T, and what it loads and computes. */
+static void fill_row(const struct kvs_variant *v, struct kvs_policy_row *row)
+{
+    const struct kvs_plan_problem *problem = &v->problem;
+
+    row->over_budget = row->eval.distortion > problem->budget;
+    row->recompute_frac = row->load_bytes = 0;
+    for (uint32_t l = 0; l < problem->n_layer; l++) {
+        uint32_t i = row->plan.frac_i[l];
+
+        row->recompute_frac += problem->frac[i] / problem->n_layer;
+        row->load_bytes += state_bytes(v, &row->plan, l);
+        for (uint32_t k = 0; k < kvs_plan_routes(problem); k++)
+            row->load_bytes += kvs_tables_load_bytes(v->inst, k, kvs_cost_class(v->cost, l), i,
+                                                     row->plan.level[l]);
+    }
+}
+
+bool kvs_plan_row_offer(const struct kvs_variant *v, const struct kvs_plan *plan,
+                        struct kvs_policy_row *row)
+{
+    struct kvs_policy_row other = *row;
+
+    other.plan = *plan;
+    if (!kvs_plan_eval(&v->problem, plan, NULL, &other.eval))
+        return false;
+    if (loads_nothing(&v->problem, plan))
+        without_start(&v->problem, &other);
+    if (other.eval.distortion > v->problem.budget || other.eval.end_ns >= row->eval.end_ns)
+        return false;
+    *row = other;
+    fill_row(v, row);
+    return true;
+}
+
+/* A planner that searches is told the plans of all that don't, and another: it is not slower. */
+static enum kvs_code run_planner(const struct kvs_plan_case *c,
+                                 const struct kvs_plan_problem *problem,
+                                 const struct kvs_plan *also, struct kvs_policy_row *row,
+                                 struct kvs_err *err)
+{
+    struct kvs_plan known[KVS_MAX_POLICY_ROW + 1];
+    struct kvs_plan_eval eval;
+    uint32_t n = 0;
+    int64_t bound_ns;
+
+    for (uint32_t i = 0; row->planner->searches && kvs_planner_list[i]; i++) {
+        assert(n < KVS_MAX_POLICY_ROW);
+        if (!kvs_planner_list[i]->searches &&
+            kvs_planner_list[i]->plan(problem, c->scratch, &known[n++], &eval, &bound_ns, err))
+            return err->code;
+    }
+    if (also)
+        known[n++] = *also;
+    kvs_plan_scratch_know(c->scratch, known, n);
+    enum kvs_code code =
+        row->planner->plan(problem, c->scratch, &row->plan, &row->eval, &row->lower_bound_ns, err);
+    kvs_plan_scratch_know(c->scratch, NULL, 0);
+    return code;
+}
+
 enum kvs_code kvs_plan_row(const struct kvs_plan_case *c, const struct kvs_variant *v,
-                           const struct kvs_planner_ops *planner, struct kvs_policy_row *row,
-                           struct kvs_err *err)
+                           const struct kvs_planner_ops *planner, const struct kvs_plan *also,
+                           struct kvs_policy_row *row, struct kvs_err *err)
 {
     const struct kvs_plan_problem *problem = &v->problem;
     struct kvs_policy_row all = {0};
 
     memset(row, 0, sizeof *row);
     row->planner = planner;
-    if (planner->plan(problem, c->scratch, &row->plan, &row->eval, &row->lower_bound_ns, err))
+    if (run_planner(c, problem, also, row, err))
         return err->code;
     memset(all.plan.frac_i, (int)problem->n_frac - 1, problem->n_layer);
     without_start(problem, &all);
@@ -57,16 +118,7 @@ enum kvs_code kvs_plan_row(const struct kvs_plan_case *c, const struct kvs_varia
     }
     if (row->lower_bound_ns > all.eval.end_ns)
         row->lower_bound_ns = all.eval.end_ns; /* the bound was of plans that wait for a start */
-    row->over_budget = row->eval.distortion > problem->budget;
-    for (uint32_t l = 0; l < problem->n_layer; l++) {
-        uint32_t i = row->plan.frac_i[l];
-
-        row->recompute_frac += problem->frac[i] / problem->n_layer;
-        row->load_bytes += state_bytes(v, &row->plan, l);
-        for (uint32_t k = 0; k < kvs_plan_routes(problem); k++)
-            row->load_bytes += kvs_tables_load_bytes(v->inst, k, kvs_cost_class(v->cost, l), i,
-                                                     row->plan.level[l]);
-    }
+    fill_row(v, row);
     return KVS_OK;
 }
 
@@ -82,9 +134,9 @@ enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,
         return kvs_nomem(err);
     enum kvs_code code = kvs_variant_begin(c, knobs, n_frac, v, err);
     if (!code)
-        code = kvs_plan_row(c, v, kvs_planner_find(policy), &row, err);
+        code = kvs_plan_row(c, v, kvs_planner_find(policy), NULL, &row, err);
     if (!code)
-        *ttft_ns = row.over_budget ? INT64_MAX : row.eval.end_ns;
+        *ttft_ns = row.eval.end_ns;
     kvs_variant_end(v);
     free(v);
     return code;
@@ -240,50 +292,40 @@ static enum kvs_code cross_box(const struct kvs_plan_case *c, bool bandwidth,
 /* --- the plan itself -----------------------------------------------------------------------------
  */
 
-/* Finer lists of fractions until a step gains too little; leaves the last one's variant in place.
- */
-static enum kvs_code refine(struct kvs_plan_case *c, const struct kvs_planner_ops *planner,
-                            struct kvs_plan_answer *answer, struct kvs_err *err)
-{
-    uint32_t n_frac = (uint32_t)c->options.fractions;
-    const struct kvs_knobs as_is = KVS_KNOBS_AS_IS;
-    int64_t before_ns = INT64_MAX;
-
-    for (;;) {
-        c->menu.n = 0; /* the first menu is the same for each list */
-        enum kvs_code code = kvs_variant_begin(c, &as_is, n_frac, &answer->v, err);
-
-        if (!code)
-            code = kvs_plan_row(c, &answer->v, planner, &answer->best, err);
-        if (!code)
-            code = kvs_plan_menu(c, answer, err);
-        if (code)
-            return code;
-        int64_t now_ns = answer->best.eval.end_ns;
-        answer->refine_gain = before_ns == INT64_MAX ? 1 : 1 - (double)now_ns / (double)before_ns;
-        if (n_frac >= KVS_MAX_FRAC || answer->refine_gain < KVS_ENOUGH_GAIN)
-            return KVS_OK;
-        before_ns = now_ns;
-        n_frac = 2 * n_frac - 1 > KVS_MAX_FRAC ? KVS_MAX_FRAC : 2 * n_frac - 1;
-        kvs_variant_end(&answer->v);
-    }
-}
-
 static enum kvs_code plan_all(const struct kvs_plan_case *c, struct kvs_plan_answer *answer,
                               struct kvs_err *err)
 {
     for (uint32_t i = 0; kvs_planner_list[i]; i++) {
         const struct kvs_planner_ops *planner = kvs_planner_list[i];
+        struct kvs_policy_row *row = &answer->policy[answer->n_policy];
 
         if (planner == answer->best.planner || strcmp(planner->name, "exact") == 0 ||
             strcmp(planner->name, "best") == 0 || answer->n_policy == KVS_MAX_POLICY_ROW)
             continue;
-        enum kvs_code code =
-            kvs_plan_row(c, &answer->v, planner, &answer->policy[answer->n_policy++], err);
-        if (code)
-            return code;
+        answer->n_policy++;
+        if (planner == answer->optimum.planner)
+            *row = answer->optimum;
+        else if (kvs_plan_row(c, &answer->v, planner, &answer->optimum.plan, row, err))
+            return err->code;
     }
     return KVS_OK;
+}
+
+/* The asked planner's own row. What is proven over all levels is said of a plan that is searched
+ * over all fractions. */
+static enum kvs_code plan_asked(const struct kvs_plan_case *c,
+                                const struct kvs_planner_ops *planner,
+                                struct kvs_plan_answer *answer, struct kvs_err *err)
+{
+    if (planner == answer->optimum.planner) {
+        answer->best = answer->optimum;
+        return KVS_OK;
+    }
+    if (strcmp(planner->name, "exact") != 0) {
+        answer->n_pair = 0;
+        answer->pair_bound_ns = INT64_MIN;
+    }
+    return kvs_plan_row(c, &answer->v, planner, &answer->optimum.plan, &answer->best, err);
 }
 
 static void run_own(const struct kvs_plan_case *c, struct kvs_plan_answer *answer)
@@ -342,42 +384,6 @@ static void trace_stages(struct kvs_plan_answer *answer)
     answer->gpu_work_ns = answer->best.eval.pre_ns + answer->best.eval.wait_ns + problem->head_ns;
 }
 
-static enum kvs_code turn_knobs(const struct kvs_plan_case *c, struct kvs_plan_answer *answer,
-                                struct kvs_err *err)
-{
-    struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
-    const struct {
-        const char *name;
-        double *knob;
-        bool used;
-    } rows[] = {
-        {"load rate", &knobs.link, true},
-        {"GPU speed", &knobs.gpu, true},
-        {"decoding rate", &knobs.decoder, answer->v.levels->n > 1},
-        {"fixed cost of a piece", &knobs.descriptor, true},
-        {"new tokens", &knobs.new_tok, true},
-        {"cached tokens", &knobs.context_tok, true},
-    };
-    const char *policy = answer->best.planner->name;
-    enum kvs_code code = KVS_OK;
-
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && !code; i++) {
-        struct kvs_knob_row *row = &answer->knob[answer->n_knob];
-
-        if (!rows[i].used)
-            continue;
-        row->name = rows[i].name;
-        *rows[i].knob = .5;
-        code = kvs_plan_ttft(c, policy, &knobs, answer->v.n_frac, &row->half_ns, err);
-        *rows[i].knob = 2;
-        if (!code)
-            code = kvs_plan_ttft(c, policy, &knobs, answer->v.n_frac, &row->twice_ns, err);
-        *rows[i].knob = 1;
-        answer->n_knob++;
-    }
-    return code;
-}
-
 /* What the plan may lose to loading or computing all; and where it went in quality. */
 static void weigh(const struct kvs_plan_case *c, struct kvs_plan_answer *answer)
 {
@@ -402,7 +408,7 @@ static enum kvs_code plan_without_states(const struct kvs_plan_case *c,
     if (!state_at)
         return KVS_OK;
     answer->v.problem.state_at = NULL;
-    code = kvs_plan_row(c, &answer->v, answer->best.planner, &row, err);
+    code = kvs_plan_row(c, &answer->v, answer->best.planner, NULL, &row, err);
     answer->v.problem.state_at = state_at;
     answer->without_states_ns = row.eval.end_ns;
     return code;
@@ -412,12 +418,19 @@ enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c, const struct kvs_plan
                                   struct kvs_plan_answer **out, struct kvs_err *err)
 {
     struct kvs_plan_answer *answer = calloc(1, sizeof *answer);
+    struct kvs_turned *turned = NULL;
+    bool stopped = false;
     enum kvs_code code;
 
     *out = NULL;
     if (!answer)
         return kvs_nomem(err);
-    code = refine(c, planner, answer, err);
+    code = kvs_plan_refine(c, answer, err);
+    if (!code)
+        code = kvs_turned_new(c, answer, &turned, err);
+    if (!code)
+        code = plan_asked(c, planner, answer, err);
+    stopped = c->limit.stopped; /* by the answer's own plan, not by one beside it */
     if (!code)
         code = plan_all(c, answer, err);
     if (!code)
@@ -427,12 +440,14 @@ enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c, const struct kvs_plan
         run_own(c, answer);
         trace_stages(answer);
         answer->load_rate = kvs_variant_load_rate(&answer->v);
-        code = turn_knobs(c, answer, err);
+        code = kvs_turned_rows(c, turned, answer, err);
     }
+    kvs_turned_free(turned);
     if (!code)
         code = cross_box(c, false, &answer->context, err);
     if (!code)
         code = cross_box(c, true, &answer->bandwidth, err);
+    c->limit.stopped = stopped;
     if (code) {
         kvs_plan_answer_free(answer);
         return code;

@@ -59,7 +59,8 @@ struct kvs_plan_answer {
     uint32_t n_policy;
     struct kvs_policy_row policy[KVS_MAX_POLICY_ROW]; /* without the asked planner's own row */
     struct kvs_policy_row best;                       /* the asked planner's */
-    uint32_t n_own; /* those replayed by their own rule; none for moved text */
+    struct kvs_policy_row optimum; /* optimal's, around which fractions and levels are chosen */
+    uint32_t n_own;                /* those replayed by their own rule; none for moved text */
     const struct kvs_own_ops *own_ops[KVS_MAX_OWN];
     struct kvs_own_result own[KVS_MAX_OWN];
     struct kvs_regret regret; /* of best, within the profile's error bars */
@@ -97,20 +98,47 @@ void kvs_plan_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *
 void kvs_plan_lose(const struct kvs_plan_case *c, const struct kvs_variant *v,
                    const struct kvs_plan *plan, struct kvs_plan_loss *loss);
 
-/* T of one policy with knobs turned and a menu of n_frac fractions. */
+/* T of one policy, within the budget or not, with knobs turned and a menu of n_frac fractions. */
 KVS_MUST_CHECK enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,
                                            const struct kvs_knobs *knobs, uint32_t n_frac,
                                            int64_t *ttft_ns, struct kvs_err *err);
 
-/* plan_menu.c: the asked planner's row with a menu of levels that is chosen around it, from a first
- * menu's row on; and what is proven over all levels. */
+/* plan_refine.c: the answer's fractions and levels, a variant of them, and optimal's row of it. */
+KVS_MUST_CHECK enum kvs_code kvs_plan_refine(struct kvs_plan_case *c,
+                                             struct kvs_plan_answer *answer, struct kvs_err *err);
+/* plan_menu.c: optimal's row with a menu of levels that is chosen around it, from a first menu's
+ * row on; and what is proven over all levels. */
 KVS_MUST_CHECK enum kvs_code kvs_plan_menu(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
                                            struct kvs_err *err);
-/* One planner's row of a variant. */
+/* The menu is the variant's levels from now on. */
+void kvs_plan_menu_fix(struct kvs_plan_case *c, const struct kvs_variant *v);
+/*
+ * One planner's row of a variant. One that searches is no slower than any that doesn't, nor than
+ * the plan `also` (NULL: none), where they keep the budget.
+ */
 KVS_MUST_CHECK enum kvs_code kvs_plan_row(const struct kvs_plan_case *c,
                                           const struct kvs_variant *v,
                                           const struct kvs_planner_ops *planner,
-                                          struct kvs_policy_row *row, struct kvs_err *err);
+                                          const struct kvs_plan *also, struct kvs_policy_row *row,
+                                          struct kvs_err *err);
+/* The row takes a plan of another variant with the same menus, if it is one here, within the
+ * budget, and faster. */
+bool kvs_plan_row_offer(const struct kvs_variant *v, const struct kvs_plan *plan,
+                        struct kvs_policy_row *row);
+
+/*
+ * plan_knobs.c: the case with each knob at half and at twice what it is, over the answer's
+ * fractions and levels. Every plan that optimal finds for one of them is offered to all, so a
+ * better machine is never slower; the answer's optimum takes part.
+ */
+struct kvs_turned;
+KVS_MUST_CHECK enum kvs_code kvs_turned_new(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
+                                            struct kvs_turned **turned, struct kvs_err *err);
+/* The asked planner's rows; of exact, optimal's and the answer's own plan. */
+KVS_MUST_CHECK enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c,
+                                             struct kvs_turned *turned,
+                                             struct kvs_plan_answer *answer, struct kvs_err *err);
+void kvs_turned_free(struct kvs_turned *turned); /* accepts NULL */
 
 /* How the terminal, a program and a figure are told. */
 void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer);

@@ -94,9 +94,7 @@ static enum kvs_code curve_point(const struct kvs_plan_case *c, const char *poli
         knobs.link = 1 + by * (c->link_error < .9 ? c->link_error : .9);
         knobs.gpu = 1 + by * (c->gpu_error < .9 ? c->gpu_error : .9);
         code = kvs_plan_ttft(c, policy, &knobs, c->moved ? 17 : 9, &ttft_ns, err);
-        if (!code && ttft_ns == INT64_MAX)
-            fprintf(file, ",");
-        else
+        if (!code)
             fprintf(file, ",%.6f", ms_of(ttft_ns));
     }
     return code;

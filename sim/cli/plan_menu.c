@@ -102,8 +102,8 @@ static void turn_menu(struct kvs_plan_case *c, const struct kvs_plan_answer *ans
 
     c->menu.n = 0;
     for (uint32_t l = 0; l < problem->n_layer; l++)
-        if (answer->best.plan.frac_i[l] + 1u < problem->n_frac)
-            put(c, v, v->levels->level[answer->best.plan.level[l]].name);
+        if (answer->optimum.plan.frac_i[l] + 1u < problem->n_frac)
+            put(c, v, v->levels->level[answer->optimum.plan.level[l]].name);
     for (;;) {
         uint32_t most = 0;
 
@@ -149,13 +149,13 @@ static enum kvs_code plan_again(struct kvs_plan_case *c, struct kvs_plan_answer 
     turn_menu(c, answer, all);
     code = kvs_variant_begin(c, &as_is, answer->v.n_frac, v, err);
     if (!code)
-        code = kvs_plan_row(c, v, answer->best.planner, &row, err);
-    *gains = !code && row.over_budget <= answer->best.over_budget &&
-             row.eval.end_ns <= answer->best.eval.end_ns;
+        code = kvs_plan_row(c, v, answer->optimum.planner, NULL, &row, err);
+    *gains = !code && row.over_budget <= answer->optimum.over_budget &&
+             row.eval.end_ns <= answer->optimum.eval.end_ns;
     if (*gains) { /* a variant lies where it was made */
         kvs_variant_end(&answer->v);
         code = kvs_variant_begin(c, &as_is, v->n_frac, &answer->v, err);
-        answer->best = row;
+        answer->optimum = row;
     } else {
         c->menu = menu;
         memcpy(c->menu_name, name, sizeof name);
@@ -163,6 +163,15 @@ static enum kvs_code plan_again(struct kvs_plan_case *c, struct kvs_plan_answer 
     kvs_variant_end(v);
     free(v);
     return code;
+}
+
+void kvs_plan_menu_fix(struct kvs_plan_case *c, const struct kvs_variant *v)
+{
+    if (c->options.levels.n)
+        return;
+    c->menu.n = 0;
+    for (uint32_t q = 0; q < v->levels->n; q++)
+        put(c, v, v->levels->level[q].name);
 }
 
 enum kvs_code kvs_plan_menu(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
@@ -175,8 +184,7 @@ enum kvs_code kvs_plan_menu(struct kvs_plan_case *c, struct kvs_plan_answer *ans
 
     answer->n_pair = 0;
     answer->pair_bound_ns = INT64_MIN;
-    if (strcmp(answer->best.planner->name, "optimal") != 0 || c->options.levels.n ||
-        answer->v.levels->n < 2)
+    if (c->options.levels.n || answer->v.levels->n < 2)
         return KVS_OK;
     all = calloc(1, sizeof *all);
     if (!all)
@@ -192,7 +200,8 @@ enum kvs_code kvs_plan_menu(struct kvs_plan_case *c, struct kvs_plan_answer *ans
         code = kvs_optimize(&answer->v.problem, c->scratch, ENOUGH, &optimum, err);
         if (code)
             break;
-        int64_t bound_ns = kvs_pool_bound(all->pool, &optimum), end_ns = answer->best.eval.end_ns;
+        int64_t bound_ns = kvs_pool_bound(all->pool, &optimum),
+                end_ns = answer->optimum.eval.end_ns;
         bound_ns = bound_ns < end_ns ? bound_ns : end_ns;
         if (bound_ns > answer->pair_bound_ns)
             answer->pair_bound_ns = bound_ns;

@@ -40,7 +40,20 @@ static enum kvs_code add_route(struct kvs_plan_case *c, const char *option, cons
     return KVS_OK;
 }
 
-/* The tiers of --tier, in their order. */
+/* In the order in which the profile has them: which part lies where, and what a search meets first,
+ * does not hang on how --tier was written. */
+static void sort_tiers(struct kvs_plan_case *c)
+{
+    for (uint32_t i = 1; i < c->n_tier; i++)
+        for (uint32_t j = i; j > 0 && c->tier[j] < c->tier[j - 1]; j--) {
+            const struct kvs_hw_tier *tier = c->tier[j];
+
+            c->tier[j] = c->tier[j - 1];
+            c->tier[j - 1] = tier;
+        }
+}
+
+/* The tiers of --tier. */
 static enum kvs_code add_tiers(struct kvs_plan_case *c, struct kvs_err *err)
 {
     const struct kvs_strs *names = &c->options.tiers;
@@ -56,6 +69,7 @@ static enum kvs_code add_tiers(struct kvs_plan_case *c, struct kvs_err *err)
                             "--tier: found \"%s\" a second time, want a tier once", names->v[i]);
     }
     c->n_tier = c->n_route;
+    sort_tiers(c);
     return KVS_OK;
 }
 
@@ -198,7 +212,7 @@ static uint32_t turned_tok(uint64_t n_tok, double knob)
 }
 
 /* One span's blocks from piece n on; those that share --tier's go in equal parts, the first part on
- * the first tier. */
+ * the tier that the profile has first. */
 static uint32_t add_blocks(const struct kvs_plan_case *c, const struct kvs_span *span,
                            uint32_t n_tok, bool first, struct kvs_piece *piece)
 {

@@ -112,6 +112,8 @@ static void show_regret(const struct kvs_plan_case *c, const struct kvs_plan_ans
     say(&lines, text);
     say(&lines, regret_s > 0 ? " to the better of load all and recompute all"
                              : " on the better of load all and recompute all");
+    if (answer->best.over_budget)
+        say(&lines, ", which keep the budget");
     if (answer->fell_back)
         say(&lines, "; the optimum could lose over 1 %, so it is not taken");
     printf("\n");
@@ -132,6 +134,8 @@ static void show_loss(const struct kvs_plan_case *c, const struct kvs_plan_answe
     snprintf(text, sizeof text, "  quality: %.4f of %.4f nats predicted", loss->nats,
              c->budget_nats);
     say(&lines, text);
+    if (answer->best.over_budget)
+        say(&lines, ", over the budget");
     if (loss->nats > 0 && loss->rel_error > 0) {
         snprintf(text, sizeof text, ", %.4f to %.4f within its error bars",
                  loss->nats / (1 + loss->rel_error), loss->nats * (1 + loss->rel_error));

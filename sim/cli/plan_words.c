@@ -111,6 +111,21 @@ static void say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_a
                  kvs_text_rate(high, x->high), now);
 }
 
+/* A plan that may not be taken is no better than any other. */
+static void say_over_budget(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                            char buf[KVS_PLAN_WORDS])
+{
+    char ttft[KVS_TEXT_MAX], within[KVS_TEXT_MAX];
+
+    kvs_text_time(ttft, s_of(answer->best.eval.end_ns));
+    kvs_text_time(within, s_of(answer->optimum.eval.end_ns));
+    snprintf(
+        buf, KVS_PLAN_WORDS,
+        "%s is over the budget: it takes %s, but loses %.4f nats, and %.4f may be lost; within "
+        "them optimal takes %s.",
+        answer->best.planner->name, ttft, answer->loss.nats, c->budget_nats, within);
+}
+
 static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                      char buf[KVS_PLAN_WORDS])
 {
@@ -118,6 +133,11 @@ static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer
     const struct kvs_policy_row *recompute = find_row(answer, "recompute");
     const struct kvs_policy_row *end = recompute;
     char ttft[KVS_TEXT_MAX], other[KVS_TEXT_MAX];
+
+    if (answer->best.over_budget) {
+        say_over_budget(c, answer, buf);
+        return;
+    }
 
     if (load && !load->over_budget && (!end || load->eval.end_ns < end->eval.end_ns))
         end = load;

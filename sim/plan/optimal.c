@@ -397,18 +397,43 @@ static enum kvs_code optimize_rising(const struct kvs_plan_problem *problem,
     return search(problem, &room, enough, out, err);
 }
 
+/* Plans that were found elsewhere, and what a local search makes of the best. */
+static void take_known(const struct kvs_plan_problem *problem,
+                       const struct kvs_plan_scratch *scratch, struct kvs_optimum *out)
+{
+    uint32_t n;
+    const struct kvs_plan *known = kvs_plan_scratch_known(scratch, &n);
+    int64_t before_ns = out->end_ns;
+    struct kvs_plan plan;
+    struct kvs_plan_eval eval;
+
+    for (uint32_t i = 0; i < n; i++)
+        if (kvs_plan_eval(problem, &known[i], NULL, &eval) && eval.distortion <= out->budget)
+            take(out, &known[i], eval.end_ns);
+    if (out->end_ns == before_ns)
+        return;
+    plan = out->plan;
+    take(out, &plan, kvs_polish(problem, out->budget, N_SWEEP, &plan));
+}
+
 enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
                            double enough, struct kvs_optimum *out, struct kvs_err *err)
 {
     struct room room;
 
-    if (problem->state_at)
-        return optimize_rising(problem, scratch, enough, out, err);
-    if (!make_room(problem, scratch, 0, &room))
-        return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a planner");
-    start(problem, out);
-    relax(problem, room.mem, NULL, enough, out);
-    return search(problem, &room, enough, out, err);
+    if (problem->state_at) {
+        if (optimize_rising(problem, scratch, enough, out, err))
+            return KVS_ERR_NOMEM;
+    } else {
+        if (!make_room(problem, scratch, 0, &room))
+            return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a planner");
+        start(problem, out);
+        relax(problem, room.mem, NULL, enough, out);
+        if (search(problem, &room, enough, out, err))
+            return KVS_ERR_NOMEM;
+    }
+    take_known(problem, scratch, out);
+    return KVS_OK;
 }
 
 void kvs_optimum_take(const struct kvs_plan_problem *problem, const struct kvs_optimum *optimum,

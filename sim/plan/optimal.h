@@ -8,6 +8,8 @@
 #include "relax.h"
 #include "scratch.h"
 
+#define KVS_ENOUGH 1e-3 /* relative gap at which the certified planner's search ends */
+
 struct kvs_optimum {
     int64_t budget; /* the problem's, or the least distortion there is if that is more */
     struct kvs_plan plan;
@@ -22,8 +24,8 @@ struct kvs_optimum {
 /* The least distortion that any plan has, and one that has it: above the budget, none fits. */
 int64_t kvs_least_distortion(const struct kvs_plan_problem *problem, struct kvs_plan *plan);
 
-/* Ends when the plan is within `enough` (relative) of the bound, or the search's stages are done.
- */
+/* Ends when the plan is within `enough` (relative) of the bound, or the search's stages are done;
+ * then what the scratch knows is offered. */
 KVS_MUST_CHECK enum kvs_code kvs_optimize(const struct kvs_plan_problem *problem,
                                           struct kvs_plan_scratch *scratch, double enough,
                                           struct kvs_optimum *out, struct kvs_err *err);

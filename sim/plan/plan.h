@@ -170,6 +170,7 @@ struct kvs_planner_ops {
     bool priced;        /* heeds price_t, price_gpu and price_link */
     bool replans;       /* the simulator makes its plans again when compute begins */
     bool ends_only;     /* looks at the first and the last fraction only */
+    bool searches;      /* heeds kvs_plan_scratch_know */
     /*
      * Writes a plan within the staircase and, where it can, the budget; eval is kvs_plan_eval's of
      * it. lower_bound_ns: a proven bound on every feasible plan's T, or INT64_MIN if the policy
@@ -193,6 +194,13 @@ struct kvs_plan_watch {
 struct kvs_plan_scratch *kvs_plan_scratch_new(void); /* NULL: no memory */
 /* watch is borrowed; NULL: no one asks, which scratch begins with. */
 void kvs_plan_scratch_watch(struct kvs_plan_scratch *scratch, const struct kvs_plan_watch *watch);
+/*
+ * Plans found elsewhere, borrowed; n 0: none, which scratch begins with. Planners that search end
+ * with a T that is no greater than that of any of them that is a plan of the problem within its
+ * budget. The bound is of the problem alone.
+ */
+void kvs_plan_scratch_know(struct kvs_plan_scratch *scratch, const struct kvs_plan *plan,
+                           uint32_t n);
 void kvs_plan_scratch_free(struct kvs_plan_scratch *scratch);
 
 /* The registry, NULL-ended, in the order of plan_list.h; and one by name (NULL if there is none).

@@ -6,15 +6,13 @@
 #include "optimal.h"
 #include "regret.h"
 
-#define ENOUGH 1e-3
-
 static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
                           struct kvs_plan *plan_out, struct kvs_plan_eval *eval,
                           int64_t *lower_bound_ns, struct kvs_err *err)
 {
     struct kvs_optimum optimum;
     struct kvs_regret regret;
-    enum kvs_code code = kvs_optimize(problem, scratch, ENOUGH, &optimum, err);
+    enum kvs_code code = kvs_optimize(problem, scratch, KVS_ENOUGH, &optimum, err);
 
     *lower_bound_ns = INT64_MIN;
     if (code)
@@ -28,5 +26,6 @@ const struct kvs_planner_ops kvs_planner_careful = {
     .name = "careful",
     .help = "the optimum, unless it may lose over 1 % to loading or recomputing all",
     .may_recompute = true,
+    .searches = true,
     .plan = plan,
 };

@@ -13,8 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-#define ENOUGH 1e-3
-
 struct pick {
     struct kvs_plan plan;
     struct kvs_plan_eval eval;
@@ -65,7 +63,7 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
     struct kvs_optimum optimum;
     struct pick pick;
     bool priced = problem->price_gpu > 0 || problem->pass_ns;
-    enum kvs_code code = kvs_optimize(problem, scratch, ENOUGH, &optimum, err);
+    enum kvs_code code = kvs_optimize(problem, scratch, KVS_ENOUGH, &optimum, err);
 
     *lower_bound_ns = INT64_MIN;
     if (code)
@@ -88,6 +86,7 @@ const struct kvs_planner_ops kvs_planner_online = {
     .name = "online",
     .help = "the least T plus what its GPU and link time delay others by, priced by the backlog",
     .may_recompute = true,
+    .searches = true,
     .priced = true,
     .replans = true,
     .plan = plan,

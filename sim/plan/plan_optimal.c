@@ -7,14 +7,12 @@
  */
 #include "optimal.h"
 
-#define ENOUGH 1e-3 /* relative gap at which the search ends */
-
 static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
                           struct kvs_plan *plan_out, struct kvs_plan_eval *eval,
                           int64_t *lower_bound_ns, struct kvs_err *err)
 {
     struct kvs_optimum optimum;
-    enum kvs_code code = kvs_optimize(problem, scratch, ENOUGH, &optimum, err);
+    enum kvs_code code = kvs_optimize(problem, scratch, KVS_ENOUGH, &optimum, err);
 
     *lower_bound_ns = INT64_MIN;
     if (code)
@@ -27,5 +25,6 @@ const struct kvs_planner_ops kvs_planner_optimal = {
     .name = "optimal",
     .help = "any staircase, any held level per layer, with a proven lower bound",
     .may_recompute = true,
+    .searches = true,
     .plan = plan,
 };

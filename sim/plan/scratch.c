@@ -11,6 +11,8 @@ struct kvs_plan_scratch {
     size_t n_bytes;
     struct kvs_labels *labels;
     const struct kvs_plan_watch *watch;
+    const struct kvs_plan *known;
+    uint32_t n_known;
 };
 
 struct kvs_plan_scratch *kvs_plan_scratch_new(void)
@@ -52,6 +54,19 @@ void kvs_plan_scratch_watch(struct kvs_plan_scratch *scratch, const struct kvs_p
 const struct kvs_plan_watch *kvs_plan_scratch_watched(const struct kvs_plan_scratch *scratch)
 {
     return scratch->watch;
+}
+
+void kvs_plan_scratch_know(struct kvs_plan_scratch *scratch, const struct kvs_plan *plan,
+                           uint32_t n)
+{
+    scratch->known = plan;
+    scratch->n_known = n;
+}
+
+const struct kvs_plan *kvs_plan_scratch_known(const struct kvs_plan_scratch *scratch, uint32_t *n)
+{
+    *n = scratch->n_known;
+    return scratch->known;
 }
 
 struct kvs_labels *kvs_plan_scratch_labels(struct kvs_plan_scratch *scratch)

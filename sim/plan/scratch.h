@@ -17,6 +17,8 @@ struct kvs_labels;
  */
 void *kvs_plan_scratch_mem(struct kvs_plan_scratch *scratch, size_t n_bytes);
 const struct kvs_plan_watch *kvs_plan_scratch_watched(const struct kvs_plan_scratch *scratch);
+/* *n plans that are known. */
+const struct kvs_plan *kvs_plan_scratch_known(const struct kvs_plan_scratch *scratch, uint32_t *n);
 /* The labels of label setting, which grow. NULL: no memory. */
 struct kvs_labels *kvs_plan_scratch_labels(struct kvs_plan_scratch *scratch);
 

@@ -1,0 +1,127 @@
+/*
+ * plan_knobs.c - `kvsim plan`: what the prompt would take with one knob at half and at twice what
+ * it is.
+ *
+ * A plan that keeps the budget keeps it on any machine, and none is slower on a better one. But a
+ * search may miss on one machine what it finds on another; so all that is found is tried on all.
+ */
+#include "plan_answer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define N_SIDE 2 /* half, twice */
+
+static const struct knob {
+    const char *name;
+    size_t at; /* of a double of kvs_knobs */
+} knobs[] = {
+    {"load rate", offsetof(struct kvs_knobs, link)},
+    {"GPU speed", offsetof(struct kvs_knobs, gpu)},
+    {"decoding rate", offsetof(struct kvs_knobs, decoder)}, /* where there are levels */
+    {"fixed cost of a piece", offsetof(struct kvs_knobs, descriptor)},
+    {"new tokens", offsetof(struct kvs_knobs, new_tok)},
+    {"cached tokens", offsetof(struct kvs_knobs, context_tok)},
+};
+#define N_KNOB (sizeof knobs / sizeof *knobs)
+_Static_assert(N_KNOB <= KVS_MAX_KNOB, "an answer has room for all");
+
+struct one {
+    const struct knob *knob;
+    struct kvs_variant v;
+    struct kvs_policy_row row; /* optimal's */
+};
+
+struct kvs_turned {
+    uint32_t n;
+    struct one one[N_SIDE * N_KNOB]; /* half and twice by turns */
+};
+
+static enum kvs_code turn(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                          double factor, struct one *one, struct kvs_err *err)
+{
+    struct kvs_knobs turned = KVS_KNOBS_AS_IS;
+
+    *(double *)((char *)&turned + one->knob->at) = factor;
+    enum kvs_code code = kvs_variant_begin(c, &turned, answer->v.n_frac, &one->v, err);
+    if (!code)
+        code = kvs_plan_row(c, &one->v, answer->optimum.planner, &answer->optimum.plan, &one->row,
+                            err);
+    return code;
+}
+
+static enum kvs_code turn_all(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
+                              struct kvs_turned *turned, struct kvs_err *err)
+{
+    bool gains = false;
+
+    for (size_t k = 0; k < N_KNOB; k++)
+        for (int side = 0; side < N_SIDE; side++) {
+            struct one *one = &turned->one[turned->n];
+
+            if (knobs[k].at == offsetof(struct kvs_knobs, decoder) && answer->v.levels->n < 2)
+                continue;
+            one->knob = &knobs[k];
+            turned->n++;
+            if (turn(c, answer, side == 0 ? .5 : 2, one, err))
+                return err->code;
+        }
+    for (uint32_t i = 0; i < turned->n; i++)
+        gains |= kvs_plan_row_offer(&answer->v, &turned->one[i].row.plan, &answer->optimum);
+    while (gains) { /* until a search from there ends where it began, as any other's will */
+        struct kvs_policy_row row;
+
+        if (kvs_plan_row(c, &answer->v, answer->optimum.planner, &answer->optimum.plan, &row, err))
+            return err->code;
+        gains = row.eval.end_ns < answer->optimum.eval.end_ns;
+        if (gains)
+            answer->optimum = row;
+    }
+    return KVS_OK;
+}
+
+enum kvs_code kvs_turned_new(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
+                             struct kvs_turned **out, struct kvs_err *err)
+{
+    struct kvs_turned *turned = calloc(1, sizeof *turned);
+    const struct kvs_strs menu = c->menu;
+
+    *out = turned;
+    if (!turned)
+        return kvs_nomem(err);
+    kvs_plan_menu_fix(c, &answer->v);
+    enum kvs_code code = turn_all(c, answer, turned, err);
+    c->menu.n = menu.n; /* the names are the same, or there were none */
+    return code;
+}
+
+enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c, struct kvs_turned *turned,
+                              struct kvs_plan_answer *answer, struct kvs_err *err)
+{
+    const struct kvs_planner_ops *planner = answer->best.planner;
+    bool is_best = planner == answer->optimum.planner || strcmp(planner->name, "exact") == 0;
+
+    for (uint32_t i = 0; i < turned->n; i++) {
+        struct one *one = &turned->one[i];
+        struct kvs_policy_row row = one->row;
+
+        if (!is_best && kvs_plan_row(c, &one->v, planner, &one->row.plan, &row, err))
+            return err->code;
+        for (uint32_t j = 0; is_best && j < turned->n; j++)
+            (void)kvs_plan_row_offer(&one->v, &turned->one[j].row.plan, &row);
+        if (is_best)
+            (void)kvs_plan_row_offer(&one->v, &answer->best.plan, &row);
+        answer->n_knob = i / N_SIDE + 1;
+        answer->knob[i / N_SIDE].name = one->knob->name;
+        *(i % N_SIDE ? &answer->knob[i / N_SIDE].twice_ns : &answer->knob[i / N_SIDE].half_ns) =
+            row.eval.end_ns;
+    }
+    return KVS_OK;
+}
+
+void kvs_turned_free(struct kvs_turned *turned)
+{
+    for (uint32_t i = 0; turned && i < turned->n; i++)
+        kvs_variant_end(&turned->one[i].v);
+    free(turned);
+}
