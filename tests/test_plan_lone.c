@@ -80,27 +80,62 @@ static void slow_links_are_priced_by_their_bytes(void **state)
     json_decref(answer);
 }
 
-/* Where bytes arrive as fast as the answer names, fixed costs included, both take as long. */
-static void the_crossing_is_where_both_take_as_long(void **state)
+/* TTFT of load over recompute's, as planned with that --bandwidth. */
+static double load_over_recompute(const char *prompt, double bandwidth, double *crossing)
 {
     char args[300];
-    json_t *answer = kvs_cli_json(HERE "--json --bandwidth 1GB/s");
-    double at = number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
-    double bandwidth = 1e9;
 
-    (void)state;
-    for (int i = 0; i < 6; i++) {
-        bandwidth *= at / number(answer, "load_bytes_per_s");
-        json_decref(answer);
-        snprintf(args, sizeof args, HERE "--json --bandwidth %.0f", bandwidth);
-        answer = kvs_cli_json(args);
-    }
-    assert_true(fabs(number(answer, "load_bytes_per_s") / at - 1) < 1e-3);
-    double again = number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
-    assert_true(fabs(again / at - 1) < .01); /* whatever it is asked from */
+    snprintf(args, sizeof args, "plan --json %s --bandwidth %.0f", prompt, bandwidth);
+    json_t *answer = kvs_cli_json(args);
     double load = number(row_of(answer, "load"), "ttft_s");
     double recompute = number(row_of(answer, "recompute"), "ttft_s");
-    assert_true(fabs(load / recompute - 1) < .02);
+    *crossing = number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
+    assert_true(number(answer, "bandwidth_bytes_per_s") == bandwidth);
+    json_decref(answer);
+    return load / recompute;
+}
+
+/* The rate that the answer names is one that --bandwidth takes, where one GPU loads and where two
+ * do, and the same whatever it is asked from. */
+static void the_crossing_is_the_bandwidth_where_both_take_as_long(void **state)
+{
+    static const char *const prompt[] = {
+        "--model llama-3.1-8b --hardware h100-2gpu --context 8Ki --new 128",
+        "--model llama-3.1-70b --hardware a100-80g --context 31419 --new 64 --tier remote "
+        "--budget 0.02"};
+    (void)state;
+    for (size_t i = 0; i < sizeof prompt / sizeof *prompt; i++) {
+        double from_slow, from_fast, again;
+
+        assert_true(load_over_recompute(prompt[i], 2e7, &from_slow) > 1);
+        assert_true(load_over_recompute(prompt[i], 1e11, &from_fast) < 1);
+        assert_true(fabs(from_slow / from_fast - 1) < 1e-9);
+        assert_true(load_over_recompute(prompt[i], round(from_slow * .99), &again) > 1);
+        assert_true(load_over_recompute(prompt[i], round(from_slow * 1.01), &again) < 1);
+    }
+}
+
+/* Text that moved is over the budget when all of it is loaded; in part it is within, and faster. */
+static void moved_text_is_loaded_where_the_table_says_so(void **state)
+{
+    json_t *answer =
+        kvs_cli_json("plan -m smollm2-135m -H h100-2gpu --budget 0.05 --reuse content --json");
+    const json_t *lengths = json_object_get(answer, "context_crossing_tok");
+    const json_t *rates = json_object_get(answer, "bandwidth_crossing_bytes_per_s");
+
+    (void)state;
+    assert_true(number(row_of(answer, "token-split"), "ttft_s") <
+                .5 * number(row_of(answer, "recompute"), "ttft_s"));
+    assert_string_equal(json_string_value(json_object_get(lengths, "loading_wins")), "always");
+    assert_int_equal(json_array_size(json_object_get(lengths, "ranges")), 1);
+    assert_string_equal(json_string_value(json_object_get(rates, "loading_wins")), "from");
+    assert_true(number(rates, "from") < number(answer, "bandwidth_bytes_per_s"));
+    /* and what else is within the budget is told of, and what is not planned at all */
+    const char *gain = json_string_value(json_array_get(json_object_get(answer, "words"), 0));
+    assert_non_null(strstr(gain, "recompute (27.1 ms; load is over the budget)"));
+    assert_non_null(strstr(gain, "the best other policy within the budget (token-split, "));
+    assert_int_equal(json_array_size(json_object_get(answer, "own_rule")), 0);
+    assert_int_equal(json_array_size(json_object_get(answer, "left_out")), 3);
     json_decref(answer);
 }
 
@@ -190,7 +225,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_plan_is_bounded_and_beats_every_corner),
         cmocka_unit_test(slow_links_are_priced_by_their_bytes),
-        cmocka_unit_test(the_crossing_is_where_both_take_as_long),
+        cmocka_unit_test(the_crossing_is_the_bandwidth_where_both_take_as_long),
+        cmocka_unit_test(moved_text_is_loaded_where_the_table_says_so),
         cmocka_unit_test(who_wins_may_change_twice_with_the_length),
         cmocka_unit_test(what_may_not_be_loaded_is_not_compared_with),
         cmocka_unit_test(the_terminal_is_told_everything),

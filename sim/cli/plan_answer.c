@@ -7,11 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_CONTEXT_TOK 1048576
-#define LEAST_CONTEXT_TOK 128
-#define MOST_LOOKS 32
-#define N_CONTEXT 26 /* steps of half an octave between them */
-
 static bool loads_nothing(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
 {
     for (uint32_t l = 0; l < problem->n_layer; l++)
@@ -142,153 +137,6 @@ enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const char *policy,
     return code;
 }
 
-/* --- where loading begins to beat recomputing --------------------------------------------------
- */
-
-/* *wins: loading is at least as fast as recomputing. */
-static enum kvs_code load_wins(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
-                               bool *wins, struct kvs_err *err)
-{
-    int64_t load_ns, recompute_ns;
-    /* moved text is loaded with the repair that the budget asks for: a flat token split */
-    const char *load = c->moved ? "token-split" : "load";
-    uint32_t n_frac = c->moved ? 9 : 2;
-    enum kvs_code code = kvs_plan_ttft(c, load, knobs, n_frac, &load_ns, err);
-
-    *wins = false;
-    if (!code)
-        code = kvs_plan_ttft(c, "recompute", knobs, 2, &recompute_ns, err);
-    if (!code)
-        *wins = load_ns < recompute_ns;
-    return code;
-}
-
-/* Bisects a knob on a logarithmic scale between one where loading loses and one where it wins. */
-static enum kvs_code bisect(const struct kvs_plan_case *c, struct kvs_knobs *knobs, double *knob,
-                            double loses, double wins, struct kvs_err *err)
-{
-    enum kvs_code code = KVS_OK;
-
-    while (!code && fabs(log(wins / loses)) > .002) {
-        bool win;
-
-        *knob = sqrt(loses * wins);
-        code = load_wins(c, knobs, &win, err);
-        *(win ? &wins : &loses) = *knob;
-    }
-    *knob = wins;
-    return code;
-}
-
-/*
- * Looks at n + 1 values from low to high, and at the knob as it is: who wins may change more than
- * once (short prompts load little and compute in a few steps, long ones attend to much).
- */
-static enum kvs_code cross(const struct kvs_plan_case *c, struct kvs_knobs *knobs, double *knob,
-                           double low, double high, uint32_t n, struct kvs_crossing *crossing,
-                           struct kvs_err *err)
-{
-    double value[MOST_LOOKS + 2];
-    uint32_t n_value = 0, n_win = 0, n_lead = 0, first = UINT32_MAX, last = 0; /* that lose */
-    enum kvs_code code = KVS_OK;
-
-    assert(n <= MOST_LOOKS);
-    *crossing = (struct kvs_crossing){0};
-    for (uint32_t i = 0; i <= n; i++) {
-        double next = i == n ? high : low * pow(high / low, (double)i / n);
-
-        if (n_value && value[n_value - 1] < 1 && next > 1)
-            value[n_value++] = 1;
-        value[n_value++] = next;
-    }
-    for (uint32_t i = 0; i < n_value && !code; i++) {
-        bool wins;
-
-        *knob = value[i];
-        code = load_wins(c, knobs, &wins, err);
-        n_win += wins;
-        n_lead += wins && first == UINT32_MAX;
-        first = wins || first != UINT32_MAX ? first : i;
-        last = wins ? last : i;
-    }
-    crossing->never = n_win == 0;
-    crossing->between = n_win > n_lead + (n_value - 1 - last);
-    crossing->always = first == UINT32_MAX;
-    if (code || crossing->never || crossing->always)
-        return code;
-    if (last + 1 < n_value) {
-        code = bisect(c, knobs, knob, value[last], value[last + 1], err);
-        crossing->at = *knob;
-    }
-    if (!code && first > 0) {
-        code = bisect(c, knobs, knob, value[first], value[first - 1], err);
-        crossing->until = *knob;
-    }
-    return code;
-}
-
-static double clamp(double x, double low, double high)
-{
-    return x < low ? low : x > high ? high : x;
-}
-
-/* What a load rate that is `link` times this one comes to with its fixed costs, bytes a second. */
-static enum kvs_code rate_at(const struct kvs_plan_case *c, double link, double *bytes_per_s,
-                             struct kvs_err *err)
-{
-    struct kvs_variant *v = malloc(sizeof *v);
-    struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
-
-    if (!v)
-        return kvs_nomem(err);
-    knobs.link = link;
-    enum kvs_code code = kvs_variant_begin(c, &knobs, 2, v, err);
-    if (!code)
-        *bytes_per_s = kvs_variant_load_rate(v);
-    kvs_variant_end(v);
-    free(v);
-    return code;
-}
-
-/* The crossing as the profile has it, and its range over the corners of the error bars. */
-static enum kvs_code cross_box(const struct kvs_plan_case *c, bool bandwidth,
-                               struct kvs_crossing *crossing, struct kvs_err *err)
-{
-    double context = (double)c->context_tok;
-    double low = bandwidth ? 1e-3 : LEAST_CONTEXT_TOK / context;
-    double high = bandwidth ? 1e3 : MOST_CONTEXT_TOK / context;
-    enum kvs_code code = KVS_OK;
-
-    for (int corner = 0; corner < 3 && !code; corner++) {
-        struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
-        struct kvs_crossing at;
-        double sign = corner == 0 ? 0 : corner == 1 ? 1 : -1;
-        double link = 1 + sign * clamp(c->link_error, 0, .9);
-
-        /* favourable to loading, then unfavourable; a bandwidth is asked for, not given */
-        knobs.gpu = 1 - sign * clamp(c->gpu_error, 0, .9);
-        if (!bandwidth)
-            knobs.link = link;
-        code = cross(c, &knobs, bandwidth ? &knobs.link : &knobs.context_tok, low, high,
-                     bandwidth ? 1 : N_CONTEXT, &at, err);
-        if (corner == 0) {
-            *crossing = at;
-            crossing->low = crossing->high = at.at;
-        } else if (!crossing->always && !crossing->never) {
-            double end = at.always ? low : at.at == 0 ? high : at.at;
-
-            *(corner == 1 ? &crossing->low : &crossing->high) = end;
-        }
-    }
-    double *const all[] = {&crossing->at, &crossing->low, &crossing->high, &crossing->until};
-    for (uint32_t i = 0; i < sizeof all / sizeof *all && !code; i++)
-        if (!bandwidth)
-            *all[i] *= context;
-        else if (*all[i] > 0)
-            code = rate_at(c, *all[i], all[i], err);
-    return code;
-}
-
 /* --- the plan itself -----------------------------------------------------------------------------
  */
 
@@ -328,11 +176,16 @@ static enum kvs_code plan_asked(const struct kvs_plan_case *c,
     return kvs_plan_row(c, &answer->v, planner, &answer->optimum.plan, &answer->best, err);
 }
 
+const char *kvs_plan_no_own(const struct kvs_plan_case *c)
+{
+    return c->moved ? "a rule by token groups repairs no text cached elsewhere" : NULL;
+}
+
 static void run_own(const struct kvs_plan_case *c, struct kvs_plan_answer *answer)
 {
     const struct kvs_own_config config = {.slo_ns = (int64_t)(c->options.slo * 1e9)};
 
-    for (uint32_t i = 0; kvs_own_list[i] && !c->moved && i < KVS_MAX_OWN; i++) {
+    for (uint32_t i = 0; kvs_own_list[i] && !kvs_plan_no_own(c) && i < KVS_MAX_OWN; i++) {
         answer->own_ops[i] = kvs_own_list[i];
         kvs_own_list[i]->run(&answer->v.problem, &config, &answer->own[i]);
         answer->n_own++;
@@ -444,9 +297,9 @@ enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c, const struct kvs_plan
     }
     kvs_turned_free(turned);
     if (!code)
-        code = cross_box(c, false, &answer->context, err);
+        code = kvs_plan_cross_context(c, &answer->context, err);
     if (!code)
-        code = cross_box(c, true, &answer->bandwidth, err);
+        code = kvs_plan_cross_bandwidth(c, &answer->bandwidth, err);
     c->limit.stopped = stopped;
     if (code) {
         kvs_plan_answer_free(answer);

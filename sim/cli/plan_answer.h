@@ -32,14 +32,17 @@ struct kvs_knob_row {
 };
 
 /*
- * Where loading beats recomputing, of values looked at from the least to the greatest: from `at`
- * on, with the range that the error bars span; and up to `until`, with none or some in between. 0:
- * not at that end.
+ * Where loading beats recomputing, in rising order; 0: from the least value looked at on, up to the
+ * greatest. Of more ranges than there is room for, the first ones and the last are named.
  */
+#define KVS_MAX_RANGE 4
+struct kvs_range {
+    double from, to;
+};
 struct kvs_crossing {
-    bool always, never; /* at all values looked at */
-    bool between;       /* also at some between until and at */
-    double at, low, high, until;
+    uint32_t n_range, n_more;
+    struct kvs_range range[KVS_MAX_RANGE];
+    double low, high; /* what the error bars make of kvs_crossing_at */
 };
 
 /*
@@ -106,6 +109,23 @@ KVS_MUST_CHECK enum kvs_code kvs_plan_ttft(const struct kvs_plan_case *c, const 
 /* plan_refine.c: the answer's fractions and levels, a variant of them, and optimal's row of it. */
 KVS_MUST_CHECK enum kvs_code kvs_plan_refine(struct kvs_plan_case *c,
                                              struct kvs_plan_answer *answer, struct kvs_err *err);
+/*
+ * plan_cross.c: at which lengths of what is cached, tokens; and from which --bandwidth on, bytes a
+ * second, planned as the answer there would be, so whatever the rate here is.
+ */
+KVS_MUST_CHECK enum kvs_code kvs_plan_cross_context(const struct kvs_plan_case *c,
+                                                    struct kvs_crossing *crossing,
+                                                    struct kvs_err *err);
+KVS_MUST_CHECK enum kvs_code kvs_plan_cross_bandwidth(const struct kvs_plan_case *c,
+                                                      struct kvs_crossing *crossing,
+                                                      struct kvs_err *err);
+/* Where loading wins from on, without end; 0: nowhere, or everywhere. */
+double kvs_crossing_at(const struct kvs_crossing *crossing);
+/* The --bandwidth that routes as fast as the slowest one here have, and whether it is a GPU's own
+ * rate, of which there are several. */
+double kvs_plan_bandwidth(const struct kvs_plan_case *c, const struct kvs_variant *v);
+bool kvs_plan_bandwidth_per_gpu(const struct kvs_plan_case *c, const struct kvs_variant *v);
+
 /* plan_menu.c: optimal's row with a menu of levels that is chosen around it, from a first menu's
  * row on; and what is proven over all levels. */
 KVS_MUST_CHECK enum kvs_code kvs_plan_menu(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
@@ -139,6 +159,9 @@ KVS_MUST_CHECK enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c,
                                              struct kvs_turned *turned,
                                              struct kvs_plan_answer *answer, struct kvs_err *err);
 void kvs_turned_free(struct kvs_turned *turned); /* accepts NULL */
+
+/* Why policies replayed by their own rule are not; NULL: they are. */
+const char *kvs_plan_no_own(const struct kvs_plan_case *c);
 
 /* How the terminal, a program and a figure are told. */
 void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer);

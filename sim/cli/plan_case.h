@@ -10,6 +10,8 @@
 #include "plan_limit.h"
 
 #define KVS_MAX_SPAN 64
+#define KVS_LEAST_BANDWIDTH 1e6 /* bytes a second, as a hardware profile's rates */
+#define KVS_MOST_BANDWIDTH 1e15
 
 struct kvs_plan_options {
     const char *instances, *planner, *plot;

@@ -138,21 +138,29 @@ static json_t *regret_json(const struct kvs_plan_case *c, const struct kvs_plan_
                      error->decode, "gpu_decoding", error->gpu_decode, "gpu", error->compute);
 }
 
+static json_t *above_0(double x)
+{
+    return x > 0 ? json_real(x) : json_null();
+}
+
 static json_t *crossing_json(const struct kvs_crossing *x)
 {
-    bool none = x->always || x->never;
+    const struct kvs_range *first = &x->range[0];
+    double from = kvs_crossing_at(x), until = x->n_range > 0 && first->from == 0 ? first->to : 0;
+    json_t *ranges = json_array();
 
-    bool from = !none && x->at > 0;
-
-    return json_pack("{ss so so so so}", "loading_wins",
-                     x->always  ? "always"
-                     : x->never ? "never"
-                     : from     ? "from"
-                                : "until",
-                     "from", from ? json_real(x->at) : json_null(), "low",
-                     from ? json_real(x->low) : json_null(), "high",
-                     from ? json_real(x->high) : json_null(), "until",
-                     !none && x->until > 0 ? json_real(x->until) : json_null());
+    for (uint32_t i = 0; i < x->n_range; i++)
+        json_array_append_new(ranges, json_pack("{so so}", "from", above_0(x->range[i].from), "to",
+                                                above_0(x->range[i].to)));
+    return json_pack("{ss so so so so so si}", "loading_wins",
+                     x->n_range == 0                      ? "never"
+                     : from > 0                           ? "from"
+                     : until > 0                          ? "until"
+                     : first->from == 0 && first->to == 0 ? "always"
+                                                          : "between",
+                     "from", above_0(from), "low", above_0(from > 0 ? x->low : 0), "high",
+                     above_0(from > 0 ? x->high : 0), "until", above_0(until), "ranges", ranges,
+                     "ranges_not_named", (int)x->n_more);
 }
 
 static json_t *work_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
@@ -164,6 +172,16 @@ static json_t *work_json(const struct kvs_plan_case *c, const struct kvs_plan_an
     json_object_set_new(work, "decoder", seconds(answer->decode_work_ns));
     json_object_set_new(work, "gpu", seconds(answer->gpu_work_ns));
     return work;
+}
+
+static json_t *left_out_json(const struct kvs_plan_case *c)
+{
+    json_t *left_out = json_array();
+
+    for (uint32_t i = 0; kvs_own_list[i] && kvs_plan_no_own(c); i++)
+        json_array_append_new(left_out, json_pack("{ss ss}", "policy", kvs_own_list[i]->name, "why",
+                                                  kvs_plan_no_own(c)));
+    return left_out;
 }
 
 /* Which levels the plan chose from, of how many, and what is proven over all of them. */
@@ -202,8 +220,8 @@ static json_t *lists_json(const struct kvs_plan_case *c, const struct kvs_plan_a
                                                "twice_ttft_s", seconds(answer->knob[i].twice_ns)));
     for (unsigned n = 0; kvs_plan_words(c, answer, n, text); n++)
         json_array_append_new(words, json_string(text));
-    return json_pack("{so so so so}", "policies", policies, "own_rule", owns, "sensitivity", knobs,
-                     "words", words);
+    return json_pack("{so so so so so}", "policies", policies, "own_rule", owns, "left_out",
+                     left_out_json(c), "sensitivity", knobs, "words", words);
 }
 
 enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
@@ -214,11 +232,12 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
 
     for (uint32_t k = 0; k < c->n_route; k++)
         json_array_append_new(tiers, json_string(c->tier[k]->name));
-    all = json_pack("{ss ss ss si so si si ss sf sf so}", "source", "simulated", "model",
+    all = json_pack("{ss ss ss si so si si ss sf sf sf so}", "source", "simulated", "model",
                     c->model->name, "hardware", c->hw->name, "gpus", (int)c->tp, "tiers", tiers,
                     "context_tok", (int)answer->v.context_tok, "new_tok", (int)answer->v.new_tok,
                     "reuse", reuse_of(c), "budget_nats", c->budget_nats, "load_bytes_per_s",
-                    answer->load_rate, "plan", row_json(&answer->best));
+                    answer->load_rate, "bandwidth_bytes_per_s", kvs_plan_bandwidth(c, &answer->v),
+                    "plan", row_json(&answer->best));
     if (!all || !lists || json_object_update(all, lists) ||
         json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
         json_object_set_new(all, "last_fractions_gain",

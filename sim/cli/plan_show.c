@@ -226,7 +226,18 @@ static void show_policy(const struct kvs_plan_answer *answer, const struct kvs_p
            row->over_budget ? "  over the budget" : "", alone ? "  <- this plan" : "");
 }
 
-static void show_policies(const struct kvs_plan_answer *answer)
+/* Policies that are left out, and why. */
+static void show_no_own(const struct kvs_plan_case *c)
+{
+    if (!kvs_plan_no_own(c))
+        return;
+    printf("  left out:");
+    for (uint32_t i = 0; kvs_own_list[i]; i++)
+        printf("%s %s", i ? "," : "", kvs_own_list[i]->name);
+    printf(": %s\n", kvs_plan_no_own(c));
+}
+
+static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     int64_t recompute_ns = answer->best.eval.end_ns;
     char ttft[KVS_TEXT_MAX], name[24];
@@ -250,6 +261,7 @@ static void show_policies(const struct kvs_plan_answer *answer)
     show_policy(answer, &answer->best, recompute_ns);
     if (answer->n_own)
         printf("  * no staircase: replayed by its own rule, token group by token group\n");
+    show_no_own(c);
 }
 
 static void show_knobs(const struct kvs_plan_answer *answer)
@@ -275,7 +287,7 @@ void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *
     show_case(c, answer);
     show_staircase(answer);
     show_timeline(c, answer);
-    show_policies(answer);
+    show_policies(c, answer);
     kvs_plan_show_sure(c, answer);
     show_knobs(answer);
     for (unsigned n = 0; kvs_plan_words(c, answer, n, words); n++)

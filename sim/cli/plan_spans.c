@@ -13,7 +13,6 @@
 
 #define MOST_TOK 16777216
 #define MOST_BLOCKS 65536
-#define LEAST_BANDWIDTH 1e6 /* as a hardware profile's rates */
 
 const char *const kvs_span_names[] = {"prefix", "content", "hbm", "new", NULL};
 #define N_KIND 4
@@ -180,7 +179,7 @@ enum kvs_code kvs_plan_spans(struct kvs_plan_case *c, struct kvs_err *err)
     bool shared = false; /* by what names no tier of its own */
     enum kvs_code code = KVS_OK;
 
-    if (o->bandwidth > 0 && o->bandwidth < LEAST_BANDWIDTH)
+    if (o->bandwidth > 0 && o->bandwidth < KVS_LEAST_BANDWIDTH)
         return kvs_fail(err, KVS_ERR_RANGE,
                         "--bandwidth: found %g B/s, want 1MB/s or more, or 0 for the profile's",
                         o->bandwidth);

@@ -54,61 +54,94 @@ const char *kvs_plan_binds(const struct kvs_plan_answer *answer)
     return name;
 }
 
+/* "up to 512, from 1,024 to 5,000 and from 9,000 cached tokens on" */
+static void list_ranges(const struct kvs_crossing *x, char buf[KVS_PLAN_WORDS / 2])
+{
+    char from[KVS_TEXT_MAX], to[KVS_TEXT_MAX];
+    size_t n = 0;
+
+    buf[0] = '\0';
+    for (uint32_t i = 0; i < x->n_range; i++) {
+        const struct kvs_range *range = &x->range[i];
+        bool last = i + 1 == x->n_range;
+        const char *between = i == 0      ? ""
+                              : !last     ? ", "
+                              : x->n_more ? ", in places between, and "
+                                          : " and ";
+
+        count(from, range->from);
+        count(to, range->to);
+        n += (size_t)snprintf(buf + n, KVS_PLAN_WORDS / 2 - n, "%s%s%s%s%s%s%s", between,
+                              range->from > 0 ? "from " : "", range->from > 0 ? from : "",
+                              range->to == 0    ? ""
+                              : range->from > 0 ? " to "
+                                                : "up to ",
+                              range->to > 0 ? to : "", last ? " cached tokens" : "",
+                              range->to == 0 ? " on" : "");
+    }
+}
+
+/* What is compared: text that moved may not be loaded whole. */
+static const char *beats(const struct kvs_plan_case *c)
+{
+    return c->moved ? "The best plan that loads, with repair, gains 1 % or more over recomputing"
+                    : "Loading beats recomputing";
+}
+
 static void say_context(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                         char buf[KVS_PLAN_WORDS])
 {
     const struct kvs_crossing *x = &answer->context;
-    char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], fresh[KVS_TEXT_MAX], n[80];
-    char until[KVS_TEXT_MAX];
+    double at = kvs_crossing_at(x);
+    char low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], fresh[KVS_TEXT_MAX], n[80];
+    char ranges[KVS_PLAN_WORDS / 2];
 
     snprintf(n, sizeof n, "%s new%s", count(fresh, answer->v.new_tok),
              c->options.spans.n ? ", spans in proportion" : "");
-    const char *subject = c->moved ? "Loading with repair" : "Loading";
+    if (x->n_range == 0)
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "%s here at no length from 128 to 1,048,576 cached tokens (%s).", beats(c), n);
+    else if (x->range[0].from == 0 && x->range[0].to == 0)
+        snprintf(buf, KVS_PLAN_WORDS, "%s here at every length from 128 cached tokens on (%s).",
+                 beats(c), n);
+    else {
+        list_ranges(x, ranges);
+        snprintf(buf, KVS_PLAN_WORDS, "%s %s (%s)", beats(c), ranges, n);
+        size_t used = strlen(buf);
 
-    if (x->always)
-        snprintf(buf, KVS_PLAN_WORDS,
-                 "%s beats recomputing here at every length from 128 cached tokens on (%s).",
-                 subject, n);
-    else if (x->never)
-        snprintf(buf, KVS_PLAN_WORDS,
-                 "Recomputing beats %s here at every length up to 1,048,576 cached tokens (%s).",
-                 loading(c), n);
-    else if (x->at == 0)
-        snprintf(buf, KVS_PLAN_WORDS, "%s beats recomputing %s%s%s only (%s).", subject,
-                 x->until > 0 ? "up to " : "", x->until > 0 ? count(at, x->until) : "",
-                 x->between && x->until > 0 ? " cached tokens and at some lengths above"
-                 : x->between               ? "at some lengths"
-                                            : " cached tokens",
-                 n);
-    else
-        snprintf(buf, KVS_PLAN_WORDS,
-                 "%s beats recomputing %s%s%s%sfrom %s cached tokens on (%s); within the "
-                 "profile's error bars from %s to %s.",
-                 subject, x->until > 0 ? "up to " : "", x->until > 0 ? count(until, x->until) : "",
-                 x->until > 0 ? " and " : "", x->between ? "at some lengths and " : "",
-                 count(at, x->at), n, count(low, x->low), count(high, x->high));
+        if (at > 0)
+            snprintf(buf + used, KVS_PLAN_WORDS - used,
+                     "; within the profile's error bars %sfrom %s to %s.",
+                     x->n_range > 1 ? "the last begins " : "", count(low, x->low),
+                     count(high, x->high));
+        else
+            snprintf(buf + used, KVS_PLAN_WORDS - used, ".");
+    }
 }
 
 static void say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                           char buf[KVS_PLAN_WORDS])
 {
     const struct kvs_crossing *x = &answer->bandwidth;
+    const char *per = kvs_plan_bandwidth_per_gpu(c, &answer->v) ? " per GPU" : "";
     char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], now[KVS_TEXT_MAX];
     char n[KVS_TEXT_MAX];
 
     count(n, answer->v.context_tok);
-    kvs_text_rate(now, answer->load_rate);
-    if (x->always || x->never)
+    kvs_text_rate(now, kvs_plan_bandwidth(c, &answer->v));
+    if (x->n_range == 0)
         snprintf(buf, KVS_PLAN_WORDS,
-                 "At %s tokens %s at any bandwidth from a thousandth to a thousand times this one "
-                 "(%s).",
-                 n, x->always ? "loading wins" : "recomputing wins", now);
+                 "At %s tokens recomputing wins at any --bandwidth; here it is %s%s.", n, now, per);
+    else if (kvs_crossing_at(x) == 0)
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "At %s tokens %s wins at any --bandwidth from 1 MB/s on; here it is %s%s.", n,
+                 loading(c), now, per);
     else
         snprintf(buf, KVS_PLAN_WORDS,
-                 "At %s tokens %s pays from %s on (%s to %s within the GPU's error bar); here it "
-                 "arrives at %s.",
-                 n, loading(c), kvs_text_rate(at, x->at), kvs_text_rate(low, x->low),
-                 kvs_text_rate(high, x->high), now);
+                 "At %s tokens %s pays from a --bandwidth of %s%s on (%s to %s within the GPU's "
+                 "error bar); here it is %s%s.",
+                 n, loading(c), kvs_text_rate(at, kvs_crossing_at(x)), per,
+                 kvs_text_rate(low, x->low), kvs_text_rate(high, x->high), now, per);
 }
 
 /* A plan that may not be taken is no better than any other. */
@@ -126,42 +159,91 @@ static void say_over_budget(const struct kvs_plan_case *c, const struct kvs_plan
         answer->best.planner->name, ttft, answer->loss.nats, c->budget_nats, within);
 }
 
+/* A policy that the plan is weighed against. */
+struct rival {
+    const char *name;
+    int64_t end_ns;
+};
+
+static void offer(struct rival *best, const char *name, int64_t end_ns, bool over_budget)
+{
+    if (!over_budget && end_ns < best->end_ns)
+        *best = (struct rival){name, end_ns};
+}
+
+/* kvsim's own planners, which differ in what they weigh; the others are published policies. */
+static bool is_own(const struct kvs_planner_ops *planner)
+{
+    static const char *const own[] = {"optimal", "exact", "best", "careful", "online"};
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(planner->name, own[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The fastest other within the budget: of the published ones, if one of kvsim's own was asked. */
+static struct rival find_rival(const struct kvs_plan_answer *answer)
+{
+    struct rival best = {NULL, INT64_MAX};
+
+    for (uint32_t i = 0; i < answer->n_policy; i++) {
+        const struct kvs_policy_row *row = &answer->policy[i];
+
+        if (!is_own(row->planner) || !is_own(answer->best.planner))
+            offer(&best, row->planner->name, row->eval.end_ns, row->over_budget);
+    }
+    for (uint32_t i = 0; i < answer->n_own; i++)
+        offer(&best, answer->own_ops[i]->name, answer->own[i].end_ns,
+              answer->own[i].distortion > answer->v.problem.budget);
+    return best;
+}
+
 static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                      char buf[KVS_PLAN_WORDS])
 {
     const struct kvs_policy_row *load = find_row(answer, "load");
     const struct kvs_policy_row *recompute = find_row(answer, "recompute");
-    const struct kvs_policy_row *end = recompute;
-    char ttft[KVS_TEXT_MAX], other[KVS_TEXT_MAX];
+    const char *name = answer->best.planner->name;
+    struct rival end = {NULL, INT64_MAX}, rival = find_rival(answer);
+    char ttft[KVS_TEXT_MAX], other[KVS_TEXT_MAX], more[KVS_PLAN_WORDS / 2] = "";
+    bool best = strcmp(name, "optimal") == 0, no_load = load && load->over_budget;
+    double end_ns = (double)answer->best.eval.end_ns;
 
     if (answer->best.over_budget) {
         say_over_budget(c, answer, buf);
         return;
     }
-
-    if (load && !load->over_budget && (!end || load->eval.end_ns < end->eval.end_ns))
-        end = load;
+    if (load && load != &answer->best)
+        offer(&end, "load", load->eval.end_ns, load->over_budget);
+    if (recompute && recompute != &answer->best)
+        offer(&end, "recompute", recompute->eval.end_ns, false);
     kvs_text_time(ttft, s_of(answer->best.eval.end_ns));
-    if (!end || end == &answer->best) {
-        snprintf(buf, KVS_PLAN_WORDS, "%s takes %s to the first token.", answer->best.planner->name,
-                 ttft);
+    if (rival.name && rival.end_ns < answer->best.eval.end_ns) {
+        snprintf(buf, KVS_PLAN_WORDS, "%s takes %s; better here: %s, %s.", name, ttft, rival.name,
+                 kvs_text_time(other, s_of(rival.end_ns)));
         return;
     }
-    const char *name = answer->best.planner->name;
-    bool best = strcmp(name, "optimal") == 0;
-    double ratio = (double)end->eval.end_ns / (double)answer->best.eval.end_ns;
-    kvs_text_time(other, s_of(end->eval.end_ns));
-    if (ratio < 1)
-        snprintf(buf, KVS_PLAN_WORDS, "%s takes %s; better here: %s, %s.",
-                 answer->best.planner->name, ttft, end->planner->name, other);
-    else if (ratio < 1.01)
+    if (!end.name || load == &answer->best || recompute == &answer->best) {
+        snprintf(buf, KVS_PLAN_WORDS, "%s takes %s to the first token.", name, ttft);
+        return;
+    }
+    double ratio = (double)end.end_ns / end_ns;
+    if (ratio < 1.01) {
         snprintf(buf, KVS_PLAN_WORDS, "%s gains nothing here: %s is within 1 %% of %s (%s).",
-                 best ? "Mixing" : name, end->planner->name, best ? "the best plan" : "it", ttft);
-    else
-        snprintf(buf, KVS_PLAN_WORDS,
-                 "%s here: %s, %.2f times as fast as the better of load and recompute (%s, %s).",
-                 best ? "Best" : name, ttft, ratio, end->planner->name, other);
-    (void)c;
+                 best ? "Mixing" : name, end.name, best ? "the best plan" : "it", ttft);
+        return;
+    }
+    if (rival.end_ns < end.end_ns)
+        snprintf(more, sizeof more,
+                 ", %.2f times as fast as the best other policy within the budget (%s, %s)",
+                 (double)rival.end_ns / end_ns, rival.name,
+                 kvs_text_time(other, s_of(rival.end_ns)));
+    kvs_text_time(other, s_of(end.end_ns));
+    snprintf(buf, KVS_PLAN_WORDS, "%s here: %s, %.2f times as fast as %s (%s%s%s%s)%s.",
+             best ? "Best" : name, ttft, ratio,
+             no_load ? "recompute" : "the better of load and recompute", no_load ? "" : end.name,
+             no_load ? "" : ", ", other, no_load ? "; load is over the budget" : "", more);
 }
 
 static void say_knob(const struct kvs_plan_answer *answer, char buf[KVS_PLAN_WORDS])
