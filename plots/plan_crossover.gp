@@ -21,6 +21,7 @@ do for [output in 'svg png'] {
     set output dir.'/plan_crossover.'.output
     plot file skip 1 using 1:3:4 with filledcurves lc rgb vermillion notitle, \
          '' skip 1 using 1:6:7 with filledcurves lc rgb blue notitle, \
+         '' skip 1 using 1:9:10 with filledcurves lc rgb black notitle, \
          '' skip 1 using 1:2 with linespoints pt 6 dt 2 lw 2 lc rgb vermillion title name(2), \
          '' skip 1 using 1:5 with linespoints pt 4 dt 4 lw 2 lc rgb blue title name(5), \
          '' skip 1 using 1:8 with linespoints pt 7 ps .6 lw 2.5 lc rgb black title name(8).' (bands: the error bars of link and GPU)'

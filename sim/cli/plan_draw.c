@@ -21,6 +21,26 @@ static double ms_of(int64_t ns)
     return ns == INT64_MAX ? -1 : (double)ns * 1e-6;
 }
 
+/* A level of what is loaded; UINT32_MAX: nothing is. */
+static uint32_t loaded_at(const struct kvs_plan_answer *answer, uint32_t l)
+{
+    const struct kvs_plan *plan = &answer->best.plan;
+
+    return plan->frac_i[l] + 1u < answer->v.problem.n_frac ? plan->level[l] : UINT32_MAX;
+}
+
+/* Layers from l on that load at the same level, where l is the first of them; else 0. */
+static uint32_t count_level(const struct kvs_plan_answer *answer, uint32_t l)
+{
+    uint32_t q = loaded_at(answer, l), n = 0;
+
+    if (q == UINT32_MAX || (l > 0 && loaded_at(answer, l - 1) == q))
+        return 0;
+    while (l + n < answer->v.problem.n_layer && loaded_at(answer, l + n) == q)
+        n++;
+    return n;
+}
+
 static enum kvs_code write_staircase(struct kvs_outdir *out, const struct kvs_plan_answer *answer,
                                      struct kvs_err *err)
 {
@@ -29,13 +49,14 @@ static enum kvs_code write_staircase(struct kvs_outdir *out, const struct kvs_pl
 
     if (!file)
         return err->code;
-    fprintf(file, "layer,recompute_tok,repair_tok,context_tok,level,bits_per_element\n");
+    fprintf(file,
+            "layer,recompute_tok,repair_tok,context_tok,level,bits_per_element,level_layers\n");
     for (uint32_t l = 0; l < p->n_layer; l++) {
         uint32_t i = answer->best.plan.frac_i[l], q = answer->best.plan.level[l];
 
-        fprintf(file, "%u,%u,%u,%u,%s,%.4g\n", l, kvs_tables_recompute_tok(answer->v.inst, i),
+        fprintf(file, "%u,%u,%u,%u,%s,%.4g,%u\n", l, kvs_tables_recompute_tok(answer->v.inst, i),
                 kvs_tables_repair_tok(answer->v.inst, i), answer->v.context_tok,
-                answer->v.levels->level[q].name, answer->v.levels->bits[q]);
+                answer->v.levels->level[q].name, answer->v.levels->bits[q], count_level(answer, l));
     }
     return kvs_outdir_close(out, file, err);
 }
@@ -55,27 +76,32 @@ static enum kvs_code write_stages(struct kvs_outdir *out, const struct kvs_plan_
     const struct kvs_plan *plan = &answer->best.plan;
     FILE *file = kvs_outdir_file(out, "plan_stages.csv", err);
     int64_t end_ns = answer->best.eval.end_ns;
-    int n = (int)c->n_route;
+    int row[KVS_MAX_ROUTE] = {0}, n = 0; /* of stages that do something */
 
     if (!file)
         return err->code;
+    for (uint32_t k = 0; k < c->n_route; k++) {
+        row[k] = n;
+        n += answer->io_work_ns[k] > 0;
+    }
+    int decoder = n, gpu = n + (answer->decode_work_ns > 0);
     fprintf(file, "stage,row,layer,from_ms,to_ms,work\n");
     for (uint32_t l = 0; l < p->n_layer; l++) {
         uint32_t i = plan->frac_i[l], at = i * p->n_level + plan->level[l];
         int64_t gpu_ns = answer->gpu_end_ns[l] - answer->gpu_wait_ns[l];
         int64_t new_ns = gpu_ns + answer->gpu_again_ns[l];
 
-        for (int k = 0; k < n; k++)
-            stage(file, c->tier[k]->name, k, l, "load",
+        for (uint32_t k = 0; k < c->n_route; k++)
+            stage(file, c->tier[k]->name, row[k], l, "load",
                   answer->io_end_ns[k][l] - answer->io_ns[k][l], answer->io_end_ns[k][l]);
-        stage(file, "decoder", n, l, "decode",
+        stage(file, "decoder", decoder, l, "decode",
               answer->decode_end_ns[l] - p->layer[l]->decode_ns[at], answer->decode_end_ns[l]);
-        stage(file, "GPU", n + 1, l, c->moved ? "repair" : "from states", gpu_ns, new_ns);
-        stage(file, "GPU", n + 1, l, "new tokens", new_ns, answer->gpu_end_ns[l]);
+        stage(file, "GPU", gpu, l, c->moved ? "repair" : "from states", gpu_ns, new_ns);
+        stage(file, "GPU", gpu, l, "new tokens", new_ns, answer->gpu_end_ns[l]);
     }
-    stage(file, "GPU", n + 1, p->n_layer, "computed again", p->gpu_start_ns,
+    stage(file, "GPU", gpu, p->n_layer, "computed again", p->gpu_start_ns,
           p->gpu_start_ns + answer->best.eval.pre_ns);
-    stage(file, "GPU", n + 1, p->n_layer, "later chunks and logits", end_ns - p->head_ns, end_ns);
+    stage(file, "GPU", gpu, p->n_layer, "later chunks and logits", end_ns - p->head_ns, end_ns);
     return kvs_outdir_close(out, file, err);
 }
 
