@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "cli_json.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define MOST_LOSS 2e-3 /* relative; both plans end within 0.1 % of their bounds, mostly */
@@ -44,9 +45,15 @@ static void no_menu_named_by_hand_is_better(void **state)
 
         assert_true(number(menu, "chosen_from") == 169);
         assert_true(number(menu, "lower_bound_all_s") <= ttft_s(own));
-        for (int i = 0; i < 12; i++)
-            snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s/%s", i ? "," : "",
-                     level[kvs_rng_below(&rng, N_NAME)], level[kvs_rng_below(&rng, N_NAME)]);
+        bool drawn[N_NAME][N_NAME] = {{false}}; /* a pair is named once */
+        for (int i = 0; i < 12; i++) {
+            uint64_t k = kvs_rng_below(&rng, N_NAME), v = kvs_rng_below(&rng, N_NAME);
+
+            if (!drawn[k][v])
+                snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s/%s",
+                         i ? "," : "", level[k], level[v]);
+            drawn[k][v] = true;
+        }
         snprintf(args + n, sizeof args - (size_t)n, " --levels %s", names);
         json_t *hand = kvs_cli_json(args);
         assert_true(json_is_null(json_object_get(json_object_get(hand, "menu"), "chosen_from")));

@@ -83,6 +83,8 @@ static void a_plan_that_fails_its_check_ends_1(void **state)
          "the plan is over the budget"},
         {"[[[0, 9], [0, 5], [0, 0]]", "[[[10, 10], [10, 10], [10, 10]]", "optimal",
          "no plan is within the budget"},
+        {"[[2, 0], [0, 1]]", "[[1, 0], [2, 0]]", "optimal", "file's own plan is no staircase"},
+        {"[[2, 0], [0, 1]]", "[[2, 0], [2, 0]]", "optimal", "own plan does not take the optimum"},
     };
 
     (void)state;
@@ -115,6 +117,16 @@ static void wrong_input_ends_2_and_is_named(void **state)
     text = kvs_cli_error("plan --instances tests/data/plan_problems.json extra", &status);
     assert_int_equal(status, 2);
     assert_non_null(strstr(text, "\"extra\""));
+    char path[] = "/tmp/kvsim-plan-XXXXXX", args[256];
+    with("two-layers", "two\\n\\u001b[31mlayers", path);
+    snprintf(args, sizeof args, "plan --instances %s", path);
+    text = kvs_cli_error(args, &status);
+    unlink(path);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "instances[0].name: found a control character"));
+    text = kvs_cli_error("plan -m llama-3.1-8b -H h100-2gpu --plot /proc/x", &status);
+    assert_int_equal(status, 1);
+    assert_non_null(strstr(text, "kvsim: /proc/x: no folder can be made in /proc: "));
     text = kvs_cli_error("plan --instances nowhere.json", &status);
     assert_int_equal(status, 2);
     assert_non_null(strstr(text, "nowhere.json"));

@@ -32,6 +32,7 @@ static void sizes_are_exact(void **state)
         {"0e999999", 0},
         {"18446744073709551615", UINT64_MAX},
         {"0.5e1", 5},
+        {".5e1", 5},
         {"49.999999999999999999999e-1", 5},
         {"0018446744073709551615", UINT64_MAX},
         {"15.999999999999999999EiB", UINT64_MAX}, /* 2^64 - 1.15 */
@@ -135,7 +136,7 @@ static void what_is_no_quantity_is_refused(void **state)
         {bytes_of, "5 ", KVS_ERR_PARSE},
         {bytes_of, " 5", KVS_ERR_PARSE},
         {bytes_of, "5.", KVS_ERR_PARSE},
-        {bytes_of, ".5", KVS_ERR_PARSE},
+        {bytes_of, ".", KVS_ERR_PARSE},
         {bytes_of, "1,5", KVS_ERR_PARSE},
         {bytes_of, "GiB", KVS_ERR_PARSE},
         {bytes_of, "5GB/s", KVS_ERR_PARSE},

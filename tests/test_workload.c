@@ -149,6 +149,7 @@ static void wrong_settings_are_named_exactly(void **state)
          "w.json: tiers[0].level: codec gpu-published has no level \"zz\"; known: raw16, *"},
         {"tiers[0].states=[0]", "w.json: tiers[0].states[0]: found 0, want *"},
         {"tiers[0].states=[32]", "w.json: tiers[0].states[0]: found 32, want *"},
+        {"tiers[0].states=[8, 8]", "w.json: tiers[0].states[1]: found 8 twice, want a layer once"},
         {"tiers[0].states=16", "w.json: tiers[0].states: found 16, want an array"},
         {"tiers[0]={\"name\": \"nvme\", \"states\": [16], \"write\": \"back\"}",
          "w.json: tiers[0].states: has no meaning with write \"back\", which stores what HBM "

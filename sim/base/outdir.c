@@ -252,7 +252,8 @@ static enum kvs_code make_tmp(struct kvs_outdir *out, struct kvs_err *err)
         if (errno != ENOENT && errno != EWOULDBLOCK)
             break;
     }
-    enum kvs_code code = fail_at(out->tmp, err);
+    enum kvs_code code = kvs_fail(err, KVS_ERR_IO, "%s: no folder can be made in %s: %s", out->path,
+                                  out->parent, strerror(errno));
     remove_tree(out->tmp);
     return code;
 }

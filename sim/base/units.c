@@ -102,9 +102,6 @@ static const struct quantity double_q = {"number", "a decimal number", no_units}
 
 static enum kvs_code refuse(const struct quantity *q, const char *text, struct kvs_err *err)
 {
-    if (text[0] == '.' && isdigit((unsigned char)text[1]))
-        return kvs_fail(err, KVS_ERR_PARSE, "\"%.80s\": want a digit before the point: 0%.80s",
-                        text, text);
     return kvs_fail(err, KVS_ERR_PARSE, "\"%.80s\" is no %s: want %s", text, q->noun, q->want);
 }
 
@@ -115,12 +112,12 @@ static const char *skip_digits(const char *c)
     return c;
 }
 
-/* The end of a plain decimal number at text: digits, a fraction, an exponent. NULL if there is
- * none. No sign, no hexadecimal, no "nan". */
+/* The end of a plain decimal number at text: digits, a fraction, an exponent, as 5, 0.5, .5. NULL
+ * if there is none. No sign, no hexadecimal, no "nan". */
 static const char *number_end(const char *text)
 {
     const char *end = skip_digits(text);
-    if (end == text)
+    if (end == text && *end != '.')
         return NULL;
     if (*end == '.') {
         const char *frac = end + 1;

@@ -57,8 +57,9 @@ static const struct kvs_opt table[] = {
     {"load", KVS_OPT_DOUBLE, AT(load), "0", 0, .99,
      "share of the GPU's time that other requests take", NULL, false, 0},
     {"bandwidth", KVS_OPT_RATE, AT(bandwidth), "0", 0, 1e15,
-     "rate of every hop of the tier's route instead of the profile's; 0: the profile's", NULL,
-     false, 0},
+     "rate of every hop of the tier's route, 1MB/s or more, of each GPU's where it is a GPU's own; "
+     "0: the profile's",
+     NULL, false, 0},
     {"slo", KVS_OPT_TIME, AT(slo), "1s", 0, 3600, "CacheGen's deadline for the context", NULL,
      false, 0},
     {"tp", KVS_OPT_U64, AT(tp), "0", 0, 1024,

@@ -32,6 +32,22 @@ static double now_s(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* What does not hold of the plan that the file has. */
+static const char *find_wrong_plan(const struct kvs_plan_instance *in)
+{
+    struct kvs_plan_eval eval;
+
+    if (!in->has_plan)
+        return NULL;
+    if (!kvs_plan_eval(&in->problem, &in->plan, NULL, &eval))
+        return "the file's own plan is no staircase";
+    if (eval.distortion > in->problem.budget)
+        return "the file's own plan is over the budget";
+    if (in->has_optimum && eval.end_ns != in->optimum_ns)
+        return "the file's own plan does not take the optimum";
+    return NULL;
+}
+
 /* What does not hold of the answer, by the evaluation and the known optimum. */
 static const char *find_wrong(const struct kvs_plan_instance *in,
                               const struct kvs_planner_ops *planner, const struct kvs_plan *plan,
@@ -52,14 +68,14 @@ static const char *find_wrong(const struct kvs_plan_instance *in,
     if (answer->gave_up)
         return "exact gave up at --limit: this is the best known";
     if (!in->has_optimum)
-        return NULL;
+        return find_wrong_plan(in);
     if (strcmp(planner->name, "exact") == 0 && eval.end_ns != in->optimum_ns)
         return "the value differs from the optimum";
     if (eval.end_ns < in->optimum_ns)
         return "the value is below the optimum";
     if (answer->lower_bound_ns > in->optimum_ns)
         return "the lower bound is above the optimum";
-    return NULL;
+    return find_wrong_plan(in);
 }
 
 static enum kvs_code answer_one(const struct kvs_plan_options *options,

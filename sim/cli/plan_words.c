@@ -127,18 +127,19 @@ static void say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_a
     char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], now[KVS_TEXT_MAX];
     char n[KVS_TEXT_MAX];
 
-    count(n, answer->v.context_tok);
+    snprintf(n, sizeof n, "%s token%s", count(at, answer->v.context_tok),
+             answer->v.context_tok == 1 ? "" : "s");
     kvs_text_rate(now, kvs_plan_bandwidth(c, &answer->v));
     if (x->n_range == 0)
-        snprintf(buf, KVS_PLAN_WORDS,
-                 "At %s tokens recomputing wins at any --bandwidth; here it is %s%s.", n, now, per);
+        snprintf(buf, KVS_PLAN_WORDS, "At %s recomputing wins at any --bandwidth; here it is %s%s.",
+                 n, now, per);
     else if (kvs_crossing_at(x) == 0)
         snprintf(buf, KVS_PLAN_WORDS,
-                 "At %s tokens %s wins at any --bandwidth from 1 MB/s on; here it is %s%s.", n,
-                 loading(c), now, per);
+                 "At %s %s wins at any --bandwidth from 1 MB/s on; here it is %s%s.", n, loading(c),
+                 now, per);
     else
         snprintf(buf, KVS_PLAN_WORDS,
-                 "At %s tokens %s pays from a --bandwidth of %s%s on (%s to %s within the GPU's "
+                 "At %s %s pays from a --bandwidth of %s%s on (%s to %s within the GPU's "
                  "error bar); here it is %s%s.",
                  n, loading(c), kvs_text_rate(at, kvs_crossing_at(x)), per,
                  kvs_text_rate(low, x->low), kvs_text_rate(high, x->high), now, per);

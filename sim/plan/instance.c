@@ -236,6 +236,10 @@ static enum kvs_code read_instance(struct kvs_arena *arena, struct kvs_json node
         read_count(node, "routes", 0, KVS_MAX_ROUTE, &problem->n_route, err) ||
         read_fractions(arena, node, problem, err) || read_layers(arena, node, problem, err))
         return err->code;
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            return kvs_json_fail(kvs_json_get(node, "name"), err, KVS_ERR_RANGE,
+                                 "found a control character, want text that prints");
     by_route.dim[0] = problem->n_route;
     if (read_table(kvs_json_get(node, "io_start_ns"), by_route, &start, err) ||
         kvs_json_i64(kvs_json_get(node, "gpu_start_ns"), 0, KVS_PLAN_MAX_NS, &problem->gpu_start_ns,

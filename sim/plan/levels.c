@@ -241,6 +241,10 @@ static enum kvs_code name_pairs(const struct kvs_levels_config *config, struct k
             return code;
         if (one.k == 0 && one.v == 0)
             continue;
+        for (uint32_t j = 0; j < *n; j++)
+            if (pair[j].k == one.k && pair[j].v == one.v)
+                return kvs_fail(err, KVS_ERR_ARG, "%sfound %s twice, want a level once",
+                                told_as(config), name);
         if (*n == n_most)
             return kvs_fail(err, KVS_ERR_RANGE, "%smore than %u", told_as(config), n_most);
         one.time_s = time_of(config, &one);

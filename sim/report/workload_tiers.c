@@ -7,6 +7,7 @@
 #include "store/ring.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <string.h>
 
 /* what the table of a tier gives where admit has no use for it */
@@ -180,6 +181,9 @@ static enum kvs_code read_states(struct kvs_workload_in *in, struct kvs_json nod
     for (size_t i = 0; i < n && !code; i++) {
         int64_t l = 1;
         code = kvs_json_i64(kvs_json_at(node, i), 1, n_layer - 1, &l, err);
+        if (!code && state_at[l])
+            code = kvs_json_fail(kvs_json_at(node, i), err, KVS_ERR_ARG,
+                                 "found %" PRId64 " twice, want a layer once", l);
         state_at[l] = 1;
     }
     if (code || !n)
