@@ -193,6 +193,55 @@ static void what_is_no_number_or_huge_comes_back_as_it_was(void **state)
         }
 }
 
+/* Channels of deviation 20000, cut at the largest f16: symbols reach there, and half a step beyond,
+ * where numbers are infinite. */
+static void wide_channels_keep_huge_numbers_and_all_finite(void **state)
+{
+    (void)state;
+    for (int level = KVS_E6; level <= KVS_E1_5; level++) {
+        struct made made = kvf_make(1, 1, 64, 256, 256, 0, KVS_F16);
+        uint8_t *first = NULL;
+        size_t n, n_first = 0;
+        made.level[0] = made.level[1] = (uint8_t)level;
+        for (uint32_t i = 0; i < 2 * 256 * 64; i++) {
+            uint16_t *x = (uint16_t *)(uintptr_t)made.x[i % 2] + i / 2;
+            uint32_t r = i * 2654435761u; /* sum of four even bytes: deviation 148 */
+            double sum = (r & 255) + (r >> 8 & 255) + (r >> 16 & 255) + (r >> 24) - 510.;
+            *x = kvs_f16_of((float)fmin(fmax(sum * 135, -65504), 65504));
+        }
+        for (size_t s = 0; s < 3; s++) {
+            if (!kvs_kvf_isa(kvf_isas[s]))
+                continue;
+            uint8_t *file = kvf_encode(&made, kvf_isas[s], &n);
+            if (!first) {
+                first = file;
+                n_first = n;
+                continue;
+            }
+            assert_int_equal(n, n_first);
+            assert_memory_equal(file, first, n);
+            free(file);
+        }
+        struct kvs_kvf *codec = kvf_parse(first, n_first);
+        for (uint32_t kv = 0; kv < 2; kv++) {
+            uint16_t *y = kvf_decode(codec, NULL, 0, (enum kvs_kv)kv);
+            uint32_t n_huge = 0;
+            for (uint32_t i = 0; i < 256 * 64; i++) {
+                assert_true(isfinite(value(y[i], KVS_F16)));
+                if ((made.x[kv][i] & 0x7fff) > kvs_half_huge(KVS_F16)) {
+                    assert_int_equal(y[i], made.x[kv][i]);
+                    n_huge++;
+                }
+            }
+            assert_true(n_huge > 500);
+            free(y);
+        }
+        kvs_kvf_close(codec);
+        free(first);
+        kvf_made_free(&made);
+    }
+}
+
 static void the_largest_numbers_that_are_quantised_overflow_nothing(void **state)
 {
     (void)state;
@@ -255,6 +304,7 @@ int main(void)
         cmocka_unit_test(f16_goes_there_and_back),
         cmocka_unit_test(every_level_keeps_its_bound_in_every_shape),
         cmocka_unit_test(what_is_no_number_or_huge_comes_back_as_it_was),
+        cmocka_unit_test(wide_channels_keep_huge_numbers_and_all_finite),
         cmocka_unit_test(the_largest_numbers_that_are_quantised_overflow_nothing),
         cmocka_unit_test(odd_channels_keep_the_bound),
     };

@@ -50,7 +50,7 @@ static void inspect_tells_every_error_there_is(void **state)
     assert_int_equal(
         run("$k codec encode kv.raw -o a $s --level e4 --v-level p4 >/dev/null && "
             "$k codec inspect a --against kv.raw --json >j && for m in max_abs max_over_step "
-            "rel_l2 snr_db snr_db_p5 weighted_rel_mse logit_rms output_rel_l2 output_cosine; do "
+            "rel_l2 snr_db snr_db_p5 not_finite_wrong logit_rms output_rel_l2 output_cosine; do "
             "test $(grep -o \"\\\"$m\\\"\" j | wc -l) -ge 3 || exit 97; done && "
             "for m in payload sinks parameters streams escapes tables head padding "
             "coded_over_entropy; do grep -q \"\\\"$m\\\"\" j || exit 98; done && "
@@ -58,6 +58,23 @@ static void inspect_tells_every_error_there_is(void **state)
             "&& "
             "$k codec inspect a --against kv.raw | grep -q 'over its step'"),
         0);
+}
+
+static void inspect_tells_the_same_with_and_without_json(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level e4 >/dev/null && "
+                         "$k codec inspect a --json >j && for m in bits_per_element payload_bits "
+                         "coded_over_entropy escapes k_bits_without_padding; do "
+                         "grep -q \"\\\"$m\\\": [0-9]\" j || exit 98; done && "
+                         "grep -q '\"level\": \"e4\"' j && ! grep -q snr_db j && "
+                         "$k codec inspect a | grep -q '^without padding: K ' && "
+                         "$k codec inspect a --against kv.raw --json | "
+                         "{ ! grep -q weighted_rel_mse; }"),
+                     0);
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level p4 --weights m 2>e; s=$?; "
+                         "grep -q 'found p4 for K' e && exit $s; exit 98"),
+                     2);
 }
 
 static void bench_takes_the_elements_of_a_file(void **state)
@@ -69,6 +86,12 @@ static void bench_takes_the_elements_of_a_file(void **state)
                          "\"block_tokens\": 64, \"channels\": 64,' j && "
                          "grep -q '\"level\": \"e1.5\"' j && ! grep -q '\"lx\"' j"),
                      0);
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --block 32 >/dev/null && "
+                         "$k codec bench --input a --rounds 1 --json | "
+                         "grep -q '\"block_tokens\": 32,' || exit 98; "
+                         "$k codec bench --input a --tokens 64 2>e; s=$?; "
+                         "grep -q -e '--tokens: is of made-up elements' e && exit $s; exit 97"),
+                     2);
     assert_int_equal(run("$k codec bench --input kv.raw 2>e; s=$?; "
                          "grep -q 'is no codec file' e && exit $s; exit 98"),
                      2);
@@ -163,6 +186,7 @@ int main(void)
         cmocka_unit_test(raw16_comes_back_byte_for_byte),
         cmocka_unit_test(inspect_tells_levels_and_bytes),
         cmocka_unit_test(inspect_tells_every_error_there_is),
+        cmocka_unit_test(inspect_tells_the_same_with_and_without_json),
         cmocka_unit_test(bench_takes_the_elements_of_a_file),
         cmocka_unit_test(broken_files_and_wrong_shapes_are_refused),
         cmocka_unit_test(attention_is_exact_if_elements_are),

@@ -193,6 +193,45 @@ static void errors_are_told_in_steps(void **state)
     kvf_made_free(&made);
 }
 
+/* Two channels of fp8: 0, which is exact, and 1.37 always, which is not and has no variance:
+ * without it 120 dB are left. A NaN that was 2, an infinity that was a NaN are counted.
+ */
+static void constant_channels_and_odd_elements_are_left_out(void **state)
+{
+    struct made made = kvf_make(1, 1, 2, 8, 8, 0, KVS_F16);
+    uint16_t other[16];
+    struct kvs_kvf_measure m;
+    struct kvs_err err = {0};
+    size_t n;
+    (void)state;
+    for (int kv = 0; kv < 2; kv++)
+        for (int t = 0; t < 8; t++) {
+            ((uint16_t *)(uintptr_t)made.x[kv])[2 * t] = 0;
+            ((uint16_t *)(uintptr_t)made.x[kv])[2 * t + 1] = kvs_f16_of(1.37f);
+        }
+    ((uint16_t *)(uintptr_t)made.x[1])[2] = 0x7e00;
+    ((uint16_t *)(uintptr_t)made.x[1])[4] = 0x7e00;
+    made.level[0] = made.level[1] = KVS_FP8;
+    uint8_t *file = kvf_encode(&made, NULL, &n);
+    struct kvs_kvf *codec = kvf_parse(file, n);
+    memcpy(other, made.x[1], sizeof other);
+    other[2] = kvs_f16_of(2);
+    other[4] = 0x7c00;
+    const uint16_t *x[2] = {made.x[0], other};
+    struct kvs_kvf_in in = {made.shape, x, made.level, NULL};
+    assert_int_equal(kvs_kvf_compare(codec, &in, kvs_kvf_isa(NULL), &m, NULL, &err), KVS_OK);
+    for (int kv = 0; kv < 2; kv++) {
+        assert_true(m.error[kv].max_abs > 0);
+        assert_true(m.error[kv].snr_db == 120 && m.error[kv].snr_db_p5 == 120);
+        assert_int_equal(m.error[kv].n_odd, kv ? 2 : 0);
+    }
+    /* V has 2 escapes of 6 bytes more, and is padded to 16 bytes at most */
+    assert_true(fabs((m.kv_bits[1] - m.kv_bits[0]) * 16 / 8 - 2 * 6) <= 16);
+    kvs_kvf_close(codec);
+    free(file);
+    kvf_made_free(&made);
+}
+
 /* Steps as told hold the bounds: half of one at packed levels, one at e-levels, and roundings. */
 static void no_error_is_over_its_step(void **state)
 {
@@ -251,6 +290,7 @@ int main(void)
         cmocka_unit_test(payload_of_real_elements_is_within_1_percent_of_entropy),
         cmocka_unit_test(entropy_is_that_of_the_symbols),
         cmocka_unit_test(errors_are_told_in_steps),
+        cmocka_unit_test(constant_channels_and_odd_elements_are_left_out),
         cmocka_unit_test(no_error_is_over_its_step),
         cmocka_unit_test(parts_sum_to_the_file),
     };

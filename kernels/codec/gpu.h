@@ -47,7 +47,7 @@ struct kvs_kvq_pack {
 
 /* Rows of an e-level. sum, square: [n_chan], of differences from the first row, from x without what
  * is huge; mean, inverse (of the step): [n_chan]; symbol: 128 + round((x - mean) * inverse), 0
- * outside 1..255. */
+ * outside 1..255. What is huge is the caller's to make an escape, as of kvs_kvf_isa's quantise. */
 struct kvs_kvq_quant {
     const uint16_t *x;
     size_t stride;

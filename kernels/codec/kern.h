@@ -110,7 +110,7 @@ struct kvs_kvf_isa {
     void (*pack)(const struct kvs_rows_job *job);
     void (*unpack)(const struct kvs_rows_job *job);
     /* symbol = 128 + round((x - mean) * inverse), or 0 where that is outside 1..255; one row; true
-     * if there is such an element */
+     * if there is such an element. What is huge is like any number here */
     bool (*quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
                      uint32_t n_chan, enum kvs_half half);
     /* adds a row's elements to the words at base[channel] + symbol: 2^40 each, and the place in the

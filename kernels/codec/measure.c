@@ -36,22 +36,26 @@ struct part {
 
 struct sums {
     double square, error, weighted_error, weighted_var, max_abs, max_step;
-    double *snr; /* of each channel; of all parts one after another */
+    double *snr; /* of each channel that has one; of all parts one after another */
     size_t n_snr;
+    uint64_t n_odd;
 };
 
 static void add_part(struct sums *sums, const struct part *p, const struct kvs_kvf_shape *shape)
 {
-    uint32_t n_chan = kvs_kvf_n_chan(shape), n = shape->n_tok - shape->n_sink;
+    uint32_t n_chan = kvs_kvf_n_chan(shape);
 
     for (uint32_t c = 0; c < n_chan; c++) {
-        double sum = 0, square = 0, wrong = 0;
+        double sum = 0, square = 0, wrong = 0, n = 0;
         for (uint32_t t = shape->n_sink; t < shape->n_tok; t++) {
             size_t at = (size_t)t * n_chan + c;
             double v = (double)kvs_f32_of_half(p->x[at], shape->half);
             double off = fabs(v - (double)kvs_f32_of_half(p->y[at], shape->half));
-            if (!isfinite(v)) /* comes back as it is */
+            if (!isfinite(v) || !isfinite(off)) { /* is wanted back as it is */
+                sums->n_odd += p->x[at] != p->y[at];
                 continue;
+            }
+            n++;
             sum += v;
             square += v * v;
             wrong += off * off;
@@ -59,13 +63,17 @@ static void add_part(struct sums *sums, const struct part *p, const struct kvs_k
             if (p->step[at] > 0)
                 sums->max_step = fmax(sums->max_step, off / (double)p->step[at]);
         }
-        double var = fmax(square - sum * sum / n, 0), w = p->weight ? (double)p->weight[c] : 1;
+        double var = fmax(square - sum * sum / fmax(n, 1), 0),
+               w = p->weight ? (double)p->weight[c] : 1;
         sums->square += square;
         sums->error += wrong;
         sums->weighted_error += w * wrong;
         sums->weighted_var += w * var;
-        /* exact or constant channels count as 120 dB */
-        sums->snr[sums->n_snr++] = fmin(120, wrong > 0 ? 10 * log10(var / wrong) : 120);
+        /* exact ones count as 120 dB; constant ones that are not exact have no variance to tell */
+        if (!(wrong > 0))
+            sums->snr[sums->n_snr++] = 120;
+        else if (var > square * 1e-12) /* more than the sums' own rounding */
+            sums->snr[sums->n_snr++] = fmin(120, 10 * log10(var / wrong));
     }
 }
 
@@ -78,6 +86,7 @@ static void add_sums(struct sums *to, const struct sums *from)
     to->max_abs = fmax(to->max_abs, from->max_abs);
     to->max_step = fmax(to->max_step, from->max_step); /* NaN counts as none */
     to->n_snr += from->n_snr;
+    to->n_odd += from->n_odd;
 }
 
 static int by_size(const void *a, const void *b)
@@ -97,10 +106,17 @@ static struct kvs_kvf_error settle(const struct sums *sums)
         .max_abs = sums->max_abs,
         .max_step = sums->max_step,
         .rel_l2 = sums->square > 0 ? sqrt(sums->error / sums->square) : 0,
-        .snr_db = sum / (double)sums->n_snr,
-        .snr_db_p5 = sums->snr[sums->n_snr / 20],
+        .snr_db = sums->n_snr ? sum / (double)sums->n_snr : (double)NAN,
+        .snr_db_p5 = sums->n_snr ? sums->snr[sums->n_snr / 20] : (double)NAN,
+        .n_odd = sums->n_odd,
         .weighted_rel_mse = sums->weighted_var > 0 ? sums->weighted_error / sums->weighted_var : 0,
     };
+}
+
+/* All but padding. */
+static uint64_t lean_bytes(const struct kvs_kvf_parts *p)
+{
+    return p->payload + p->sink + p->param + p->stream + p->escape + p->table + p->head;
 }
 
 enum kvs_code kvs_kvf_sizes(const struct kvs_kvf *codec, const struct kvs_kvf_isa *isa,
@@ -113,8 +129,12 @@ enum kvs_code kvs_kvf_sizes(const struct kvs_kvf *codec, const struct kvs_kvf_is
 
     *p = (struct kvs_kvf_parts){0};
     kvs_kvf_head_parts(codec, p);
+    measure->kv_bits[0] = measure->kv_bits[1] = 0;
     for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && !code; i++) {
+        uint64_t before = lean_bytes(p);
         code = kvs_kvf_section_parts(codec, i, NULL, p, err);
+        measure->kv_bits[kvs_kvf_section(codec, i).kv] +=
+            (double)(lean_bytes(p) - before) * 8 / (n / 2);
         if (!code && kvs_level_is_e(kvs_kvf_section(codec, i).level)) {
             code = kvs_kvf_section_parts(codec, i, NULL, &coded, err);
             if (!code)
@@ -124,9 +144,7 @@ enum kvs_code kvs_kvf_sizes(const struct kvs_kvf *codec, const struct kvs_kvf_is
     }
     measure->payload_bits = (double)p->payload * 8 / n;
     measure->padding_bits = (double)p->padding * 8 / n;
-    measure->bits_per_element = (double)(p->payload + p->sink + p->param + p->stream + p->escape +
-                                         p->table + p->head + p->padding) *
-                                8 / n;
+    measure->bits_per_element = (double)(lean_bytes(p) + p->padding) * 8 / n;
     measure->coded_over_entropy = entropy > 0 ? (double)coded.payload * 8 / entropy : (double)NAN;
     return code;
 }

@@ -9,14 +9,18 @@
 /* Errors of decoded elements, K and V apart; the sinks, which are exact, are left out. */
 struct kvs_kvf_error {
     double max_abs;
-    double max_step;         /* largest error over its step; NaN: the level has no steps */
-    double rel_l2;           /* |x - y| / |x| */
-    double snr_db;           /* mean over channels of variance / mean squared error, in dB */
-    double snr_db_p5;        /* 5th percentile of channels */
+    double max_step; /* largest error over its step; NaN: the level has no steps */
+    double rel_l2;   /* |x - y| / |x| */
+    /* Mean over channels of variance / mean squared error, in dB: exact channels count as 120,
+     * constant ones that are not exact are left out; NaN: none is left. The 5th percentile. */
+    double snr_db, snr_db_p5;
+    uint64_t n_odd; /* elements not finite, on one side at least, that are not the same bits; they
+                       are left out of all the others */
     double weighted_rel_mse; /* sum of weight * squared error / sum of weight * variance */
 };
 struct kvs_kvf_measure {
     double bits_per_element, payload_bits, padding_bits; /* padding: to 4 KiB, within the first */
+    double kv_bits[2]; /* K's sections, V's, an element of theirs, without padding */
     /* payload of e-levels over the order-0 entropy of each section's symbols, channels of one table
      * together; NaN: there is none */
     double coded_over_entropy;

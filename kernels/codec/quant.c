@@ -119,6 +119,19 @@ static void sample(struct kvs_counts *counts, const struct kvs_quant *quant,
     }
 }
 
+/* A row's elements that are huge become escapes; true if there is one. */
+static bool except_huge(uint8_t *symbol, const uint16_t *x, uint32_t n_chan, enum kvs_half half)
+{
+    bool found = false;
+
+    for (uint32_t c = 0; c < n_chan; c++)
+        if ((x[c] & 0x7fff) > kvs_half_huge(half)) {
+            symbol[c] = 0;
+            found = true;
+        }
+    return found;
+}
+
 enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *counts,
                                 struct kvs_rows *rows, uint16_t **calm, const float *weight,
                                 const struct kvs_kvf_isa *isa, struct kvs_err *err)
@@ -128,6 +141,7 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
     float *mean = scratch, *inverse = mean + wide, *deviation = inverse + wide;
     uint16_t *base = (void *)(deviation + wide);
     enum kvs_code code = KVS_OK;
+    bool huge;
 
     quant->symbol_stride = kvs_up(n_chan, 32);
     quant->mean = calloc(n_chan, sizeof *quant->mean);
@@ -137,8 +151,9 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
         free(scratch);
         return kvs_nomem(err);
     }
-    if (isa->moments(mean, deviation, rows->x, rows->n_tok, n_chan, rows->half) >
-        kvs_half_huge(rows->half)) {
+    huge = isa->moments(mean, deviation, rows->x, rows->n_tok, n_chan, rows->half) >
+           kvs_half_huge(rows->half);
+    if (huge) {
         code = kvs_rows_calm(rows, calm, err);
         if (!code)
             (void)isa->moments(mean, deviation, rows->calm, rows->n_tok, n_chan, rows->half);
@@ -150,7 +165,11 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
         memset(symbol + quant->symbol_stride - 32, KVS_SYMBOL_ZERO, 32); /* lanes beyond the last */
         for (uint32_t c = 0; c < n_chan && rows->next; c += 32)
             __builtin_prefetch(rows->next + (size_t)t * n_chan + c, 0, 2);
-        if (isa->quantise(symbol, rows->x + (size_t)t * n_chan, mean, inverse, n_chan, rows->half))
+        const uint16_t *x = rows->x + (size_t)t * n_chan;
+        bool escape = isa->quantise(symbol, x, mean, inverse, n_chan, rows->half);
+        if (huge)
+            escape = except_huge(symbol, x, n_chan, rows->half) || escape;
+        if (escape)
             for (uint32_t c = 0; c < n_chan && !code; c++)
                 if (symbol[c] == 0 && !kvs_escapes_add(&quant->escapes, t * n_chan + c))
                     code = kvs_nomem(err);

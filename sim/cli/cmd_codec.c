@@ -106,8 +106,8 @@ static const struct kvs_opt inspect_table[] = {
     {.key = "against",
      .type = KVS_OPT_STR,
      .offset = FIELD(against),
-     .help = "the raw elements, as for encode: errors are told too, of attention with keys for "
-             "queries"},
+     .help = "the raw elements, as for encode: errors are told too, sinks (exact) left out, and "
+             "of attention with keys for queries"},
     WEIGHTS_OPTION("with --against: the model by which channels' errors are weighted"),
     {.key = "json", .type = KVS_OPT_FLAG, .offset = FIELD(json), .help = "print JSON"},
     CHECK_OPTION,
@@ -234,6 +234,16 @@ enum kvs_code kvs_codec_weigh(const char *file, const struct kvs_kvf_shape *shap
     return code;
 }
 
+static enum kvs_code check_weights(const struct kvs_codec_options *opt, const enum kvs_level *level,
+                                   struct kvs_err *err)
+{
+    if (!opt->weights || level[0] >= KVS_E6 || level[1] >= KVS_E6)
+        return KVS_OK;
+    return kvs_fail(err, KVS_ERR_ARG,
+                    "--weights: is for steps of e-levels; found %s for K, %s for V",
+                    kvs_level_names[level[0]], kvs_level_names[level[1]]);
+}
+
 static enum kvs_code encode(const struct kvs_codec_options *opt, const char *from,
                             struct kvs_err *err)
 {
@@ -257,6 +267,7 @@ static enum kvs_code encode(const struct kvs_codec_options *opt, const char *fro
                            opt->k_level ? opt->k_level : opt->level, &level[0], err)) ||
         (code = find_level(opt->v_level ? "v-level" : "level",
                            opt->v_level ? opt->v_level : opt->level, &level[1], err)) ||
+        (code = check_weights(opt, level, err)) ||
         (code = kvs_codec_weigh(opt->weights, &shape, &weight, err)) ||
         (code = check_apart(from, opt->out, err)) ||
         (code = kvs_codec_read(from, &data, &n, err)) ||

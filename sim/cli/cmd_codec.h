@@ -36,8 +36,9 @@ KVS_MUST_CHECK enum kvs_code kvs_codec_weigh(const char *file, const struct kvs_
 /* argv[0] is the subcommand's name. They print to stdout; errors come back for main to print. */
 KVS_MUST_CHECK enum kvs_code kvs_codec_bench_cmd(int argc, char *const *argv, struct kvs_err *err);
 
-/* A level's size and errors as members of a JSON object, without braces. */
-void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *measure);
+/* A level's size, and errors if compared, as members of a JSON object, without braces. */
+void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *measure,
+                             bool compared, bool weighted);
 /* Bytes of each part, n elements: members of a JSON object, or lines. */
 void kvs_codec_print_parts(const struct kvs_kvf_parts *parts, double n, bool json);
 /* Errors of attention, as a further member of a JSON object. */

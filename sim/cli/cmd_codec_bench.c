@@ -53,10 +53,10 @@ static const struct kvs_opt table[] = {
     {.key = "block",
      .type = KVS_OPT_TOK,
      .offset = FIELD(block),
-     .def = "2048",
-     .min = 8,
+     .def = "0",
+     .min = 0,
      .max = 65536,
-     .help = "tokens of a block"},
+     .help = "tokens of a block; 0: 2048, or --input's own"},
     {.key = "channels",
      .type = KVS_OPT_U64,
      .offset = FIELD(chan),
@@ -136,7 +136,8 @@ static void print_json(const struct scene *s, const char *isa)
            s->shape.block_tok, kvs_kvf_n_chan(&s->shape), s->memcpy_gb_per_s);
     for (uint32_t i = 0; i < s->n; i++) {
         printf("%s\n  {", i ? "," : "");
-        kvs_codec_print_measure(kvs_level_names[s->level[i]], &s->measure[i]);
+        kvs_codec_print_measure(kvs_level_names[s->level[i]], &s->measure[i], true,
+                                s->weight != NULL);
         printf(", \"type\": \"%s\", \"encode_gb_per_s\": %.6g, \"decode_gb_per_s\": %.6g,\n "
                "\"bytes\": {",
                kvs_codec_halves[s->in[i].shape.half], s->measure[i].encode_gb_per_s,
@@ -176,6 +177,7 @@ static enum kvs_code make_up(struct scene *s, const struct options *opt, struct 
                                       .n_kv_head = 1,
                                       .head_dim = (uint32_t)opt->chan,
                                       .n_tok = (uint32_t)opt->tok,
+                                      .block_tok = 2048,
                                       .n_sink = 4,
                                       .half = (enum kvs_half)opt->half};
     enum kvs_code code = new_tensors(s, err);
@@ -256,7 +258,8 @@ static enum kvs_code bench(const struct options *opt, const struct kvs_kvf_isa *
 
     if (code)
         return code;
-    s->shape.block_tok = (uint32_t)opt->block;
+    if (opt->block)
+        s->shape.block_tok = (uint32_t)opt->block;
     add_levels(s);
     for (uint32_t i = 0; i < s->n && !code; i++)
         code = errors(&s->in[i], isa, &s->measure[i],
@@ -285,6 +288,8 @@ static void end(struct scene *s)
 
 enum kvs_code kvs_codec_bench_cmd(int argc, char *const *argv, struct kvs_err *err)
 {
+    static const char *const of_made[] = {"type",   "tokens",      "channels",
+                                          "layers", "correlation", NULL};
     struct options opt = {0};
     struct scene scene = {0};
     const struct kvs_kvf_isa *isa;
@@ -298,13 +303,16 @@ enum kvs_code kvs_codec_bench_cmd(int argc, char *const *argv, struct kvs_err *e
             stdout, "kvsim codec bench [--json]",
             "Sizes, errors and rates of every level on made-up keys and values "
             "(kernels/codec/made.h) or those of a file, one thread; times are the thread's "
-            "CPU time.",
+            "CPU time. Errors leave out the sinks, which are exact.",
             table, N_OPTION);
         return KVS_OK;
     }
     if (opt.weights && !opt.input)
         return kvs_fail(err, KVS_ERR_ARG,
                         "--weights: wants --input, keys and values of that model");
+    if (opt.input && kvs_opt_refuse(table, N_OPTION, argc, argv, of_made,
+                                    "is of made-up elements; --input has its own", err))
+        return err->code;
     code = kvs_codec_pick_isa(opt.isa, &isa, err);
     if (!code)
         code = bench(&opt, isa, &scene, err);

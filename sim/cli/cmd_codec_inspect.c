@@ -26,28 +26,32 @@ static void print_figures(const struct figure *figure, size_t n)
     }
 }
 
-static void print_error(const struct kvs_kvf_error *e)
+static void print_error(const struct kvs_kvf_error *e, bool weighted)
 {
-    const struct figure figures[] = {
-        {"max_abs", e->max_abs},     {"max_over_step", e->max_step},
-        {"rel_l2", e->rel_l2},       {"snr_db", e->snr_db},
-        {"snr_db_p5", e->snr_db_p5}, {"weighted_rel_mse", e->weighted_rel_mse}};
-    print_figures(figures, sizeof figures / sizeof *figures);
+    const struct figure figures[] = {{"max_abs", e->max_abs},
+                                     {"max_over_step", e->max_step},
+                                     {"rel_l2", e->rel_l2},
+                                     {"snr_db", e->snr_db},
+                                     {"snr_db_p5", e->snr_db_p5},
+                                     {"not_finite_wrong", (double)e->n_odd},
+                                     {"weighted_rel_mse", e->weighted_rel_mse}};
+    print_figures(figures, sizeof figures / sizeof *figures - !weighted);
 }
 
-void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m)
+void kvs_codec_print_measure(const char *level, const struct kvs_kvf_measure *m, bool compared,
+                             bool weighted)
 {
-    const struct figure figures[] = {{"bits_per_element", m->bits_per_element},
-                                     {"payload_bits", m->payload_bits},
-                                     {"padding_bits", m->padding_bits},
-                                     {"coded_over_entropy", m->coded_over_entropy}};
+    const struct figure figures[] = {
+        {"bits_per_element", m->bits_per_element}, {"payload_bits", m->payload_bits},
+        {"padding_bits", m->padding_bits},         {"k_bits_without_padding", m->kv_bits[0]},
+        {"v_bits_without_padding", m->kv_bits[1]}, {"coded_over_entropy", m->coded_over_entropy}};
 
     printf("\"level\": \"%s\", ", level);
     print_figures(figures, sizeof figures / sizeof *figures);
     printf(", \"escapes\": %llu", (unsigned long long)m->parts.n_escape);
-    for (int kv = 0; kv < 2; kv++) {
+    for (int kv = 0; compared && kv < 2; kv++) {
         printf(", \"%c\": {", kv ? 'v' : 'k');
-        print_error(&m->error[kv]);
+        print_error(&m->error[kv], weighted);
         printf("}");
     }
 }
@@ -128,7 +132,7 @@ static void print_layers_json(const struct seen *seen)
             printf(", \"%c\": {\"level\": \"%s\", \"bits_per_element\": %.6g, ", kv ? 'v' : 'k',
                    kvs_level_names[kvs_kvf_section(seen->codec, l * 2 + kv).level],
                    part_bits(seen->codec, l, (enum kvs_kv)kv));
-            print_error(&seen->error[l * 2 + kv]);
+            print_error(&seen->error[l * 2 + kv], seen->weighted);
             printf("}");
         }
         if (seen->at_layer[l].n_query)
@@ -136,6 +140,17 @@ static void print_layers_json(const struct seen *seen)
         printf("}");
     }
     printf("]");
+}
+
+/* The level of all sections. */
+static const char *level_of(const struct kvs_kvf *codec)
+{
+    enum kvs_level level = kvs_kvf_section(codec, 0).level;
+
+    for (uint32_t i = 1; i < kvs_kvf_n_section(codec); i++)
+        if (kvs_kvf_section(codec, i).level != level)
+            return "mixed";
+    return kvs_level_names[level];
 }
 
 static void print_json(const struct seen *seen, double n)
@@ -150,11 +165,8 @@ static void print_json(const struct seen *seen, double n)
     kvs_codec_print_parts(&seen->measure.parts, n, true);
     printf("},\n \"levels\": [");
     print_levels(seen->codec, true);
-    printf("]");
-    if (seen->compared) {
-        printf(",\n ");
-        kvs_codec_print_measure("mixed", &seen->measure);
-    }
+    printf("],\n ");
+    kvs_codec_print_measure(level_of(seen->codec), &seen->measure, seen->compared, seen->weighted);
     if (seen->attention.n_query)
         kvs_codec_print_attention(&seen->attention);
     if (seen->compared)
@@ -197,6 +209,7 @@ static void print_text(const struct seen *seen, double n)
     if (isfinite(m->coded_over_entropy))
         printf("entropy-coded payload: %.4f of its symbols' order-0 entropy\n",
                m->coded_over_entropy);
+    printf("without padding: K %.3f, V %.3f bits an element\n", m->kv_bits[0], m->kv_bits[1]);
     if (!seen->compared)
         return;
     for (int kv = 0; kv < 2; kv++) {
@@ -207,6 +220,9 @@ static void print_text(const struct seen *seen, double n)
         if (isfinite(e->max_step))
             printf(", over its step %.3f", e->max_step);
         printf("\n");
+        if (e->n_odd)
+            printf("%c: %llu elements, not finite before or after, are not what they were\n",
+                   kv ? 'V' : 'K', (unsigned long long)e->n_odd);
     }
     for (int kv = 0; seen->weighted && kv < 2; kv++)
         printf("%c: weighted squared error %.4g of the variance\n", kv ? 'V' : 'K',
