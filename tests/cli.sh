@@ -45,7 +45,7 @@ $seen"
     return 1
 }
 
-call 2 "$kvsim" run w.json --set cluster.replica=2 && says 'kvsim: w.json: cluster.replica: unknown key; did you mean "replicas"?' &&
+call 2 "$kvsim" run w.json --set cluster.replica=2 && says 'kvsim run: w.json: cluster.replica: unknown key; did you mean "replicas"?' &&
     [ ! -e results ]
 verdict $? wrong_setting_ends_2_and_writes_nothing
 
@@ -137,7 +137,7 @@ verdict $? traces_are_written_where_and_how_it_is_clear
 
 # a file-size limit stands for a full disk; its signal is ignored, so that writes fail
 seen=$( (trap '' XFSZ; ulimit -f 8; exec "$kvsim" run w.json -o results/w --overwrite --no-plots) 2>&1 )
-[ $? = 1 ] && says 'kvsim: ' && [ -f results/w/summary.json ] && call 0 "$kvsim" plot --help
+[ $? = 1 ] && says 'kvsim run: ' && [ -f results/w/summary.json ] && call 0 "$kvsim" plot --help
 verdict $? full_disk_is_told_and_the_old_result_stays
 
 # long enough to be killed in the middle

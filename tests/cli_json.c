@@ -62,6 +62,19 @@ const char *kvs_cli_error(const char *args, int *status)
     return text;
 }
 
+double kvs_cli_number(const json_t *object, const char *key)
+{
+    const json_t *v = json_object_get(object, key);
+    if (!json_is_number(v))
+        fail_msg("%s: no number", key);
+    return json_number_value(v);
+}
+
+double kvs_cli_ttft_s(const json_t *answer)
+{
+    return kvs_cli_number(json_object_get(answer, "plan"), "ttft_s");
+}
+
 static void expect(const char *path, const json_t *got, const json_t *want)
 {
     const char *key;

@@ -14,6 +14,10 @@ json_t *kvs_cli_json_any(const char *args, int *status);
 const char *kvs_cli_text(const char *args);
 /* `kvsim ARGS`: its status, and what it wrote to standard error, in a static buffer. */
 const char *kvs_cli_error(const char *args, int *status);
+/* A number of an object; the running test fails where there is none. */
+double kvs_cli_number(const json_t *object, const char *key);
+/* TTFT of the plan in an answer of `kvsim plan --json`. */
+double kvs_cli_ttft_s(const json_t *answer);
 /*
  * Every key of the object want (JSON text) stands in got with the same value: integers exactly,
  * reals to six digits, objects likewise. Else the running test fails and says where.

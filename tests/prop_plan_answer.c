@@ -10,19 +10,6 @@
 
 #define N_SEED 8
 
-static double number(const json_t *object, const char *key)
-{
-    const json_t *v = json_object_get(object, key);
-
-    assert_true(json_is_number(v));
-    return json_number_value(v);
-}
-
-static double ttft_s(const json_t *answer)
-{
-    return number(json_object_get(answer, "plan"), "ttft_s");
-}
-
 static const json_t *policy(const json_t *answer, const char *name)
 {
     size_t i;
@@ -66,23 +53,24 @@ static void no_policy_within_the_budget_beats_optimal(const json_t *answer, cons
 
     json_array_foreach(json_object_get(answer, "policies"), i,
                        row) if (json_is_false(json_object_get(row, "over_budget")) &&
-                                number(row, "ttft_s") < ttft_s(answer))
+                                kvs_cli_number(row, "ttft_s") < kvs_cli_ttft_s(answer))
         fail_msg("%s: %s %.9g s, optimal %.9g s", args,
-                 json_string_value(json_object_get(row, "policy")), number(row, "ttft_s"),
-                 ttft_s(answer));
+                 json_string_value(json_object_get(row, "policy")), kvs_cli_number(row, "ttft_s"),
+                 kvs_cli_ttft_s(answer));
 }
 
 /* More tokens are no improvement, nor is a greater cost. */
 static void better_is_never_slower(const json_t *answer, const char *args)
 {
-    double now_s = ttft_s(answer);
+    double now_s = kvs_cli_ttft_s(answer);
     size_t i;
     const json_t *row;
 
     json_array_foreach(json_object_get(answer, "sensitivity"), i, row)
     {
         const char *name = json_string_value(json_object_get(row, "knob"));
-        double half_s = number(row, "half_ttft_s"), twice_s = number(row, "twice_ttft_s");
+        double half_s = kvs_cli_number(row, "half_ttft_s"),
+               twice_s = kvs_cli_number(row, "twice_ttft_s");
         bool less = strstr(name, "tokens") || strstr(name, "fixed cost");
 
         if (less ? half_s > now_s || now_s > twice_s : half_s < now_s || now_s < twice_s)
@@ -123,14 +111,15 @@ static void who_is_asked_changes_no_other_row_and_exact_is_never_worse(void **st
         const json_t *row = policy(other, "optimal");
 
         assert_non_null(row);
-        if (number(row, "ttft_s") != ttft_s(best))
-            fail_msg("%s: optimal %.9g s, asked itself %.9g s", args, number(row, "ttft_s"),
-                     ttft_s(best));
+        if (kvs_cli_number(row, "ttft_s") != kvs_cli_ttft_s(best))
+            fail_msg("%s: optimal %.9g s, asked itself %.9g s", args, kvs_cli_number(row, "ttft_s"),
+                     kvs_cli_ttft_s(best));
         if (strstr(asked[seed % 4], "exact")) {
             json_t *menu = json_object_get(best, "menu");
 
-            if (ttft_s(other) > ttft_s(best))
-                fail_msg("%s: %.9g s, optimal %.9g s", args, ttft_s(other), ttft_s(best));
+            if (kvs_cli_ttft_s(other) > kvs_cli_ttft_s(best))
+                fail_msg("%s: %.9g s, optimal %.9g s", args, kvs_cli_ttft_s(other),
+                         kvs_cli_ttft_s(best));
             assert_true(json_equal(menu, json_object_get(other, "menu")));
         }
         json_decref(best);
@@ -167,8 +156,8 @@ static void a_policy_over_the_budget_has_real_times_and_says_so(void **state)
     (void)state;
     better_is_never_slower(got, "load");
     for (size_t i = 0; i < json_array_size(json_object_get(got, "sensitivity")); i++)
-        assert_true(number(json_array_get(json_object_get(got, "sensitivity"), i), "half_ttft_s") <
-                    10);
+        assert_true(kvs_cli_number(json_array_get(json_object_get(got, "sensitivity"), i),
+                                   "half_ttft_s") < 10);
     assert_non_null(strstr(first, "load is over the budget"));
     json_decref(got);
 }

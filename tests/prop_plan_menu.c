@@ -13,19 +13,6 @@ static const char *const level[] = {"lx", "fp8", "p8", "e5",   "p4", "e4",
                                     "p3", "e3",  "p2", "e2.5", "e2", "e1.5"};
 #define N_NAME (sizeof level / sizeof *level)
 
-static double number(const json_t *object, const char *key)
-{
-    const json_t *v = json_object_get(object, key);
-
-    assert_true(json_is_number(v));
-    return json_number_value(v);
-}
-
-static double ttft_s(const json_t *answer)
-{
-    return number(json_object_get(answer, "plan"), "ttft_s");
-}
-
 static void no_menu_named_by_hand_is_better(void **state)
 {
     static const char *const model[] = {"llama-3.1-8b", "llama-3.1-70b", "mistral-7b"};
@@ -43,8 +30,8 @@ static void no_menu_named_by_hand_is_better(void **state)
         json_t *own = kvs_cli_json(args);
         const json_t *menu = json_object_get(own, "menu");
 
-        assert_true(number(menu, "chosen_from") == 169);
-        assert_true(number(menu, "lower_bound_all_s") <= ttft_s(own));
+        assert_true(kvs_cli_number(menu, "chosen_from") == 169);
+        assert_true(kvs_cli_number(menu, "lower_bound_all_s") <= kvs_cli_ttft_s(own));
         bool drawn[N_NAME][N_NAME] = {{false}}; /* a pair is named once */
         for (int i = 0; i < 12; i++) {
             uint64_t k = kvs_rng_below(&rng, N_NAME), v = kvs_rng_below(&rng, N_NAME);
@@ -58,9 +45,9 @@ static void no_menu_named_by_hand_is_better(void **state)
         json_t *hand = kvs_cli_json(args);
         assert_true(json_is_null(json_object_get(json_object_get(hand, "menu"), "chosen_from")));
         if (json_is_false(json_object_get(json_object_get(hand, "plan"), "over_budget")) &&
-            ttft_s(own) > ttft_s(hand) * (1 + MOST_LOSS))
-            fail_msg("seed %llu: %g s, by hand %g s with %s", (unsigned long long)seed, ttft_s(own),
-                     ttft_s(hand), args);
+            kvs_cli_ttft_s(own) > kvs_cli_ttft_s(hand) * (1 + MOST_LOSS))
+            fail_msg("seed %llu: %g s, by hand %g s with %s", (unsigned long long)seed,
+                     kvs_cli_ttft_s(own), kvs_cli_ttft_s(hand), args);
         json_decref(own);
         json_decref(hand);
     }

@@ -257,7 +257,7 @@ static void more_passages_than_the_corpus_has_are_refused(void **state)
     (void)state;
     options.n_corpus = 5;
     assert_int_equal(kvs_gen_open(&options, 1, &trace, &err), KVS_ERR_RANGE);
-    assert_string_equal(err.msg, "trace generate: passages is 6, want at most corpus, 5");
+    assert_string_equal(err.msg, "passages is 6, want at most corpus, 5");
 }
 
 static void more_chat_and_web_than_all_is_refused(void **state)
@@ -269,8 +269,7 @@ static void more_chat_and_web_than_all_is_refused(void **state)
     options.chat_frac = 0.6;
     options.web_frac = 0.5;
     assert_int_equal(kvs_gen_open(&options, 1, &trace, &err), KVS_ERR_RANGE);
-    assert_string_equal(err.msg,
-                        "trace generate: chat and web are 0.6 and 0.5, want a sum of at most 1");
+    assert_string_equal(err.msg, "chat and web are 0.6 and 0.5, want a sum of at most 1");
 }
 
 /* --- filters and the trace section of a workload --- */
@@ -318,7 +317,7 @@ static void wrong_trace_sections_are_named(void **state)
         {"{\"trace\":{\"path\":\"x\",\"generate\":{}}}",
          "w.json: trace: found both path and generate, want one of path and generate"},
         {"{\"trace\":{\"generate\":{\"corpus\":3}}}",
-         "w.json: trace.generate: trace generate: passages is 6, want at most corpus, 3"},
+         "w.json: trace.generate: passages is 6, want at most corpus, 3"},
         {"{\"trace\":{\"generate\":{\"corpsu\":3}}}", "w.json: trace.generate"},
         {"{\"trace\":{\"path\":\"nowhere.jsonl\"}}", "nowhere.jsonl: No such file"},
     };

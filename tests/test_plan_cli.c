@@ -126,7 +126,7 @@ static void wrong_input_ends_2_and_is_named(void **state)
     assert_non_null(strstr(text, "instances[0].name: found a control character"));
     text = kvs_cli_error("plan -m llama-3.1-8b -H h100-2gpu --plot /proc/x", &status);
     assert_int_equal(status, 1);
-    assert_non_null(strstr(text, "kvsim: /proc/x: no folder can be made in /proc: "));
+    assert_non_null(strstr(text, "kvsim plan: /proc/x: no folder can be made in /proc: "));
     text = kvs_cli_error("plan --instances nowhere.json", &status);
     assert_int_equal(status, 2);
     assert_non_null(strstr(text, "nowhere.json"));
@@ -224,6 +224,73 @@ static void moved_text_is_repaired_as_the_table_knows(void **state)
     assert_non_null(strstr(kvs_cli_error(MOVED " --repair deviation", &status),
                            "no method \"deviation\"; known: first-tokens"));
     assert_int_equal(status, 2);
+}
+
+static const json_t *row_of(const json_t *answer, const char *policy)
+{
+    size_t i;
+    const json_t *row;
+
+    json_array_foreach(json_object_get(answer, "policies"), i,
+                       row) if (strcmp(json_string_value(json_object_get(row, "policy")), policy) ==
+                                0) return row;
+    fail_msg("no row of %s", policy);
+    return NULL;
+}
+
+/* Nothing may be lost, so moved text is computed again, and no table need say what it would lose.
+ * What stands behind the moved text may be loaded. */
+static void nothing_lost_needs_no_quality_table(void **state)
+{
+#define NO_TABLE "plan --model qwen2.5-7b --hardware h100-sxm "
+    json_t *got = kvs_cli_json(NO_TABLE "-c 4Ki --reuse content -b 0 --json"),
+           *load = kvs_cli_json(NO_TABLE "-c 4Ki --reuse content -b 0 -p load --json"),
+           *mixed = kvs_cli_json(NO_TABLE "--spans prefix:256,content:256,prefix:8Ki@dram,new:256 "
+                                          "-b 0 --json"),
+           *known = kvs_cli_json("plan --model llama-3.1-8b --hardware h100-sxm -c 4Ki "
+                                 "--reuse content -b 0 --json");
+    const char *text;
+    int status;
+
+    (void)state;
+    kvs_cli_expect(got, "{\"plan\": {\"recompute_frac\": 1.0, \"loss_nats\": 0.0, "
+                        "\"over_budget\": false}, \"loss\": {\"nats\": 0.0}}");
+    assert_true(kvs_cli_ttft_s(got) == kvs_cli_number(row_of(got, "recompute"), "ttft_s"));
+    assert_true(json_is_null(json_object_get(row_of(got, "load"), "loss_nats")));
+    assert_true(json_is_true(json_object_get(row_of(got, "load"), "over_budget")));
+    assert_true(json_is_null(json_object_get(json_object_get(load, "loss"), "nats")));
+    kvs_cli_expect(mixed, "{\"loss\": {\"nats\": 0.0}, \"plan\": {\"over_budget\": false}}");
+    assert_true(kvs_cli_number(json_object_get(mixed, "plan"), "load_bytes") > 0);
+    kvs_cli_expect(known, "{\"plan\": {\"recompute_frac\": 1.0}}");
+    text = kvs_cli_error(NO_TABLE "-c 4Ki --reuse content", &status);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "kvsim plan: there is no quality table of qwen2.5-7b; --quality "
+                                 "FILE names one, --budget 0 needs none"));
+    text = kvs_cli_error(NO_TABLE "-c 4Ki --reuse content -b 0 --levels p8", &status);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "no quality table says what p8 costs"));
+    text = kvs_cli_error(NO_TABLE "-c 4Ki --reuse content -b 0 --repair deviation", &status);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "--repair: no quality table says"));
+    json_decref(got);
+    json_decref(load);
+    json_decref(mixed);
+    json_decref(known);
+}
+
+/* One block is computed as a whole, with the new tokens: what recompute does. Of one moved token
+ * among 257, EPIC repairs that one, and computes no passage. */
+static void epic_computes_no_more_of_short_prompts_than_there_is(void **state)
+{
+    json_t *one = kvs_cli_json("plan -m llama-3.1-8b -H h100-sxm -c 1 --reuse content --json"),
+           *two = kvs_cli_json("plan -m llama-3.1-8b -H h100-sxm -c 257 --reuse content --json");
+
+    (void)state;
+    assert_true(kvs_cli_number(row_of(one, "epic"), "ttft_s") ==
+                kvs_cli_number(row_of(one, "recompute"), "ttft_s"));
+    assert_true(fabs(kvs_cli_number(row_of(two, "epic"), "recompute_frac") - 1. / 257) < 1e-9);
+    json_decref(one);
+    json_decref(two);
 }
 
 static double at(const json_t *object, const char *in, const char *key)
@@ -356,6 +423,8 @@ int main(void)
         cmocka_unit_test(the_loss_is_told_with_its_error_and_source),
         cmocka_unit_test(stored_sizes_are_the_encoders),
         cmocka_unit_test(moved_text_is_repaired_as_the_table_knows),
+        cmocka_unit_test(nothing_lost_needs_no_quality_table),
+        cmocka_unit_test(epic_computes_no_more_of_short_prompts_than_there_is),
         cmocka_unit_test(a_problem_with_a_restart_point_is_planned),
         cmocka_unit_test(the_certified_planner_answers_by_default),
         cmocka_unit_test(a_plan_that_fails_its_check_ends_1),

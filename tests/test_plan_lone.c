@@ -9,14 +9,6 @@
 
 #define HERE "plan --model llama-3.1-8b --hardware h100-2gpu --context 8Ki --new 128 "
 
-static double number(const json_t *object, const char *key)
-{
-    const json_t *v = json_object_get(object, key);
-
-    assert_true(json_is_number(v));
-    return json_number_value(v);
-}
-
 static const json_t *row_of(const json_t *answer, const char *policy)
 {
     const json_t *rows = json_object_get(answer, "policies");
@@ -42,21 +34,23 @@ static void the_plan_is_bounded_and_beats_every_corner(void **state)
         json_t *answer = kvs_cli_json(args);
         const json_t *plan = json_object_get(answer, "plan");
         const json_t *layers = json_object_get(answer, "layers");
-        double ttft = number(plan, "ttft_s"), loss = 0;
+        double ttft = kvs_cli_number(plan, "ttft_s"), loss = 0;
         size_t k;
         json_t *row;
 
-        assert_true(number(plan, "lower_bound_s") <= ttft);
-        assert_true(number(plan, "loss_nats") <= number(answer, "budget_nats") + 1e-12);
+        assert_true(kvs_cli_number(plan, "lower_bound_s") <= ttft);
+        assert_true(kvs_cli_number(plan, "loss_nats") <=
+                    kvs_cli_number(answer, "budget_nats") + 1e-12);
         json_array_foreach(json_object_get(answer, "policies"), k, row)
         {
             /* those that are no corners of the staircase included */
             if (!json_is_true(json_object_get(row, "over_budget")))
-                assert_true(number(row, "ttft_s") >= number(plan, "lower_bound_s") - 1e-12);
+                assert_true(kvs_cli_number(row, "ttft_s") >=
+                            kvs_cli_number(plan, "lower_bound_s") - 1e-12);
         }
         assert_int_equal(json_array_size(layers), 32);
-        json_array_foreach(layers, k, row) loss += number(row, "loss_nats");
-        assert_true(fabs(loss - number(plan, "loss_nats")) < 1e-6);
+        json_array_foreach(layers, k, row) loss += kvs_cli_number(row, "loss_nats");
+        assert_true(fabs(loss - kvs_cli_number(plan, "loss_nats")) < 1e-6);
         json_decref(answer);
     }
 }
@@ -65,18 +59,19 @@ static void the_plan_is_bounded_and_beats_every_corner(void **state)
 static void slow_links_are_priced_by_their_bytes(void **state)
 {
     json_t *answer = kvs_cli_json(HERE "--json --bandwidth 1GB/s");
-    double load = number(row_of(answer, "load"), "ttft_s");
+    double load = kvs_cli_number(row_of(answer, "load"), "ttft_s");
     double bytes = 8192 * 131072., pieces = 32 * 32 * 2;
 
     (void)state;
-    assert_true(fabs(number(row_of(answer, "load"), "load_bytes") - bytes) < 10);
+    assert_true(fabs(kvs_cli_number(row_of(answer, "load"), "load_bytes") - bytes) < 10);
     assert_true(load > bytes / 1e9 && load < bytes / 1e9 + pieces * 1e-5 + .02);
-    assert_true(number(answer, "load_bytes_per_s") < 1e9);
+    assert_true(kvs_cli_number(answer, "load_bytes_per_s") < 1e9);
     /* 1 GB/s is too slow for 8 Ki tokens here, so the answer names a rate above it */
     const json_t *x = json_object_get(answer, "bandwidth_crossing_bytes_per_s");
     assert_string_equal(json_string_value(json_object_get(x, "loading_wins")), "from");
-    assert_true(number(x, "from") > 1e9 && number(x, "low") <= number(x, "from"));
-    assert_true(number(x, "from") <= number(x, "high"));
+    assert_true(kvs_cli_number(x, "from") > 1e9 &&
+                kvs_cli_number(x, "low") <= kvs_cli_number(x, "from"));
+    assert_true(kvs_cli_number(x, "from") <= kvs_cli_number(x, "high"));
     json_decref(answer);
 }
 
@@ -87,10 +82,10 @@ static double load_over_recompute(const char *prompt, double bandwidth, double *
 
     snprintf(args, sizeof args, "plan --json %s --bandwidth %.0f", prompt, bandwidth);
     json_t *answer = kvs_cli_json(args);
-    double load = number(row_of(answer, "load"), "ttft_s");
-    double recompute = number(row_of(answer, "recompute"), "ttft_s");
-    *crossing = number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
-    assert_true(number(answer, "bandwidth_bytes_per_s") == bandwidth);
+    double load = kvs_cli_number(row_of(answer, "load"), "ttft_s");
+    double recompute = kvs_cli_number(row_of(answer, "recompute"), "ttft_s");
+    *crossing = kvs_cli_number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
+    assert_true(kvs_cli_number(answer, "bandwidth_bytes_per_s") == bandwidth);
     json_decref(answer);
     return load / recompute;
 }
@@ -124,12 +119,12 @@ static void moved_text_is_loaded_where_the_table_says_so(void **state)
     const json_t *rates = json_object_get(answer, "bandwidth_crossing_bytes_per_s");
 
     (void)state;
-    assert_true(number(row_of(answer, "token-split"), "ttft_s") <
-                .5 * number(row_of(answer, "recompute"), "ttft_s"));
+    assert_true(kvs_cli_number(row_of(answer, "token-split"), "ttft_s") <
+                .5 * kvs_cli_number(row_of(answer, "recompute"), "ttft_s"));
     assert_string_equal(json_string_value(json_object_get(lengths, "loading_wins")), "always");
     assert_int_equal(json_array_size(json_object_get(lengths, "ranges")), 1);
     assert_string_equal(json_string_value(json_object_get(rates, "loading_wins")), "from");
-    assert_true(number(rates, "from") < number(answer, "bandwidth_bytes_per_s"));
+    assert_true(kvs_cli_number(rates, "from") < kvs_cli_number(answer, "bandwidth_bytes_per_s"));
     /* and what else is within the budget is told of, and what is not planned at all */
     const char *gain = json_string_value(json_array_get(json_object_get(answer, "words"), 0));
     assert_non_null(strstr(gain, "recompute (27.1 ms; load is over the budget)"));
@@ -150,10 +145,11 @@ static void who_wins_may_change_twice_with_the_length(void **state)
     const json_t *x = json_object_get(answer, "context_crossing_tok");
 
     (void)state;
-    assert_true(number(row_of(answer, "load"), "ttft_s") >
-                number(row_of(answer, "recompute"), "ttft_s"));
+    assert_true(kvs_cli_number(row_of(answer, "load"), "ttft_s") >
+                kvs_cli_number(row_of(answer, "recompute"), "ttft_s"));
     assert_string_equal(json_string_value(json_object_get(x, "loading_wins")), "from");
-    assert_true(number(x, "until") > 128 && number(x, "until") < 4096 && number(x, "from") > 4096);
+    assert_true(kvs_cli_number(x, "until") > 128 && kvs_cli_number(x, "until") < 4096 &&
+                kvs_cli_number(x, "from") > 4096);
     json_decref(answer);
 }
 
@@ -165,8 +161,8 @@ static void what_may_not_be_loaded_is_not_compared_with(void **state)
                      "256 --tier remote --reuse content --json");
 
     (void)state;
-    assert_true(number(row_of(answer, "careful"), "ttft_s") <
-                1.01 * number(json_object_get(answer, "plan"), "ttft_s"));
+    assert_true(kvs_cli_number(row_of(answer, "careful"), "ttft_s") <
+                1.01 * kvs_cli_number(json_object_get(answer, "plan"), "ttft_s"));
     json_decref(answer);
 }
 

@@ -23,11 +23,6 @@ static json_t *row_of(const json_t *got, const char *policy)
     return NULL;
 }
 
-static double number(const json_t *object, const char *key)
-{
-    return json_number_value(json_object_get(object, key));
-}
-
 static void one_span_is_what_context_and_reuse_say(void **state)
 {
     static const char *const same[][2] = {
@@ -72,10 +67,10 @@ static void mixed_spans_are_loaded_from_where_they_lie(void **state)
                    "{\"kind\": \"content\", \"tok\": 4096, \"tiers\": [\"dram\"]}");
     kvs_cli_expect(json_array_get(json_object_get(got, "spans"), 3),
                    "{\"kind\": \"new\", \"tok\": 512, \"tiers\": []}");
-    assert_true(number(work, "nvme") > 0);
-    assert_true(number(work, "dram") > 0);
-    assert_true(number(row_of(got, "recompute"), "load_bytes") == 0);
-    assert_true(number(row_of(got, "epic"), "loss_nats") < .1); /* repaired */
+    assert_true(kvs_cli_number(work, "nvme") > 0);
+    assert_true(kvs_cli_number(work, "dram") > 0);
+    assert_true(kvs_cli_number(row_of(got, "recompute"), "load_bytes") == 0);
+    assert_true(kvs_cli_number(row_of(got, "epic"), "loss_nats") < .1); /* repaired */
     json_decref(got);
 }
 
@@ -87,10 +82,12 @@ static void a_hole_is_computed_and_residents_are_not_loaded(void **state)
     json_t *hbm = kvs_cli_json(LONE "--spans hbm:4Ki,prefix:4Ki,new:256 --json");
 
     (void)state;
-    assert_true(fabs(number(row_of(hole, "load"), "load_bytes") - 8192 * 131072.) < 10);
-    assert_true(fabs(number(row_of(hbm, "load"), "load_bytes") - 4096 * 131072.) < 10);
-    assert_true(number(row_of(hole, "load"), "ttft_s") > number(row_of(whole, "load"), "ttft_s"));
-    assert_true(number(row_of(hbm, "load"), "ttft_s") < number(row_of(whole, "load"), "ttft_s"));
+    assert_true(fabs(kvs_cli_number(row_of(hole, "load"), "load_bytes") - 8192 * 131072.) < 10);
+    assert_true(fabs(kvs_cli_number(row_of(hbm, "load"), "load_bytes") - 4096 * 131072.) < 10);
+    assert_true(kvs_cli_number(row_of(hole, "load"), "ttft_s") >
+                kvs_cli_number(row_of(whole, "load"), "ttft_s"));
+    assert_true(kvs_cli_number(row_of(hbm, "load"), "ttft_s") <
+                kvs_cli_number(row_of(whole, "load"), "ttft_s"));
     kvs_cli_expect(hole, "{\"new_tok\": 4352, \"context_tok\": 8192, \"reuse\": \"prefix\"}");
     kvs_cli_expect(json_object_get(hole, "plan"), "{\"loss_nats\": 0.0}");
     json_decref(whole);
@@ -146,7 +143,8 @@ static void options_that_mean_nothing_are_refused(void **state)
         {LONE "--tp 4", "--tp: found 4, a host of h100-2gpu has 2 GPUs"},
         {"plan -m smollm2-135m -H h100-2gpu --quality llama-3-8b",
          "found 32 numbers, want one a layer: 30; the table is of llama-3-8b"},
-        {"plan -m qwen2.5-7b -H h100-2gpu --reuse content", "; --quality FILE names a table\n"},
+        {"plan -m qwen2.5-7b -H h100-2gpu --reuse content",
+         "; --quality FILE names one, --budget 0 needs none"},
     };
 
     (void)state;

@@ -107,6 +107,7 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
     assert_int_equal(kvs_tables_recompute_tok(s.inst, 0), 0);
     assert_int_equal(kvs_tables_recompute_tok(s.inst, 1), 400);
     assert_int_equal(kvs_tables_recompute_tok(s.inst, 2), 600);
+    assert_true(p.frac[0] == 0 && fabs(p.frac[1] - 2. / 3) < 1e-12 && p.frac[2] == 1);
     assert_int_equal(kvs_tables_first_tok(s.inst), 512);
     assert_true(kvs_tables_load_bytes(s.inst, 1, 0, 1, 0) == bytes);
     /* the disk is the slowest hop: bytes over its rate, two descriptors a block */
@@ -126,6 +127,25 @@ static void blocks_of_a_prefix_become_a_menu(void **state)
     assert_int_equal(c->wfull_ns[2], 0);
     assert_int_equal(p.head_ns,
                      32 * layer_ns(&s, 88, 1212) + kvs_ns(kvs_cost_head_s(s.cost, 600, 1)));
+    end(&s);
+}
+
+/* One block: whatever share is wanted, all of it is computed, in one pass with the new tokens. */
+static void a_fraction_that_computes_all_is_the_last_one(void **state)
+{
+    struct setup s = setup(3, 1, 512);
+    const struct kvs_piece piece[] = {{200, 1, false, 0, 0, NULL, false},
+                                      {100, KVS_AT_NONE, false, 0, 0, NULL, false}};
+    struct kvs_plan_problem p;
+    const struct kvs_layer_cost *c;
+
+    (void)state;
+    kvs_tables_build(s.tables, s.inst, piece, 2, &p);
+    c = p.layer[0];
+    assert_true(p.frac[0] == 0 && p.frac[1] == 1 && p.frac[2] == 1);
+    assert_int_equal(c->full_ns[1], c->full_ns[2]);
+    assert_int_equal(c->post_ns[1], c->post_ns[2]);
+    assert_true(c->post_ns[1] < c->post_ns[0]);
     end(&s);
 }
 
@@ -591,6 +611,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_of_a_prefix_become_a_menu),
+        cmocka_unit_test(a_fraction_that_computes_all_is_the_last_one),
         cmocka_unit_test(a_restart_loads_the_states_of_what_a_fraction_adds),
         cmocka_unit_test(residents_between_blocks_count_as_context),
         cmocka_unit_test(holes_and_new_tokens_share_chunks),

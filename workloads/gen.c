@@ -497,7 +497,7 @@ static enum kvs_code gen_next(struct kvs_trace *trace, const struct kvs_request 
     output_tok =
         draw_tok(&curve_output, gen->options.lengths, gen->options.output_tok, &gen->length);
     if (!end_turn(gen, &session, output_tok))
-        return kvs_fail(err, KVS_ERR_NOMEM, "trace generate: no memory");
+        return kvs_fail(err, KVS_ERR_NOMEM, "no memory");
     gen->n_made++;
     trace->req = (struct kvs_request){.arrive_ns = at_ns,
                                       .session = session.id,
@@ -534,12 +534,11 @@ static const struct kvs_trace_ops gen_ops = {
 static enum kvs_code check_options(const struct kvs_gen_options *options, struct kvs_err *err)
 {
     if (options->n_passage > options->n_corpus)
-        return kvs_fail(
-            err, KVS_ERR_RANGE, "trace generate: passages is %llu, want at most corpus, %llu",
-            (unsigned long long)options->n_passage, (unsigned long long)options->n_corpus);
+        return kvs_fail(err, KVS_ERR_RANGE, "passages is %llu, want at most corpus, %llu",
+                        (unsigned long long)options->n_passage,
+                        (unsigned long long)options->n_corpus);
     if (options->chat_frac + options->web_frac > 1)
-        return kvs_fail(err, KVS_ERR_RANGE,
-                        "trace generate: chat and web are %g and %g, want a sum of at most 1",
+        return kvs_fail(err, KVS_ERR_RANGE, "chat and web are %g and %g, want a sum of at most 1",
                         options->chat_frac, options->web_frac);
     return KVS_OK;
 }
@@ -559,7 +558,7 @@ enum kvs_code kvs_gen_open(const struct kvs_gen_options *options, uint64_t seed,
         gen->prompt = malloc(sizeof *gen->prompt + MAX_BLOCK * sizeof *gen->prompt->block);
     if (!gen || !gen->prompt) {
         kvs_trace_close(trace);
-        return kvs_fail(err, KVS_ERR_NOMEM, "trace generate: no memory");
+        return kvs_fail(err, KVS_ERR_NOMEM, "no memory");
     }
     gen->options = *options;
     gen->seed = kvs_mix64(seed ^ UINT64_C(0x7472616666696300));

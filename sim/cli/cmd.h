@@ -12,7 +12,7 @@ struct kvs_cmd {
     /*
      * argv[0] is the subcommand's name; for kvs_opt_argv, whose help flag it answers by printing
      * kvs_opt_help to stdout and returning KVS_OK. Results go to stdout, which main flushes and
-     * checks; errors to err, which main prints as "kvsim: MSG" ("kvsim NAME: MSG" for KVS_ERR_ARG).
+     * checks; errors to err, which main prints as "kvsim NAME: MSG".
      */
     enum kvs_code (*run)(int argc, char *const *argv, struct kvs_err *err);
 };

@@ -160,7 +160,7 @@ static enum kvs_code run_or_help(const struct kvs_spec *spec, const struct sweep
     else
         code = run_sweep(spec, args, dir, mpi, err);
     if (mpi && code && kvs_mpi_rank(mpi) == 0)
-        fprintf(stderr, "kvsim: %s\n", err->msg); /* before the others are ended with it */
+        fprintf(stderr, "kvsim sweep: %s\n", err->msg); /* before the others are ended with it */
     kvs_mpi_leave(mpi, code != KVS_OK);
     return code;
 }

@@ -92,9 +92,6 @@ int main(int argc, char **argv)
         code = closed;
     if (code == KVS_OK)
         return 0;
-    if (cmd && code == KVS_ERR_ARG)
-        fprintf(stderr, "kvsim %s: %s\n", cmd->name, err.msg);
-    else
-        fprintf(stderr, "kvsim: %s\n", err.msg);
+    fprintf(stderr, "kvsim%s%s: %s\n", cmd ? " " : "", cmd ? cmd->name : "", err.msg);
     return kvs_interrupted() ? 128 + kvs_signal() : kvs_exit_status(code);
 }

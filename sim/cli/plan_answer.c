@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool loads_nothing(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
+static bool loads_nothing(const struct kvs_variant *v, const struct kvs_plan *plan)
 {
-    for (uint32_t l = 0; l < problem->n_layer; l++)
-        if (plan->frac_i[l] + 1u < problem->n_frac)
+    uint32_t all_tok = kvs_tables_recompute_tok(v->inst, v->n_frac - 1);
+
+    for (uint32_t l = 0; l < v->problem.n_layer; l++)
+        if (kvs_tables_recompute_tok(v->inst, plan->frac_i[l]) < all_tok)
             return false;
     return true;
 }
@@ -58,7 +60,7 @@ bool kvs_plan_row_offer(const struct kvs_variant *v, const struct kvs_plan *plan
     other.plan = *plan;
     if (!kvs_plan_eval(&v->problem, plan, NULL, &other.eval))
         return false;
-    if (loads_nothing(&v->problem, plan))
+    if (loads_nothing(v, plan))
         without_start(&v->problem, &other);
     if (other.eval.distortion > v->problem.budget || other.eval.end_ns >= row->eval.end_ns)
         return false;
@@ -106,7 +108,7 @@ enum kvs_code kvs_plan_row(const struct kvs_plan_case *c, const struct kvs_varia
         return err->code;
     memset(all.plan.frac_i, (int)problem->n_frac - 1, problem->n_layer);
     without_start(problem, &all);
-    if (loads_nothing(problem, &row->plan) ||
+    if (loads_nothing(v, &row->plan) ||
         (planner->may_recompute && all.eval.end_ns < row->eval.end_ns)) {
         row->plan = all.plan;
         row->eval = all.eval;
@@ -209,7 +211,7 @@ static void trace_stages(struct kvs_plan_answer *answer)
     struct kvs_chain_head head;
     int64_t gpu_ns = problem->gpu_start_ns + answer->best.eval.pre_ns;
 
-    if (loads_nothing(problem, plan))
+    if (loads_nothing(&answer->v, plan))
         none.n_route = 0;
     kvs_chain_head_init(&none, &head);
     kvs_plan_lows(problem, plan, low);

@@ -97,7 +97,13 @@ void kvs_plan_answer_free(struct kvs_plan_answer *answer); /* accepts NULL */
 void kvs_plan_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                    double cached_tok, double *need, double *has);
 
-/* The loss of the asked planner's plan. */
+/* false: the distortion is of moved text, and no table says what that loses. */
+static inline bool kvs_plan_loss_known(const struct kvs_plan_case *c, int64_t distortion)
+{
+    return !c->loss_unknown || distortion <= 0;
+}
+
+/* The loss of the asked planner's plan; zeros where it is not known. */
 void kvs_plan_lose(const struct kvs_plan_case *c, const struct kvs_variant *v,
                    const struct kvs_plan *plan, struct kvs_plan_loss *loss);
 

@@ -1,5 +1,6 @@
 #include "plan_case.h"
 
+#include "base/data.h"
 #include "base/units.h"
 #include "plan/regret.h"
 
@@ -10,6 +11,7 @@
 #define DESCRIPTORS 2 /* a block's layer: K and V apart */
 #define DEFAULT_BUDGET .05
 #define REPAIR_SHARES 8
+#define UNKNOWN_NATS 1000 /* of moved text that no table knows: over a budget of 0 */
 
 /* The fewest GPUs, a power of two, that hold the weights. */
 static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
@@ -39,12 +41,65 @@ static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
     return KVS_OK;
 }
 
+/* The table that --quality names, or the model's. Without one a plan may lose nothing. */
+static enum kvs_code open_quality(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    const struct kvs_plan_options *o = &c->options;
+    const char *name = o->quality ? o->quality : c->model->name;
+    struct kvs_err own = {0};
+    char *path = NULL;
+
+    if (!o->quality && kvs_data_find("quality table", "configs/quality", name, &path, &own)) {
+        if (own.code != KVS_ERR_ARG)
+            return kvs_fail(err, own.code, "%s", own.msg);
+        if (c->budget_nats > 0)
+            return kvs_fail(err, KVS_ERR_ARG,
+                            "there is no quality table of %s; --quality FILE names one, --budget 0 "
+                            "needs none",
+                            name);
+        return KVS_OK;
+    }
+    free(path);
+    return kvs_quality_open(name, kvs_model_n_layer(c->model), &c->quality, err);
+}
+
+/* How moved text is repaired, and whether it is known what the rest loses. */
+static enum kvs_code find_repair(struct kvs_plan_case *c, struct kvs_err *err)
+{
+    const struct kvs_plan_options *o = &c->options;
+    const char *names[KVS_MAX_QUALITY_ROW];
+    char known[400];
+    unsigned n = 0;
+
+    c->loss_unknown = !c->quality || c->quality->n_repair == 0;
+    if (c->loss_unknown && c->budget_nats > 0)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--reuse content: the quality table of %s does not say what moved text "
+                        "loses (\"repair\"); --budget 0 needs none",
+                        c->quality->model);
+    if (c->loss_unknown && o->repair)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--repair: no quality table says what is lost with \"%s\"; see --quality",
+                        o->repair);
+    if (c->loss_unknown)
+        return KVS_OK;
+    if (!o->repair)
+        c->options.repair = c->quality->repair[0].method;
+    if (!isinf(kvs_quality_repair_nats(c->quality, o->repair, 0)))
+        return KVS_OK;
+    for (uint32_t i = 0; i < c->quality->n_repair; i++)
+        if (i == 0 || strcmp(c->quality->repair[i].method, names[n - 1]) != 0)
+            names[n++] = c->quality->repair[i].method;
+    return kvs_fail(err, KVS_ERR_ARG, "--repair: the quality table of %s has no method \"%s\"%s",
+                    c->quality->model, o->repair,
+                    kvs_known(known, sizeof known, o->repair, names, n));
+}
+
 /* The budget; and whether the plan needs a quality table at all. */
 static enum kvs_code find_quality(struct kvs_plan_case *c, struct kvs_err *err)
 {
     const struct kvs_plan_options *o = &c->options;
-    bool content = c->moved, asked = content || o->levels.n || o->codec || o->quality;
-    const char *table = o->quality ? o->quality : c->model->name;
+    bool asked = c->moved || o->levels.n || o->codec || o->quality;
     struct kvs_err own = {0};
 
     c->budget_nats = asked ? DEFAULT_BUDGET : 0;
@@ -56,31 +111,9 @@ static enum kvs_code find_quality(struct kvs_plan_case *c, struct kvs_err *err)
         return KVS_OK;
     if (kvs_codec_open(o->codec ? o->codec : "gpu-published", &c->codec, err))
         return err->code;
-    if (kvs_quality_open(table, kvs_model_n_layer(c->model), &c->quality, &own))
-        return kvs_fail(err, own.code, "%s%s", own.msg,
-                        o->quality ? ""
-                        : asked    ? "; --quality FILE names a table"
-                                   : "; --quality FILE names a table, --budget 0 needs none");
-    if (content && c->quality->n_repair == 0)
-        return kvs_fail(err, KVS_ERR_ARG,
-                        "--reuse content: the quality table of %s does not say what moved text "
-                        "loses (\"repair\")",
-                        c->quality->model);
-    if (content && !o->repair)
-        c->options.repair = c->quality->repair[0].method;
-    if (content && isinf(kvs_quality_repair_nats(c->quality, o->repair, 0))) {
-        const char *names[KVS_MAX_QUALITY_ROW];
-        char known[400];
-        unsigned n = 0;
-
-        for (uint32_t i = 0; i < c->quality->n_repair; i++)
-            if (i == 0 || strcmp(c->quality->repair[i].method, names[n - 1]) != 0)
-                names[n++] = c->quality->repair[i].method;
-        return kvs_fail(
-            err, KVS_ERR_ARG, "--repair: the quality table of %s has no method \"%s\"%s",
-            c->quality->model, o->repair, kvs_known(known, sizeof known, o->repair, names, n));
-    }
-    return KVS_OK;
+    if (open_quality(c, err))
+        return err->code;
+    return c->moved ? find_repair(c, err) : KVS_OK;
 }
 
 /* Layers whose incoming hidden states the tier holds. */
@@ -262,8 +295,10 @@ static struct kvs_table_repair make_repair(const struct kvs_plan_case *c, struct
         return repair;
     for (uint32_t i = 0; i < REPAIR_SHARES; i++) {
         v->repair_frac[i] = share[i];
-        v->repair_distortion[i] =
-            llround(KVS_NAT * kvs_quality_repair_nats(c->quality, c->options.repair, share[i]));
+        v->repair_distortion[i] = llround(
+            KVS_NAT * (c->loss_unknown
+                           ? UNKNOWN_NATS
+                           : kvs_quality_repair_nats(c->quality, c->options.repair, share[i])));
     }
     repair.n = REPAIR_SHARES < v->n_frac ? REPAIR_SHARES : v->n_frac - 1;
     return repair;

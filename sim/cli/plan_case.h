@@ -66,7 +66,8 @@ struct kvs_plan_case {
     bool moved;                    /* there is text cached elsewhere */
     const struct kvs_hw_tier *tier[KVS_MAX_ROUTE];
     double budget_nats;
-    uint32_t n_state; /* restart points: layers that --states names */
+    bool loss_unknown; /* of moved text: no table tells; the budget is 0, so none of it stays */
+    uint32_t n_state;  /* restart points: layers that --states names */
     uint8_t state_at[KVS_MAX_LAYER];
     /* levels that plans choose from where --levels names none (plan_menu.c); none: as
      * kvs_levels_new chooses them */

@@ -11,12 +11,19 @@ static json_t *seconds(int64_t ns)
     return json_real((double)ns * 1e-9);
 }
 
-static json_t *row_json(const struct kvs_policy_row *row)
+/* null: not known. */
+static json_t *nats(const struct kvs_plan_case *c, int64_t distortion)
 {
-    return json_pack("{ss so sf sf sf sb so}", "policy", row->planner->name, "ttft_s",
+    return kvs_plan_loss_known(c, distortion) ? json_real((double)distortion / KVS_NAT)
+                                              : json_null();
+}
+
+static json_t *row_json(const struct kvs_plan_case *c, const struct kvs_policy_row *row)
+{
+    return json_pack("{ss so sf sf so sb so}", "policy", row->planner->name, "ttft_s",
                      seconds(row->eval.end_ns), "recompute_frac", row->recompute_frac, "load_bytes",
-                     row->load_bytes, "loss_nats", (double)row->eval.distortion / KVS_NAT,
-                     "over_budget", (int)row->over_budget, "lower_bound_s",
+                     row->load_bytes, "loss_nats", nats(c, row->eval.distortion), "over_budget",
+                     (int)row->over_budget, "lower_bound_s",
                      row->lower_bound_ns == INT64_MIN ? json_null() : seconds(row->lower_bound_ns));
 }
 
@@ -85,13 +92,13 @@ static json_t *layers_json(const struct kvs_plan_case *c, const struct kvs_plan_
 
         for (uint32_t k = 0; k < c->n_route; k++)
             json_object_set_new(arrive, c->tier[k]->name, seconds(answer->io_end_ns[k][l]));
-        layer = json_pack("{sf si si si sf ss sf so so so}", "recompute_frac", p->frac[i],
+        layer = json_pack("{sf si si si sf ss so so so so}", "recompute_frac", p->frac[i],
                           "recompute_tok", (int)kvs_tables_recompute_tok(answer->v.inst, i),
                           "repair_tok", (int)kvs_tables_repair_tok(answer->v.inst, i), "state_tok",
                           state_tok(answer, l), "state_bytes", answer->state_bytes[l], "level",
                           answer->v.levels->level[q].name, "loss_nats",
-                          (double)p->layer[l]->distortion[i * p->n_level + q] / KVS_NAT, "arrive_s",
-                          arrive, "decoded_s", seconds(answer->decode_end_ns[l]), "computed_s",
+                          nats(c, p->layer[l]->distortion[i * p->n_level + q]), "arrive_s", arrive,
+                          "decoded_s", seconds(answer->decode_end_ns[l]), "computed_s",
                           seconds(answer->gpu_end_ns[l]));
         if (!layer || json_array_append_new(layers, layer)) {
             json_decref(layers);
@@ -118,11 +125,13 @@ static json_t *loss_json(const struct kvs_plan_case *c, const struct kvs_plan_an
         json_array_append_new(parts,
                               json_pack("{ss si sf}", "what", "moved text", "layers",
                                         (int)answer->v.problem.n_layer, "nats", loss->moved_nats));
-    return json_pack("{sf sf sf so so so}", "nats", loss->nats, "low_nats",
-                     loss->nats / (1 + loss->rel_error), "high_nats",
-                     loss->nats * (1 + loss->rel_error), "table",
-                     c->quality ? json_string(c->quality->model) : json_null(), "sources", sources,
-                     "parts", parts);
+    bool known = kvs_plan_loss_known(c, answer->best.eval.distortion);
+    return json_pack(
+        "{so so so so so so}", "nats", known ? json_real(loss->nats) : json_null(), "low_nats",
+        known ? json_real(loss->nats / (1 + loss->rel_error)) : json_null(), "high_nats",
+        known ? json_real(loss->nats * (1 + loss->rel_error)) : json_null(), "table",
+        c->quality ? json_string(c->quality->model) : json_null(), "sources", sources, "parts",
+        parts);
 }
 
 static json_t *regret_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
@@ -204,7 +213,7 @@ static json_t *lists_json(const struct kvs_plan_case *c, const struct kvs_plan_a
     char text[KVS_PLAN_WORDS];
 
     for (uint32_t i = 0; i < answer->n_policy; i++)
-        json_array_append_new(policies, row_json(&answer->policy[i]));
+        json_array_append_new(policies, row_json(c, &answer->policy[i]));
     for (uint32_t i = 0; i < answer->n_own; i++) {
         const struct kvs_own_result *own = &answer->own[i];
 
@@ -237,7 +246,7 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
                     "context_tok", (int)answer->v.context_tok, "new_tok", (int)answer->v.new_tok,
                     "reuse", reuse_of(c), "budget_nats", c->budget_nats, "load_bytes_per_s",
                     answer->load_rate, "bandwidth_bytes_per_s", kvs_plan_bandwidth(c, &answer->v),
-                    "plan", row_json(&answer->best));
+                    "plan", row_json(c, &answer->best));
     if (!all || !lists || json_object_update(all, lists) ||
         json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
         json_object_set_new(all, "last_fractions_gain",

@@ -65,7 +65,7 @@ void kvs_plan_lose(const struct kvs_plan_case *c, const struct kvs_variant *v,
     const struct kvs_plan_problem *p = &v->problem;
 
     memset(loss, 0, sizeof *loss);
-    for (uint32_t l = 0; l < p->n_layer && c->quality; l++) {
+    for (uint32_t l = 0; l < p->n_layer && c->quality && !c->loss_unknown; l++) {
         uint32_t i = plan->frac_i[l], q = plan->level[l];
         double all = (double)p->layer[l]->distortion[i * p->n_level + q] / KVS_NAT;
         double moved = fmin(all, (double)kvs_tables_other_loss(v->inst, i) / KVS_NAT);

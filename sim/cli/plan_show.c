@@ -213,16 +213,18 @@ static void show_timeline(const struct kvs_plan_case *c, const struct kvs_plan_a
                       : "  ^ computed from states");
 }
 
-static void show_policy(const struct kvs_plan_answer *answer, const struct kvs_policy_row *row,
-                        int64_t recompute_ns)
+static void show_policy(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                        const struct kvs_policy_row *row, int64_t recompute_ns)
 {
-    char ttft[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX];
+    char ttft[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX], nats[24] = "?";
     bool alone = row == &answer->best;
 
-    printf("  %-16s %10s   %5.2fx   %9.0f %%   %10s   %8.4f%s%s\n", row->planner->name,
+    if (kvs_plan_loss_known(c, row->eval.distortion))
+        snprintf(nats, sizeof nats, "%.4f", nats_of(row->eval.distortion));
+    printf("  %-16s %10s   %5.2fx   %9.0f %%   %10s   %8s%s%s\n", row->planner->name,
            kvs_text_time(ttft, s_of(row->eval.end_ns)),
            (double)recompute_ns / (double)row->eval.end_ns, 100 * row->recompute_frac,
-           kvs_text_bytes(bytes, row->load_bytes), nats_of(row->eval.distortion),
+           kvs_text_bytes(bytes, row->load_bytes), nats,
            row->over_budget ? "  over the budget" : "", alone ? "  <- this plan" : "");
 }
 
@@ -248,7 +250,7 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
     printf("  %-16s %10s   %6s   %11s   %10s   %8s\n", "policy", "TTFT", "speed", "computed",
            "loaded", "nats");
     for (uint32_t i = 0; i < answer->n_policy; i++)
-        show_policy(answer, &answer->policy[i], recompute_ns);
+        show_policy(c, answer, &answer->policy[i], recompute_ns);
     for (uint32_t i = 0; i < answer->n_own; i++) {
         const struct kvs_own_result *own = &answer->own[i];
 
@@ -258,7 +260,7 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
                100 * own->recompute_frac, "", nats_of(own->distortion),
                own->distortion > answer->v.problem.budget ? "  over the budget" : "");
     }
-    show_policy(answer, &answer->best, recompute_ns);
+    show_policy(c, answer, &answer->best, recompute_ns);
     if (answer->n_own)
         printf("  * no staircase: replayed by its own rule, token group by token group\n");
     show_no_own(c);

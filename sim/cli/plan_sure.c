@@ -127,6 +127,11 @@ static void show_loss(const struct kvs_plan_case *c, const struct kvs_plan_answe
     bool any = false;
     char text[160];
 
+    if (!kvs_plan_loss_known(c, answer->best.eval.distortion)) {
+        printf("  quality: not known, no table says what moved text loses that is not repaired; "
+               "over the budget\n");
+        return;
+    }
     if (c->budget_nats <= 0 && loss->nats <= 0) {
         printf("  quality: exact\n");
         return;

@@ -149,15 +149,16 @@ static void say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_a
 static void say_over_budget(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                             char buf[KVS_PLAN_WORDS])
 {
-    char ttft[KVS_TEXT_MAX], within[KVS_TEXT_MAX];
+    char ttft[KVS_TEXT_MAX], within[KVS_TEXT_MAX], loses[32] = "what no table tells";
 
     kvs_text_time(ttft, s_of(answer->best.eval.end_ns));
     kvs_text_time(within, s_of(answer->optimum.eval.end_ns));
-    snprintf(
-        buf, KVS_PLAN_WORDS,
-        "%s is over the budget: it takes %s, but loses %.4f nats, and %.4f may be lost; within "
-        "them optimal takes %s.",
-        answer->best.planner->name, ttft, answer->loss.nats, c->budget_nats, within);
+    if (kvs_plan_loss_known(c, answer->best.eval.distortion))
+        snprintf(loses, sizeof loses, "%.4f nats", answer->loss.nats);
+    snprintf(buf, KVS_PLAN_WORDS,
+             "%s is over the budget: it takes %s, but loses %s, and %.4f may be lost; within "
+             "them optimal takes %s.",
+             answer->best.planner->name, ttft, loses, c->budget_nats, within);
 }
 
 /* A policy that the plan is weighed against. */

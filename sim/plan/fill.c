@@ -156,7 +156,7 @@ static void fill_compute(const struct kvs_tables *t, struct kvs_tables_inst *ins
 {
     const struct kvs_tables_config *config = &t->config;
     struct kvs_tables_class *class = &inst->class[c];
-    uint32_t last = config->n_frac - 1, n_menu = t->n_menu;
+    uint32_t last = config->n_frac - 1, n_menu = t->n_menu, all_tok = inst->cut[last].n_tok;
     int64_t first_ns = kvs_ns(kvs_cost_layer_s(config->cost, c, first, 1));
 
     for (uint32_t i = 0; i <= last; i++) {
@@ -171,7 +171,7 @@ static void fill_compute(const struct kvs_tables *t, struct kvs_tables_inst *ins
             class->full_ns[i] = kvs_ns(kvs_cost_layer_s(config->cost, c, pass, 1));
             class->kv_ns[i] = kvs_ns(kvs_cost_kv_s(config->cost, c, cut->n_tok));
         }
-        if (i == last && cut->n_tok > 0) {
+        if (cut->n_tok == all_tok && all_tok > 0) {
             post_ns = kvs_ns(kvs_cost_layer_s(config->cost, c, pass, 2)) - class->full_ns[i];
             post_ns = post_ns > 0 ? post_ns : 0;
         }

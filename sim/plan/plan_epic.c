@@ -10,6 +10,12 @@
 
 #define SHARE .03
 
+/* Fraction i computes nothing from the front on: of moved text it repairs a share. */
+static bool repairs(const struct kvs_plan_problem *problem, uint32_t i)
+{
+    return problem->layer[0]->full_ns[i] == 0 && problem->layer[0]->wfull_ns[i] > 0;
+}
+
 static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_plan_scratch *scratch,
                           struct kvs_plan *plan_out, struct kvs_plan_eval *eval,
                           int64_t *lower_bound_ns, struct kvs_err *err)
@@ -20,7 +26,9 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
     (void)scratch;
     (void)err;
     *lower_bound_ns = INT64_MIN;
-    while (i < last && problem->frac[i] < SHARE * .9) /* the first passage is not moved */
+    /* the first passage is not moved; of few passages the greatest share may be less */
+    while (i < last && problem->frac[i] < SHARE * .9 &&
+           (!repairs(problem, i) || repairs(problem, i + 1)))
         i++;
     for (uint32_t q = 0; q < problem->n_level; q++) {
         struct kvs_plan plan = {{0}, {0}};

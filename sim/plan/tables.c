@@ -272,12 +272,11 @@ static void find_cuts(struct kvs_tables_inst *inst, const struct kvs_piece *piec
         }
         *cut = (struct kvs_cut){
             .piece_i = p, .n_tok = n_tok, .context_tok = mean_context_tok(pos_sum, n_tok)};
-        inst->frac[i] = inst->tables->frac[i];
-        if (inst->moved) {
+        if (inst->moved)
             find_repair(piece, n_piece,
                         repair->n ? repair->frac[i < n_repair ? i : n_repair - 1] : 0, cut);
-            inst->frac[i] = (cut->n_tok + cut->repair_tok) / (double)inst->menu_tok;
-        }
+        inst->frac[i] = inst->menu_tok ? (cut->n_tok + cut->repair_tok) / (double)inst->menu_tok
+                                       : inst->tables->frac[i];
     }
 }
 

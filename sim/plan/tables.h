@@ -97,7 +97,8 @@ void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /*
 
 /*
  * The problem of one prompt; it borrows from inst until the next build. Fraction i recomputes the
- * shortest row of blocks on routes, from the first on, with at least frac[i] of their tokens N.
+ * shortest row of blocks on routes, from the first on, with at least i / (n_frac - 1) of their
+ * tokens N; the problem's frac[i] is the share that it has.
  * With moved pieces the menu first repairs the shares of config.repair, then adds such rows to the
  * greatest share; moved pieces count whether on a route or resident.
  *
@@ -108,12 +109,11 @@ void kvs_tables_inst_free(struct kvs_tables_inst *inst);                      /*
  *     io_start sum of the hops' latencies; 0 if the route holds nothing of this prompt
  *     full, kv the recomputed set as one sequence in one pass; each token sees all before it
  *     wfull, wkv  repaired tokens, in one pass with the first chunk: what they add to it
- *     post     the first chunk of the absent tokens; at fraction 1, its marginal cost in one
- *              pass with the recomputed set; besides it, what the compute engine does to what
- *              is loaded: keys of moved tokens rotated, levels decoded on the GPU (gpu_decode),
- *              hidden states projected
- *     state    as io, of the blocks that a fraction computes: what a restart point loads. None
- *              where a piece is moved or carries a loss (its states saw other text, or lossy
+ *     post     the first chunk of the absent tokens; where all cached tokens are recomputed, its
+ *              marginal cost in one pass with them; besides it, what the compute engine does to
+ * what is loaded: keys of moved tokens rotated, levels decoded on the GPU (gpu_decode), hidden
+ * states projected state    as io, of the blocks that a fraction computes: what a restart point
+ * loads. None where a piece is moved or carries a loss (its states saw other text, or lossy
  *              layers), or one on a route has no states
  *     head     the later chunks, each its own pass, embedding and logits of one row
  *
