@@ -120,6 +120,8 @@ static enum kvs_code read_row(struct kvs_json node, struct kvs_quality *quality,
     row->k_nats = k;
     row->v_nats = v;
     row->level = f.level;
+    if (quality->n_row && strcmp(row[-1].level, f.level) == 0)
+        row->level = row[-1].level;
     row->recomputed_frac = f.recomputed;
     row->source = (enum kvs_source)f.source;
     row->ref = f.ref;
@@ -309,25 +311,29 @@ static bool curve_reaches(struct curve *curve, double to_frac, double to_nats, d
     return reached;
 }
 
-double kvs_quality_nats(const struct kvs_quality *quality, uint32_t layer, bool value,
-                        const char *level, double recomputed_frac)
+double kvs_quality_row_nats(const struct kvs_quality *quality, const struct kvs_quality_row *first,
+                            uint32_t layer, bool value, double recomputed_frac)
 {
+    const struct kvs_quality_row *end = quality->row + quality->n_row;
     struct curve curve = {0};
     double nats = 0;
 
-    assert(layer < quality->n_layer);
-    for (uint32_t i = 0; i < quality->n_row; i++) {
-        const struct kvs_quality_row *row = &quality->row[i];
-
-        if (strcmp(row->level, level) != 0)
-            continue;
+    assert(layer < quality->n_layer && first >= quality->row && first < end);
+    for (const struct kvs_quality_row *row = first; row < end && row->level == first->level; row++)
         if (curve_reaches(&curve, row->recomputed_frac,
                           value ? row->v_nats[layer] : row->k_nats[layer], recomputed_frac, &nats))
             return nats;
-    }
-    assert(curve.any);
     curve_reaches(&curve, 1, 0, fmin(recomputed_frac, 1), &nats);
     return nats;
+}
+
+double kvs_quality_nats(const struct kvs_quality *quality, uint32_t layer, bool value,
+                        const char *level, double recomputed_frac)
+{
+    const struct kvs_quality_row *row = kvs_quality_row(quality, level);
+
+    assert(row);
+    return kvs_quality_row_nats(quality, row, layer, value, recomputed_frac);
 }
 
 double kvs_quality_repair_nats(const struct kvs_quality *quality, const char *method,

@@ -16,7 +16,7 @@
 
 /* One level, measured with one share of the tokens recomputed. */
 struct kvs_quality_row {
-    const char *level;
+    const char *level; /* rows of one level have the same pointer */
     double recomputed_frac;
     const double *k_nats, *v_nats; /* [n_layer] adding up to joint, if that is known */
     struct kvs_figure joint;       /* all layers at this level at once, K and V; may be not known */
@@ -50,8 +50,8 @@ KVS_MUST_CHECK enum kvs_code kvs_quality_from(struct kvs_doc *doc, uint32_t n_la
                                               struct kvs_quality **quality, struct kvs_err *err);
 void kvs_quality_free(struct kvs_quality *quality); /* accepts NULL */
 
-/* What the table says of a level, and of a method with at least that share repaired: for the source
- * and the error bar of what follows from it. NULL: nothing. */
+/* What the table says of a level (its first row), and of a method with at least that share
+ * repaired: for the source and the error bar of what follows from it. NULL: nothing. */
 const struct kvs_quality_row *kvs_quality_row(const struct kvs_quality *quality, const char *level);
 const struct kvs_repair_row *kvs_quality_repair_row(const struct kvs_quality *quality,
                                                     const char *method, double recomputed_frac);
@@ -64,6 +64,9 @@ bool kvs_quality_knows(const struct kvs_quality *quality, const char *level);
  */
 double kvs_quality_nats(const struct kvs_quality *quality, uint32_t layer, bool value,
                         const char *level, double recomputed_frac);
+/* The same of the level that kvs_quality_row found. */
+double kvs_quality_row_nats(const struct kvs_quality *quality, const struct kvs_quality_row *row,
+                            uint32_t layer, bool value, double recomputed_frac);
 /* Nats of a method of repair: straight lines, above the last known share a line to 0 at 1; HUGE_VAL
  * if the method is not known. */
 double kvs_quality_repair_nats(const struct kvs_quality *quality, const char *method,

@@ -207,15 +207,17 @@ static double curve_at(const int64_t *at, uint32_t last, double frac)
     return (double)at[j] + ((double)at[j + 1] - (double)at[j]) * (pos - j);
 }
 
-/* What is lost in layer l when the shares lossy[h] of the cached tokens are at level h. */
-static double level_loss(const struct kvs_tables *t, uint32_t l, const double *lossy)
+/* What is lost in layer l when the shares lossy[h], from <= h < to, of the cached tokens are at
+ * level h. */
+static double level_loss(const struct kvs_tables *t, uint32_t l, const double *lossy, uint32_t from,
+                         uint32_t to)
 {
     const struct kvs_tables_config *config = &t->config;
     double sum = 0, loss = 0;
 
-    for (uint32_t h = 0; h < config->n_level; h++)
+    for (uint32_t h = from; h < to; h++)
         sum += lossy[h];
-    for (uint32_t h = 0; h < config->n_level && sum > 0; h++)
+    for (uint32_t h = from; h < to && sum > 0; h++)
         if (lossy[h] > 0)
             loss += lossy[h] / sum *
                     curve_at(config->level[h].distortion + (size_t)l * config->n_frac,
@@ -252,18 +254,26 @@ void kvs_fill_distortion(const struct kvs_tables *t, struct kvs_tables_inst *ins
 {
     uint32_t n_level = t->config.n_level, n_menu = t->n_menu;
     uint32_t n_cell = t->config.n_frac * n_menu;
+    double other[KVS_MAX_FRAC];
 
     assert(n_menu > 0);
+    for (uint32_t i = 0; i < t->config.n_frac; i++)
+        other[i] = other_loss(t, inst, i);
     for (uint32_t c = 0; c < t->n_class; c++)
         for (uint32_t at = 0; at < n_cell; at++)
-            inst->class[c].distortion[at] = llround(other_loss(t, inst, at / n_menu));
+            inst->class[c].distortion[at] = llround(other[at / n_menu]);
     for (uint32_t l = 0; t->by_layer && l < t->n_layer; l++) {
         const struct kvs_tables_class *class = &inst->class[t->class_of[l]];
         int64_t *distortion = inst->layer_distortion + (size_t)l * n_cell;
 
-        for (uint32_t at = 0; at < n_cell; at++)
-            distortion[at] = llround(level_loss(t, l, class->lossy_frac + (size_t)at * n_level) +
-                                     other_loss(t, inst, at / n_menu));
+        for (uint32_t at = 0; at < n_cell; at++) {
+            uint32_t q = at % n_menu, from = inst->mixed ? 0 : q,
+                     to = inst->mixed ? n_level : q + 1;
+
+            distortion[at] =
+                llround(level_loss(t, l, class->lossy_frac + (size_t)at * n_level, from, to) +
+                        other[at / n_menu]);
+        }
         inst->layer_cost[l] = class->cost;
         inst->layer_cost[l].distortion = distortion;
     }

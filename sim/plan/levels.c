@@ -18,12 +18,18 @@ static bool is_known(const struct kvs_quality *quality, const struct kvs_codec_l
     return level->lossless || (quality && kvs_quality_knows(quality, level->name));
 }
 
-static double nats_at(const struct kvs_levels_config *config, uint32_t layer, bool value,
-                      const struct kvs_codec_level *level, double exact_frac)
+/* What the table says of a level; NULL: it is exact. */
+static const struct kvs_quality_row *row_of(const struct kvs_levels_config *config, uint32_t level)
 {
-    return level->lossless
-               ? 0
-               : kvs_quality_nats(config->quality, layer, value, level->name, exact_frac);
+    const struct kvs_codec_level *of = &config->codec->level[level];
+
+    return of->lossless ? NULL : kvs_quality_row(config->quality, of->name);
+}
+
+static double nats_at(const struct kvs_levels_config *config, uint32_t layer, bool value,
+                      const struct kvs_quality_row *row, double exact_frac)
+{
+    return row ? kvs_quality_row_nats(config->quality, row, layer, value, exact_frac) : 0;
 }
 
 /* Seconds to decode a raw byte of K and V, half of each. */
@@ -144,12 +150,14 @@ static uint32_t gather(const struct kvs_levels_config *config, const double *lev
 /* [2 * level + (V)][layer], nothing recomputed; of levels that are known. */
 static void look_up(const struct kvs_levels_config *config, double *level)
 {
-    for (uint32_t q = 0; q < config->codec->n_level; q++)
+    for (uint32_t q = 0; q < config->codec->n_level; q++) {
+        bool known = is_known(config->quality, &config->codec->level[q]);
+        const struct kvs_quality_row *row = known ? row_of(config, q) : NULL;
+
         for (uint32_t v = 0; v < 2; v++)
-            for (uint32_t l = 0; l < kvs_model_n_layer(config->model); l++, level++)
-                *level = is_known(config->quality, &config->codec->level[q])
-                             ? nats_at(config, l, v, &config->codec->level[q], 0)
-                             : 0;
+            for (uint32_t l = 0; l < kvs_model_n_layer(config->model); l++)
+                *level++ = nats_at(config, l, v, row, 0);
+    }
 }
 
 /* The pairs that trade time for quality best, slowest first, without raw16, which stands first
@@ -183,11 +191,11 @@ static enum kvs_code choose_pairs(const struct kvs_levels_config *config,
 /* All layers, all loaded. */
 static double nats_of(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair)
 {
+    const struct kvs_quality_row *k = row_of(config, pair->k), *v = row_of(config, pair->v);
     double nats = 0;
 
     for (uint32_t l = 0; l < kvs_model_n_layer(config->model); l++)
-        nats += nats_at(config, l, false, &config->codec->level[pair->k], 0) +
-                nats_at(config, l, true, &config->codec->level[pair->v], 0);
+        nats += nats_at(config, l, false, k, 0) + nats_at(config, l, true, v, 0);
     return nats;
 }
 
@@ -259,8 +267,7 @@ static enum kvs_code name_pairs(const struct kvs_levels_config *config, struct k
 static void add_pair(const struct kvs_levels_config *config, const struct kvs_menu_pair *pair,
                      struct kvs_levels *levels)
 {
-    const struct kvs_codec_level *k = &config->codec->level[pair->k];
-    const struct kvs_codec_level *v = &config->codec->level[pair->v];
+    const struct kvs_quality_row *k = row_of(config, pair->k), *v = row_of(config, pair->v);
     uint32_t n_layer = kvs_model_n_layer(config->model), n = levels->n++;
     int64_t *cell = levels->distortion + (size_t)n * n_layer * config->n_frac;
     double s = decode_s(config, pair), encode = encode_s(config, pair);
@@ -276,7 +283,7 @@ static void add_pair(const struct kvs_levels_config *config, const struct kvs_me
         .decode_error = decode_error(config, pair),
         .encode_bytes_per_s = encode > 0 ? 1 / encode : 0,
         .on_gpu = config->codec->decoder == KVS_DECODER_GPU,
-        .distortion = k->lossless && v->lossless ? NULL : cell,
+        .distortion = k || v ? cell : NULL,
     };
     for (uint32_t l = 0; l < n_layer; l++)
         for (uint32_t j = 0; j < config->n_frac; j++) {

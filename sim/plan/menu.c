@@ -84,17 +84,22 @@ static double costs(struct choice *c, uint32_t pair_i, bool take)
 static uint32_t keep_wanted(struct choice *c)
 {
     bool wanted[KVS_MENU_PAIRS] = {false};
-    uint32_t kept = 0;
+    double least[KVS_MAX_LAYER];
+    uint32_t best[KVS_MAX_LAYER] = {0}, kept = 0;
 
-    for (uint32_t i = 0; i < c->n_price; i++)
-        for (uint32_t l = 0; l < c->n_layer; l++) {
-            uint32_t best = 0;
+    for (uint32_t i = 0; i < c->n_price; i++) {
+        for (uint32_t j = 0; j < c->n; j++)
+            for (uint32_t l = 0; l < c->n_layer; l++) {
+                double cost = cost_of(c, j, l, i);
 
-            for (uint32_t j = 1; j < c->n; j++)
-                if (cost_of(c, j, l, i) < cost_of(c, best, l, i))
-                    best = j;
-            wanted[best] = true;
-        }
+                if (j == 0 || cost < least[l]) {
+                    least[l] = cost;
+                    best[l] = j;
+                }
+            }
+        for (uint32_t l = 0; l < c->n_layer && c->n > 0; l++)
+            wanted[best[l]] = true;
+    }
     for (uint32_t j = 0; j < c->n; j++) {
         if (!wanted[j])
             continue;

@@ -21,7 +21,8 @@ struct table {
 
 struct sums {
     int64_t compute_ns[N_BLOCK][KVS_MAX_FRAC], load_ns[N_BLOCK][KVS_MAX_FRAC];
-    int64_t step_ns; /* of the clock */
+    int64_t step_ns;      /* of the clock */
+    int64_t end[N_BLOCK]; /* steps that no staircase of the blocks up to this one reaches */
 };
 
 static uint32_t block_of(const struct kvs_plan_problem *problem, uint32_t l, uint32_t n_block)
@@ -29,10 +30,15 @@ static uint32_t block_of(const struct kvs_plan_problem *problem, uint32_t l, uin
     return l * n_block / problem->n_layer;
 }
 
+static int64_t steps_of(const struct sums *sums, uint32_t b, uint32_t i)
+{
+    return (sums->compute_ns[b][i] + sums->step_ns - 1) / sums->step_ns;
+}
+
 static void add_up(const struct kvs_plan_problem *problem, uint32_t n_block, uint32_t q,
                    struct sums *sums)
 {
-    int64_t most_ns = 0;
+    int64_t most_ns = 0, end = 1;
 
     memset(sums, 0, sizeof *sums);
     for (uint32_t l = 0; l < problem->n_layer; l++)
@@ -51,6 +57,13 @@ static void add_up(const struct kvs_plan_problem *problem, uint32_t n_block, uin
     }
     /* rounding up to steps, block by block, must still fit the clock */
     sums->step_ns = most_ns / (N_CLOCK - N_BLOCK - 1) + 1;
+    for (uint32_t b = 0; b < n_block; b++) {
+        int64_t most = 0;
+
+        for (uint32_t i = 0; i < problem->n_frac; i++)
+            most = steps_of(sums, b, i) > most ? steps_of(sums, b, i) : most;
+        sums->end[b] = end += most;
+    }
 }
 
 /* One block of layers on top of blocks 0 to b - 1, for every fraction. */
@@ -62,13 +75,13 @@ static void fill_block(const struct kvs_plan_problem *problem, uint32_t b, const
     for (uint32_t c = 0; c < N_CLOCK; c++)
         least_ns[c] = INT64_MAX;
     for (uint32_t i = problem->n_frac; i-- > 0;) {
-        const int64_t steps = (sums->compute_ns[b][i] + sums->step_ns - 1) / sums->step_ns;
-        for (int64_t c = 0; c < N_CLOCK; c++)
+        const int64_t steps = steps_of(sums, b, i);
+        for (int64_t c = 0; c < sums->end[b - 1]; c++)
             if (t->load_ns[b - 1][i][c] <= least_ns[c]) {
                 least_ns[c] = t->load_ns[b - 1][i][c];
                 from[c] = (uint8_t)i;
             }
-        for (int64_t c = 0; c + steps < N_CLOCK; c++)
+        for (int64_t c = 0; c < sums->end[b - 1]; c++)
             if (least_ns[c] != INT64_MAX) {
                 t->load_ns[b][i][c + steps] = least_ns[c] + sums->load_ns[b][i];
                 t->from[b][i][c + steps] = from[c];
@@ -82,10 +95,10 @@ static void fill(const struct kvs_plan_problem *problem, uint32_t n_block, const
 {
     for (uint32_t b = 0; b < n_block; b++)
         for (uint32_t i = 0; i < problem->n_frac; i++)
-            for (uint32_t c = 0; c < N_CLOCK; c++)
+            for (int64_t c = 0; c < sums->end[b]; c++)
                 t->load_ns[b][i][c] = INT64_MAX;
     for (uint32_t i = 0; i < problem->n_frac; i++) {
-        const int64_t steps = (sums->compute_ns[0][i] + sums->step_ns - 1) / sums->step_ns;
+        const int64_t steps = steps_of(sums, 0, i);
         t->load_ns[0][i][steps] = sums->load_ns[0][i];
         t->from[0][i][steps] = (uint8_t)i;
         t->clock[0][i][steps] = 0;
@@ -101,7 +114,7 @@ static void read_back(const struct kvs_plan_problem *problem, uint32_t n_block,
     int64_t least_ns = INT64_MAX, clock = 0;
 
     for (uint32_t i = 0; i < problem->n_frac; i++)
-        for (int64_t c = 0; c < N_CLOCK; c++) {
+        for (int64_t c = 0; c < sums->end[last]; c++) {
             int64_t load_ns = t->load_ns[last][i][c], compute_ns = c * sums->step_ns;
             int64_t most_ns = load_ns > compute_ns ? load_ns : compute_ns;
 
