@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "plan/regret.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,7 @@ static enum kvs_code find_repair(struct kvs_plan_case *c, struct kvs_err *err)
     char known[400];
     unsigned n = 0;
 
+    assert(c->quality || c->budget_nats <= 0); /* by open_quality */
     c->loss_unknown = !c->quality || c->quality->n_repair == 0;
     if (c->loss_unknown && c->budget_nats > 0)
         return kvs_fail(err, KVS_ERR_ARG,
