@@ -334,6 +334,58 @@ static void the_plan_that_kvsim_plan_prints_runs(void **state)
     json_decref(plan);
 }
 
+/* The cell of `kvsim plan`'s plan of a prompt, run. */
+static json_t *run_spans(const char *spans, const char *planner)
+{
+    char path[300], args[1800];
+
+    snprintf(args, sizeof args,
+             "plan --json --model %s --hardware h100-sxm --spans %s --block 64 --planner %s "
+             "--tier dram --budget 0",
+             model, spans, planner);
+    json_t *plan = kvs_cli_json(args);
+    snprintf(path, sizeof path, "%s/spans.json", tmpdir());
+    assert_int_equal(json_dump_file(plan, path, 0), 0);
+    json_decref(plan);
+    snprintf(args, sizeof args, "validate %s --json %s", path, common);
+    json_t *got = kvs_cli_json(args), *cell = json_array_get(json_object_get(got, "cells"), 0);
+    json_incref(cell);
+    json_decref(got);
+    assert_true(json_is_false(json_object_get(cell, "fell_back")));
+    return cell;
+}
+
+/* What is held as it was computed here leaves the logits as they are, whatever stands between;
+ * moved blocks do not, and fewer of them do less. 4 KiB hold a block's layer at 16 bits. */
+static void prompts_of_several_spans_run(void **state)
+{
+    (void)state;
+    if (!ready())
+        KVS_SKIP("models/stories260K.bin is not there");
+    json_t *two = run_spans("prefix:64,prefix:128,new:9", "load"),
+           *hole = run_spans("prefix:64,new:64,prefix:64,new:9", "load"),
+           *mixed = run_spans("prefix:64,content:64,prefix:64,new:9", "load"),
+           *moved = run_spans("prefix:64,content:128,new:9", "load"),
+           *again = run_spans("prefix:64,content:128,new:9", "recompute");
+    double nats[] = {kvs_cli_number(two, "mean_nats"), kvs_cli_number(hole, "mean_nats"),
+                     kvs_cli_number(mixed, "mean_nats"), kvs_cli_number(moved, "mean_nats"),
+                     kvs_cli_number(again, "mean_nats")};
+
+    if (!(nats[0] < 1e-4 && nats[1] < 1e-4 && nats[2] > 10 * nats[0] && nats[3] > nats[2] &&
+          nats[4] < 1e-4))
+        fail_msg("two %g, hole %g, mixed %g, moved %g, recomputed %g nats", nats[0], nats[1],
+                 nats[2], nats[3], nats[4]);
+    kvs_cli_expect(two, "{\"reuse\": \"prefix\", \"context_tok\": 192}");
+    kvs_cli_expect(hole, "{\"reuse\": \"mixed\", \"context_tok\": 192, \"new_tok\": 9}");
+    kvs_cli_expect(mixed, "{\"reuse\": \"mixed\"}");
+    assert_true(3 * kvs_cli_number(hole, "load_bytes") == 2 * kvs_cli_number(two, "load_bytes"));
+    json_decref(two);
+    json_decref(hole);
+    json_decref(mixed);
+    json_decref(moved);
+    json_decref(again);
+}
+
 /* A table of two levels: what a plan that mixes them loses is its own layers' sum, times what the
  * levels lose together over their sum: .6 of it, at both; V loses nothing in the table. */
 static void a_mixed_plan_predicts_its_own_loss(void **state)
@@ -398,6 +450,7 @@ static void must_end_2(const char *args, const char *word)
 
 static void wrong_plan_files_are_refused_with_their_place(void **state)
 {
+#define LAST "{\"kind\": \"new\", \"tok\": 9}"
     static const struct {
         const char *layers, *word;
         int context_tok;
@@ -415,7 +468,12 @@ static void wrong_plan_files_are_refused_with_their_place(void **state)
         {"{\"recompute_tok\": 0, \"level\": \"e4*5\"}", "level: unknown level \"e4*5\"", 128},
         {"{\"recompute_tok\": 64, \"state_tok\": 64, \"level\": \"raw16\"}",
          "layers[0].state_tok: found 64", 128},
-        {LAYER(0) "], \"spans\": [{}, {}, {}", "spans: found 3 spans, want cached tokens and", 128},
+        {LAYER(0) "], \"spans\": [{}", "spans: found 1 spans, want cached ones, and new", 128},
+        {LAYER(0) "], \"spans\": [{}, {}", "spans[1].kind: missing", 128},
+        {LAYER(0) "], \"spans\": [{\"kind\": \"hbm\", \"tok\": 64}, " LAST,
+         "spans[0].kind: found \"hbm\", want prefix, content or new", 128},
+        {LAYER(0) "], \"spans\": [{\"kind\": \"prefix\", \"tok\": 60}, " LAST,
+         "spans[0].tok: found 60, want whole blocks", 128},
     };
     char path[300], args[1800];
     (void)state;
@@ -456,6 +514,7 @@ int main(void)
         cmocka_unit_test(the_plan_of_moved_text_runs),
         cmocka_unit_test(the_slower_of_bucket_and_disk_is_predicted),
         cmocka_unit_test(the_plan_that_kvsim_plan_prints_runs),
+        cmocka_unit_test(prompts_of_several_spans_run),
         cmocka_unit_test(a_mixed_plan_predicts_its_own_loss),
         cmocka_unit_test(a_signal_ends_it_and_leaves_no_store),
         cmocka_unit_test(wrong_plan_files_are_refused_with_their_place),

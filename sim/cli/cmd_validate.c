@@ -347,13 +347,14 @@ static enum kvs_code run_plan(struct kvs_val_options *o, const char *path, json_
     if (!code && !o->model)
         o->model = file->model;
     if (!code)
-        o->reuse = (int)file->reuse;
+        o->reuse = file->block ? REUSE_BOTH : (int)file->reuse;
     if (!code)
         code = kvs_val_lab_open(o, file->context_tok, file->new_tok, &lab, err);
     if (!code) {
         struct kvs_val_case c = {.context_tok = file->context_tok,
                                  .new_tok = file->new_tok,
                                  .reuse = file->reuse,
+                                 .block = file->block,
                                  .level = o->levels.n == 1 ? o->levels.v[0] : NULL,
                                  .bytes_per_s = o->bandwidth,
                                  .latency_s = o->latency_s};
@@ -374,6 +375,7 @@ static enum kvs_code run_plan(struct kvs_val_options *o, const char *path, json_
     }
     kvs_val_lab_close(lab);
     kvs_doc_free(file ? file->doc : NULL);
+    free(file ? file->block : NULL);
     free(predicted);
     free(file);
     return code;

@@ -28,10 +28,13 @@ struct kvs_val_options {
 /* How a prompt's blocks are held: as its prefix, or each computed by itself at position 0 and then
  * text that moved, but for the first. */
 enum kvs_val_reuse { KVS_VAL_PREFIX, KVS_VAL_CONTENT, KVS_VAL_N_HELD };
+#define KVS_VAL_ABSENT KVS_VAL_N_HELD /* of a block: not held, a hole in the prompt */
 
 struct kvs_val_case {
-    uint32_t context_tok, new_tok;
-    enum kvs_val_reuse reuse;
+    uint32_t context_tok, new_tok; /* up to the last span, which is new; holes are context */
+    enum kvs_val_reuse reuse;      /* KVS_VAL_CONTENT where any block is */
+    /* [context_tok / block_tok] a kvs_val_reuse or KVS_VAL_ABSENT each; NULL: all are of reuse */
+    const uint8_t *block;
     const char *level;  /* all layers' level; NULL: the problem's menu is all that are stored */
     double budget_nats; /* of the plan's loss; 0: any */
     double rate;        /* of the path, as a multiple of b*; 0: bytes_per_s was given */
@@ -104,7 +107,7 @@ struct kvs_val_problem {
     struct kvs_tables_inst *inst;
     struct kvs_piece *piece;
     double *stored_tok; /* [block * n_level] of the entries */
-    uint32_t n_block;
+    uint32_t n_block;   /* of the context, holes among them */
     struct kvs_plan_problem problem;
 };
 /* What the evaluation says of a plan, layer by layer: ends on the link, in the decoder, of the
@@ -127,6 +130,11 @@ void kvs_val_problem_end(struct kvs_val_problem *p);
 KVS_MUST_CHECK enum kvs_code kvs_val_plan(const struct kvs_val_lab *lab,
                                           const struct kvs_val_problem *p, const char *policy,
                                           struct kvs_val_predicted *predicted, struct kvs_err *err);
+/* How a block of the context is held; KVS_VAL_ABSENT: it is not. */
+static inline unsigned kvs_val_held_as(const struct kvs_val_case *c, uint32_t block_i)
+{
+    return c->block ? c->block[block_i] : (unsigned)c->reuse;
+}
 /* Tokens of each moved block that a step of the menu repairs. */
 uint32_t kvs_val_repair_tok(const struct kvs_val_lab *lab, const struct kvs_val_problem *p,
                             uint32_t frac_i);
@@ -143,13 +151,14 @@ double kvs_val_even_rate(const struct kvs_val_lab *lab, enum kvs_val_reuse reuse
 struct kvs_val_file {
     struct kvs_doc *doc; /* what the strings are borrowed from */
     const char *model;
-    uint32_t context_tok, new_tok, n_layer;
+    uint32_t context_tok, new_tok, n_layer; /* as a case's */
     enum kvs_val_reuse reuse;
+    uint8_t *block;                     /* as a case's; the caller's to free */
     uint32_t cut[KVS_MAX_LAYER];        /* blocks computed again */
     uint32_t repair_tok[KVS_MAX_LAYER]; /* of all moved blocks, repaired */
     const char *level[KVS_MAX_LAYER];
 };
-/* doc is the caller's to free, also when it failed. */
+/* doc and block are the caller's to free, also when it failed. */
 KVS_MUST_CHECK enum kvs_code kvs_val_plan_open(const char *path,
                                                const struct kvs_val_options *options,
                                                struct kvs_val_file *file, struct kvs_err *err);

@@ -5,7 +5,10 @@
 #include "kernels/store/levels.h"
 #include "validate.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define MOST_BLOCKS 65536 /* as kvsim plan's */
 
 /* What kvsim plan --json prints; what is not named below is not needed to run the plan. */
 static const char *const keys[] = {
@@ -90,6 +93,89 @@ static enum kvs_code read_layer(struct kvs_json layer, uint32_t l, int64_t block
     return KVS_OK;
 }
 
+static enum kvs_code read_reuse(struct kvs_json root, struct kvs_val_file *file,
+                                struct kvs_err *err)
+{
+    struct kvs_json reuse = kvs_json_get(root, "reuse");
+    const char *kind = reuse.v ? json_string_value(reuse.v) : "prefix";
+
+    if (!kind ||
+        (strcmp(kind, "prefix") != 0 && strcmp(kind, "content") != 0 && strcmp(kind, "mixed") != 0))
+        return kvs_json_want(reuse, err, KVS_ERR_RANGE, "\"prefix\", \"content\" or \"mixed\"");
+    file->reuse = strcmp(kind, "prefix") == 0 ? KVS_VAL_PREFIX : KVS_VAL_CONTENT;
+    return KVS_OK;
+}
+
+/* A span before the last one: its blocks, from *b on. */
+static enum kvs_code read_span(struct kvs_json span, int64_t block_tok, struct kvs_val_file *file,
+                               uint32_t *b, struct kvs_err *err)
+{
+    struct kvs_json kind = kvs_json_get(span, "kind"), tok = kvs_json_get(span, "tok");
+    unsigned as = KVS_VAL_PREFIX;
+    const char *name;
+    int64_t n_tok;
+    enum kvs_code code;
+
+    if ((code = kvs_json_object(span, err)) || (code = kvs_json_str(kind, &name, err)) ||
+        (code = kvs_json_i64(tok, 1, 1 << 24, &n_tok, err)))
+        return code;
+    if (strcmp(name, "content") == 0)
+        as = KVS_VAL_CONTENT;
+    else if (strcmp(name, "new") == 0)
+        as = KVS_VAL_ABSENT;
+    else if (strcmp(name, "prefix") != 0)
+        return kvs_json_fail(kind, err, KVS_ERR_RANGE,
+                             "found \"%s\", want prefix, content or new: no KV is in device memory "
+                             "before a run here",
+                             name);
+    if (n_tok % block_tok)
+        return kvs_json_fail(tok, err, KVS_ERR_RANGE,
+                             "found %lld, want whole blocks of --block %lld tokens",
+                             (long long)n_tok, (long long)block_tok);
+    if (n_tok / block_tok > MOST_BLOCKS - *b)
+        return kvs_json_fail(tok, err, KVS_ERR_RANGE, "more than %d blocks in all", MOST_BLOCKS);
+    memset(file->block + *b, (int)as, (size_t)(n_tok / block_tok));
+    *b += (uint32_t)(n_tok / block_tok);
+    return KVS_OK;
+}
+
+/* The prompt span by span; all of them lie on the one path that is run. Cached tokens and the new
+ * ones need no map of their blocks. */
+static enum kvs_code read_spans(struct kvs_json root, int64_t block_tok, struct kvs_val_file *file,
+                                struct kvs_err *err)
+{
+    struct kvs_json spans = kvs_json_get(root, "spans"), last;
+    size_t n = spans.v ? json_array_size(spans.v) : 0;
+    enum kvs_code code = KVS_OK;
+    uint32_t b = 0;
+    int64_t new_tok;
+
+    if (!spans.v)
+        return KVS_OK;
+    if (n < 2)
+        return kvs_json_fail(spans, err, KVS_ERR_RANGE,
+                             "found %zu spans, want cached ones, and new tokens last", n);
+    last = kvs_json_at(spans, n - 1);
+    const char *kind = json_string_value(json_object_get(last.v, "kind"));
+    if (!kind || strcmp(kind, "new") != 0)
+        return kvs_json_want(kvs_json_get(last, "kind"), err, KVS_ERR_RANGE,
+                             "\"new\": the last span");
+    if ((code = kvs_json_i64(kvs_json_get(last, "tok"), 1, 1 << 20, &new_tok, err)))
+        return code;
+    file->block = malloc(MOST_BLOCKS);
+    if (!file->block)
+        return kvs_nomem(err);
+    for (size_t i = 0; i + 1 < n && !code; i++)
+        code = read_span(kvs_json_at(spans, i), block_tok, file, &b, err);
+    file->context_tok = b * (uint32_t)block_tok;
+    file->new_tok = (uint32_t)new_tok;
+    if (!code && n == 2) { /* of one kind */
+        free(file->block);
+        file->block = NULL;
+    }
+    return code;
+}
+
 enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *options,
                                 struct kvs_val_file *file, struct kvs_err *err)
 {
@@ -108,21 +194,14 @@ enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *
         (code = kvs_json_i64(kvs_json_get(root, "new_tok"), 1, 1 << 20, &new_tok, err)) ||
         (code = kvs_json_str(kvs_json_get(root, "model"), &file->model, err)))
         return code;
-    struct kvs_json reuse = kvs_json_get(root, "reuse");
-    const char *kind = reuse.v ? json_string_value(reuse.v) : "prefix";
-    struct kvs_json spans = kvs_json_get(root, "spans");
-    if (spans.v && json_array_size(spans.v) != 2)
-        return kvs_json_fail(spans, err, KVS_ERR_RANGE,
-                             "found %zu spans, want cached tokens and the new ones: other prompts "
-                             "are planned, but not run here",
-                             json_array_size(spans.v));
-    if (!kind || (strcmp(kind, "prefix") != 0 && strcmp(kind, "content") != 0))
-        return kvs_json_want(reuse, err, KVS_ERR_RANGE, "\"prefix\" or \"content\"");
-    file->reuse = strcmp(kind, "content") == 0 ? KVS_VAL_CONTENT : KVS_VAL_PREFIX;
     if (context_tok % block_tok)
         return kvs_json_fail(kvs_json_get(root, "context_tok"), err, KVS_ERR_RANGE,
                              "found %lld, want whole blocks of --block %lld tokens",
                              (long long)context_tok, (long long)block_tok);
+    file->context_tok = (uint32_t)context_tok;
+    file->new_tok = (uint32_t)new_tok;
+    if ((code = read_reuse(root, file, err)) || (code = read_spans(root, block_tok, file, err)))
+        return code;
     layers = kvs_json_get(root, "layers");
     if ((code = kvs_json_array(layers, err)))
         return code;
@@ -130,8 +209,6 @@ enum kvs_code kvs_val_plan_open(const char *path, const struct kvs_val_options *
     if (file->n_layer < 1 || file->n_layer > KVS_MAX_LAYER)
         return kvs_json_fail(layers, err, KVS_ERR_RANGE, "found %u layers, want 1 to %d",
                              file->n_layer, KVS_MAX_LAYER);
-    file->context_tok = (uint32_t)context_tok;
-    file->new_tok = (uint32_t)new_tok;
     for (uint32_t l = 0; l < file->n_layer; l++)
         if ((code = read_layer(kvs_json_at(layers, l), l, block_tok, file, err)))
             return code;

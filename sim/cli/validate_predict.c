@@ -92,14 +92,16 @@ static enum kvs_code add_level(const struct kvs_val_lab *lab, const char *name, 
 enum kvs_code kvs_val_problem_begin(const struct kvs_val_lab *lab, const struct kvs_val_case *c,
                                     struct kvs_val_problem *p, struct kvs_err *err)
 {
-    uint32_t block_tok = (uint32_t)lab->options.block_tok, n_frac;
+    uint32_t block_tok = (uint32_t)lab->options.block_tok, n_frac, n_cached = 0;
 
     memset(p, 0, sizeof *p);
     p->n_block = c->context_tok / block_tok;
+    for (uint32_t b = 0; b < p->n_block; b++)
+        n_cached += kvs_val_held_as(c, b) != KVS_VAL_ABSENT;
     p->held = &lab->held[c->reuse];
     set_route(lab, c, p);
     set_repair(lab, c, p);
-    n_frac = p->n_block + (p->n_repair ? p->n_repair : 1);
+    n_frac = n_cached + (p->n_repair ? p->n_repair : 1);
     n_frac = n_frac > KVS_MAX_FRAC ? KVS_MAX_FRAC : n_frac;
     for (uint32_t q = 0; q < (c->level ? 1 : lab->n_level); q++)
         if (add_level(lab, c->level ? c->level : lab->level[q], n_frac, p, err))
@@ -125,12 +127,20 @@ enum kvs_code kvs_val_problem_begin(const struct kvs_val_lab *lab, const struct 
         return kvs_nomem(err);
     for (uint32_t b = 0; b < p->n_block; b++) {
         double *stored_tok = &p->stored_tok[b * p->n_level];
+        unsigned as = kvs_val_held_as(c, b);
 
-        for (uint32_t q = 0; q < p->n_level; q++)
-            stored_tok[q] = p->held->tok[b * lab->n_level + p->level_i[q]];
-        p->piece[b] = (struct kvs_piece){.n_tok = block_tok,
-                                         .moved = c->reuse == KVS_VAL_CONTENT && b > 0,
-                                         .stored_tok = stored_tok};
+        p->piece[b] = (struct kvs_piece){.n_tok = block_tok, .where = KVS_AT_NONE};
+        if (as == KVS_VAL_ABSENT)
+            continue;
+        for (uint32_t q = 0; q < p->n_level; q++) {
+            uint32_t stored = p->level_i[q];
+
+            stored_tok[q] = lab->held[as].tok[b * lab->n_level + stored] *
+                            (lab->held[as].ratio[stored] / p->held->ratio[stored]);
+        }
+        p->piece[b].where = 0;
+        p->piece[b].moved = as == KVS_VAL_CONTENT && b > 0;
+        p->piece[b].stored_tok = stored_tok;
     }
     p->piece[p->n_block] = (struct kvs_piece){.n_tok = c->new_tok, .where = KVS_AT_NONE};
     if (kvs_tables_new(&config, &p->tables, err))

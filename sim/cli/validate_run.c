@@ -155,8 +155,7 @@ static enum kvs_code make_job(struct kvs_val_lab *lab, const struct kvs_val_case
                               const struct kvs_val_predicted *predicted, struct job *job,
                               struct kvs_err *err)
 {
-    uint32_t block_tok = (uint32_t)lab->options.block_tok;
-    bool moved = c->reuse == KVS_VAL_CONTENT;
+    uint32_t block_tok = (uint32_t)lab->options.block_tok, n = 0;
     struct kvs_exec_opt opt = {.window_bytes = lab->options.window_bytes,
                                .reader = {.bytes_per_s = c->bytes_per_s, .timeout_ns = 60000000000},
                                .latency_ns = (int64_t)(c->latency_s * 1e9)};
@@ -165,12 +164,19 @@ static enum kvs_code make_job(struct kvs_val_lab *lab, const struct kvs_val_case
     job->block = calloc(p->n_block + 1u, sizeof *job->block);
     if (!job->block)
         return kvs_nomem(err);
-    for (uint32_t b = 0; b < p->n_block; b++)
-        job->block[b] = (struct kvs_exec_block){.first_tok = b * block_tok,
-                                                .n_tok = block_tok,
-                                                .shift = moved ? (int32_t)(b * block_tok) : 0,
-                                                .moved = moved && b > 0,
-                                                .form = &p->held->stored[(size_t)b * lab->n_level]};
+    for (uint32_t b = 0; b < p->n_block; b++) {
+        unsigned as = kvs_val_held_as(c, b);
+        bool moved = as == KVS_VAL_CONTENT;
+
+        if (as == KVS_VAL_ABSENT)
+            continue;
+        job->block[n++] =
+            (struct kvs_exec_block){.first_tok = b * block_tok,
+                                    .n_tok = block_tok,
+                                    .shift = moved ? (int32_t)(b * block_tok) : 0,
+                                    .moved = moved && b > 0,
+                                    .form = &lab->held[as].stored[(size_t)b * lab->n_level]};
+    }
     for (uint32_t l = 0; l < p->problem.n_layer; l++) {
         job->cut[l] = kvs_tables_recompute_tok(p->inst, predicted->plan.frac_i[l]) / block_tok;
         job->repair_tok[l] = kvs_val_repair_tok(lab, p, predicted->plan.frac_i[l]);
@@ -179,11 +185,11 @@ static enum kvs_code make_job(struct kvs_val_lab *lab, const struct kvs_val_case
     job->plan = (struct kvs_exec_plan){.tok = lab->tok,
                                        .n_tok = c->context_tok + c->new_tok,
                                        .block = job->block,
-                                       .n_block = p->n_block,
+                                       .n_block = n,
                                        .n_form = lab->n_level,
                                        .cut = job->cut,
                                        .form = job->level,
-                                       .repair_tok = moved ? job->repair_tok : NULL};
+                                       .repair_tok = p->n_repair ? job->repair_tok : NULL};
     return kvs_exec_new(lab->dev, lab->forward, &opt, &job->exec, err);
 }
 
@@ -335,6 +341,14 @@ static json_t *predicted_nats(const struct kvs_val_lab *lab, const struct kvs_va
     return json_real((double)predicted->eval.distortion / KVS_NAT);
 }
 
+static const char *reuse_of(const struct kvs_val_case *c, const struct kvs_val_problem *p)
+{
+    for (uint32_t b = 0; b < p->n_block; b++)
+        if (kvs_val_held_as(c, b) != (unsigned)c->reuse)
+            return "mixed";
+    return c->reuse == KVS_VAL_CONTENT ? "content" : "prefix";
+}
+
 static json_t *cell_json(const struct kvs_val_lab *lab, const struct kvs_val_case *c,
                          const struct kvs_val_problem *p, const char *policy,
                          const struct kvs_val_predicted *predicted, const struct run *run,
@@ -387,9 +401,9 @@ static json_t *cell_json(const struct kvs_val_lab *lab, const struct kvs_val_cas
         run[middle].noise.waited_frac, "stolen", run[middle].noise.stolen_frac, "pressure",
         run[middle].noise.pressure_frac, "layers", layers_json(r, predicted, p->problem.n_layer));
 
-    json_t *new_tok = json_pack(
-        "{ss sf sf sf}", "reuse", c->reuse == KVS_VAL_CONTENT ? "content" : "prefix", "budget_nats",
-        c->budget_nats, "mean_nats", loss->mean_nats, "agreement", loss->agreement);
+    json_t *new_tok =
+        json_pack("{ss sf sf sf}", "reuse", reuse_of(c, p), "budget_nats", c->budget_nats,
+                  "mean_nats", loss->mean_nats, "agreement", loss->agreement);
 
     if (!cell || !more || !new_tok || json_object_update(cell, more) ||
         json_object_update(cell, new_tok)) {
