@@ -1,19 +1,15 @@
-#include "opt.h"
+#include "opt_in.h"
 
 #include "arena.h"
 #include "units.h"
 
 #include <assert.h>
-#include <math.h>
 #include <string.h>
-
-#define ROWS_MAX 128
-#define WANT_MAX 256
 
 /* --- what would do: every such text of kvsim --- */
 
 /* " in 1..65536", " from 1 up", or nothing. */
-static void range_text(const struct kvs_opt *opt, char *buf, size_t room)
+void kvs_opt_range(const struct kvs_opt *opt, char *buf, size_t room)
 {
     bool bounded = opt->max < 0x1p63;
     buf[0] = '\0';
@@ -25,14 +21,14 @@ static void range_text(const struct kvs_opt *opt, char *buf, size_t room)
         snprintf(buf, room, " from %.15g up", opt->min);
 }
 
-static void names_text(const struct kvs_opt *opt, char *buf, size_t room)
+void kvs_opt_names(const struct kvs_opt *opt, char *buf, size_t room)
 {
     size_t at = (size_t)snprintf(buf, room, "one of ");
     for (unsigned i = 0; opt->names[i] && at < room; i++)
         at += (size_t)snprintf(buf + at, room - at, "%s%s", i ? ", " : "", opt->names[i]);
 }
 
-static const char *want_text(const struct kvs_opt *opt, char buf[WANT_MAX])
+const char *kvs_opt_want(const struct kvs_opt *opt, char buf[KVS_OPT_WANT_MAX])
 {
     static const char *const noun[] = {
         [KVS_OPT_FLAG] = "true or false",
@@ -50,19 +46,20 @@ static const char *want_text(const struct kvs_opt *opt, char buf[WANT_MAX])
     };
     char range[64];
     if (opt->type == KVS_OPT_ENUM) {
-        names_text(opt, buf, WANT_MAX);
+        kvs_opt_names(opt, buf, KVS_OPT_WANT_MAX);
         return buf;
     }
-    range_text(opt, range, sizeof range);
-    snprintf(buf, WANT_MAX, "%s%s", noun[opt->type], range);
+    kvs_opt_range(opt, range, sizeof range);
+    snprintf(buf, KVS_OPT_WANT_MAX, "%s%s", noun[opt->type], range);
     return buf;
 }
 
-/* want_text, and the nearest name if found is none of an option's names. */
-static const char *want_for(const struct kvs_opt *opt, const char *found, char buf[WANT_MAX])
+/* kvs_opt_want, and the nearest name if found is none of an option's names. */
+const char *kvs_opt_want_for(const struct kvs_opt *opt, const char *found,
+                             char buf[KVS_OPT_WANT_MAX])
 {
     unsigned n = 0;
-    want_text(opt, buf);
+    kvs_opt_want(opt, buf);
     if (opt->type != KVS_OPT_ENUM)
         return buf;
     while (opt->names[n])
@@ -70,13 +67,13 @@ static const char *want_for(const struct kvs_opt *opt, const char *found, char b
     const char *near = kvs_nearest(found, opt->names, n);
     size_t at = strlen(buf);
     if (near)
-        snprintf(buf + at, WANT_MAX - at, "; did you mean \"%s\"?", near);
+        snprintf(buf + at, KVS_OPT_WANT_MAX - at, "; did you mean \"%s\"?", near);
     return buf;
 }
 
 /* --- setting a field --- */
 
-static void *field(const struct kvs_opt *opt, void *out)
+void *kvs_opt_field(const struct kvs_opt *opt, void *out)
 {
     return (char *)out + opt->offset;
 }
@@ -88,13 +85,13 @@ static bool in_range(const struct kvs_opt *opt, double value)
 
 static enum kvs_code set_u64(const struct kvs_opt *opt, uint64_t value, void *out)
 {
-    *(uint64_t *)field(opt, out) = value;
+    *(uint64_t *)kvs_opt_field(opt, out) = value;
     return in_range(opt, (double)value) ? KVS_OK : KVS_ERR_RANGE;
 }
 
 static enum kvs_code set_double(const struct kvs_opt *opt, double value, void *out)
 {
-    *(double *)field(opt, out) = value;
+    *(double *)kvs_opt_field(opt, out) = value;
     return in_range(opt, value) ? KVS_OK : KVS_ERR_RANGE;
 }
 
@@ -102,13 +99,13 @@ static enum kvs_code set_name(const struct kvs_opt *opt, const char *name, void 
 {
     for (int i = 0; opt->names[i]; i++)
         if (strcmp(opt->names[i], name) == 0) {
-            *(int *)field(opt, out) = i;
+            *(int *)kvs_opt_field(opt, out) = i;
             return KVS_OK;
         }
     return KVS_ERR_PARSE;
 }
 
-static bool add_str(struct kvs_strs *strs, const char *text)
+bool kvs_strs_add(struct kvs_strs *strs, const char *text)
 {
     if (strs->n == sizeof strs->v / sizeof *strs->v)
         return false;
@@ -116,29 +113,17 @@ static bool add_str(struct kvs_strs *strs, const char *text)
     return true;
 }
 
-/* Splits text at its commas, in place. */
-static enum kvs_code add_split(struct kvs_strs *strs, char *text)
-{
-    for (char *next; text; text = next) {
-        next = strchr(text, ',');
-        if (next)
-            *next++ = '\0';
-        if (!add_str(strs, text))
-            return KVS_ERR_RANGE;
-    }
-    return KVS_OK;
-}
-
 /* A number as text, with its unit: what a JSON string, a command line and a default share. */
-static enum kvs_code set_text(const struct kvs_opt *opt, const char *text, void *out)
+enum kvs_code kvs_opt_set_text(const struct kvs_opt *opt, const char *text, void *out)
 {
     uint64_t whole = 0;
     double real = 0;
     enum kvs_code code = KVS_OK;
     switch (opt->type) {
     case KVS_OPT_FLAG:
-        *(bool *)field(opt, out) = strcmp(text, "true") == 0;
-        return *(bool *)field(opt, out) || strcmp(text, "false") == 0 ? KVS_OK : KVS_ERR_PARSE;
+        *(bool *)kvs_opt_field(opt, out) = strcmp(text, "true") == 0;
+        return *(bool *)kvs_opt_field(opt, out) || strcmp(text, "false") == 0 ? KVS_OK
+                                                                              : KVS_ERR_PARSE;
     case KVS_OPT_U64:
         code = kvs_parse_u64(text, &whole, NULL);
         return code ? code : set_u64(opt, whole, out);
@@ -158,12 +143,12 @@ static enum kvs_code set_text(const struct kvs_opt *opt, const char *text, void 
         code = kvs_parse_time(text, &real, NULL);
         return code ? code : set_double(opt, real, out);
     case KVS_OPT_STR:
-        *(const char **)field(opt, out) = text;
+        *(const char **)kvs_opt_field(opt, out) = text;
         return KVS_OK;
     case KVS_OPT_ENUM:
         return set_name(opt, text, out);
     case KVS_OPT_MANY:
-        return add_str(field(opt, out), text) ? KVS_OK : KVS_ERR_RANGE;
+        return kvs_strs_add(kvs_opt_field(opt, out), text) ? KVS_OK : KVS_ERR_RANGE;
     case KVS_OPT_LIST:
     case KVS_OPT_NODE:
         break;
@@ -172,7 +157,7 @@ static enum kvs_code set_text(const struct kvs_opt *opt, const char *text, void 
 }
 
 /* The field before anything is read: nothing. */
-static void clear(const struct kvs_opt *opt, void *out)
+void kvs_opt_clear(const struct kvs_opt *opt, void *out)
 {
     static const size_t size[] = {
         [KVS_OPT_FLAG] = sizeof(bool),
@@ -188,26 +173,26 @@ static void clear(const struct kvs_opt *opt, void *out)
         [KVS_OPT_MANY] = sizeof(struct kvs_strs),
         [KVS_OPT_NODE] = sizeof(struct kvs_json),
     };
-    memset(field(opt, out), 0, size[opt->type]);
+    memset(kvs_opt_field(opt, out), 0, size[opt->type]);
 }
 
-static bool may_be_absent(const struct kvs_opt *opt)
+bool kvs_opt_may_be_absent(const struct kvs_opt *opt)
 {
     return !opt->required && (opt->def || opt->type == KVS_OPT_STR || opt->type == KVS_OPT_LIST ||
                               opt->type == KVS_OPT_MANY || opt->type == KVS_OPT_NODE);
 }
 
 /* A default is ours: one that can't be read is a bug. */
-static void set_default(const struct kvs_opt *opt, void *out)
+void kvs_opt_set_default(const struct kvs_opt *opt, void *out)
 {
     if (!opt->def)
         return;
     if (opt->type == KVS_OPT_LIST) {
         assert(!strchr(opt->def, ','));
-        add_str(field(opt, out), opt->def);
+        kvs_strs_add(kvs_opt_field(opt, out), opt->def);
         return;
     }
-    enum kvs_code code = set_text(opt, opt->def, out);
+    enum kvs_code code = kvs_opt_set_text(opt, opt->def, out);
     assert(code == KVS_OK);
     (void)code;
 }
@@ -217,7 +202,7 @@ static void set_default(const struct kvs_opt *opt, void *out)
 static enum kvs_code set_list(const struct kvs_opt *opt, struct kvs_json node, void *out,
                               struct kvs_err *err)
 {
-    struct kvs_strs *strs = field(opt, out);
+    struct kvs_strs *strs = kvs_opt_field(opt, out);
     enum kvs_code code = kvs_json_array(node, NULL);
     if (code)
         return kvs_json_want(node, err, code, "an array of strings");
@@ -226,7 +211,7 @@ static enum kvs_code set_list(const struct kvs_opt *opt, struct kvs_json node, v
         code = kvs_json_str(kvs_json_at(node, i), &text, err);
         if (code)
             return code;
-        if (!add_str(strs, text))
+        if (!kvs_strs_add(strs, text))
             return kvs_json_fail(node, err, KVS_ERR_RANGE, "found %zu strings, want at most %zu",
                                  kvs_json_size(node), sizeof strs->v / sizeof *strs->v);
     }
@@ -237,15 +222,15 @@ static enum kvs_code set_list(const struct kvs_opt *opt, struct kvs_json node, v
 static enum kvs_code set_whole(const struct kvs_opt *opt, struct kvs_json node, void *out,
                                struct kvs_err *err)
 {
-    char want[WANT_MAX];
+    char want[KVS_OPT_WANT_MAX];
     int64_t value;
     if (!kvs_json_whole(node, &value))
         return kvs_json_want(node, err, KVS_ERR_PARSE,
                              opt->type == KVS_OPT_BYTES ? "a whole number of bytes"
                              : opt->type == KVS_OPT_TOK ? "a whole number of tokens"
-                                                        : want_text(opt, want));
+                                                        : kvs_opt_want(opt, want));
     if (value < 0 || set_u64(opt, (uint64_t)value, out) != KVS_OK)
-        return kvs_json_want(node, err, KVS_ERR_RANGE, want_text(opt, want));
+        return kvs_json_want(node, err, KVS_ERR_RANGE, kvs_opt_want(opt, want));
     return KVS_OK;
 }
 
@@ -259,13 +244,13 @@ static enum kvs_code set_node(const struct kvs_opt *opt, struct kvs_json node, v
                               struct kvs_err *err)
 {
     enum kvs_code code = KVS_ERR_PARSE;
-    char want[WANT_MAX];
+    char want[KVS_OPT_WANT_MAX];
     const char *text = json_string_value(node.v);
     bool number = json_is_number(node.v);
     if (opt->type == KVS_OPT_LIST || opt->type == KVS_OPT_MANY)
         return set_list(opt, node, out, err);
     if (opt->type == KVS_OPT_NODE) {
-        *(struct kvs_json *)field(opt, out) = node;
+        *(struct kvs_json *)kvs_opt_field(opt, out) = node;
         return KVS_OK;
     }
     if (number &&
@@ -277,22 +262,23 @@ static enum kvs_code set_node(const struct kvs_opt *opt, struct kvs_json node, v
         code =
             opt->type != KVS_OPT_DOUBLE && value < 0 ? KVS_ERR_RANGE : set_double(opt, value, out);
     } else if (json_is_boolean(node.v) && opt->type == KVS_OPT_FLAG) {
-        *(bool *)field(opt, out) = json_is_true(node.v);
+        *(bool *)kvs_opt_field(opt, out) = json_is_true(node.v);
         code = KVS_OK;
     } else if (text && takes_text(opt->type)) {
-        code = set_text(opt, text, out);
+        code = kvs_opt_set_text(opt, text, out);
     }
-    return code ? kvs_json_want(node, err, code, want_for(opt, text ? text : "", want)) : KVS_OK;
+    return code ? kvs_json_want(node, err, code, kvs_opt_want_for(opt, text ? text : "", want))
+                : KVS_OK;
 }
 
 enum kvs_code kvs_opt_json(const struct kvs_opt *table, unsigned n, struct kvs_json object,
                            void *out, struct kvs_err *err)
 {
-    const char *names[ROWS_MAX] = {NULL};
-    assert(n <= ROWS_MAX);
+    const char *names[KVS_OPT_ROWS_MAX] = {NULL};
+    assert(n <= KVS_OPT_ROWS_MAX);
     for (unsigned i = 0; i < n; i++) {
         names[i] = table[i].key;
-        clear(&table[i], out);
+        kvs_opt_clear(&table[i], out);
     }
     enum kvs_code code = object.v ? kvs_json_object(object, err) : KVS_OK;
     if (code == KVS_OK)
@@ -300,253 +286,21 @@ enum kvs_code kvs_opt_json(const struct kvs_opt *table, unsigned n, struct kvs_j
     for (unsigned i = 0; i < n && code == KVS_OK; i++) {
         const struct kvs_opt *opt = &table[i];
         struct kvs_json node = kvs_json_get(object, opt->key);
-        char want[WANT_MAX];
+        char want[KVS_OPT_WANT_MAX];
         if (node.v)
             code = set_node(opt, node, out, err);
-        else if (!may_be_absent(opt))
+        else if (!kvs_opt_may_be_absent(opt))
             code = kvs_json_fail(object, err, KVS_ERR_PARSE, "missing key \"%s\"; want %s",
-                                 opt->key, want_text(opt, want));
+                                 opt->key, kvs_opt_want(opt, want));
         else if (opt->type == KVS_OPT_NODE)
-            *(struct kvs_json *)field(opt, out) = node;
+            *(struct kvs_json *)kvs_opt_field(opt, out) = node;
         else
-            set_default(opt, out);
+            kvs_opt_set_default(opt, out);
     }
     return code;
 }
 
-/* --- command lines --- */
-
-struct line {
-    const struct kvs_opt *table;
-    unsigned n;
-    void *out;
-    bool given[ROWS_MAX];
-    struct kvs_err *err;
-};
-
-static bool on_command_line(const struct kvs_opt *opt)
-{
-    return opt->type != KVS_OPT_NODE;
-}
-
-static enum kvs_code unknown_option(const struct line *line, const char *arg)
-{
-    const char *names[ROWS_MAX + 1] = {NULL};
-    char word[64];
-    unsigned n = 0;
-    for (unsigned i = 0; i < line->n; i++)
-        if (on_command_line(&line->table[i]))
-            names[n++] = line->table[i].key;
-    names[n++] = "help";
-    snprintf(word, sizeof word, "%.*s", (int)strcspn(arg, "="), arg);
-    const char *near = kvs_nearest(word + strspn(word, "-"), names, n);
-    if (near)
-        return kvs_fail(line->err, KVS_ERR_ARG, "%s: unknown option; did you mean --%s?", word,
-                        near);
-    return kvs_fail(line->err, KVS_ERR_ARG, "%s: unknown option; see --help", word);
-}
-
-/* The row that arg ("--key", "--key=value", "-k") names, or NULL; *value: what stands behind '='.
- */
-static const struct kvs_opt *find_row(const struct line *line, char *arg, char **value)
-{
-    bool is_long = arg[1] == '-';
-    size_t n_key = is_long ? strcspn(arg + 2, "=") : 0;
-    *value = is_long && arg[2 + n_key] == '=' ? arg + 2 + n_key + 1 : NULL;
-    for (unsigned i = 0; i < line->n; i++) {
-        const struct kvs_opt *opt = &line->table[i];
-        if (!on_command_line(opt))
-            continue;
-        if (is_long ? strlen(opt->key) == n_key && memcmp(opt->key, arg + 2, n_key) == 0
-                    : opt->letter && arg[1] == opt->letter && !arg[2])
-            return opt;
-    }
-    return NULL;
-}
-
-static enum kvs_code set_arg(struct line *line, const struct kvs_opt *opt, char *value)
-{
-    char want[WANT_MAX];
-    bool *given = &line->given[opt - line->table];
-    enum kvs_code code;
-    if (opt->type == KVS_OPT_LIST) {
-        struct kvs_strs *strs = field(opt, line->out);
-        if (!*given)
-            strs->n = 0; /* the default gives way */
-        code = add_split(strs, value);
-    } else {
-        code = set_text(opt, value, line->out);
-    }
-    *given = true;
-    if (code == KVS_OK)
-        return KVS_OK;
-    if (opt->type == KVS_OPT_LIST || opt->type == KVS_OPT_MANY)
-        return kvs_fail(line->err, KVS_ERR_ARG, "--%s: more than %zu names", opt->key,
-                        sizeof((struct kvs_strs *)0)->v / sizeof(char *));
-    return kvs_fail(line->err, KVS_ERR_ARG, "--%s: found \"%.60s\", want %s", opt->key, value,
-                    want_for(opt, value, want));
-}
-
-/* The option at argv[*i]; *i moves on if its value is an argument of its own. */
-static enum kvs_code read_option(struct line *line, int argc, char *const *argv, int *i)
-{
-    char want[WANT_MAX];
-    char *value;
-    const struct kvs_opt *opt = find_row(line, argv[*i], &value);
-    if (!opt)
-        return unknown_option(line, argv[*i]);
-    if (opt->type == KVS_OPT_FLAG) {
-        if (value)
-            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: takes no value", opt->key);
-        *(bool *)field(opt, line->out) = true;
-        return KVS_OK;
-    }
-    if (!value) {
-        if (*i + 1 >= argc)
-            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: missing value; want %s", opt->key,
-                            want_text(opt, want));
-        value = argv[++*i];
-    }
-    return set_arg(line, opt, value);
-}
-
-static enum kvs_code check_given(const struct line *line)
-{
-    char want[WANT_MAX];
-    for (unsigned i = 0; i < line->n; i++) {
-        const struct kvs_opt *opt = &line->table[i];
-        if (on_command_line(opt) && opt->type != KVS_OPT_FLAG && !line->given[i] &&
-            !may_be_absent(opt))
-            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: missing; want %s", opt->key,
-                            want_text(opt, want));
-    }
-    return KVS_OK;
-}
-
-enum kvs_code kvs_opt_argv(const struct kvs_opt *table, unsigned n, int argc, char *const *argv,
-                           void *out, struct kvs_strs *pos, bool *help, struct kvs_err *err)
-{
-    struct line line = {.table = table, .n = n, .out = out, .err = err};
-    enum kvs_code code = KVS_OK;
-    bool options = true;
-    assert(n <= ROWS_MAX);
-    *help = false;
-    if (pos)
-        pos->n = 0;
-    for (unsigned i = 0; i < n; i++) {
-        clear(&table[i], out);
-        if (on_command_line(&table[i]))
-            set_default(&table[i], out);
-    }
-    for (int i = 1; i < argc && code == KVS_OK && !*help; i++) {
-        char *arg = argv[i];
-        if (options && strcmp(arg, "--") == 0)
-            options = false;
-        else if (options && (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0))
-            *help = true;
-        else if (options && arg[0] == '-' && arg[1])
-            code = read_option(&line, argc, argv, &i);
-        else if (!pos)
-            code =
-                kvs_fail(err, KVS_ERR_ARG, "found the argument \"%.80s\", want options only", arg);
-        else if (!add_str(pos, arg))
-            code = kvs_fail(err, KVS_ERR_ARG, "too many arguments");
-    }
-    return code || *help ? code : check_given(&line);
-}
-
-static bool is_one_of(const char *key, const char *const *keys)
-{
-    while (*keys && strcmp(*keys, key) != 0)
-        keys++;
-    return *keys;
-}
-
-enum kvs_code kvs_opt_refuse(const struct kvs_opt *table, unsigned n, int argc, char *const *argv,
-                             const char *const *keys, const char *why, struct kvs_err *err)
-{
-    const struct line line = {.table = table, .n = n};
-
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        char *value;
-        const struct kvs_opt *opt =
-            argv[i][0] == '-' && argv[i][1] ? find_row(&line, argv[i], &value) : NULL;
-
-        if (opt && is_one_of(opt->key, keys))
-            return kvs_fail(err, KVS_ERR_ARG, "--%s: %s", opt->key, why);
-        if (opt && opt->type != KVS_OPT_FLAG && !value)
-            i++; /* the value is no option, whatever it looks like */
-    }
-    return KVS_OK;
-}
-
-/* --- help and record --- */
-
-static const char *value_word(enum kvs_opt_type type)
-{
-    static const char *const word[] = {
-        [KVS_OPT_FLAG] = "",         [KVS_OPT_U64] = " N",     [KVS_OPT_DOUBLE] = " X",
-        [KVS_OPT_BYTES] = " BYTES",  [KVS_OPT_TOK] = " TOK",   [KVS_OPT_RATE] = " RATE",
-        [KVS_OPT_TIME] = " TIME",    [KVS_OPT_STR] = " TEXT",  [KVS_OPT_ENUM] = " NAME",
-        [KVS_OPT_LIST] = " A,B,...", [KVS_OPT_MANY] = " TEXT", [KVS_OPT_NODE] = "",
-    };
-    return word[type];
-}
-
-/* "  -s, --seed N" into buf; its length. */
-static int left_side(const struct kvs_opt *opt, char *buf, size_t room)
-{
-    char letter[] = {opt->letter ? '-' : ' ', opt->letter ? opt->letter : ' ',
-                     opt->letter ? ',' : ' ', '\0'};
-    return snprintf(buf, room, "  %s --%s%s", letter, opt->key, value_word(opt->type));
-}
-
-static void right_side(FILE *to, const struct kvs_opt *opt)
-{
-    char range[WANT_MAX] = "";
-    const char *sep = " [";
-    if (opt->type == KVS_OPT_ENUM)
-        names_text(opt, range, sizeof range);
-    else
-        range_text(opt, range, sizeof range);
-    fputs(opt->help, to);
-    if (*range) {
-        fprintf(to, "%s%s", sep, range + (*range == ' '));
-        sep = ", ";
-    }
-    if (opt->def && opt->type != KVS_OPT_FLAG)
-        fprintf(to, "%sdefault %s", sep, opt->def);
-    else if (!may_be_absent(opt) && opt->type != KVS_OPT_FLAG)
-        fprintf(to, "%srequired", sep);
-    else if (!*range) {
-        fputc('\n', to);
-        return;
-    }
-    fputs("]\n", to);
-}
-
-void kvs_opt_help(FILE *to, const char *usage, const char *about, const struct kvs_opt *table,
-                  unsigned n)
-{
-    static const struct kvs_opt help = {"help", KVS_OPT_FLAG, 0,    NULL,  0,
-                                        0,      "this text",  NULL, false, 'h'};
-    char left[96];
-    int width = 0;
-    for (unsigned i = 0; i <= n; i++) {
-        const struct kvs_opt *opt = i < n ? &table[i] : &help;
-        int length = on_command_line(opt) ? left_side(opt, left, sizeof left) : 0;
-        width = length > width ? length : width;
-    }
-    fprintf(to, "usage: %s\n\n%s\n\noptions:\n", usage, about);
-    for (unsigned i = 0; i <= n; i++) {
-        const struct kvs_opt *opt = i < n ? &table[i] : &help;
-        if (!on_command_line(opt))
-            continue;
-        left_side(opt, left, sizeof left);
-        fprintf(to, "%-*s  ", width, left);
-        right_side(to, opt);
-    }
-}
+/* --- record --- */
 
 static json_t *record_u64(uint64_t value)
 {
