@@ -249,18 +249,6 @@ uint64_t kvs_disk_read_bytes(const struct kvs_disk *disk)
     return disk->read_bytes;
 }
 
-/*
- * The best set-up that this kernel takes; or with kind "iopoll" completions polled from the device,
- * with "sqpoll" submissions by a kernel thread: what a loader might choose instead, measured to
- * tell whether it should. 0, or a negative errno.
- */
-
-/*
- * A stream: depth operations always in flight. The window runs from one completion to another, so
- * that no part of an operation counts: it opens with the first completion after the ramp and closes
- * with the first one secs later, when two rounds of the queue at least have gone through.
- */
-
 /* --- a run --------------------------------------------------------------------------------------
  */
 

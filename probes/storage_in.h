@@ -43,10 +43,17 @@ struct kvs_disk_job {
     int64_t begin_ns, end_ns;
     uint64_t bytes, ops;
     double cpu_ns;
-    bool checked;
+    bool checked, counts; /* counts: the ramp is over, what comes back is counted */
     struct kvs_err err;
     pthread_t thread;
     struct kvs_disk_crew *crew; /* with which it shares loads */
+};
+
+/* An operation on its way. */
+struct kvs_disk_io {
+    uint64_t at;
+    int64_t submit_ns;
+    bool write;
 };
 
 /* Names what went wrong with a path or a read, with a hint what to do; error is an errno. */
@@ -56,11 +63,13 @@ enum kvs_code kvs_disk_error(const char *name, const char *what, int error, stru
 uint64_t kvs_disk_stream_at(struct kvs_disk_job *job, bool write);
 uint64_t kvs_disk_section_at(struct kvs_disk_job *job, uint64_t layer);
 bool kvs_disk_is_stopped(const struct kvs_disk_job *job);
-/* Looks at the first and the last 4 KiB of a read. */
-enum kvs_code kvs_disk_check(struct kvs_disk_job *job, const unsigned char *buf, uint64_t at,
-                             size_t n_byte);
-/* Fails the job: result is a negative errno, or too few bytes. */
-enum kvs_code kvs_disk_failed(struct kvs_disk_job *job, uint64_t at, bool write, int64_t result);
+/*
+ * An operation came back at now_ns, result as the kernel gave it: bytes, or a negative errno. The
+ * job fails if it came short, or if it is the first read of a file of ours and its first or last
+ * 4 KiB are not what was written. Else, where the job counts, it enters operations and latencies.
+ */
+enum kvs_code kvs_disk_done(struct kvs_disk_job *job, const struct kvs_disk_io *io,
+                            const unsigned char *buf, int64_t result, int64_t now_ns);
 
 /* Starts a thread a job; how many started, n unless threads are short. */
 unsigned kvs_disk_start(struct kvs_disk_job *job, unsigned n, void *(*fn)(void *));

@@ -33,8 +33,8 @@ bool kvs_disk_is_stopped(const struct kvs_disk_job *job)
     return job->disk->config.stop && *job->disk->config.stop;
 }
 
-enum kvs_code kvs_disk_check(struct kvs_disk_job *job, const unsigned char *buf, uint64_t at,
-                             size_t n_byte)
+static enum kvs_code check(struct kvs_disk_job *job, const unsigned char *buf, uint64_t at,
+                           size_t n_byte)
 {
     size_t n = n_byte < KVS_DISK_ALIGN ? n_byte : KVS_DISK_ALIGN;
     job->checked = true;
@@ -46,11 +46,11 @@ enum kvs_code kvs_disk_check(struct kvs_disk_job *job, const unsigned char *buf,
                     n_byte, (unsigned long long)at);
 }
 
-enum kvs_code kvs_disk_failed(struct kvs_disk_job *job, uint64_t at, bool write, int64_t result)
+static enum kvs_code failed(struct kvs_disk_job *job, const struct kvs_disk_io *io, int64_t result)
 {
     char what[96];
-    snprintf(what, sizeof what, "%s of %llu bytes at %llu", write ? "write" : "read",
-             (unsigned long long)job->point->size_bytes, (unsigned long long)at);
+    snprintf(what, sizeof what, "%s of %llu bytes at %llu", io->write ? "write" : "read",
+             (unsigned long long)job->point->size_bytes, (unsigned long long)io->at);
     if (result == -EOPNOTSUPP && strcmp(kvs_point_param(job->point, "ring"), "iopoll") == 0)
         return kvs_fail(&job->err, KVS_ERR_ABSENT, "%s: the device has no polled queues",
                         job->disk->name);
@@ -58,6 +58,23 @@ enum kvs_code kvs_disk_failed(struct kvs_disk_job *job, uint64_t at, bool write,
         return kvs_disk_error(job->disk->name, what, (int)-result, &job->err);
     return kvs_fail(&job->err, KVS_ERR_IO, "%s: %s came short: %lld bytes (did the file shrink?)",
                     job->disk->name, what, (long long)result);
+}
+
+enum kvs_code kvs_disk_done(struct kvs_disk_job *job, const struct kvs_disk_io *io,
+                            const unsigned char *buf, int64_t result, int64_t now_ns)
+{
+    size_t size = job->point->size_bytes;
+    enum kvs_code code = KVS_OK;
+    if (result != (int64_t)size)
+        code = failed(job, io, result);
+    else if (!job->checked && job->disk->is_ours && !io->write)
+        code = check(job, buf, io->at, size);
+    if (code || !job->counts)
+        return code;
+    kvs_hist_add(job->hist, (uint64_t)(now_ns - io->submit_ns));
+    job->ops++;
+    job->end_ns = now_ns;
+    return KVS_OK;
 }
 
 unsigned kvs_disk_start(struct kvs_disk_job *job, unsigned n, void *(*fn)(void *))

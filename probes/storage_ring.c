@@ -12,19 +12,18 @@
 #define STALL_S 30    /* no completion for that long: the device hangs */
 #define SUBMIT_EACH 4 /* a stream's submits: a whole queue at once leaves the disk waiting */
 
-struct slot {
-    uint64_t at;
-    int64_t submit_ns;
-    bool write;
-};
-
 struct ring {
     struct io_uring uring;
     bool fixed_file, fixed_buf, polls;
-    struct slot *slot;
+    struct kvs_disk_io *slot;
     unsigned *free_slot, n_free;
 };
 
+/*
+ * The best set-up that this kernel takes; or with kind "iopoll" completions polled from the device,
+ * with "sqpoll" submissions by a kernel thread: what a loader might choose instead, measured to
+ * tell whether it should. 0, or a negative errno.
+ */
 static int set_up(struct io_uring *uring, unsigned depth, const char *kind, const char **flags)
 {
     static const struct {
@@ -97,7 +96,7 @@ static void prepare(struct kvs_disk_job *job, struct ring *ring, uint64_t at, bo
     unsigned char *buf = job->buf + (size_t)i * size;
     int fd = ring->fixed_file ? 0 : job->disk->fd;
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
-    ring->slot[i] = (struct slot){at, now_ns, write};
+    ring->slot[i] = (struct kvs_disk_io){at, now_ns, write};
     if (ring->fixed_buf && write)
         io_uring_prep_write_fixed(sqe, fd, buf, size, at, 0);
     else if (ring->fixed_buf)
@@ -131,10 +130,9 @@ static int wait_polling(struct io_uring *uring)
     return error;
 }
 
-/* Submits what is prepared, waits for one completion at least, and takes all there are. With count
- * they enter the histogram. *n: how many. */
-static enum kvs_code reap(struct kvs_disk_job *job, struct ring *ring, bool count, int64_t *now_ns,
-                          unsigned *n)
+/* Submits what is prepared, waits for one completion at least, and takes all there are. *n: how
+ * many. */
+static enum kvs_code reap(struct kvs_disk_job *job, struct ring *ring, int64_t *now_ns, unsigned *n)
 {
     struct io_uring_cqe *cqe;
     unsigned head;
@@ -150,18 +148,11 @@ static enum kvs_code reap(struct kvs_disk_job *job, struct ring *ring, bool coun
     io_uring_for_each_cqe(&ring->uring, head, cqe)
     {
         unsigned i = (unsigned)io_uring_cqe_get_data64(cqe);
-        const struct slot *slot = &ring->slot[i];
         ++*n;
         ring->free_slot[ring->n_free++] = i;
-        if (code)
-            continue;
-        if (cqe->res != (int)job->point->size_bytes)
-            code = kvs_disk_failed(job, slot->at, slot->write, cqe->res);
-        else if (!job->checked && job->disk->is_ours && !slot->write)
-            code = kvs_disk_check(job, job->buf + (size_t)i * job->point->size_bytes, slot->at,
-                                  job->point->size_bytes);
-        if (!code && count)
-            kvs_hist_add(job->hist, (uint64_t)(*now_ns - slot->submit_ns));
+        if (!code)
+            code = kvs_disk_done(job, &ring->slot[i], job->buf + (size_t)i * job->point->size_bytes,
+                                 cqe->res, *now_ns);
     }
     io_uring_cq_advance(&ring->uring, *n);
     return code;
@@ -172,16 +163,21 @@ static void drain(struct kvs_disk_job *job, struct ring *ring)
 {
     int64_t now_ns, deadline_ns = kvs_now_ns() + (int64_t)STALL_S * 1000000000;
     unsigned n;
+    job->counts = false;
     while (ring->n_free < job->depth && kvs_now_ns() < deadline_ns)
-        (void)!reap(job, ring, false, &now_ns, &n);
+        (void)!reap(job, ring, &now_ns, &n);
 }
 
+/*
+ * A stream: depth operations always in flight. The window runs from one completion to another, so
+ * that no part of an operation counts: it opens with the first completion after the ramp and closes
+ * with the first one secs later, when two rounds of the queue at least have gone through.
+ */
 static enum kvs_code ring_stream(struct kvs_disk_job *job, struct ring *ring)
 {
     int64_t now_ns = kvs_now_ns(), ramp_ns = now_ns + (int64_t)(job->secs * 1e8);
     double cpu_ns = 0;
     enum kvs_code code = KVS_OK;
-    bool open = false;
     while (!code && !kvs_disk_is_stopped(job)) {
         unsigned n, n_prepared = 0;
         while (ring->n_free) {
@@ -191,17 +187,15 @@ static enum kvs_code ring_stream(struct kvs_disk_job *job, struct ring *ring)
                 io_uring_submit(
                     &ring->uring); /* what fails here fails in reap, and is said there */
         }
-        code = reap(job, ring, open, &now_ns, &n);
-        if (open && !code) {
-            job->ops += n;
-            job->end_ns = now_ns;
+        code = reap(job, ring, &now_ns, &n);
+        if (job->counts && !code) {
             if (now_ns - job->begin_ns >= (int64_t)(job->secs * 1e9) &&
                 job->ops >= 2ull * job->depth)
                 break;
             if (now_ns - job->begin_ns >= (int64_t)(job->secs * 1e9 * 4 + 2e9) && job->ops)
                 break; /* slow: what there is must do */
         } else if (n && now_ns >= ramp_ns) {
-            open = true;
+            job->counts = true;
             job->begin_ns = now_ns;
             cpu_ns = kvs_cpu_ns();
         }
@@ -221,7 +215,7 @@ static enum kvs_code ring_load(struct kvs_disk_job *job, struct ring *ring, uint
         unsigned got;
         for (; ring->n_free && submitted < n; submitted++)
             prepare(job, ring, kvs_disk_section_at(job, layer), false, now_ns);
-        code = reap(job, ring, false, &now_ns, &got);
+        code = reap(job, ring, &now_ns, &got);
         done += got;
     }
     return code;

@@ -4,41 +4,35 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-static enum kvs_code one_io(struct kvs_disk_job *job, uint64_t at, bool write)
+/* One operation, asked for at *now_ns; when it came back is there afterwards. */
+static enum kvs_code one_io(struct kvs_disk_job *job, uint64_t at, bool write, int64_t *now_ns)
 {
+    struct kvs_disk_io io = {at, *now_ns, write};
     size_t size = job->point->size_bytes;
     ssize_t n;
     do
         n = write ? pwrite(job->disk->fd, job->buf, size, (off_t)at)
                   : pread(job->disk->fd, job->buf, size, (off_t)at);
     while (n < 0 && errno == EINTR);
-    if (n != (ssize_t)size)
-        return kvs_disk_failed(job, at, write, n < 0 ? -errno : n);
-    if (!write && !job->checked && job->disk->is_ours)
-        return kvs_disk_check(job, job->buf, at, size);
-    return KVS_OK;
+    n = n < 0 ? -errno : n;
+    *now_ns = kvs_now_ns();
+    return kvs_disk_done(job, &io, job->buf, n, *now_ns);
 }
 
 static void *thread_stream(void *self)
 {
     struct kvs_disk_job *job = self;
-    int64_t start_ns = kvs_now_ns(), ramp_ns = start_ns + (int64_t)(job->secs * 1e8);
+    int64_t now_ns = kvs_now_ns(), ramp_ns = now_ns + (int64_t)(job->secs * 1e8);
     double cpu_ns = 0;
-    bool open = false;
-    for (int64_t now_ns = start_ns; !kvs_disk_is_stopped(job);) {
+    while (!kvs_disk_is_stopped(job)) {
         bool write = job->write_frac > 0 && kvs_rng_unit(&job->rng) < job->write_frac;
-        int64_t begin_ns = now_ns;
-        if (one_io(job, kvs_disk_stream_at(job, write), write))
+        if (one_io(job, kvs_disk_stream_at(job, write), write, &now_ns))
             return NULL;
-        now_ns = kvs_now_ns();
-        if (open) {
-            kvs_hist_add(job->hist, (uint64_t)(now_ns - begin_ns));
-            job->ops++;
-            job->end_ns = now_ns;
+        if (job->counts) {
             if (now_ns - job->begin_ns >= (int64_t)(job->secs * 1e9) && job->ops >= 2)
                 break;
         } else if (now_ns >= ramp_ns) {
-            open = true;
+            job->counts = true;
             job->begin_ns = now_ns;
             cpu_ns = kvs_cpu_ns();
         }
@@ -69,13 +63,13 @@ static void *thread_load(void *self)
         return NULL;
     job->begin_ns = kvs_now_ns();
     for (uint64_t layer = 0;; layer++) {
-        int64_t start_ns;
+        int64_t start_ns, now_ns;
         if (first)
             atomic_store(&crew->next, 0);
         pthread_barrier_wait(&crew->barrier);
-        start_ns = kvs_now_ns();
+        start_ns = now_ns = kvs_now_ns();
         while (!job->err.code && atomic_fetch_add(&crew->next, 1) < job->point->n_descriptor)
-            (void)!one_io(job, kvs_disk_section_at(job, layer), false);
+            (void)!one_io(job, kvs_disk_section_at(job, layer), false, &now_ns);
         if (job->err.code || kvs_disk_is_stopped(job))
             atomic_store(&crew->over, true);
         pthread_barrier_wait(&crew->barrier);

@@ -1,7 +1,7 @@
 #include "test.h"
 
 #include "base/rng.h"
-#include "probes/storage.h"
+#include "probes/storage_in.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -98,6 +98,44 @@ static void both_engines_run_every_kind_of_point(void **state)
         json_decref(json);
         kvs_disk_close(disk);
     }
+}
+
+/* Of a job that counts from the start, as a mix does whose first read comes after the ramp. */
+static void an_operation_counts_with_its_latency_or_not_at_all(void **state)
+{
+    struct kvs_disk *disk = open_disk(KVS_ENGINE_THREADS, 2 << 20);
+    struct kvs_point point = {.size_bytes = 8192};
+    static struct kvs_hist hist;
+    struct kvs_disk_job job = {.disk = disk, .point = &point, .hist = &hist};
+    static _Alignas(4096) unsigned char buf[8192];
+    const struct kvs_disk_io io[] = {
+        {0, 50, false}, {8192, 100, true}, {16384, 150, false}, {0, 160, false}};
+    (void)state;
+    kvs_hist_init(&hist);
+    assert_int_equal(pread(kvs_disk_fd(disk), buf, sizeof buf, 16384), sizeof buf);
+
+    job.checked = true; /* the ramp: nothing counts */
+    assert_int_equal(kvs_disk_done(&job, &io[0], buf, 8192, 90), KVS_OK);
+    assert_true(job.ops == 0 && hist.n == 0);
+
+    job.checked = false;
+    job.counts = true;
+    assert_int_equal(kvs_disk_done(&job, &io[1], buf, 8192, 103), KVS_OK);
+    assert_true(job.ops == 1 && hist.n == 1 && hist.min == 3 && job.end_ns == 103 && !job.checked);
+    assert_int_equal(kvs_disk_done(&job, &io[2], buf, 8192, 157), KVS_OK); /* it is checked */
+    assert_true(job.ops == 2 && hist.n == 2 && hist.max == 7 && job.end_ns == 157 && job.checked);
+    assert_int_equal(kvs_disk_done(&job, &io[3], buf, 8192, 165), KVS_OK);
+    assert_true(job.ops == 3 && hist.n == 3 && hist.sum == 15 && job.end_ns == 165);
+
+    /* what fails is neither an operation nor a latency */
+    assert_int_equal(kvs_disk_done(&job, &io[3], buf, 512, 170), KVS_ERR_IO);
+    assert_non_null(strstr(job.err.msg, "came short"));
+    job.err.code = KVS_OK;
+    job.checked = false;
+    assert_int_equal(kvs_disk_done(&job, &io[3], buf, 8192, 170), KVS_ERR_IO);
+    assert_non_null(strstr(job.err.msg, "are not what was written"));
+    assert_true(job.ops == 3 && hist.n == 3 && job.end_ns == 165);
+    kvs_disk_close(disk);
 }
 
 /* A ring that polls runs, or the point says that there is none; the usual one goes on either way.
@@ -311,6 +349,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_engines_run_every_kind_of_point),
+        cmocka_unit_test(an_operation_counts_with_its_latency_or_not_at_all),
         cmocka_unit_test(other_rings_run_or_are_unavailable),
         cmocka_unit_test(nothing_is_left_in_the_folder_even_while_it_runs),
         cmocka_unit_test(wrong_requests_say_what_would_do),
