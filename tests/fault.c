@@ -126,6 +126,11 @@ ssize_t __wrap_pread(int fd, void *buf, size_t n, off_t at)
         while (hangs)
             pthread_cond_wait(&hang_over, &hang_lock);
     pthread_mutex_unlock(&hang_lock);
+    if (armed == KVS_FAULT_CUT) {
+        if (struck)
+            return 0;
+        n = strikes(KVS_FAULT_CUT) ? n / 2 : n;
+    }
     return strikes(KVS_FAULT_IO) ? -1 : __real_pread(fd, buf, n, at);
 }
 

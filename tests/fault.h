@@ -16,7 +16,10 @@ enum kvs_fault {
     KVS_FAULT_NONE,
     KVS_FAULT_MEM,  /* malloc, calloc, realloc, strdup, strndup, asprintf: no memory */
     KVS_FAULT_IO,   /* open, read, pread, write, mkdir, rename, renameat2, fsync, fopen, fdopen,
-                       fflush,  mmap: EIO */
+                       fflush, mmap: EIO */
+    KVS_FAULT_CUT,  /* pread: brings half of what it would, and from then on nothing: the file was
+                     * cut
+                     */
     KVS_FAULT_HANG, /* pread: does not return before kvs_fault_end, and then does what it should */
 };
 

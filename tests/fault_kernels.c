@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A small model from weights to logits on a back end; the code of the first failure. */
 static enum kvs_code small_model(const char *backend)
@@ -62,10 +63,45 @@ static void failed_allocation_is_an_error_on_the_way_to_logits(void **state)
     }
 }
 
+static enum kvs_code open_tiny(void *ctx, struct kvs_err *err)
+{
+    struct kvs_weights *w;
+    enum kvs_code code = kvs_weights_open("tests/fuzz/weights/tiny.gguf", &w, err);
+
+    (void)ctx;
+    assert_int_equal(w == NULL, code != KVS_OK);
+    kvs_weights_close(w);
+    return code;
+}
+
+static void weights_that_cannot_be_read_are_an_error(void **state)
+{
+    (void)state;
+    kvs_fault_every(KVS_FAULT_MEM, true, open_tiny, NULL);
+    /* not strict: a config.json that cannot be opened counts as none */
+    kvs_fault_every(KVS_FAULT_IO, false, open_tiny, NULL);
+}
+
+static void weights_cut_while_they_are_read_are_an_error(void **state)
+{
+    static const char want[] = "tests/fuzz/weights/tiny.gguf: ends after ";
+    struct kvs_err err = {0};
+
+    (void)state;
+    kvs_fault_at(KVS_FAULT_CUT, 1);
+    enum kvs_code code = open_tiny(NULL, &err);
+    assert_true(kvs_fault_end());
+    assert_int_equal(code, KVS_ERR_IO);
+    assert_memory_equal(err.msg, want, sizeof want - 1);
+    assert_non_null(strstr(err.msg, "it was cut while it was read"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(failed_allocation_is_an_error_on_the_way_to_logits),
+        cmocka_unit_test(weights_that_cannot_be_read_are_an_error),
+        cmocka_unit_test(weights_cut_while_they_are_read_are_an_error),
     };
     return cmocka_run_group_tests_name("fault kernels", tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char *slurp(const char *path, size_t *n)
 {
@@ -200,6 +201,33 @@ static void damaged_files_are_errors_not_crashes(void **state)
     }
 }
 
+/* What was opened is ours: the file may be cut, or gone, and its tensors are what they were. */
+static void a_file_cut_after_opening_still_gives_its_tensors(void **state)
+{
+    char path[] = "/tmp/kvsim-weights-XXXXXX";
+    struct kvs_weights *w;
+    size_t n;
+    char *data = slurp("tests/fuzz/weights/tiny.gguf", &n);
+    int fd = mkstemp(path);
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, n), n);
+    assert_int_equal(kvs_weights_open(path, &w, NULL), KVS_OK);
+    size_t n_elem = kvs_weights_n(w, KVS_W_OUTPUT);
+    float *before = malloc(n_elem * sizeof *before), *after = malloc(n_elem * sizeof *after);
+    assert_true(before && after);
+    kvs_weights_read(w, KVS_W_OUTPUT, 0, before);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    kvs_weights_read(w, KVS_W_OUTPUT, 0, after); /* a mapping's pages would be gone: SIGBUS */
+    assert_memory_equal(before, after, n_elem * sizeof *before);
+    kvs_weights_close(w);
+    free(before);
+    free(after);
+    free(data);
+    close(fd);
+    unlink(path);
+}
+
 static void errors_name_file_and_reason(void **state)
 {
     struct kvs_weights *w;
@@ -229,6 +257,7 @@ int main(void)
         cmocka_unit_test(safetensors_read_by_name_and_config),
         cmocka_unit_test(llama2c_order_and_size_are_checked),
         cmocka_unit_test(damaged_files_are_errors_not_crashes),
+        cmocka_unit_test(a_file_cut_after_opening_still_gives_its_tensors),
         cmocka_unit_test(errors_name_file_and_reason),
     };
     return cmocka_run_group_tests_name("weights", tests, NULL, NULL);

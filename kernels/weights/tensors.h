@@ -44,8 +44,7 @@ struct kvs_weights {
     const struct kvs_tensor **role; /* [layer * KVS_W_N_LAYER_KIND + kind], then the model's own */
     bool tied, random;
     uint64_t seed;
-    void *map; /* NULL: memory is the caller's */
-    size_t n_map;
+    uint8_t *own; /* the file's bytes; NULL: memory is the caller's */
 };
 
 /* Little-endian reads from where no alignment is promised. */

@@ -8,7 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -220,41 +219,73 @@ static char *read_config(const char *file, size_t *n)
     return text;
 }
 
+/* All of a file into memory of its own: who cuts or overwrites the file later does no harm here,
+ * where pages of a mapping would be gone. A FIFO has nobody to wait for: O_NONBLOCK. */
+static enum kvs_code read_file(const char *file, uint8_t **data, size_t *n_byte,
+                               struct kvs_err *err)
+{
+    struct stat stat;
+    size_t n = 0, done = 0;
+    ssize_t got = 1;
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    *data = NULL;
+    *n_byte = 0;
+    if (fd < 0 || fstat(fd, &stat) != 0) {
+        kvs_fail(err, KVS_ERR_IO, "%s: %s", file, strerror(errno));
+        goto done;
+    }
+    n = (size_t)stat.st_size;
+    if (!S_ISREG(stat.st_mode)) {
+        kvs_fail(err, KVS_ERR_PARSE, "%s: is no regular file, want a model's weights", file);
+        goto done;
+    }
+    if (!(*data = malloc(n ? n : 1))) {
+        kvs_fail(err, KVS_ERR_NOMEM, "%s: no memory for its %zu bytes", file, n);
+        goto done;
+    }
+    while (done < n && got > 0) {
+        got = pread(fd, *data + done, n - done, (off_t)done);
+        if (got > 0)
+            done += (size_t)got;
+        else if (got < 0 && errno == EINTR)
+            got = 1;
+    }
+    if (got < 0)
+        kvs_fail(err, KVS_ERR_IO, "%s: %s", file, strerror(errno));
+    else if (done < n)
+        kvs_fail(err, KVS_ERR_IO, "%s: ends after %zu of %zu bytes: it was cut while it was read",
+                 file, done, n);
+done:
+    if (fd >= 0)
+        (void)close(fd);
+    if (err->code) {
+        free(*data);
+        *data = NULL;
+        return err->code;
+    }
+    *n_byte = n;
+    return KVS_OK;
+}
+
 enum kvs_code kvs_weights_open(const char *file, struct kvs_weights **out, struct kvs_err *err)
 {
     struct kvs_err local = {0};
-    struct stat stat;
-    void *map = MAP_FAILED;
-    size_t n_config, n_byte = 0;
-    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO has nobody to wait for */
-    bool known = fd >= 0 && fstat(fd, &stat) == 0;
+    uint8_t *data;
+    size_t n_config, n_byte;
 
     *out = NULL;
     err = err ? err : &local;
-    if (known && !S_ISREG(stat.st_mode)) {
-        (void)close(fd);
-        return kvs_fail(err, KVS_ERR_PARSE, "%s: is no regular file, want a model's weights", file);
-    }
-    if (known) {
-        n_byte = (size_t)stat.st_size;
-        map = mmap(NULL, n_byte ? n_byte : 1, PROT_READ, MAP_PRIVATE, fd, 0);
-    }
-    if (map == MAP_FAILED)
-        kvs_fail(err, KVS_ERR_IO, "%s: %s", file, strerror(errno));
-    if (fd >= 0)
-        (void)close(fd);
-    if (map == MAP_FAILED)
+    if (read_file(file, &data, &n_byte, err))
         return err->code;
     char *config = read_config(file, &n_config);
-    enum kvs_code code = kvs_weights_parse(file, map, n_byte, config, n_config, out, err);
+    enum kvs_code code = kvs_weights_parse(file, data, n_byte, config, n_config, out, err);
     free(config);
-    if (!*out) {
-        (void)munmap(map, n_byte ? n_byte : 1);
-        return code;
-    }
-    (*out)->map = map;
-    (*out)->n_map = n_byte;
-    return KVS_OK;
+    if (*out)
+        (*out)->own = data;
+    else
+        free(data);
+    return code;
 }
 
 enum kvs_code kvs_weights_random(const struct kvs_weights_shape *shape, uint64_t seed,
@@ -279,8 +310,7 @@ void kvs_weights_close(struct kvs_weights *weights)
 {
     if (!weights)
         return;
-    if (weights->map)
-        (void)munmap(weights->map, weights->n_map);
+    free(weights->own);
     kvs_arena_free(weights->arena);
     free(weights);
 }

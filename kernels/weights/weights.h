@@ -2,9 +2,9 @@
  * weights.h - the weights of a Llama-family model, from a file or seeded random.
  *
  * Formats, told apart by content: GGUF (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K), safetensors
- * (F32, F16, BF16; config.json beside it gives the shape), and llama2.c's version 0 .bin. Files are
- * mapped; a tensor is turned into f32 when it is read. Every size in a file is checked before it is
- * used: a hostile file gets an error that names it and what is wrong.
+ * (F32, F16, BF16; config.json beside it gives the shape), and llama2.c's version 0 .bin. A file is
+ * read whole when it is opened; a tensor is turned into f32 when it is read. Every size in a file
+ * is checked before it is used: a hostile file gets an error that names it and what is wrong.
  */
 #ifndef KVS_WEIGHTS_H
 #define KVS_WEIGHTS_H
