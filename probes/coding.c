@@ -1,10 +1,13 @@
 #include "coding.h"
 
+#include "base/hist.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_TIME 4096
+#define MIN_OPS 3 /* so that a median leaves out one that was interrupted */
 
 struct coded {
     uint8_t *file;
@@ -141,12 +144,6 @@ static enum kvs_code encode_all(struct kvs_coding *c, enum kvs_level level, uint
     return encode(c, &c->memory, level, block_tok, &file, &n, err);
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 enum kvs_code kvs_coding_run(void *self, struct kvs_point *point, double secs,
                              struct kvs_sample *sample, struct kvs_err *err)
 {
@@ -162,8 +159,8 @@ enum kvs_code kvs_coding_run(void *self, struct kvs_point *point, double secs,
     const struct kvs_kvf *kvf = c->coded[level][b].kvf;
     double cpu_ns = kvs_cpu_ns();
     c->n_time = 0;
-    for (uint32_t i = 0;
-         !code && !(sample->ops && sample->secs >= secs) && !(c->config.stop && *c->config.stop);
+    for (uint32_t i = 0; !code && !(sample->ops >= MIN_OPS && sample->secs >= secs) &&
+                         !(c->config.stop && *c->config.stop);
          i = (i + 1) % kvs_kvf_n_section(kvf)) {
         int64_t from_ns = kvs_now_ns();
         code = encodes ? encode_all(c, level, c->config.block_tok[b], err)
@@ -176,10 +173,9 @@ enum kvs_code kvs_coding_run(void *self, struct kvs_point *point, double secs,
         kvs_hist_add(&sample->lat_ns, (uint64_t)(s * 1e9));
     }
     unsigned n = c->n_time < MAX_TIME ? c->n_time : MAX_TIME;
-    qsort(c->time_s, n, sizeof *c->time_s, ascending);
     sample->cpu_ns = kvs_cpu_ns() - cpu_ns;
-    sample->bytes_per_s =
-        n && c->time_s[n / 2] > 0 ? (double)point->size_bytes / c->time_s[n / 2] : 0;
+    double usual_s = kvs_middle(c->time_s, n);
+    sample->bytes_per_s = usual_s > 0 ? (double)point->size_bytes / usual_s : 0;
     return code;
 }
 

@@ -5,7 +5,8 @@
  * Points "codec.decode" and "codec.encode" say level and block (tokens) in params. One operation
  * decodes one section, in the order of blocks, layers, K and V, into memory of its own, checksums
  * verified; or encodes all. It stands for size_bytes of raw 16-bit elements. The rate of a repeat
- * is that of its median operation.
+ * is that of its median operation, of three at least, by the clock on the wall: where nothing else
+ * runs it is that of `kvsim codec bench`, which counts the thread's CPU time.
  */
 #ifndef KVS_PROBES_CODING_H
 #define KVS_PROBES_CODING_H

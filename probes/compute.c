@@ -1,5 +1,7 @@
 #include "compute.h"
 
+#include "base/hist.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,12 +39,6 @@ static const struct kvs_point *find(const struct kvs_points *points, const char 
     return NULL;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The different values of a param among a probe's points, ascending. */
 static unsigned axis(const struct kvs_points *points, const char *probe, const char *key,
                      double out[MAX_AXIS])
@@ -58,7 +54,7 @@ static unsigned axis(const struct kvs_points *points, const char *probe, const c
         if (k == n && n < MAX_AXIS)
             out[n++] = x;
     }
-    qsort(out, n, sizeof *out, ascending);
+    qsort(out, n, sizeof *out, kvs_cmp_double);
     return n;
 }
 

@@ -1,5 +1,6 @@
 #include "prefill.h"
 
+#include "base/hist.h"
 #include "base/rng.h"
 
 #include <assert.h>
@@ -446,17 +447,10 @@ static enum kvs_code check_point(const struct kvs_prefill *p, const struct kvs_p
     return KVS_OK;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median_s(struct kvs_prefill *p)
 {
     unsigned n = p->n_time < MAX_TIME ? p->n_time : MAX_TIME;
-    qsort(p->time_s, n, sizeof *p->time_s, ascending);
-    return n ? (p->time_s[n / 2] + p->time_s[(n - 1) / 2]) / 2 : 0;
+    return kvs_middle(p->time_s, n); /* NaN: nothing ran */
 }
 
 enum kvs_code kvs_prefill_run(void *self, struct kvs_point *point, double secs,

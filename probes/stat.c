@@ -11,20 +11,12 @@
 #define N_RESAMPLE 2000
 #define STEADY_WINDOW 5
 
-static double median_of_sorted(const double *x, size_t n)
-{
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 double kvs_median(const double *x, size_t n)
 {
     double sorted[KVS_MAX_REPEAT];
     assert(n <= KVS_MAX_REPEAT);
-    if (n == 0)
-        return (double)NAN;
     memcpy(sorted, x, n * sizeof *x);
-    qsort(sorted, n, sizeof *sorted, kvs_cmp_double);
-    return median_of_sorted(sorted, n);
+    return kvs_middle(sorted, n);
 }
 
 double kvs_mad(const double *x, size_t n)

@@ -61,6 +61,17 @@ static void percentile_is_nearest_rank(void **state)
     assert_true(kvs_percentile(thousand, 1000, 99.9) == 999);
 }
 
+static void middle_is_the_middle_or_the_mean_of_two(void **state)
+{
+    double odd[] = {9, 1, 5}, even[] = {8, 2, 40, 4}, two[] = {3, 1};
+    (void)state;
+    assert_true(kvs_middle(odd, 3) == 5);
+    assert_true(kvs_middle(even, 4) == 6);
+    assert_true(kvs_middle(two, 2) == 2);
+    assert_true(kvs_middle(two, 1) == 1); /* it sorted them */
+    assert_true(isnan(kvs_middle(two, 0)));
+}
+
 static void histogram_is_within_one_bucket_of_exact(void **state)
 {
     static struct kvs_hist hist, half[2];
@@ -113,6 +124,7 @@ int main(void)
         cmocka_unit_test(tally_gives_exact_statistics),
         cmocka_unit_test(tally_sum_saturates),
         cmocka_unit_test(percentile_is_nearest_rank),
+        cmocka_unit_test(middle_is_the_middle_or_the_mean_of_two),
         cmocka_unit_test(histogram_is_within_one_bucket_of_exact),
         cmocka_unit_test(histogram_holds_both_ends),
     };

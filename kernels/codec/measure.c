@@ -1,5 +1,6 @@
 #include "measure.h"
 
+#include "base/hist.h"
 #include "format.h"
 #include "half.h"
 
@@ -89,17 +90,11 @@ static void add_sums(struct sums *to, const struct sums *from)
     to->n_odd += from->n_odd;
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static struct kvs_kvf_error settle(const struct sums *sums)
 {
     double sum = 0;
 
-    qsort(sums->snr, sums->n_snr, sizeof *sums->snr, by_size);
+    qsort(sums->snr, sums->n_snr, sizeof *sums->snr, kvs_cmp_double);
     for (size_t i = 0; i < sums->n_snr; i++)
         sum += sums->snr[i];
     return (struct kvs_kvf_error){
@@ -208,12 +203,6 @@ static double cpu_s(void) /* of this thread: others on the machine disturb least
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static double median(double *x, unsigned n)
-{
-    qsort(x, n, sizeof *x, by_size);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned rounds,
                             const struct kvs_kvf_isa *isa, struct kvs_kvf_measure *measure,
                             double *memcpy_gb_per_s, struct kvs_err *err)
@@ -253,11 +242,11 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
         }
     }
     for (uint32_t k = 0; k < n && !code; k++) {
-        measure[k].encode_gb_per_s = gb / median(s + (size_t)k * rounds, rounds);
-        measure[k].decode_gb_per_s = gb / median(s + ((size_t)n + k) * rounds, rounds);
+        measure[k].encode_gb_per_s = gb / kvs_middle(s + (size_t)k * rounds, rounds);
+        measure[k].decode_gb_per_s = gb / kvs_middle(s + ((size_t)n + k) * rounds, rounds);
     }
     if (!code)
-        *memcpy_gb_per_s = gb / median(s + (size_t)n * 2 * rounds, rounds);
+        *memcpy_gb_per_s = gb / kvs_middle(s + (size_t)n * 2 * rounds, rounds);
     kvs_kvf_memory_free(&memory);
     free(out);
     free(s);

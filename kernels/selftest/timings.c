@@ -6,6 +6,8 @@
  */
 #include "parts.h"
 
+#include "base/hist.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -173,13 +175,6 @@ static const struct timing {
     {"gather n rows of 8 KiB", "byte/s", rows, 1, 4096, 16},
 };
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static enum kvs_code one_run(struct bench *b, const struct timing *t, uint32_t n, double *s,
                              double *work, struct kvs_err *err)
 {
@@ -209,7 +204,7 @@ static enum kvs_code time_one(struct bench *b, const struct timing *t, struct kv
             code = one_run(b, t, n, &s[i], &work, &why);
         if (code)
             return kvs_fail(err, code, "%s, n %u: %s", t->what, n, why.msg);
-        qsort(s, (size_t)n_run, sizeof *s, ascending);
+        qsort(s, (size_t)n_run, sizeof *s, kvs_cmp_double);
         double middle = s[n_run / 2];
         json_t *row =
             json_pack("{s:s, s:I, s:f, s:f, s:f, s:i, s:f, s:s}", "what", t->what, "n",

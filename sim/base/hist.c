@@ -147,6 +147,14 @@ int kvs_cmp_double(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+double kvs_middle(double *values, size_t n)
+{
+    if (n == 0)
+        return (double)NAN;
+    qsort(values, n, sizeof *values, kvs_cmp_double);
+    return (values[(n - 1) / 2] + values[n / 2]) / 2;
+}
+
 /* Below 128 a bucket holds one value; above, the leading bit and the 7 after it name it. */
 static unsigned bucket_of(uint64_t value)
 {

@@ -27,6 +27,9 @@ uint64_t kvs_tally_max(struct kvs_tally *tally);
 double kvs_percentile(const double *sorted, size_t n, double p);
 /* Sorts ascending; for qsort too. */
 int kvs_cmp_double(const void *a, const void *b);
+/* The middle value, of an even number the mean of the middle two: it sorts values. NaN if n is 0.
+ */
+double kvs_middle(double *values, size_t n);
 
 /* Histogram of nanoseconds or bytes: buckets of relative width 1/128, exact below 128; 64-bit
  * range. */
