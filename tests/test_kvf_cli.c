@@ -36,11 +36,26 @@ static void raw16_comes_back_byte_for_byte(void **state)
 static void inspect_tells_levels_and_bytes(void **state)
 {
     (void)state;
-    assert_int_equal(run("$k codec encode kv.raw -o a $s --level e4 --v-level p4 >/dev/null && "
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level e4/p4 >/dev/null && "
                          "$k codec inspect a --against kv.raw --json >j && "
                          "grep -q '\\[\"e4\", \"p4\"\\]' j && grep -q '\"tokens\": 100,' j && "
                          "grep -q '\"snr_db\"' j && $k codec inspect a | grep -q '^payload'"),
                      0);
+}
+
+/* As `kvsim store put` takes them. */
+static void levels_are_told_of_all_of_k_and_v_or_layer_by_layer(void **state)
+{
+    (void)state;
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level p8/e4,raw16 >/dev/null && "
+                         "$k codec inspect a --against kv.raw --json >j && "
+                         "grep -q '{\"layer\": 0, \"k\": {\"level\": \"p8\"' j && "
+                         "grep -q '\"v\": {\"level\": \"e4\"' j && "
+                         "grep -q '{\"layer\": 1, \"k\": {\"level\": \"raw16\"' j"),
+                     0);
+    assert_int_equal(run("$k codec encode kv.raw -o a $s --level p8*3 2>e; s=$?; "
+                         "grep -q 'names 3 layers, the model has 2' e && exit $s; exit 98"),
+                     2);
 }
 
 /* Of the file, of K and V, of each layer: what needs no model. */
@@ -48,7 +63,7 @@ static void inspect_tells_every_error_there_is(void **state)
 {
     (void)state;
     assert_int_equal(
-        run("$k codec encode kv.raw -o a $s --level e4 --v-level p4 >/dev/null && "
+        run("$k codec encode kv.raw -o a $s --level e4/p4 >/dev/null && "
             "$k codec inspect a --against kv.raw --json >j && for m in max_abs max_over_step "
             "rel_l2 snr_db snr_db_p5 not_finite_wrong logit_rms output_rel_l2 output_cosine; do "
             "test $(grep -o \"\\\"$m\\\"\" j | wc -l) -ge 3 || exit 97; done && "
@@ -73,8 +88,21 @@ static void inspect_tells_the_same_with_and_without_json(void **state)
                          "{ ! grep -q weighted_rel_mse; }"),
                      0);
     assert_int_equal(run("$k codec encode kv.raw -o a $s --level p4 --weights m 2>e; s=$?; "
-                         "grep -q 'found p4 for K' e && exit $s; exit 98"),
+                         "grep -q 'level has none: p4' e && exit $s; exit 98"),
                      2);
+}
+
+/* Keys of text, values of nothing. */
+static void bench_tells_bits_of_k_and_v_where_they_differ(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        run("for l in 0 1; do head -c 12800 kv.raw; head -c 12800 /dev/zero; done >z.raw; "
+            "$k codec encode z.raw -o z $s --level raw16 >/dev/null && "
+            "$k codec bench --rounds 1 --input z >t && grep -q 'b/el K  b/el V' t && "
+            "$k codec bench --rounds 1 --tokens 4096 --layers 1 --channels 64 >t && ! grep -q "
+            "'b/el K' t"),
+        0);
 }
 
 static void bench_takes_the_elements_of_a_file(void **state)
@@ -185,8 +213,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(raw16_comes_back_byte_for_byte),
         cmocka_unit_test(inspect_tells_levels_and_bytes),
+        cmocka_unit_test(levels_are_told_of_all_of_k_and_v_or_layer_by_layer),
         cmocka_unit_test(inspect_tells_every_error_there_is),
         cmocka_unit_test(inspect_tells_the_same_with_and_without_json),
+        cmocka_unit_test(bench_tells_bits_of_k_and_v_where_they_differ),
         cmocka_unit_test(bench_takes_the_elements_of_a_file),
         cmocka_unit_test(broken_files_and_wrong_shapes_are_refused),
         cmocka_unit_test(attention_is_exact_if_elements_are),

@@ -6,6 +6,7 @@
 #include "base/outfile.h"
 #include "cmd.h"
 #include "kernels/codec/weigh.h"
+#include "kernels/store/levels.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -69,15 +70,8 @@ static const struct kvs_opt encode_table[] = {
      .type = KVS_OPT_STR,
      .offset = FIELD(level),
      .def = "e4",
-     .help = "raw16, lx, fp8, p8 to p2, e6 to e1.5"},
-    {.key = "k-level",
-     .type = KVS_OPT_STR,
-     .offset = FIELD(k_level),
-     .help = "of K, where not --level"},
-    {.key = "v-level",
-     .type = KVS_OPT_STR,
-     .offset = FIELD(v_level),
-     .help = "of V, where not --level"},
+     .help = "raw16, lx, fp8, p8 to p2, e6 to e1.5: of all layers, or K/V, or layer by layer: "
+             "p8/e4*2,e4*28"},
     {.key = "block",
      .type = KVS_OPT_TOK,
      .offset = FIELD(block),
@@ -123,16 +117,6 @@ enum kvs_code kvs_codec_pick_isa(const char *name, const struct kvs_kvf_isa **is
                       err, KVS_ERR_ARG,
                       "--isa: found \"%s\", want scalar, or avx2 or avx512 where the CPU has it",
                       name);
-}
-
-static enum kvs_code find_level(const char *key, const char *name, enum kvs_level *level,
-                                struct kvs_err *err)
-{
-    char known[300];
-    if (kvs_level_find(name, level))
-        return KVS_OK;
-    return kvs_fail(err, KVS_ERR_ARG, "--%s: unknown level \"%s\"%s", key, name,
-                    kvs_known(known, sizeof known, name, kvs_level_names, KVS_N_LEVEL));
 }
 
 enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct kvs_err *err)
@@ -234,14 +218,18 @@ enum kvs_code kvs_codec_weigh(const char *file, const struct kvs_kvf_shape *shap
     return code;
 }
 
-static enum kvs_code check_weights(const struct kvs_codec_options *opt, const enum kvs_level *level,
-                                   struct kvs_err *err)
+/* level: [n_part] */
+static enum kvs_code check_weights(const struct kvs_codec_options *opt, const uint8_t *level,
+                                   uint32_t n_part, struct kvs_err *err)
 {
-    if (!opt->weights || level[0] >= KVS_E6 || level[1] >= KVS_E6)
-        return KVS_OK;
-    return kvs_fail(err, KVS_ERR_ARG,
-                    "--weights: is for steps of e-levels; found %s for K, %s for V",
-                    kvs_level_names[level[0]], kvs_level_names[level[1]]);
+    bool has_steps = !opt->weights;
+
+    for (uint32_t i = 0; i < n_part; i++)
+        has_steps = has_steps || level[i] >= KVS_E6;
+    return has_steps
+               ? KVS_OK
+               : kvs_fail(err, KVS_ERR_ARG,
+                          "--weights: is for steps of e-levels; --level has none: %s", opt->level);
 }
 
 static enum kvs_code encode(const struct kvs_codec_options *opt, const char *from,
@@ -255,33 +243,24 @@ static enum kvs_code encode(const struct kvs_codec_options *opt, const char *fro
                                   .half = (enum kvs_half)opt->half,
                                   .before_rope = opt->before_rope};
     const struct kvs_kvf_isa *isa;
-    enum kvs_level level[2];
-    uint8_t *data = NULL, *file = NULL, *levels = NULL;
+    uint8_t *data = NULL, *file = NULL, *level = NULL;
     const uint16_t **x = NULL;
     const float **weight = NULL;
     size_t n, n_file;
     enum kvs_code code;
 
+    if (!(level = malloc(shape.n_layer * 2ull)))
+        return kvs_nomem(err);
     if ((code = kvs_codec_pick_isa(opt->isa, &isa, err)) ||
-        (code = find_level(opt->k_level ? "k-level" : "level",
-                           opt->k_level ? opt->k_level : opt->level, &level[0], err)) ||
-        (code = find_level(opt->v_level ? "v-level" : "level",
-                           opt->v_level ? opt->v_level : opt->level, &level[1], err)) ||
-        (code = check_weights(opt, level, err)) ||
+        (code = kvs_levels_parse("--level", opt->level, shape.n_layer, level, err)) ||
+        (code = check_weights(opt, level, shape.n_layer * 2, err)) ||
         (code = kvs_codec_weigh(opt->weights, &shape, &weight, err)) ||
         (code = check_apart(from, opt->out, err)) ||
         (code = kvs_codec_read(from, &data, &n, err)) ||
         (code = kvs_codec_lay_out(from, data, n, &shape, &x, err)))
         goto out;
-    levels = malloc(shape.n_layer * 2ull);
-    if (!levels) {
-        code = kvs_nomem(err);
-        goto out;
-    }
     shape.n_sink = shape.n_sink < shape.n_tok ? shape.n_sink : shape.n_tok;
-    for (uint32_t i = 0; i < shape.n_layer * 2; i++)
-        levels[i] = (uint8_t)level[i % 2];
-    code = kvs_kvf_encode(&(struct kvs_kvf_in){shape, x, levels, weight}, isa, &file, &n_file, err);
+    code = kvs_kvf_encode(&(struct kvs_kvf_in){shape, x, level, weight}, isa, &file, &n_file, err);
     if (!code)
         code = write_all(opt->out, file, n_file, err);
     if (!code)
@@ -290,7 +269,7 @@ static enum kvs_code encode(const struct kvs_codec_options *opt, const char *fro
 out:
     free(data);
     free(x);
-    free(levels);
+    free(level);
     free(weight);
     free(file);
     return code;

@@ -9,7 +9,7 @@
 
 /* Of encode, decode and inspect; each has some. */
 struct kvs_codec_options {
-    const char *out, *level, *k_level, *v_level, *isa, *against, *weights;
+    const char *out, *level, *isa, *against, *weights;
     uint64_t layers, kv_heads, head_dim, block, sinks;
     int half;
     bool before_rope, json, no_check;

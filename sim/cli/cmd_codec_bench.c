@@ -105,25 +105,33 @@ struct scene {
 
 static void print_table(const struct scene *s, const char *isa)
 {
-    bool has_lx = false;
+    bool has_lx = false, apart = false;
 
+    for (uint32_t i = 0; i < s->n; i++) /* alike but for their sections' ends: told once */
+        apart = apart || fabs(s->measure[i].kv_bits[0] - s->measure[i].kv_bits[1]) >= .05;
     printf("one thread, %s; %s, %u layers, %u tokens in blocks of %u, %u channels\nGB/s of 16-bit "
            "elements; memcpy %.1f GB/s\n\n",
            isa, kvs_codec_halves[s->shape.half], s->shape.n_layer, s->shape.n_tok,
            s->shape.block_tok, kvs_kvf_n_chan(&s->shape), s->memcpy_gb_per_s);
-    printf("level  b/elem   ratio  payload  over H   side  escapes  SNR K  SNR V  p5 K  encode  "
-           "decode\n");
+    printf("level  b/elem   ratio%s  payload  over H   side  escapes  SNR K  SNR V  p5 K  encode  "
+           "decode\n",
+           apart ? "  b/el K  b/el V" : "");
     for (uint32_t i = 0; i < s->n; i++) {
         const struct kvs_kvf_measure *m = &s->measure[i];
         double side = m->bits_per_element - m->payload_bits - m->padding_bits;
         has_lx = has_lx || s->level[i] == KVS_LX;
-        printf("%-6s %6.3f  %6.2f   %6.3f  ", kvs_level_names[s->level[i]], m->bits_per_element,
-               16 / m->bits_per_element, m->payload_bits);
+        printf("%-6s %6.3f  %6.2f", kvs_level_names[s->level[i]], m->bits_per_element,
+               16 / m->bits_per_element);
+        if (apart)
+            printf("  %6.3f  %6.3f", m->kv_bits[0], m->kv_bits[1]);
+        printf("   %6.3f  ", m->payload_bits);
         printf(isfinite(m->coded_over_entropy) ? "%6.4f" : "  -   ", m->coded_over_entropy);
         printf("  %5.3f %8llu  %5.1f  %5.1f %5.1f  %6.2f  %6.2f\n", side,
                (unsigned long long)m->parts.n_escape, m->error[0].snr_db, m->error[1].snr_db,
                m->error[0].snr_db_p5, m->encode_gb_per_s, m->decode_gb_per_s);
     }
+    if (apart)
+        printf("b/el K, V: of each one's sections, without padding, head and tables\n");
     if (s->shape.half == KVS_F16)
         printf(has_lx ? "lx: of bf16\n" : "lx: of bf16 only\n");
 }
@@ -299,12 +307,12 @@ enum kvs_code kvs_codec_bench_cmd(int argc, char *const *argv, struct kvs_err *e
     if (code)
         return code;
     if (help) {
-        kvs_opt_help(
-            stdout, "kvsim codec bench [--json]",
-            "Sizes, errors and rates of every level on made-up keys and values "
-            "(kernels/codec/made.h) or those of a file, one thread; times are the thread's "
-            "CPU time. Errors leave out the sinks, which are exact.",
-            table, N_OPTION);
+        kvs_opt_help(stdout, "kvsim codec bench [--json]",
+                     "Sizes, errors and rates of every level on made-up keys and values\n"
+                     "(kernels/codec/made.h) or those of a file, one thread; times are the "
+                     "thread's CPU time.\n"
+                     "Errors leave out the sinks, which are exact.",
+                     table, N_OPTION);
         return KVS_OK;
     }
     if (opt.weights && !opt.input)
