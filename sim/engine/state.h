@@ -10,7 +10,8 @@
  * replan.c a plan made again when compute begins
  * move.c   transfers between tiers and HBM: lanes, flows
  * write.c  what gets into tiers
- * shard.c  a tier spread over the nodes: who holds what, the links between them
+ * shard.c  a tier spread over the nodes: who holds what, and who gives it
+ * shard_links.c the links between its nodes
  * outage.c nodes of such a tier, lost and back
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for
  * decode.c steps of decode iterations
