@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-double kvs_effort_s(const struct kvs_effort *effort, unsigned n)
-{
-    return n * (effort->warm_s + effort->min_repeat * effort->repeat_s);
-}
-
 static void shuffle(unsigned *order, unsigned n, struct kvs_rng *rng)
 {
     for (unsigned i = n; i > 1; i--) {

@@ -43,9 +43,6 @@ struct kvs_hooks {
     unsigned n_core;
 };
 
-/* Seconds that n tasks take at least, for choosing repeat_s and for progress. */
-double kvs_effort_s(const struct kvs_effort *effort, unsigned n);
-
 /* Measures all tasks. What was measured when it was stopped is kept; *complete tells. */
 KVS_MUST_CHECK enum kvs_code kvs_measure(struct kvs_task *tasks, unsigned n,
                                          const struct kvs_effort *effort,

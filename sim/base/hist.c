@@ -208,8 +208,3 @@ uint64_t kvs_hist_percentile(const struct kvs_hist *hist, double p)
         below += hist->bucket[i++];
     return kvs_hist_top(i) < hist->max ? kvs_hist_top(i) : hist->max;
 }
-
-double kvs_hist_mean(const struct kvs_hist *hist)
-{
-    return hist->n ? hist->sum / (double)hist->n : 0;
-}

@@ -43,7 +43,6 @@ void kvs_hist_add(struct kvs_hist *hist, uint64_t value);
 void kvs_hist_merge(struct kvs_hist *into, const struct kvs_hist *from);
 uint64_t kvs_hist_percentile(const struct kvs_hist *hist,
                              double p); /* upper edge of the bucket, at most max */
-double kvs_hist_mean(const struct kvs_hist *hist);
 uint64_t kvs_hist_top(unsigned bucket); /* the largest value that falls into bucket[bucket] */
 
 #endif

@@ -117,11 +117,6 @@ int kvs_mpi_rank(const struct kvs_mpi *mpi)
     return mpi->rank;
 }
 
-int kvs_mpi_n_rank(const struct kvs_mpi *mpi)
-{
-    return mpi->n_rank;
-}
-
 /* --- dealing -----------------------------------------------------------------------------------
  */
 

@@ -16,7 +16,6 @@ KVS_MUST_CHECK enum kvs_code kvs_mpi_join(struct kvs_mpi **mpi, struct kvs_err *
 /* Accepts NULL. failed: ends the other ranks too. */
 void kvs_mpi_leave(struct kvs_mpi *mpi, bool failed);
 int kvs_mpi_rank(const struct kvs_mpi *mpi);
-int kvs_mpi_n_rank(const struct kvs_mpi *mpi);
 
 /* In rank 0; for kvs_sweep_options.deal, mpi is a struct kvs_mpi. */
 KVS_MUST_CHECK enum kvs_code kvs_mpi_deal(void *mpi, const struct kvs_farm *farm,
