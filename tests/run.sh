@@ -50,7 +50,7 @@ mkdir -p "$out"
 export CMOCKA_MESSAGE_OUTPUT=TAP
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1}
 # the scripts first: they take longest
-printf '%s\n' tests/kvprobe.sh tests/report.sh tests/sweep.sh tests/kill.sh tests/cli.sh tests/golden.sh "$@" >"$out/programs"
+printf '%s\n' tests/kvprobe.sh tests/report.sh tests/sweep.sh tests/kill.sh tests/cli.sh tests/golden.sh tests/links.sh "$@" >"$out/programs"
 xargs -P "$(nproc)" -I{} sh "$0" --one "$out" {} <"$out/programs"
 cat "$out"/*.out >"$out/log"
 [ "$(cat "$out"/*.count | wc -l)" = "$(wc -l <"$out/programs")" ] || { echo "not every test program was counted"; exit 1; }

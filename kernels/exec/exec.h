@@ -1,6 +1,6 @@
 /*
- * exec.h - runs a plan (DESIGN.md, sections 2 and 6): the staircase that was planned is the work
- * that is done, and every stage of it is timed.
+ * exec.h - runs a plan (sim/plan/plan.h): the staircase that was planned is the work that is done,
+ * and every stage of it is timed.
  *
  * Layers pass four stages, each in their order: read (store/reader.h, on a thread of its own),
  * decode (another thread, into pinned rows), copy into the device's cache (a stream) and compute

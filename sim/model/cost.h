@@ -1,7 +1,7 @@
 /*
  * cost.h - seconds that operators take: one model on one kind of GPU, under tensor parallelism.
  *
- * Composed from operators (DESIGN.md, section 3): GEMMs, attention with its position term,
+ * Composed from operators: GEMMs, attention with its position term,
  * operators bound by memory, a launch floor, two all-reduces a layer under TP. Layers of equal
  * shape form a class; costs are asked by class. All times are seconds of one replica (tp GPUs
  * working as one), finite, and never fall when tokens or context grow.

@@ -1,5 +1,5 @@
 /*
- * plan.h - the plan problem of DESIGN.md, section 2, a plan, and the one evaluation of it.
+ * plan.h - the plan problem, a plan, and the one evaluation of it.
  *
  * All times are integer nanoseconds. i is the index of a recompute fraction in the ascending list
  * (0: load all, n_frac - 1: recompute all), q the index of a level (0: lossless). Nothing else in
@@ -32,7 +32,7 @@ struct kvs_layer_cost {
         *kv_ns; /* [i] compute that waits for no load: recomputed set, whole layer; K, V only */
     const int64_t *wfull_ns, *wkv_ns; /* [i] the same for a waiting set */
     const int64_t *gpu_decode_ns;     /* [i * n_level + q] of post: decoding on the compute engine,
-                                         which     has an error bar of its own; NULL: none */
+                                         which has an error bar of its own; NULL: none */
 };
 
 /* Error bars: a time lies between 1 / (1 + e) and 1 + e of what the tables say, all times of one
@@ -101,9 +101,24 @@ struct kvs_plan_eval {
 };
 
 /*
- * The recursion of DESIGN.md, section 2, to the nanosecond. actual may be NULL. false if the plan
- * breaks the staircase (a fraction grows with depth, and not at a restart point) or an index is out
- * of range; *eval is zeroed then. The budget is not checked: compare eval->distortion.
+ * The recursion, to the nanosecond. Each route, the decoder and the compute engine serve the layers
+ * in order; i is the fraction's index at layer l, i' the next layer's (0 after the last), q the
+ * level:
+ *
+ *     I[k][l] = I[k][l-1] + io[k][l][i][q]                            I[k][-1] = io_start[k]
+ *     X[l]    = max(X[l-1], I[k][l] of every k) + decode[l][i][q]     X[-1] = 0
+ *     pre     = sum over l of  full[l][i'] + kv[l][i] - kv[l][i']
+ *     P[l]    = max(P[l-1], X[l]) + post[l][i][q] + wfull[l][i'] + wkv[l][i] - wkv[l][i']
+ *                                                                     P[-1] = gpu_start + pre
+ *     T       = P[L-1] + head
+ *
+ * A recomputed token that layer l + 1 needs runs all of layer l (full); one that is recomputed for
+ * the last time there needs its norm and its K and V projections only (kv). pre waits for no load:
+ * the recomputed tokens, when they are the first ones, attend only to themselves.
+ *
+ * actual may be NULL. false if the plan breaks the staircase (a fraction grows with depth, and not
+ * at a restart point) or an index is out of range; *eval is zeroed then. The budget is not checked:
+ * compare eval->distortion.
  *
  * With restart points: where i rises from h, state[k][i] - state[k][h] more on route k before the
  * layer's own. Tokens that every layer so far computes, j (the least fraction up to the
@@ -113,7 +128,7 @@ struct kvs_plan_eval {
  *     waits at l: post + wfull[c] + wkv[i] - wkv[c]
  *                 + (full[c] + kv[i] - kv[c]) - (full[j'] + kv[j] - kv[j'])
  *
- * which without a rise (j = i) is DESIGN.md's. full - kv must not fall with i, as more tokens never
+ * which without a rise (j = i) is the above. full - kv must not fall with i, as more tokens never
  * are less work.
  */
 bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,

@@ -8,8 +8,8 @@
  * regret at a truth is how much longer it takes than the better of load-all and recompute-all does
  * there.
  *
- * DESIGN.md looks at the corners of the box. T is a maximum of sums that are linear in the factors,
- * so a plan's own T is largest at corners, but a regret need not be: load-all has kinks inside. The
+ * The corners of the box would not do: T is a maximum of sums that are linear in the factors, so a
+ * plan's own T is largest at corners, but a regret need not be: load-all has kinks inside. The
  * bound here holds everywhere: at each truth, load-all takes at least as long as any one of its
  * paths, which is linear, so T less that path is largest at a corner; where no single path is close
  * enough, the box is halved.
