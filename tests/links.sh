@@ -50,11 +50,14 @@ while read -r file; do
 done <"$work/readmes" >"$work/missing"
 tell files_named_in_readmes_are_there
 
-# sim/plan/plan.h and its like, wherever it is written; what tests make up is not meant
+# sim/plan/plan.h, tests/bench_plan and their like, wherever they are written; what tests make up is
+# not meant, nor where downloads go
 grep -v '^tests/' "$work/texts" | xargs grep -noE \
-    '\b(sim|kernels|probes|tests|configs|workloads)/[a-z0-9_/.-]+\.(cu|cc|sh|json|md|txt|py|c|h)\b' |
+    '(^|[^A-Za-z0-9_/.$-])(sim|kernels|probes|tests|configs|workloads)/[a-z0-9_/.-]*[a-z0-9_]' |
+    sed -E 's/^([^:]*:[0-9]+):[^a-z]?/\1:/' | grep -v ':workloads/data/' |
     while IFS=: read -r file line path; do
-        [ -e "$path" ] || [ -e "sim/$path" ] || echo "$file:$line: $path"
+        ls -d "$path"* "sim/$path" >"$work/any" 2>/dev/null
+        [ -s "$work/any" ] || echo "$file:$line: $path"
     done >"$work/missing"
 tell paths_named_in_sources_are_there
 
