@@ -341,7 +341,7 @@ static enum kvs_code check_profile(json_t *json, struct kvs_err *err)
 enum kvs_code kvs_cmd_merge(int argc, char **argv, struct kvs_err *err)
 {
     static const struct kvs_opt table[] = {
-        {"output", KVS_OPT_STR, AT(out), "-", 0, 0, "profile to write; - is standard output", NULL,
+        {"out", KVS_OPT_STR, AT(out), "-", 0, 0, "profile to write; - is standard output", NULL,
          false, 'o'},
         {"name", KVS_OPT_STR, AT(name), NULL, 0, 0, "of the merged profile; none: the first's",
          NULL, false, 0}};
@@ -429,7 +429,7 @@ static enum kvs_code read_file(const char *path, char **text, size_t *n_byte, st
 enum kvs_code kvs_cmd_import(int argc, char **argv, struct kvs_err *err)
 {
     static const struct kvs_opt table[] = {
-        {"output", KVS_OPT_STR, AT(out), "-", 0, 0, "profile to write; - is standard output", NULL,
+        {"out", KVS_OPT_STR, AT(out), "-", 0, 0, "profile to write; - is standard output", NULL,
          false, 'o'},
         {"name", KVS_OPT_STR, AT(name), "imported", 0, 0, "of the profile", NULL, false, 0}};
     struct options opt = {0};

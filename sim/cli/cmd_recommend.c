@@ -61,7 +61,7 @@ static const struct kvs_opt table[] = {
      0},
     {"set", KVS_OPT_MANY, ARG(sets), NULL, 0, 0, "PATH=VALUE, a setting of the workload", NULL,
      false, 0},
-    {"output", KVS_OPT_STR, ARG(dir), NULL, 0, 0,
+    {"out", KVS_OPT_STR, ARG(dir), NULL, 0, 0,
      "folder for the answer, cost_front.csv and its drawing, cost against p99 TTFT", NULL, false,
      'o'},
     {"all", KVS_OPT_FLAG, ARG(all), NULL, 0, 0,

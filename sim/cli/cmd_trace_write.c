@@ -34,7 +34,7 @@ struct generate_args {
     .key = (name), .type = KVS_OPT_##kind, .offset = offsetof(struct generate_args, field),        \
     .def = (by_default), .min = (least), .max = (most), .help = (text)
 static const struct kvs_opt generate_own[] = {
-    {OPT("output", STR, output, "-", 0, 0, "file to write; -: standard output"), .letter = 'o'},
+    {OPT("out", STR, output, "-", 0, 0, "file to write; -: standard output"), .letter = 'o'},
     {OPT("to", STR, format, NULL, 0, 0, "its format; told by the file's name if not given")},
     {OPT("seed", U64, seed, "1", 0, 0, "another seed makes another trace of the same kind")},
 };

@@ -61,8 +61,8 @@ static const struct kvs_opt table[] = {
      "with --matrix: begin no cell after this time; a journal goes on", NULL, false, 0},
     {"json", KVS_OPT_FLAG, AT(json), NULL, 0, 0, "print JSON (configs/schema/validate.schema.json)",
      NULL, false, 0},
-    {"output", KVS_OPT_STR, AT(out), NULL, 0, 0, "folder for JSON, CSV, timelines and figures",
-     NULL, false, 'o'},
+    {"out", KVS_OPT_STR, AT(out), NULL, 0, 0, "folder for JSON, CSV, timelines and figures", NULL,
+     false, 'o'},
     {"overwrite", KVS_OPT_FLAG, AT(overwrite), NULL, 0, 0, "replace the folder", NULL, false, 0},
 };
 #define N_OPT (unsigned)(sizeof table / sizeof *table)

@@ -38,7 +38,7 @@ static const struct kvs_opt table[] = {
      "keep the store at the rate and latency that the profile gives the tier", NULL, false, 0},
     {"json", KVS_OPT_FLAG, AT(json), NULL, 0, 0,
      "print JSON (configs/schema/validate_trace.schema.json)", NULL, false, 0},
-    {"output", KVS_OPT_STR, AT(out), NULL, 0, 0,
+    {"out", KVS_OPT_STR, AT(out), NULL, 0, 0,
      "folder for validate_trace.json and validate_trace.csv, a row a request", NULL, false, 'o'},
     {"overwrite", KVS_OPT_FLAG, AT(overwrite), NULL, 0, 0, "replace the folder", NULL, false, 0},
 };
