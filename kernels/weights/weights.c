@@ -3,6 +3,7 @@
 #include "base/rng.h"
 #include "tensors.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -278,6 +279,7 @@ enum kvs_code kvs_weights_open(const char *file, struct kvs_weights **out, struc
     err = err ? err : &local;
     if (read_file(file, &data, &n_byte, err))
         return err->code;
+    assert(data);
     char *config = read_config(file, &n_config);
     enum kvs_code code = kvs_weights_parse(file, data, n_byte, config, n_config, out, err);
     free(config);
