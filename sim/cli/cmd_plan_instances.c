@@ -19,7 +19,8 @@ struct answer {
     int64_t lower_bound_ns;
     double seconds;
     double regret_ns;  /* the largest, by the options' error; NAN: not asked for */
-    bool gave_up;      /* exact, at the limit */
+    bool gave_up;      /* exact: its bound is below its value */
+    bool stopped;      /* at --limit; else it met too many partial plans */
     bool infeasible;   /* no plan is within the budget */
     const char *wrong; /* what does not hold; NULL: all does */
 };
@@ -66,7 +67,8 @@ static const char *find_wrong(const struct kvs_plan_instance *in,
     if (answer->lower_bound_ns > eval.end_ns)
         return "the lower bound is above the value";
     if (answer->gave_up)
-        return "exact gave up at --limit: this is the best known";
+        return answer->stopped ? "exact gave up at --limit: this is the best known"
+                               : "exact met too many partial plans: this is the best known";
     if (!in->has_optimum)
         return find_wrong_plan(in);
     if (strcmp(planner->name, "exact") == 0 && eval.end_ns != in->optimum_ns)
@@ -104,6 +106,7 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
     if (code)
         return kvs_fail(err, own.code, "%s: %s", in->name, own.msg);
     answer->seconds = now_s() - start;
+    answer->stopped = limit.stopped;
     answer->gave_up =
         strcmp(planner->name, "exact") == 0 && answer->lower_bound_ns < answer->eval.end_ns;
     answer->wrong = find_wrong(in, planner, &plan, answer);
