@@ -172,7 +172,8 @@ int main(void)
         return 0;
     }
     good = good && tmpdir_make(NULL) == 0;
-    for (uint32_t seed = 1; good && seed <= n_seed && seed <= MOST / 2; seed++)
+    for (uint32_t seed = 1;
+         good && seed <= n_seed && seed <= MOST / 2 && clock_s(CLOCK_MONOTONIC) < until_s; seed++)
         good = plan_seed(generator, seed, limit_s, until_s, kinds);
     for (int k = 0; good && k < N_KIND; k++) {
         struct kind *kind = &kinds[k];
