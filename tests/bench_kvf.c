@@ -2,11 +2,13 @@
  * Rates of the codec on one thread (CPU time, medians of interleaved rounds) beside memcpy, and of
  * e-levels beside zstd -1 and htscodecs' rANS32x16 (opened at run time), which stop at symbols
  * where ours go on to 16-bit elements. GB/s of those elements. Arguments: an instruction set; a
- * codec file, whose elements are then played beside the others instead.
+ * codec file, whose elements are then played beside the others instead; the model whose they are,
+ * for weighted steps besides.
  */
 #include "kernels/codec/half.h"
 #include "kernels/codec/made.h"
 #include "kernels/codec/measure.h"
+#include "kernels/codec/weigh.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -48,37 +50,45 @@ struct scene {
     const uint16_t **x;
     uint32_t n_layer, n_tok, n_chan, block_tok;
     enum kvs_half half;
+    const float *const *weight; /* as kvs_kvf_in's; NULL: none */
 };
 
-/* Symbols as e3 has them, a byte each, token by token; a file's blocks have steps of their own. */
-static void symbols(uint8_t *q, const struct scene *s)
+/* Symbols as a file has them, a byte each, token by token; its blocks have steps of their own. */
+static void symbols(uint8_t *q, const struct scene *s, const struct kvs_kvf *kvf)
 {
+    float *step = malloc((size_t)s->n_tok * s->n_chan * sizeof *step);
+    if (!step)
+        exit(1);
     for (uint32_t i = 0; i < 2 * s->n_layer; i++)
         for (uint32_t from = 0; from < s->n_tok; from += s->block_tok) {
             uint32_t n = s->n_tok - from < s->block_tok ? s->n_tok - from : s->block_tok;
             const uint16_t *x = s->x[i] + (size_t)from * s->n_chan;
+            uint32_t at = (from / s->block_tok * s->n_layer + i / 2) * 2 + i % 2;
+            if (kvs_kvf_steps(kvf, at, NULL, step, NULL))
+                exit(1);
             for (uint32_t c = 0; c < s->n_chan; c++) {
-                double sum = 0, square = 0;
-                for (uint32_t t = 0; t < n; t++) {
-                    double v = (double)kvs_f32_of_half(x[(size_t)t * s->n_chan + c], s->half);
-                    sum += v / n;
-                    square += v * v / n;
-                }
-                double step = .5 * sqrt(fmax(square - sum * sum, 1e-30));
+                double sum = 0, wide = fmax((double)step[c], 1e-30);
+                for (uint32_t t = 0; t < n; t++)
+                    sum += (double)kvs_f32_of_half(x[(size_t)t * s->n_chan + c], s->half) / n;
                 for (uint32_t t = 0; t < n; t++) {
                     double v = (double)kvs_f32_of_half(x[(size_t)t * s->n_chan + c], s->half);
                     q[(size_t)t * s->n_chan + c] =
-                        (uint8_t)fmax(0, fmin(255, rint((v - sum) / step) + 128));
+                        (uint8_t)fmax(0, fmin(255, rint((v - sum) / wide) + 128));
                 }
             }
             q += (size_t)n * s->n_chan;
         }
+    free(step);
 }
 
-static double median(double *s)
+/* Of s, or round by round of s over t. */
+static double median(const double *s, const double *t)
 {
-    qsort(s, ROUNDS, sizeof *s, by_size);
-    return s[ROUNDS / 2];
+    double of[ROUNDS];
+    for (int r = 0; r < ROUNDS; r++)
+        of[r] = t ? s[r] / t[r] : s[r];
+    qsort(of, ROUNDS, sizeof *of, by_size);
+    return of[ROUNDS / 2];
 }
 
 /* All of a file's sections, one after another. */
@@ -118,7 +128,9 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
                              .half = s->half},
                             s->x,
                             level,
-                            NULL};
+                            s->weight};
+    const char *how = s->weight ? ", weighted steps" : "";
+    char what[96];
     struct kvs_kvf *kvf;
     size_t n_file;
     unsigned n_h = (unsigned)room;
@@ -126,11 +138,11 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
         exit(1);
     memset(level, KVS_E3, 2 * (size_t)s->n_layer);
     memset(out, 1, n * sizeof *out);
-    symbols(q, s);
-    size_t n_z = ZSTD_compress(z, room, q, n, 1);
     if (kvs_kvf_encode(&in, isa, &file, &n_file, NULL) ||
         kvs_kvf_parse("bench", file, n_file, n_file, false, &kvf, NULL))
         exit(1);
+    symbols(q, s, kvf);
+    size_t n_z = ZSTD_compress(z, room, q, n, 1);
     if (code)
         code(q, (unsigned)n, h, &n_h, X32);
     for (int r = 0; r < ROUNDS; r++) {
@@ -145,14 +157,17 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
             exit(1);
         hts[r] = cpu_s() - from;
     }
-    double our = gb / median(ours), its = gb / median(zstd);
-    line("decode e3, no checksum", our, "GB/s", 4);
-    line("decode zstd -1 of its symbols", its, "GB/s", 0);
-    line("e3 over zstd -1", our / its, "1", 1.5);
+    snprintf(what, sizeof what, "decode e3, no checksum%s", how);
+    line(what, gb / median(ours, NULL), "GB/s", 4);
+    snprintf(what, sizeof what, "decode zstd -1 of its symbols%s", how);
+    line(what, gb / median(zstd, NULL), "GB/s", 0);
+    snprintf(what, sizeof what, "e3 over zstd -1%s", how);
+    line(what, median(zstd, ours), "1", 1.5);
     if (decode) {
-        its = gb / median(hts);
-        line("decode htscodecs rANS32x16 of its symbols", its, "GB/s", 0);
-        line("e3 over htscodecs rANS32x16", our / its, "1", 1.2);
+        snprintf(what, sizeof what, "decode htscodecs rANS32x16 of its symbols%s", how);
+        line(what, gb / median(hts, NULL), "GB/s", 0);
+        snprintf(what, sizeof what, "e3 over htscodecs rANS32x16%s", how);
+        line(what, median(hts, ours), "1", 1.2);
     } else {
         fprintf(stderr, "# skip: no libhtscodecs.so.2\n");
     }
@@ -169,16 +184,18 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
 }
 
 /* The same of a codec file's elements, in blocks of 256. */
-static void beside_file(const char *name, const struct kvs_kvf_isa *isa)
+static void beside_file(const char *name, const char *model, const struct kvs_kvf_isa *isa)
 {
     struct kvs_kvf *kvf;
+    struct kvs_weights *weights = NULL;
     struct kvs_err err = {0};
     if (kvs_kvf_open(name, true, &kvf, &err)) {
         fprintf(stderr, "%s\n", err.msg);
         exit(2);
     }
     const struct kvs_kvf_shape *shape = kvs_kvf_shape(kvf);
-    struct scene s = {NULL, shape->n_layer, shape->n_tok, kvs_kvf_n_chan(shape), 256, shape->half};
+    struct scene s = {NULL, shape->n_layer, shape->n_tok, kvs_kvf_n_chan(shape),
+                      256,  shape->half,    NULL};
     size_t part = (size_t)s.n_tok * s.n_chan;
     uint16_t *x = calloc(2 * s.n_layer * part, sizeof *x);
     s.x = malloc(2 * (size_t)s.n_layer * sizeof *s.x);
@@ -188,9 +205,27 @@ static void beside_file(const char *name, const struct kvs_kvf_isa *isa)
         s.x[i] = x + i * part;
     (void)decode_s(kvf, &s, isa, x);
     beside(&s, isa);
+    const float **weight = NULL;
+    if (model &&
+        (kvs_weights_open(model, &weights, &err) || kvs_kvf_weigh(weights, &weight, &err))) {
+        fprintf(stderr, "%s\n", err.msg);
+        exit(2);
+    }
+    s.weight = weight;
+    if (weight)
+        beside(&s, isa);
+    kvs_weights_close(weights);
     kvs_kvf_close(kvf);
+    free(weight);
     free(x);
     free(s.x);
+}
+
+/* Over a factor of some 50, steps over 7. */
+static void made_weights(float *weight, uint32_t i)
+{
+    for (uint32_t c = 0; c < N_CHAN; c++)
+        weight[c] = (float)exp(2 * sin(1.7 * c + i));
 }
 
 static void rates(const uint16_t **x, const struct kvs_kvf_isa *isa)
@@ -207,8 +242,7 @@ static void rates(const uint16_t **x, const struct kvs_kvf_isa *isa)
     char what[96];
     for (uint32_t i = 0; i < N_LAYER * 2; i++) {
         weights[i] = weight[i];
-        for (uint32_t c = 0; c < N_CHAN; c++) /* over a factor of some 50, steps over 7 */
-            weight[i][c] = (float)exp(2 * sin(1.7 * c + i));
+        made_weights(weight[i], i);
     }
     for (int k = 0; k < N_ALL; k++) {
         int l = k < KVS_N_LEVEL ? k : k - N_WEIGHTED;
@@ -251,13 +285,18 @@ int main(int argc, char **argv)
         return 1;
     fprintf(stderr, "# codec: %s\n", kvs_kvf_isa_name(isa));
     if (argc > 2) {
-        beside_file(argv[2], isa);
+        beside_file(argv[2], argc > 3 ? argv[3] : NULL, isa);
         return 0;
     }
     for (uint32_t i = 0; i < N_LAYER * 2; i++)
         x[i] = kvs_kvf_made(i, N_TOK, N_CHAN, i % 2 ? .3 : .9, KVS_F16);
     rates(x, isa);
-    beside(&(struct scene){x, 1, N_TOK, N_CHAN, N_TOK, KVS_F16}, isa);
+    static float weight[2][N_CHAN];
+    const float *weights[] = {weight[0], weight[1]};
+    made_weights(weight[0], 0);
+    made_weights(weight[1], 1);
+    beside(&(struct scene){x, 1, N_TOK, N_CHAN, N_TOK, KVS_F16, NULL}, isa);
+    beside(&(struct scene){x, 1, N_TOK, N_CHAN, N_TOK, KVS_F16, weights}, isa);
     for (uint32_t i = 0; i < N_LAYER * 2; i++)
         free((void *)(uintptr_t)x[i]);
     return 0;

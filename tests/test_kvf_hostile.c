@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { N_LAYER = 7, HEADS = 2, DIM = 19, N_CHAN = HEADS * DIM, N_TOK = 70, ROOM = 1 << 20 };
+enum { N_LAYER = 7, HEADS = 2, N_TOK = 70, ROOM = 1 << 20 };
 
 struct lab {
     uint8_t *file, *end; /* the good one; where a copy must end */
@@ -23,6 +23,7 @@ struct lab {
     uint16_t *out_end;
     const struct kvs_kvf_isa *isa[3];
     unsigned n_isa, turn, n_opened, n_decoded;
+    uint32_t n_chan;
     uint32_t first, end_i; /* sections that are decoded: the damage can reach no other */
 };
 
@@ -76,29 +77,35 @@ static void both(struct lab *lab, const uint8_t *data, size_t n)
     try_file(lab, data, n, false);
 }
 
-static int set_up(void **state)
+static int set_up(void **state, uint32_t n_chan)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512"};
     struct lab *lab = calloc(1, sizeof *lab);
     lab->end_i = 64;
+    lab->n_chan = n_chan;
     const uint16_t *x[N_LAYER * 2];
+    const float *weight[N_LAYER * 2];
+    float one[64]; /* channels change places */
+    for (int c = 0; c < 64; c++)
+        one[c] = (float)(1 << (c * 7 % 11));
     uint8_t level[N_LAYER * 2];
     for (unsigned i = 0; i < N_LAYER * 2; i++) {
-        uint16_t *made = kvs_kvf_made(i, N_TOK, N_CHAN, .5, KVS_HALF_BF16);
+        uint16_t *made = kvs_kvf_made(i, N_TOK, lab->n_chan, .5, KVS_HALF_BF16);
         made[i * 7 + 300] = 0x7f80; /* an escape */
         x[i] = made;
+        weight[i] = one;
         level[i] = (uint8_t)i;
     }
     struct kvs_kvf_in in = {{.n_layer = N_LAYER,
                              .n_kv_head = HEADS,
-                             .head_dim = DIM,
+                             .head_dim = lab->n_chan / HEADS,
                              .n_tok = N_TOK,
                              .block_tok = 64,
                              .n_sink = 2,
                              .half = KVS_HALF_BF16},
                             x,
                             level,
-                            NULL};
+                            weight};
     assert_int_equal(kvs_kvf_encode(&in, kvs_kvf_isa(NULL), &lab->file, &lab->n, NULL), KVS_OK);
     for (unsigned i = 0; i < 3; i++)
         if (kvs_kvf_isa(isas[i]))
@@ -109,15 +116,24 @@ static int set_up(void **state)
     assert_int_equal(kvs_kvf_parse("good", lab->file, lab->n, lab->n, true, &codec, NULL), KVS_OK);
     assert_int_equal(kvs_kvf_n_section(codec), N_LAYER * 2 * 2);
     for (uint32_t i = 0; i < N_LAYER * 2 * 2; i++) {
-        lab->good[i] = malloc(N_TOK * N_CHAN * 2);
-        assert_int_equal(kvs_kvf_decode(codec, i, NULL, lab->isa[0], lab->good[i], N_CHAN, NULL),
-                         KVS_OK);
+        lab->good[i] = malloc(N_TOK * lab->n_chan * 2);
+        assert_int_equal(
+            kvs_kvf_decode(codec, i, NULL, lab->isa[0], lab->good[i], lab->n_chan, NULL), KVS_OK);
     }
     kvs_kvf_close(codec);
     for (unsigned i = 0; i < N_LAYER * 2; i++)
         free((void *)(uintptr_t)x[i]);
     *state = lab;
     return 0;
+}
+
+static int set_up_ragged(void **state)
+{
+    return set_up(state, HEADS * 19);
+}
+static int set_up_whole_vectors(void **state)
+{
+    return set_up(state, HEADS * 32);
 }
 
 static int tear_down(void **state)
@@ -246,12 +262,56 @@ static void newer_versions_are_told_apart(void **state)
     copy[offsetof(struct kvs_header, minor)] = 9;
     assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, &err), KVS_OK);
     kvs_kvf_close(codec);
-    copy[offsetof(struct kvs_header, major)] = 3;
+    copy[offsetof(struct kvs_header, major)] = 2; /* streams have channels in another order */
     assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, true, &codec, &err), KVS_ERR_PARSE);
-    assert_string_equal(err.msg, "f: version: found 3.9, want 2.x");
+    assert_string_equal(err.msg, "f: version: found 2.9, want 3.x");
     err = (struct kvs_err){0};
     assert_int_equal(kvs_kvf_parse("f", (const uint8_t *)"no codec", 8, 8, true, &codec, &err),
                      KVS_ERR_PARSE);
+    free(copy);
+}
+
+/* What sums can't tell: they are right, or cover it not. */
+static void negative_steps_and_padding_that_is_not_zero_are_refused(void **state)
+{
+    struct lab *lab = *state;
+    struct kvs_kvf *codec;
+    uint8_t *copy = malloc(lab->n);
+    unsigned n_padding = 0;
+    for (uint32_t i = 0; i < N_LAYER * 2; i++) {
+        struct kvs_err err = {0};
+        memcpy(copy, lab->file, lab->n);
+        assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, &err), KVS_OK);
+        struct kvs_section s = kvs_kvf_section(codec, i);
+        uint32_t sink = kvs_block_sink(kvs_kvf_shape(codec), s.block);
+        struct kvs_layout at = kvs_layout(kvs_kvf_shape(codec), s.level, s.kv, s.n_tok, sink, 0, 0);
+        uint32_t n_before = s.level == KVS_FP8 ? 0 : s.level < KVS_E6 ? at.n_param : lab->n_chan;
+        if (s.level >= KVS_FP8) {
+            copy[s.at_bytes + at.param_at + 2 * n_before + 1] |= 0x80;
+            assert_int_equal(
+                kvs_kvf_decode(codec, i, NULL, lab->isa[0], lab->out, lab->n_chan, &err),
+                KVS_ERR_PARSE);
+            assert_non_null(strstr(err.msg, "a step is negative"));
+        }
+        kvs_kvf_close(codec);
+        memcpy(copy, lab->file, lab->n);
+        uint64_t padding = s.at_bytes + s.n_byte;
+        if (padding % 4096 == 0)
+            continue;
+        copy[n_padding++ % 2 ? padding : (padding | 4095)] = 1;
+        err = (struct kvs_err){0};
+        assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, true, &codec, &err),
+                         KVS_ERR_PARSE);
+        assert_non_null(strstr(err.msg, "is not zero"));
+    }
+    assert_true(n_padding > 1);
+    static const size_t head[] = {sizeof(struct kvs_header), 4095, 8191, 12287};
+    for (size_t k = 0; k < sizeof head / sizeof *head; k++) {
+        memcpy(copy, lab->file, lab->n);
+        copy[head[k]] ^= 1;
+        assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, true, &codec, NULL),
+                         KVS_ERR_PARSE);
+    }
     free(copy);
 }
 
@@ -264,6 +324,14 @@ int main(void)
         cmocka_unit_test(duplicated_fields_do_no_harm),
         cmocka_unit_test(cut_and_grown_files_are_refused),
         cmocka_unit_test(newer_versions_are_told_apart),
+        cmocka_unit_test(negative_steps_and_padding_that_is_not_zero_are_refused),
     };
-    return cmocka_run_group_tests_name("hostile codec files", tests, set_up, tear_down);
+    const struct CMUnitTest some[] = {
+        cmocka_unit_test(good_file_opens),
+        cmocka_unit_test(random_damage_does_no_harm),
+        cmocka_unit_test(negative_steps_and_padding_that_is_not_zero_are_refused),
+    };
+    return cmocka_run_group_tests_name("hostile codec files", tests, set_up_ragged, tear_down) +
+           cmocka_run_group_tests_name("hostile codec files, whole vectors", some,
+                                       set_up_whole_vectors, tear_down);
 }

@@ -22,6 +22,10 @@ struct decoder {
     uint16_t *out; /* of the first coded token */
     size_t stride;
     float *scratch;
+    /* of e-levels, a place each, see kvs_order; and tables of each 16 places */
+    uint8_t *place;
+    const struct kvs_rans_small **each;
+    bool narrow; /* as a stream's job has it */
     bool values; /* f16 of the tables' values is wanted instead of elements; of e-levels */
 };
 
@@ -60,12 +64,20 @@ static enum kvs_code find(struct decoder *d, uint32_t i, const uint8_t *bytes, s
     return KVS_OK;
 }
 
-/* Parameters are numbers; then no sum or product of a decoder is NaN, on any machine. */
-static enum kvs_code check_finite(const struct decoder *d, const uint16_t *param, size_t n,
-                                  struct kvs_err *err)
+/* Parameters are numbers; then no sum or product of a decoder is NaN, on any machine. The last
+ * n_step are steps, which are not negative. */
+static enum kvs_code check_params(const struct decoder *d, const uint16_t *param, size_t n,
+                                  size_t n_step, struct kvs_err *err)
 {
+    unsigned sign = 0;
+
     if (d->isa->max_bits(param, n) > kvs_half_max(d->codec->shape.half))
         return FAIL("%s: block %u, layer %u, %s: a parameter is no finite number", d->codec->name,
+                    d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K");
+    for (size_t i = n - n_step; i < n; i++)
+        sign |= param[i];
+    if (sign & 0x8000)
+        return FAIL("%s: block %u, layer %u, %s: a step is negative", d->codec->name,
                     d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K");
     return KVS_OK;
 }
@@ -88,7 +100,7 @@ static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job
     uint32_t n_one = job->by_token ? 64 * at->n_group : at->n_chan;
     float *low = d->scratch, *step = low + kvs_up(n_one, 64);
 
-    if (check_finite(d, low16, 2 * (size_t)at->n_param, err))
+    if (check_params(d, low16, 2 * (size_t)at->n_param, at->n_param, err))
         return KVS_ERR_PARSE;
     job->group = group;
     job->n_group = at->n_group;
@@ -114,7 +126,7 @@ static enum kvs_code unpack_fp8(struct decoder *d, struct kvs_rows_job *job, str
     const uint16_t *step16 = (const void *)(d->bytes + d->at.param_at);
     uint32_t wide = d->at.n_chan / d->at.n_param;
 
-    if (check_finite(d, step16, d->at.n_param, err))
+    if (check_params(d, step16, d->at.n_param, d->at.n_param, err))
         return KVS_ERR_PARSE;
     for (uint32_t c = 0; c < d->at.n_chan; c++)
         d->scratch[c] = kvs_f32_of_half(step16[c / wide], job->half);
@@ -157,36 +169,63 @@ static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
     }
 }
 
+/* The channels' tables, one byte each. */
+static const uint8_t *tables_of(const struct decoder *d)
+{
+    return d->bytes + d->at.param_at + 4 * (size_t)d->at.n_chan;
+}
+
 /* The small table of all channels, if they have one. */
 static const struct kvs_rans_small *small_table(const struct decoder *d)
 {
-    const uint8_t *table = d->bytes + d->at.param_at + 4 * (size_t)d->at.n_chan;
+    const uint8_t *table = tables_of(d);
     const struct kvs_rans_small *small = &d->codec->small[table[0]];
 
     return small->n && memcmp(table, table + 1, d->at.n_chan - 1) == 0 ? small : NULL;
 }
 
-/* Means, steps and tables of all channels, as the kernels want them. */
-static enum kvs_code params(struct decoder *d, struct kvs_chan16 *chan, struct kvs_err *err)
+/* The small tables of 16 places side by side each, NULL where they differ. false: none has one. */
+static bool small_tables(struct decoder *d, const struct kvs_chan16 *chan)
 {
-    uint32_t n = d->at.n_chan;
+    bool found = false;
+
+    d->narrow = true;
+    for (uint32_t g = 0; g < d->at.n_chan / 16; g++) {
+        const int32_t *at = chan[g].table_at;
+        const struct kvs_rans_small *small = &d->codec->small[at[0] / KVS_RANS_M];
+        d->each[g] = small->n && memcmp(at, at + 1, 15 * sizeof *at) == 0 ? small : NULL;
+        found = found || d->each[g];
+        d->narrow = d->narrow && d->each[g] && small->n <= 64;
+    }
+    return found;
+}
+
+/* Means, steps and tables of all channels, place by place, as the kernels want them. moved: whether
+ * channels stand elsewhere in their streams. */
+static enum kvs_code params(struct decoder *d, struct kvs_chan16 *chan, bool *moved,
+                            struct kvs_err *err)
+{
+    uint32_t n = d->at.n_chan, room = kvs_part_chan(n);
     enum kvs_half half = d->codec->shape.half;
     const uint16_t *mean16 = (const void *)(d->bytes + d->at.param_at), *step16 = mean16 + n;
     const uint8_t *table = (const void *)(step16 + n);
 
-    if (check_finite(d, mean16, 2 * (size_t)n, err))
+    if (check_params(d, mean16, 2 * (size_t)n, n, err))
         return KVS_ERR_PARSE;
-    for (uint32_t c = 0; c < n; c++) {
-        struct kvs_chan16 *to = &chan[c / 16];
+    for (uint32_t c = 0; c < n; c++)
         if (table[c] >= d->codec->n_table)
             return FAIL("%s: block %u, layer %u, %s: channel %u: found table %u of %u",
                         d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
                         c, table[c], d->codec->n_table);
-        to->mean[c % 16] = d->values ? 0 : kvs_f32_of_half(mean16[c], half);
-        to->step[c % 16] = d->values ? 1
-                                     : kvs_f32_of_half(step16[c], half) /
-                                           (float)(1 << d->codec->fraction[table[c]]); /* exact */
-        to->table_at[c % 16] = table[c] * KVS_RANS_M;
+    *moved = kvs_order(d->place, table, n);
+    for (uint32_t c = 0; c < n; c++) {
+        uint32_t at = c - c % room + d->place[c];
+        struct kvs_chan16 *to = &chan[at / 16];
+        to->mean[at % 16] = d->values ? 0 : kvs_f32_of_half(mean16[c], half);
+        to->step[at % 16] = d->values ? 1
+                                      : kvs_f32_of_half(step16[c], half) /
+                                            (float)(1 << d->codec->fraction[table[c]]); /* exact */
+        to->table_at[at % 16] = table[c] * KVS_RANS_M;
     }
     return KVS_OK;
 }
@@ -199,13 +238,14 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
     const uint16_t *word = (const void *)(d->bytes + at->payload_at);
     struct kvs_chan16 *chans = (void *)d->scratch;
     uint64_t left = at->n_word;
-    bool stream = past_caches(d, STREAM_CODED);
+    bool stream = past_caches(d, STREAM_CODED), moved = false;
 
     memset(d->scratch, 0, 3 * (size_t)wide * sizeof *d->scratch);
-    if (params(d, chans, err))
+    if (params(d, chans, &moved, err))
         return KVS_ERR_PARSE;
     const struct kvs_rans_small *small = small_table(d);
-    const unsigned most = small ? 3 : 2; /* as many as is fastest */
+    bool each = !small && small_tables(d, chans);
+    const unsigned most = small || each ? 3 : 2; /* as many as is fastest */
     for (uint32_t s = 0; s < at->n_stream;) {
         struct kvs_stream_job job[4];
         unsigned n = 0;
@@ -221,6 +261,9 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
                 .chan = chans + chan / 16,
                 .x = d->out + tok * d->stride + chan,
                 .small = small,
+                .each = each ? d->each + chan / 16 : NULL,
+                .narrow = d->narrow,
+                .place = moved ? d->place + chan : NULL,
                 .stride = d->stride,
                 .stream = stream,
             };
@@ -265,13 +308,19 @@ static enum kvs_code escapes(struct decoder *d, struct kvs_err *err)
     return KVS_OK;
 }
 
-/* Three rows of channels, or two of 64 tokens' groups: bounded by the shape, not by the file. */
+/* Three rows of channels, or two of 64 tokens' groups, and what streams want besides: bounded by
+ * the shape, not by the file. */
 static enum kvs_code new_scratch(struct decoder *d, struct kvs_err *err)
 {
-    d->scratch =
-        malloc(3 * (size_t)kvs_up(d->at.n_chan + 64 * d->at.n_group, 64) * sizeof *d->scratch);
-    if (d->scratch)
+    size_t n = 3 * (size_t)kvs_up(d->at.n_chan + 64 * d->at.n_group, 64);
+    size_t wide = kvs_up(d->at.n_chan, 64);
+
+    d->scratch = malloc(n * sizeof *d->scratch + wide / 16 * sizeof(void *) + wide);
+    if (d->scratch) {
+        d->each = (void *)(d->scratch + n);
+        d->place = (void *)(d->each + wide / 16);
         return KVS_OK;
+    }
     (void)kvs_nomem(err);
     return KVS_ERR_NOMEM;
 }
@@ -356,7 +405,7 @@ enum kvs_code kvs_kvf_steps(const struct kvs_kvf *codec, uint32_t i, const uint8
 enum { N_VALUE = 2 * KVS_RANS_VALUE_MAX + 1 };
 static void count_values(const struct decoder *d, uint32_t *count)
 {
-    const uint8_t *table = d->bytes + d->at.param_at + 4 * (size_t)d->at.n_chan;
+    const uint8_t *table = tables_of(d);
 
     for (uint32_t t = 0; t < d->at.n_tok; t++)
         for (uint32_t c = 0; c < d->at.n_chan; c++) {
@@ -405,10 +454,12 @@ enum kvs_code kvs_kvf_entropy(const struct kvs_kvf *codec, uint32_t i, const uin
 /* --- for the GPU: all that a kernel would have to check -----------------------------------------
  */
 
-static enum kvs_code check_streams(struct decoder *d, uint32_t *word_at, struct kvs_err *err)
+static enum kvs_code check_streams(struct decoder *d, uint32_t *word_at, uint8_t *order,
+                                   struct kvs_err *err)
 {
     const struct kvs_layout *at = &d->at;
-    const uint8_t *table = d->bytes + at->param_at + 4 * (size_t)at->n_chan;
+    const uint8_t *table = tables_of(d);
+    uint32_t room = kvs_part_chan(at->n_chan);
     const uint32_t *n_word = (const void *)(d->bytes + at->stream_at);
     uint64_t sum = 0;
 
@@ -416,6 +467,12 @@ static enum kvs_code check_streams(struct decoder *d, uint32_t *word_at, struct 
         if (table[c] >= d->codec->n_table)
             return FAIL("%s: channel %u: found table %u of %u", d->codec->name, c, table[c],
                         d->codec->n_table);
+    if (new_scratch(d, err))
+        return KVS_ERR_NOMEM;
+    (void)kvs_order(d->place, table, at->n_chan);
+    for (uint32_t c = 0; c < at->n_chan; c++)
+        order[c - c % room + d->place[c]] = (uint8_t)(c % room);
+    free(d->scratch);
     word_at[0] = 0;
     for (uint32_t s = 0; s < at->n_stream; s++) {
         sum += n_word[s];
@@ -430,7 +487,8 @@ static enum kvs_code check_streams(struct decoder *d, uint32_t *word_at, struct 
 }
 
 enum kvs_code kvs_kvf_gpu_plan(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
-                               struct kvs_kvf_gpu *job, uint32_t *word_at, struct kvs_err *err)
+                               struct kvs_kvf_gpu *job, uint32_t *word_at, uint8_t *order,
+                               struct kvs_err *err)
 {
     struct decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
     enum kvs_code code = find(&d, i, bytes, err);
@@ -444,9 +502,10 @@ enum kvs_code kvs_kvf_gpu_plan(const struct kvs_kvf *codec, uint32_t i, const ui
                        : kvs_level_is_e(level) ? 2 * d.at.n_chan
                        : level == KVS_FP8      ? d.at.n_param
                                                : 0;
-    code = check_finite(&d, (const void *)(d.bytes + d.at.param_at), n_param, err);
+    code = check_params(&d, (const void *)(d.bytes + d.at.param_at), n_param,
+                        level == KVS_FP8 ? n_param : n_param / 2, err);
     if (!code && kvs_level_is_e(level))
-        code = check_streams(&d, word_at, err);
+        code = check_streams(&d, word_at, order, err);
     const uint32_t *where = (const void *)(d.bytes + d.at.escape_at);
     for (uint32_t k = 0; k < d.at.n_escape && !code; k++) {
         if (where[k] < next || where[k] >= (uint64_t)d.at.n_tok * d.at.n_chan)

@@ -41,7 +41,7 @@ KVS_MUST_CHECK enum kvs_code kvs_pack_escapes(struct kvs_escapes *escapes,
 /* --- entropy coded ------------------------------------------------------------------------------
  */
 
-enum { KVS_N_CLASS = 16, KVS_N_MODEL = 2 * KVS_N_CLASS }; /* tables to choose from: K's, V's */
+enum { KVS_N_CLASS = 32, KVS_N_MODEL = 2 * KVS_N_CLASS }; /* tables to choose from: K's, V's */
 
 /* A section between its analysis and its coding. */
 struct kvs_quant {

@@ -158,6 +158,33 @@ static enum kvs_code check_directory(struct kvs_kvf *codec, struct kvs_err *err)
     return KVS_OK;
 }
 
+static bool zero_between(const struct kvs_kvf *codec, uint64_t from, uint64_t end)
+{
+    const uint8_t *p = codec->data + from;
+
+    return from >= end || (p[0] == 0 && memcmp(p, p + 1, end - from - 1) == 0);
+}
+
+/* What no checksum covers: all padding of the head, and of sections that are here. */
+static enum kvs_code check_padding(const struct kvs_kvf *codec, struct kvs_err *err)
+{
+    uint64_t table = KVS_KVF_PAGE + codec->table_bytes;
+    uint64_t entry = kvs_page_up(table) + codec->n_section * sizeof(struct kvs_entry);
+    bool zero = zero_between(codec, sizeof(struct kvs_header), KVS_KVF_PAGE) &&
+                zero_between(codec, table, kvs_page_up(table)) &&
+                zero_between(codec, entry, codec->head_bytes);
+
+    if (!zero)
+        return FAIL("%s: padding of the head is not zero", codec->name);
+    for (uint32_t i = 0; i < codec->n_section; i++) {
+        uint64_t from = codec->entry[i].at_bytes + codec->entry[i].n_byte;
+        uint64_t end = kvs_page_up(from);
+        if (end <= codec->n_byte && !zero_between(codec, from, end))
+            return FAIL("%s: the padding after section %u is not zero", codec->name, i);
+    }
+    return KVS_OK;
+}
+
 static enum kvs_code parse(struct kvs_kvf *codec, size_t n_file, struct kvs_err *err)
 {
     struct kvs_header head;
@@ -181,7 +208,7 @@ static enum kvs_code parse(struct kvs_kvf *codec, size_t n_file, struct kvs_err 
     assert(n_entry > 0);
     codec->entry = malloc(n_entry);
     codec->table = malloc((codec->n_table ? codec->n_table : 1) * sizeof(uint32_t) * KVS_RANS_M);
-    codec->small = malloc((codec->n_table ? codec->n_table : 1) * sizeof *codec->small);
+    codec->small = aligned_alloc(64, (codec->n_table ? codec->n_table : 1) * sizeof *codec->small);
     if (!codec->entry || !codec->table || !codec->small)
         return kvs_nomem(err);
     memcpy(codec->entry, entry, n_entry);
@@ -189,7 +216,9 @@ static enum kvs_code parse(struct kvs_kvf *codec, size_t n_file, struct kvs_err 
         code = read_table(codec, i, &at, err);
     if (!code && at != codec->table_bytes)
         code = FAIL("%s: %u bytes follow the last table", codec->name, codec->table_bytes - at);
-    return code ? code : check_directory(codec, err);
+    if (!code)
+        code = check_directory(codec, err);
+    return code || !codec->check ? code : check_padding(codec, err);
 }
 
 enum kvs_code kvs_kvf_parse(const char *name, const uint8_t *data, size_t n_byte, size_t n_file,

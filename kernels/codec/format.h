@@ -22,7 +22,8 @@
  *             element u16[n_escape]; they stand instead of what was decoded
  *     slack   e: 64 zero bytes that a vector may read
  *
- * where n_tok is without the sinks. Parameters are numbers of the file's 16-bit type.
+ * where n_tok is without the sinks. Parameters are numbers of the file's 16-bit type; steps are not
+ * negative. All padding is zero.
  *
  * Rows of packed integers: 64 channels together, a row filled with zeros to the next 64. q8: as
  * they are. q4: byte j holds channels j and j + 32 (high half). q2: byte j holds j, j + 16, j + 32,
@@ -31,10 +32,12 @@
  * q.
  *
  * rANS: stream s covers tokens of group s / n_part (256 each) and channels of part s % n_part (each
- * of kvs_part_chan channels, the last of what is left). Token by token, 32 channels at a time, lane
- * = channel % 32 of the part. Lane state x, 2^15 <= x < 2^31, begins as stored and ends at 2^15:
- * slot = x % 2^11 finds symbol and rank (kvs_rans_alias), x = freq * (x >> 11) + rank; if x < 2^15,
- * x = x << 16 | next word, lanes in order. x = mean + step * value * 2^-fraction.
+ * of kvs_part_chan channels, the last of what is left). In it channels stand table by table
+ * (kvs_order), so that vectors of lanes find one table; an encoder sees to it that 16 do. Token by
+ * token, 32 channels at a time, lane = place % 32. Lane state x, 2^15 <= x < 2^31, begins as stored
+ * and ends at 2^15: slot = x % 2^11 finds symbol and rank (kvs_rans_alias), x = freq * (x >> 11) +
+ * rank; if x < 2^15, x = x << 16 | next word, lanes in order. x = mean + step * value *
+ * 2^-fraction.
  */
 #ifndef KVS_KVF_FORMAT_H
 #define KVS_KVF_FORMAT_H
@@ -52,7 +55,7 @@
 KVS_KVF_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codec files are little-endian");
 
 enum {
-    KVS_KVF_MAJOR = 2,
+    KVS_KVF_MAJOR = 3,
     KVS_KVF_MINOR = 0,
     KVS_KVF_PAGE = 4096,
     KVS_KVF_SLACK = 64,
@@ -156,6 +159,11 @@ uint32_t kvs_level_group(enum kvs_level level);                /* of p: tokens o
 double kvs_level_step(enum kvs_level level);                   /* of e: in deviations */
 uint32_t kvs_part_chan(uint32_t n_chan);                       /* channels of a rANS stream */
 uint64_t kvs_row_bytes(enum kvs_level level, uint32_t n_chan); /* of fp8, p, lx */
+/*
+ * Where a channel stands in its part's streams: table by table, channels of a table as they come.
+ * table: [n_chan], below KVS_MAX_TABLE; place: [n_chan]. false: all stand where they are.
+ */
+bool kvs_order(uint8_t *place, const uint8_t *table, uint32_t n_chan);
 /* n_tok counts the sinks. The sizes are in range: nothing overflows. */
 struct kvs_layout kvs_layout(const struct kvs_kvf_shape *shape, enum kvs_level level,
                              enum kvs_kv kv, uint32_t n_tok, uint32_t n_sink, uint32_t n_escape,

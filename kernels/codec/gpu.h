@@ -18,6 +18,7 @@ struct kvs_kvf_gpu {
     const uint32_t *table;  /* all tables, kvs_kvf_gpu_tables */
     const uint8_t *fraction;
     const uint32_t *word_at; /* e-levels: first word of each stream, and the end: [n_stream + 1] */
+    const uint8_t *order;    /* e-levels: of each place its channel in the part: [n_chan] */
     uint16_t *out;           /* of the first coded token; the sinks are the caller's copy */
     size_t stride;           /* elements */
     uint32_t *n_bad;         /* e-levels: streams that did not end right are counted here */
@@ -77,11 +78,12 @@ KVS_KVQ_LAUNCHERS(cuda)
 KVS_KVQ_LAUNCHERS(simt)
 KVS_KVQ_LAUNCHERS(mutant)
 
-/* Fills what is no pointer, and word_at (room for n_stream + 1), after checking section i as
- * kvs_kvf_decode does. bytes: on the host. */
+/* Fills what is no pointer, word_at (room for n_stream + 1) and order (n_chan), after checking
+ * section i as kvs_kvf_decode does. bytes: on the host. */
 KVS_MUST_CHECK enum kvs_code kvs_kvf_gpu_plan(const struct kvs_kvf *codec, uint32_t i,
                                               const uint8_t *bytes, struct kvs_kvf_gpu *job,
-                                              uint32_t *word_at, struct kvs_err *err);
+                                              uint32_t *word_at, uint8_t *order,
+                                              struct kvs_err *err);
 /* What the device needs of the head: [n_table][2^11], [n_table]. */
 const uint32_t *kvs_kvf_gpu_tables(const struct kvs_kvf *codec, const uint8_t **fraction,
                                    uint32_t *n_table);

@@ -49,6 +49,7 @@ const struct kvs_kvf_isa TABLE(KVS_VEC_NAME) = {
     .count_each = KERN(count_each),
     .turn = KERN(turn),
     .outside = KERN(outside),
+    .place = KERN(place),
     .rans_decode = KERN(rans_decode),
     .rans_encode = KERN(rans_encode),
 };

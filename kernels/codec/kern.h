@@ -30,8 +30,8 @@ struct kvs_rows_job {
     const uint8_t *exponent; /* lx: decoding [16]; encoding [256]: code of each, 255: none */
 };
 
-/* What decoding wants of 16 channels: where their tables begin, means, and steps as a table's
- * values count them. */
+/* What decoding wants of 16 channels side by side in a stream: where their tables begin, means, and
+ * steps as a table's values count them. */
 struct kvs_chan16 {
     int32_t table_at[16];
     float step[16], mean[16];
@@ -44,16 +44,23 @@ struct kvs_stream_job {
     uint16_t *word;
     uint32_t n_word;
     /* decoding */
-    const struct kvs_chan16 *chan;      /* from the part's first channel, a multiple of 32 */
+    const struct kvs_chan16 *chan;      /* from the part's first place, a multiple of 32 */
     const struct kvs_rans_small *small; /* the table of all channels; NULL: they differ, or it is
                                            large */
-    uint16_t *x;                        /* first token, first channel */
+    /* of each 16 places likewise, if not of all; NULL: of none */
+    const struct kvs_rans_small *const *each;
+    bool narrow; /* each of them has one, of 64 symbols at most */
+    /* [n_chan, to the next 32]: the channels' places in the stream, see kvs_order; NULL: their own
+     */
+    const uint8_t *place;
+    uint16_t *x; /* first token, first channel */
     size_t stride;
     bool stream; /* as above */
     /* encoding */
     const uint16_t *base;             /* [n_chan, to the next 32]: where a model begins in rest */
-    const struct kvs_rans_flat *flat; /* NULL: the models are too large together */
-    const uint16_t *delta;            /* [n_chan]: from a symbol to its place in flat, mod 2^16 */
+    const struct kvs_rans_flat *flat; /* NULL: 16 channels side by side differ in their models */
+    const uint8_t *block;             /* of each 16: where in flat their model begins */
+    const uint16_t *delta;            /* [n_chan]: from a symbol to its model's first, mod 2^16 */
     const uint8_t *symbol;            /* [n_tok][symbol_stride] */
     size_t symbol_stride;
 };
@@ -61,24 +68,25 @@ struct kvs_stream_job {
 /*
  * What rANS encodes with; rest: [model][256] by symbol: freq | first << 11. slot: [model][2^11], by
  * first + rank, where first counts all models before. The new state is x / freq << 11 | slot[first
- * + x % freq].
+ * + x % freq]. Kernels see 16 bits of first: slot is that of 32 models, K's or V's.
  */
 struct kvs_rans_enc {
     uint32_t *rest;
     uint16_t *slot;
 };
-/* The same of a section's models, one behind the other, by blocks of 64 for lookups in registers.
- */
-enum { KVS_FLAT_BLOCKS = 12 };
+/* The same of a section's models, by their own symbols from the first on: blocks of 64 for lookups
+ * in registers. */
+enum { KVS_FLAT_BLOCKS = 32 * 4 };
 struct kvs_rans_flat {
-    uint16_t freq[KVS_FLAT_BLOCKS * 64], first[KVS_FLAT_BLOCKS * 64];
-    uint32_t n_block;
+    _Alignas(64) uint16_t freq[KVS_FLAT_BLOCKS * 64];
+    uint16_t first[KVS_FLAT_BLOCKS * 64];
+    uint32_t n_block; /* of the largest model: 1, 2 or 4 */
 };
 
 /* A decoder's table of at most 128 symbols, small enough for registers; see kvs_rans_alias. */
 enum { KVS_SMALL = 128 };
 struct kvs_rans_small {
-    uint16_t bucket[KVS_SMALL]; /* own slots | other symbol << 6 */
+    _Alignas(64) uint16_t bucket[KVS_SMALL]; /* own slots | other symbol << 6 */
     /* what is added to the place in the bucket for the other's rank, + the bucket's slots */
     uint16_t rank[KVS_SMALL];
     uint16_t freq[KVS_SMALL];
@@ -86,7 +94,7 @@ struct kvs_rans_small {
     uint16_t n;                /* symbols; up to 64: 64 buckets, else 128; 0: there is no table */
 };
 
-enum { KVS_COUNT_ALL = 32 * 256 }; /* symbols of all models */
+enum { KVS_COUNT_ALL = 64 * 256 }; /* symbols of all models */
 
 struct kvs_kvf_isa {
     const char *name;
@@ -125,6 +133,9 @@ struct kvs_kvf_isa {
      */
     void (*count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
                        size_t stride, uint32_t n_tok, uint32_t n_chan);
+    /* rows of n_chan symbols, to the next 32, to the order of from: [n_chan, likewise] */
+    void (*place)(uint8_t *symbol, size_t stride, uint32_t n_tok, const uint8_t *from,
+                  uint32_t n_chan);
     /* n words, the last first */
     void (*turn)(uint16_t *to, const uint16_t *from, size_t n);
     /* whether a symbol of a row lies outside its channel's low .. last */

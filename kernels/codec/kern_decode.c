@@ -64,11 +64,52 @@ INLINE vi decode16_small(vi *state, const struct small_table *table, const uint1
 }
 #endif
 
-/* full: channels come in whole 32s; small: buckets of the one table that all have, if small; or 0
- */
+#ifndef KVS_VEC_LOOKUP
+static inline void half_turn32(uint16_t *x, const uint16_t *row, const uint8_t *place, bool stream)
+{
+    (void)stream;
+    for (int i = 0; i < 32; i++)
+        x[i] = row[place[i]];
+}
+#endif
+
+/* A row in the stream's order to where its channels are. */
+INLINE void turn_row(uint16_t *x, const uint16_t *row, const uint8_t *place, uint32_t n_chan,
+                     bool full, bool stream)
+{
+    uint32_t c = 0;
+
+    for (; c + 32 <= n_chan; c += 32)
+        half_turn32(x + c, row, place + c, stream);
+    for (; c < n_chan && !full; c++)
+        x[c] = row[place[c]];
+}
+
+/* small: buckets of the one table that all have, if small; or one of these */
+enum { BY_LOADS = 0, BY_EACH = 1, BY_EACH64 = 2 };
+
+#ifdef KVS_VEC_LOOKUP
+/* a table of 16 lanes' own, by loads; or one that is not small */
+INLINE vi decode16_each(vi *state, const struct kvs_rans_small *small, const uint32_t *table,
+                        const struct kvs_chan16 *chan, const uint16_t *word, uint32_t *at)
+{
+    if (!small)
+        return decode16(state, table, i_load(chan->table_at), word, at, 0xffff);
+    if (small->n <= 64) {
+        struct small_table own = small_load(small, 64);
+        return decode16_small(state, &own, word, at, 64);
+    }
+    struct small_table own = small_load(small, 128);
+    return decode16_small(state, &own, word, at, 128);
+}
+#endif
+
+/* full: channels come in whole 32s */
 INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, const uint32_t *table,
                          enum kvs_half half, bool full, const uint32_t small)
 {
+    uint16_t row[4][KVS_RANS_CHAN] __attribute__((aligned(64)));
+    const uint8_t *place[4] = {NULL};
     vi state[4][2];
     uint32_t at[4] = {0}, n_chan = job[0].n_chan, n_word[4];
     const uint16_t *word[4];
@@ -77,7 +118,7 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
     bool stream = job[0].stream;
 #ifdef KVS_VEC_LOOKUP
     struct small_table tables;
-    if (small)
+    if (small > BY_EACH64)
         tables = small_load(job[0].small, small);
 #endif
 
@@ -89,6 +130,9 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
         word[s] = job[s].word;
         chan[s] = job[s].chan;
         x[s] = job[s].x;
+        place[s] = small <= BY_EACH64 ? job[s].place : NULL; /* one table: all stand still */
+        if (place[s])
+            memset(row[s], 0, sizeof row[s]);
     }
     for (uint32_t t = 0; t < job[0].n_tok; t++) {
         for (uint32_t c = 0; c < n_chan; c += KVS_RANS_LANES) {
@@ -104,6 +148,16 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
 #pragma GCC unroll 2
                 for (uint32_t h = 0; h < 2; h++) {
 #ifdef KVS_VEC_LOOKUP
+                    if (small == BY_EACH64) {
+                        struct small_table own = small_load(job[s].each[c / 16 + h], 64);
+                        value[h] = decode16_small(&state[s][h], &own, word[s], &at[s], 64);
+                        continue;
+                    }
+                    if (small == BY_EACH) {
+                        value[h] = decode16_each(&state[s][h], job[s].each[c / 16 + h], table,
+                                                 &p[h], word[s], &at[s]);
+                        continue;
+                    }
                     if (small) {
                         value[h] = decode16_small(&state[s][h], &tables, word[s], &at[s], small);
                         continue;
@@ -115,21 +169,25 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
 #pragma GCC unroll 2
                 for (uint32_t h = 0; h < 2; h++) /* 10 bits times 11: exact */
                     y[h] = f_fma(f_of_i(value[h]), f_load(p[h].step), f_load(p[h].mean));
+                uint16_t *to = place[s] ? row[s] + c : x[s] + c;
                 if (full) {
                     if (!small) { /* beside lookups by loads: faster */
-                        half_store(x[s] + c, y[0], half);
-                        half_store(x[s] + c + 16, y[1], half);
+                        half_store(to, y[0], half);
+                        half_store(to + 16, y[1], half);
                         continue;
                     }
-                    half_store32(x[s] + c, y[0], y[1], half, stream);
+                    half_store32(to, y[0], y[1], half, stream && !place[s]);
                     continue;
                 }
                 for (uint32_t h = 0; h < 2 && left > 16 * h; h++)
-                    store(x[s] + c + 16 * h, y[h], left - 16 * h, half);
+                    store(to + 16 * h, y[h], left - 16 * h, half);
             }
         }
-        for (unsigned s = 0; s < n; s++)
+        for (unsigned s = 0; s < n; s++) {
+            if (place[s])
+                turn_row(x[s], row[s], place[s], n_chan, full, stream);
             x[s] += job[s].stride;
+        }
     }
     if (stream)
         stream_end();
@@ -166,8 +224,10 @@ INLINE bool rans_half(const struct kvs_stream_job *job, unsigned n, const uint32
         if (job[0].small)
             return job[0].small->n > 64 ? rans_full(job, n, table, half, 128)
                                         : rans_full(job, n, table, half, 64);
+        if (job[0].each)
+            return rans_full(job, n, table, half, job[0].narrow ? BY_EACH64 : BY_EACH);
 #endif
-        return rans_full(job, n, table, half, 0);
+        return rans_full(job, n, table, half, BY_LOADS);
     }
     for (unsigned i = 0; i < n; i++)
         if (!rans_streams(job + i, 1, table, half, false, 0))

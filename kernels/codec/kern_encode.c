@@ -31,6 +31,7 @@ struct enc_run {
     vi state[2];
     const uint8_t *symbol; /* of the row's first channel */
     const uint16_t *base, *delta;
+    const uint8_t *block;
     uint32_t *rest; /* [KVS_RANS_CHAN]: what this row's symbols are encoded with, 16s reversed */
     uint16_t *word;
 };
@@ -72,17 +73,26 @@ INLINE void encode32(struct enc_run *run, const struct kvs_rans_enc *enc, uint32
 }
 
 #ifdef KVS_VEC_LOOKUP
-/* All models' symbols, in registers. */
-struct enc_table {
-    vt freq[KVS_FLAT_BLOCKS], first[KVS_FLAT_BLOCKS];
-    const uint16_t *slot;
-};
+/* Symbols' words of a model that begins at a block. */
+INLINE vi flat_look(const uint16_t *table, uint32_t block, vi at, const unsigned n_block)
+{
+    vt part[4];
+    for (unsigned i = 0; i < n_block; i++)
+        part[i] = i_lookup_table(table + (size_t)(block + i) * 64);
+    return w_lookup(part, at, n_block);
+}
 
-INLINE void encode32_flat(struct enc_run *run, const struct enc_table *table, uint32_t c,
-                          const unsigned n_block)
+INLINE void encode32_flat(struct enc_run *run, const struct kvs_rans_flat *flat,
+                          const uint16_t *slot, uint32_t c, const unsigned n_block)
 {
     vi at = w_add(w_u8(run->symbol + c), i_load(run->delta + c));
-    vi freq16 = w_lookup(table->freq, at, n_block), first16 = w_lookup(table->first, at, n_block);
+    uint32_t block = run->block[c / 16], other = run->block[c / 16 + 1];
+    vi freq16 = flat_look(flat->freq, block, at, n_block);
+    vi first16 = flat_look(flat->first, block, at, n_block);
+    if (block != other) {
+        freq16 = w_halves(freq16, flat_look(flat->freq, other, at, n_block));
+        first16 = w_halves(first16, flat_look(flat->first, other, at, n_block));
+    }
 #pragma GCC unroll 2
     for (unsigned h = 2; h-- > 0;) {
         vi x = run->state[h], rest = i_weave_back(freq16, first16, h);
@@ -90,12 +100,12 @@ INLINE void encode32_flat(struct enc_run *run, const struct enc_table *table, ui
         unsigned over = i_le(i_sll(freq, 20), x);
         i_spill(run->word, x, over);
         run->word += __builtin_popcount(over);
-        run->state[h] = encode16(x, freq, first, over, table->slot);
+        run->state[h] = encode16(x, freq, first, over, slot);
     }
 }
 #endif
 
-/* blocks: of the flat table; 0: lookups one by one */
+/* blocks: of a model in the flat table, at most; 0: lookups one by one */
 INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
                           const struct kvs_rans_enc *enc, bool full, const unsigned blocks)
 {
@@ -103,20 +113,13 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
     uint32_t n_chan = job[0].n_chan, n_tok = job[0].n_tok, rest[4][KVS_RANS_CHAN];
     size_t stride = job[0].symbol_stride;
     struct enc_run run[4];
-#ifdef KVS_VEC_LOOKUP
-    struct enc_table table;
 
-    for (unsigned i = 0; i < blocks; i++) {
-        table.freq[i] = i_lookup_table(job[0].flat->freq + 64 * i);
-        table.first[i] = i_lookup_table(job[0].flat->first + 64 * i);
-    }
-    table.slot = enc->slot;
-#endif
     for (unsigned s = 0; s < n; s++) {
         run[s] = (struct enc_run){{i_set(KVS_RANS_LOW), i_set(KVS_RANS_LOW)},
                                   job[s].symbol + n_tok * stride,
                                   job[s].base,
                                   job[s].delta,
+                                  job[s].block,
                                   rest[s],
                                   job[s].word};
         for (uint32_t c = 0; c < n_chan && n_tok && !blocks; c += 32)
@@ -136,13 +139,13 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
 #ifdef KVS_VEC_LOOKUP
             if (blocks) {
                 /* no loop: compilers would keep its states in memory */
-                encode32_flat(&run[0], &table, c, blocks);
+                encode32_flat(&run[0], job[0].flat, enc->slot, c, blocks);
                 if (n > 1)
-                    encode32_flat(&run[1], &table, c, blocks);
+                    encode32_flat(&run[1], job[0].flat, enc->slot, c, blocks);
                 if (n > 2)
-                    encode32_flat(&run[2], &table, c, blocks);
+                    encode32_flat(&run[2], job[0].flat, enc->slot, c, blocks);
                 if (n > 3)
-                    encode32_flat(&run[3], &table, c, blocks);
+                    encode32_flat(&run[3], job[0].flat, enc->slot, c, blocks);
                 continue;
             }
 #endif
@@ -190,12 +193,8 @@ void KERN(rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_
             rans_encode_all(job, n, enc, true, 1);
         else if (job[0].flat->n_block == 2)
             rans_encode_all(job, n, enc, true, 2);
-        else if (job[0].flat->n_block <= 4)
-            rans_encode_all(job, n, enc, true, 4);
-        else if (job[0].flat->n_block <= 8)
-            rans_encode_all(job, n, enc, true, 8);
         else
-            rans_encode_all(job, n, enc, true, 12);
+            rans_encode_all(job, n, enc, true, 4);
         return;
     }
 #endif

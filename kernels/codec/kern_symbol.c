@@ -1,6 +1,19 @@
 /* kern_symbol.c - symbols of elements: made, counted, checked. See kern.h. */
 #include "kern_vec.h"
 
+#ifndef KVS_VEC_LOOKUP
+static inline void w_widen32(uint16_t *row, const uint8_t *from)
+{
+    for (int i = 0; i < 32; i++)
+        row[i] = from[i];
+}
+static inline void w_pick32(uint8_t *to, const uint16_t *row, const uint8_t *from)
+{
+    for (int i = 0; i < 32; i++)
+        to[i] = (uint8_t)row[from[i]];
+}
+#endif
+
 bool KERN(quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
                     uint32_t n_chan, enum kvs_half half)
 {
@@ -25,6 +38,19 @@ bool KERN(outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *las
     for (uint32_t c = 0; c < n_chan; c++)
         bad |= (uint8_t)((symbol[c] < low[c]) | (symbol[c] > last[c]));
     return bad;
+}
+
+void KERN(place)(uint8_t *symbol, size_t stride, uint32_t n_tok, const uint8_t *from,
+                 uint32_t n_chan)
+{
+    uint16_t row[KVS_RANS_CHAN] __attribute__((aligned(64))) = {0};
+
+    for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
+        for (uint32_t c = 0; c < n_chan; c += 32)
+            w_widen32(row + c, symbol + c);
+        for (uint32_t c = 0; c < n_chan; c += 32)
+            w_pick32(symbol + c, row, from + c);
+    }
 }
 
 void KERN(places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, const uint16_t *x,

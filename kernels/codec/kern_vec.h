@@ -41,6 +41,8 @@ void KERN(count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, siz
                  uint32_t n_tok, uint32_t n_chan);
 void KERN(count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
                       size_t stride, uint32_t n_tok, uint32_t n_chan);
+void KERN(place)(uint8_t *symbol, size_t stride, uint32_t n_tok, const uint8_t *from,
+                 uint32_t n_chan);
 void KERN(turn)(uint16_t *to, const uint16_t *from, size_t n);
 bool KERN(outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last, uint32_t n_chan);
 bool KERN(rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,

@@ -49,6 +49,24 @@ uint32_t kvs_part_chan(uint32_t n_chan)
     return kvs_up((n_chan + n_part - 1) / n_part, KVS_RANS_LANES);
 }
 
+bool kvs_order(uint8_t *place, const uint8_t *table, uint32_t n_chan)
+{
+    uint32_t room = kvs_part_chan(n_chan), moved = 0;
+
+    for (uint32_t from = 0; from < n_chan; from += room) {
+        uint32_t n = n_chan - from < room ? n_chan - from : room, next[KVS_MAX_TABLE + 1] = {0};
+        for (uint32_t c = from; c < from + n; c++)
+            next[table[c] + 1]++;
+        for (uint32_t t = 1; t < KVS_MAX_TABLE; t++)
+            next[t] += next[t - 1];
+        for (uint32_t c = from; c < from + n; c++) {
+            place[c] = (uint8_t)next[table[c]]++;
+            moved |= place[c] ^ (c - from);
+        }
+    }
+    return moved != 0;
+}
+
 uint64_t kvs_row_bytes(enum kvs_level level, uint32_t n_chan)
 {
     uint64_t n = kvs_up(n_chan, 64);

@@ -2,6 +2,7 @@
 #include "encode.h"
 #include "half.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -13,14 +14,15 @@ void kvs_quant_free(struct kvs_quant *quant)
     free(quant->escapes.at);
 }
 
-/* Which table: by how many steps a deviation is, in half octaves, 2^-3 to 2^4.5. */
-static uint8_t model_of(float deviation, float step, enum kvs_kv kv)
+/* Which table: by how many steps a deviation is, squared, in quarter octaves, 2^-3 to 2^4.75. */
+static uint8_t model_of(float square, enum kvs_kv kv)
 {
-    float ratio = step > 0 ? deviation / step : 0;
     int number = 0;
 
-    if (ratio > 0) {
-        number = ilogbf(ratio * ratio * 1.41421356f) + 6;
+    if (square > 0) {
+        int octave = ilogbf(square);
+        float in = scalbnf(square, -octave);
+        number = 2 * octave + (in >= 1.18920712f) + (in >= 1.68179283f) + 12;
         number = number < 0 ? 0 : number >= KVS_N_CLASS ? KVS_N_CLASS - 1 : number;
     }
     return (uint8_t)(number + (kv == KVS_V ? KVS_N_CLASS : 0));
@@ -52,7 +54,48 @@ static void wanted_steps(float *step, const float *deviation, const float *weigh
         }
 }
 
-/* Steps and models; mean and deviation: sums and sums of squares before, themselves after. */
+/* What a channel's symbols vary by: deviation over step. */
+struct spread {
+    float square;
+    uint32_t chan;
+};
+static int by_spread(const void *a, const void *b)
+{
+    const struct spread *x = a, *y = b;
+    int order = (x->square > y->square) - (x->square < y->square);
+    return order ? order : (x->chan > y->chan) - (x->chan < y->chan);
+}
+
+/* Models by 16 channels of a part that vary most alike, so that streams find them side by side
+ * (kvs_order): that of their mean square, which is what costs least. */
+static void group_models(uint8_t *model, const float *square, uint32_t n_chan, enum kvs_kv kv)
+{
+    struct spread all[KVS_RANS_CHAN];
+    uint32_t room = kvs_part_chan(n_chan);
+
+    for (uint32_t from = 0; from < n_chan; from += room) {
+        uint32_t n = n_chan - from < room ? n_chan - from : room;
+        for (uint32_t i = 0; i < n; i++)
+            all[i] = (struct spread){square[from + i], from + i};
+        qsort(all, n, sizeof *all, by_spread);
+        for (uint32_t g = 0; g < n; g += 16) {
+            float sum = 0;
+            for (uint32_t i = g; i < g + 16; i++)
+                sum += all[i].square;
+            for (uint32_t i = g; i < g + 16; i++)
+                model[all[i].chan] = model_of(sum / 16, kv);
+        }
+    }
+}
+
+/* Whether all channels have one model: the usual case without weights. */
+static bool one_model(const struct kvs_quant *quant, uint32_t n_chan)
+{
+    return memcmp(quant->model, quant->model + 1, n_chan - 1) == 0;
+}
+
+/* Steps and models; mean and deviation: sums and sums of squares before; means and squares
+ * of deviations over steps after. */
 static void choose_steps(struct kvs_quant *quant, float *mean, float *inverse, float *deviation,
                          const struct kvs_rows *rows, const float *weight)
 {
@@ -68,15 +111,14 @@ static void choose_steps(struct kvs_quant *quant, float *mean, float *inverse, f
     for (uint32_t c = 0; c < rows->n_chan; c++) {
         quant->step[c] = kvs_half_of(inverse[c] < most ? inverse[c] : most, rows->half);
         float step = kvs_f32_of_half(quant->step[c], rows->half);
-        quant->model[c] = model_of(deviation[c], step, rows->kv);
+        float ratio = step > 0 ? deviation[c] / step : 0;
+        deviation[c] = ratio * ratio;
+        quant->model[c] = model_of(deviation[c], rows->kv);
         inverse[c] = step > 0 ? 1 / step : 3e38f; /* what is not the mean then becomes an escape */
     }
-}
-
-/* Whether all channels have one model: the usual case without weights. */
-static bool one_model(const struct kvs_quant *quant, uint32_t n_chan)
-{
-    return memcmp(quant->model, quant->model + 1, n_chan - 1) == 0;
+    /* others are coded without vectors of one table */
+    if (rows->n_chan % KVS_RANS_LANES == 0 && !one_model(quant, rows->n_chan))
+        group_models(quant->model, deviation, rows->n_chan, rows->kv);
 }
 
 /* Counts of symbols. base: where channels' models begin. */
@@ -231,37 +273,70 @@ enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_mode
 
 size_t kvs_quant_scratch(const struct kvs_layout *at)
 {
-    return kvs_up(at->n_chan, 64); /* where models begin; what flatten tells */
+    return 2 *
+           (size_t)kvs_up(at->n_chan, 64); /* where models begin; what flatten tells; the order */
 }
 
-/* The section's models one behind the other; false: they are too large. */
-static bool flatten(struct kvs_rans_flat *flat, uint16_t *delta, const struct kvs_quant *quant,
-                    uint32_t n_chan, const struct kvs_rans_model *model,
-                    const struct kvs_rans_enc *enc)
+/* Where the streams' places have their models, and whose place each is. */
+struct enc_order {
+    uint16_t *base, *delta; /* [n_chan, to the next 32]: see kern.h */
+    uint8_t *from;          /* likewise: channel of the part at each place */
+    uint8_t *block;         /* of each 16 */
+    bool moved, each;       /* some stand elsewhere; 16 side by side share a model */
+};
+static struct enc_order order_of(const struct kvs_quant *quant, uint32_t n_chan,
+                                 const struct kvs_rans_model *model, int32_t *scratch)
 {
-    bool used[KVS_N_MODEL] = {false};
-    uint16_t from[KVS_N_MODEL];
-    uint32_t n = 0;
+    uint32_t wide = kvs_up(n_chan, 64), room = kvs_part_chan(n_chan);
+    struct enc_order order = {.base = (void *)scratch};
+    uint8_t *place;
 
-    memset(flat, 0, sizeof *flat);
-    for (uint32_t c = 0; c < n_chan; c++)
-        used[quant->model[c]] = true;
-    for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
-        if (!used[m])
-            continue;
-        if (n + model[m].n > sizeof flat->freq / sizeof *flat->freq)
-            return false;
-        from[m] = (uint16_t)(n - model[m].first);
-        for (uint32_t s = model[m].first; s < (uint32_t)model[m].first + model[m].n; s++, n++) {
-            uint32_t rest = enc->rest[m * KVS_N_SYMBOL + s];
-            flat->freq[n] = rest % KVS_RANS_M;
-            flat->first[n] = (uint16_t)(rest >> KVS_RANS_BITS);
-        }
+    order.delta = order.base + wide;
+    order.from = (void *)(order.delta + wide);
+    order.block = order.from + wide;
+    place = order.block + wide;
+    order.moved = kvs_order(place, quant->model, n_chan);
+    order.each = n_chan % KVS_RANS_LANES == 0;
+    memset(order.base, 0, wide * sizeof *order.base);
+    for (uint32_t c = 0; c < wide; c++)
+        order.from[c] = (uint8_t)(c % room); /* lanes beyond the last */
+    for (uint32_t c = 0; c < n_chan; c++) {
+        uint32_t m = quant->model[c], at = c - c % room + place[c];
+        order.from[at] = (uint8_t)(c % room);
+        order.base[at] = (uint16_t)(m * KVS_N_SYMBOL);
+        order.delta[at] = (uint16_t)-model[m].first;
     }
-    flat->n_block = (n + 63) / 64;
-    for (uint32_t c = 0; c < n_chan; c++)
-        delta[c] = from[quant->model[c]];
-    return true;
+    for (uint32_t at = 0; at < n_chan; at++)
+        order.each = order.each && order.base[at] == order.base[at / 16 * 16];
+    return order;
+}
+
+/* The section's models, each in blocks of its own. */
+static void flatten(struct kvs_rans_flat *flat, const struct enc_order *order, uint32_t n_chan,
+                    const struct kvs_rans_model *model, const struct kvs_rans_enc *enc)
+{
+    uint8_t block[KVS_N_MODEL] = {0};
+    bool seen[KVS_N_MODEL] = {false};
+    uint32_t next = 0;
+
+    flat->n_block = 1;
+    for (uint32_t g = 0; g < n_chan / 16; g++) {
+        uint32_t m = order->base[16 * g] / KVS_N_SYMBOL, n = model[m].n, at = next * 64;
+        uint32_t n_block = n <= 64 ? 1 : n <= 128 ? 2 : 4;
+        if (!seen[m]) {
+            seen[m] = true;
+            block[m] = (uint8_t)next;
+            next += n_block;
+            assert(next <= KVS_FLAT_BLOCKS); /* K's models or V's */
+            for (uint32_t s = model[m].first; s < model[m].first + n; s++, at++) {
+                uint32_t rest = enc->rest[m * KVS_N_SYMBOL + s];
+                flat->freq[at] = rest % KVS_RANS_M;
+                flat->first[at] = (uint16_t)(rest >> KVS_RANS_BITS);
+            }
+        }
+        flat->n_block = n_block > flat->n_block ? n_block : flat->n_block;
+        order->block[g] = block[m];
+    }
 }
 
 uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
@@ -269,15 +344,17 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
                           uint8_t *section, uint16_t *word, int32_t *scratch,
                           const struct kvs_kvf_isa *isa)
 {
-    struct kvs_rans_flat flat;
-    uint16_t *base = (void *)scratch, *delta = base + kvs_up(at->n_chan, 64);
+    struct kvs_rans_flat flat; /* blocks beyond the last model: never looked at */
+    struct enc_order order = order_of(quant, at->n_chan, model, scratch);
+    struct kvs_rans_enc part = {enc->rest, enc->slot};
     uint32_t n_all = 0, room = kvs_part_chan(at->n_chan);
     uint32_t *n_word = (void *)(section + at->stream_at), *state = n_word + at->n_stream;
     uint16_t *to = (void *)(section + at->payload_at);
 
-    for (uint32_t c = 0; c < kvs_up(at->n_chan, 32); c++)
-        base[c] = (uint16_t)(c < at->n_chan ? quant->model[c] * KVS_N_SYMBOL : 0);
-    bool is_flat = flatten(&flat, delta, quant, at->n_chan, model, enc);
+    if (quant->model[0] >= KVS_N_CLASS)
+        part.slot += (size_t)KVS_N_CLASS * KVS_RANS_M;
+    if (order.each)
+        flatten(&flat, &order, at->n_chan, model, enc);
     for (uint32_t s = 0; s < at->n_stream;) {
         struct kvs_stream_job job[4];
         unsigned n = 0;
@@ -288,16 +365,20 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
                 .n_chan = at->n_chan - chan < room ? at->n_chan - chan : room,
                 .state = state + (size_t)(s + n) * KVS_RANS_LANES,
                 .word = word + (size_t)n * KVS_ENC_WORDS,
-                .base = base + chan,
-                .flat = is_flat ? &flat : NULL,
-                .delta = delta + chan,
+                .base = order.base + chan,
+                .flat = order.each ? &flat : NULL,
+                .block = order.block + chan / 16,
+                .delta = order.delta + chan,
                 .symbol = quant->symbol + tok * quant->symbol_stride + chan,
                 .symbol_stride = quant->symbol_stride,
             };
             if (n && (job[n].n_tok != job[0].n_tok || job[n].n_chan != job[0].n_chan))
                 break;
+            if (order.moved)
+                isa->place(quant->symbol + tok * quant->symbol_stride + chan, quant->symbol_stride,
+                           job[n].n_tok, order.from + chan, job[n].n_chan);
         }
-        isa->rans_encode(job, n, enc);
+        isa->rans_encode(job, n, &part);
         for (unsigned i = 0; i < n; i++, s++) {
             isa->turn(to + n_all, job[i].word, job[i].n_word);
             n_word[s] = job[i].n_word;

@@ -245,6 +245,31 @@ static inline vi w_lookup(const vt *table, vi at, unsigned n)
     }
     return x;
 }
+/* 32 numbers of a row of 128, at a multiple of 64 bytes, to a place like it if past the caches */
+static inline void half_turn32(uint16_t *x, const uint16_t *row, const uint8_t *place, bool stream)
+{
+    vt both[2] = {i_lookup_table(row), i_lookup_table(row + 64)};
+    vi y = w_lookup(both, w_u8(place), 2);
+
+    if (stream)
+        _mm512_stream_si512((void *)x, y);
+    else
+        _mm512_storeu_si512(x, y);
+}
+/* 32 bytes as words, and back from places of a row of 128 words at a multiple of 64 bytes */
+static inline void w_widen32(uint16_t *row, const uint8_t *from)
+{
+    _mm512_store_si512(row, w_u8(from));
+}
+static inline void w_pick32(uint8_t *to, const uint16_t *row, const uint8_t *from)
+{
+    vt both[2] = {i_lookup_table(row), i_lookup_table(row + 64)};
+    _mm256_storeu_si256((void *)to, _mm512_cvtepi16_epi8(w_lookup(both, w_u8(from), 2)));
+}
+static inline vi w_halves(vi low, vi high) /* lanes 0 to 15 of one, 16 to 31 of the other */
+{
+    return _mm512_mask_blend_epi64(0xf0, low, high);
+}
 /* low | high << 16 of one half of 32, the last first */
 static inline vi i_weave_back(vi low, vi high, unsigned half)
 {

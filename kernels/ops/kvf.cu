@@ -91,8 +91,8 @@ KVS_FN void kvf_count(uint32_t *n)
 }
 #endif
 
-/* One warp a stream: a lane keeps the parameters of its channels in registers, where its next word
- * stands it learns from how many lanes before it need one. */
+/* One warp a stream: a lane keeps its places' channels and parameters in registers, where its next
+ * word stands it learns from how many lanes before it need one. */
 KVS_KERNEL kvf_rans_kernel(struct kvs_kvf_gpu job)
 {
     uint32_t lane = kvs_tid(), s = kvs_bid_x(), n_chan = job.at.n_chan;
@@ -109,14 +109,16 @@ KVS_KERNEL kvf_rans_kernel(struct kvs_kvf_gpu job)
     const uint16_t *word = (const uint16_t *)(job.section + job.at.payload_at);
     uint32_t x = kvs_ld(&states[s * KVS_RANS_LANES + lane]);
     uint32_t at = kvs_ld(&job.word_at[s]), end = kvs_ld(&job.word_at[s + 1]);
-    uint32_t table_at[STEPS];
+    uint32_t table_at[STEPS], of[STEPS];
     float mean[STEPS], step[STEPS];
     bool bad = false;
 
     for (uint32_t k = 0; k < STEPS; k++) {
-        uint32_t c = k * KVS_RANS_LANES + lane, chan = first + (c < n || KVS_MUT(88) ? c : 0);
+        uint32_t c = k * KVS_RANS_LANES + lane, place = first + (c < n || KVS_MUT(88) ? c : 0);
+        uint32_t chan = first + kvs_ld(&job.order[place]);
         uint32_t t = kvs_ld(&number[chan]);
         table_at[k] = t * KVS_RANS_M;
+        of[k] = KVS_MUT(121) ? c : chan - first;
         mean[k] = kvf_wide(kvs_ld(&mean16[chan]), job.half);
         step[k] =
             kvf_wide(kvs_ld(&step16[chan]), job.half) / (float)(1u << kvs_ld(&job.fraction[t]));
@@ -142,7 +144,7 @@ KVS_KERNEL kvf_rans_kernel(struct kvs_kvf_gpu job)
             if (mine) {
                 float y = mean[k] + step[k] * (float)((int32_t)entry >> (2 * KVS_RANS_BITS));
                 x = next;
-                kvs_st(&row[c], kvf_narrow(y, job.half));
+                kvs_st(&row[of[k]], kvf_narrow(y, job.half));
             }
         }
         bad = at > end;
