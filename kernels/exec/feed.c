@@ -477,7 +477,8 @@ static struct kvs_exec_time since(int64_t begin_ns, int64_t from_ns, int64_t to_
     return (struct kvs_exec_time){from_ns - begin_ns, to_ns - begin_ns};
 }
 
-/* A layer's read begins when the pipe has brought the one before. */
+/* A layer's read begins when the pipe has brought the one before, and ends with it at the earliest:
+ * a disk may answer in another order, and layers are decoded in theirs. */
 static void tell_times(const struct kvs_feed *feed, struct kvs_exec_result *result)
 {
     int64_t before_ns = feed->begin_ns + feed->in.latency_ns;
@@ -485,14 +486,15 @@ static void tell_times(const struct kvs_feed *feed, struct kvs_exec_result *resu
     for (uint32_t j = 0; j < feed->n_layer; j++) {
         const struct feed_layer *y = &feed->layer[j];
         uint32_t layer = feed->in.first_layer + j;
-        int64_t from_ns = feed->read[y->first_read].begin_ns;
+        int64_t from_ns = feed->read[y->first_read].begin_ns, to_ns = y->read_to_ns;
 
         from_ns = from_ns > before_ns ? from_ns : before_ns;
+        to_ns = to_ns && to_ns < from_ns ? from_ns : to_ns;
         if (y->left == 0)
-            result->time[KVS_EXEC_READ][layer] = since(feed->begin_ns, from_ns, y->read_to_ns);
+            result->time[KVS_EXEC_READ][layer] = since(feed->begin_ns, from_ns, to_ns);
         result->time[KVS_EXEC_DECODE][layer] =
             since(feed->begin_ns, y->decode_from_ns, y->decode_to_ns);
-        before_ns = y->read_to_ns;
+        before_ns = to_ns;
     }
     result->load_bytes = feed->load_bytes;
     result->n_window_wait = feed->n_window_wait;
