@@ -595,7 +595,6 @@ static void stages_follow_one_another(void **state)
         for (int s = 0; s < KVS_EXEC_HEAD; s++)
             assert_true(r->time[s][l].from_ns <= r->time[s][l].to_ns && r->time[s][l].to_ns > 0);
         assert_true(r->time[KVS_EXEC_READ][l].to_ns <= r->time[KVS_EXEC_DECODE][l].from_ns);
-        /* the streams' clock is another: only nearly the same when a thread is held up */
         assert_true(r->time[KVS_EXEC_COPY][l].to_ns <= r->time[KVS_EXEC_POST][l].from_ns);
     }
     assert_true(r->time[KVS_EXEC_HEAD][0].to_ns <= r->ttft_ns);

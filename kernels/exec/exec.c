@@ -230,7 +230,11 @@ static void tell_times(const struct kvs_exec *exec, const struct kvs_exec_plan *
                        struct kvs_exec_result *result)
 {
     int64_t delay_ns = exec->event_ns - begin_ns;
+    int64_t end_ns = between(exec, &exec->head, delay_ns).to_ns;
 
+    /* a thread held up between the begin event and its note: all was done when logits were there */
+    if (end_ns > result->ttft_ns)
+        delay_ns -= end_ns - result->ttft_ns;
     for (uint32_t l = 0; l < exec->shape->n_layer; l++) {
         if (l < shape->first_load || kvs_exec_cut_tok(plan, l) > 0)
             result->time[KVS_EXEC_PRE][l] = between(exec, &exec->pre[l], delay_ns);
