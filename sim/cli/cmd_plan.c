@@ -45,8 +45,8 @@ static const struct kvs_opt table[] = {
     {"quality", KVS_OPT_STR, AT(quality), NULL, 0, 0,
      "quality table of configs/quality, or a file (the model's)", NULL, false, 0},
     {"repair", KVS_OPT_STR, AT(repair), NULL, 0, 0,
-     "which tokens of moved text are repaired: a method of the quality table; none: its first",
-     NULL, false, 0},
+     "which tokens of moved text are repaired: a method of the quality table (its first)", NULL,
+     false, 0},
     {"hidden", KVS_OPT_FLAG, AT(hidden), NULL, 0, 0,
      "the tier holds hidden states too (HCache); used where they are fewer bytes", NULL, false, 0},
     {"states", KVS_OPT_LIST, AT(states), NULL, 0, 0,
@@ -57,8 +57,8 @@ static const struct kvs_opt table[] = {
     {"load", KVS_OPT_DOUBLE, AT(load), "0", 0, .99,
      "share of the GPU's time that other requests take", NULL, false, 0},
     {"bandwidth", KVS_OPT_RATE, AT(bandwidth), "0", 0, 1e15,
-     "rate of every hop of the tier's route, 1MB/s or more, of each GPU's where it is a GPU's own; "
-     "0: the profile's",
+     "rate of the tier's slowest link (of several tiers', the slowest of all), 1MB/s or more, of "
+     "each GPU's where it is a GPU's own; other links keep theirs; 0: the profile's",
      NULL, false, 0},
     {"slo", KVS_OPT_TIME, AT(slo), "1s", 0, 3600, "CacheGen's deadline for the context", NULL,
      false, 0},
@@ -122,7 +122,7 @@ static enum kvs_code refuse_idle(const struct kvs_plan_options *o, int argc, cha
         *const of_plot[] = {"overwrite", NULL},
         *const of_spans[] = {"context", "new", "reuse", NULL}, *const of_tier[] = {"tier", NULL},
         *const of_moved[] = {"repair", NULL}, *const of_exact[] = {"limit", NULL};
-    bool moved = o->reuse == 1, shared = o->spans.n == 0;
+    bool moved = o->reuse == 1, shared = o->spans.n == 0, stored = false;
 
     if (strcmp(o->planner, "exact") != 0 &&
         kvs_opt_refuse(table, N_OPT, argc, argv, of_exact, "is of --planner exact", err))
@@ -131,16 +131,20 @@ static enum kvs_code refuse_idle(const struct kvs_plan_options *o, int argc, cha
         return kvs_opt_refuse(table, N_OPT, argc, argv, of_prompt,
                               "is of a prompt; --instances FILE has problems of its own", err);
     for (unsigned i = 0; i < o->spans.n; i++) {
-        moved |= strncmp(o->spans.v[i], "content", 7) == 0;
-        shared |= !strchr(o->spans.v[i], '@') && (strncmp(o->spans.v[i], "content", 7) == 0 ||
-                                                  strncmp(o->spans.v[i], "prefix", 6) == 0);
+        bool content = strncmp(o->spans.v[i], "content", 7) == 0;
+        bool cached = content || strncmp(o->spans.v[i], "prefix", 6) == 0;
+
+        moved |= content;
+        stored |= cached;
+        shared |= cached && !strchr(o->spans.v[i], '@');
     }
     if (kvs_opt_refuse(table, N_OPT, argc, argv, of_instances,
                        "is of --instances FILE; a prompt has the error bars of its profile", err) ||
         (o->spans.n && kvs_opt_refuse(table, N_OPT, argc, argv, of_spans,
                                       "--spans says what the prompt consists of", err)) ||
-        (!shared && kvs_opt_refuse(table, N_OPT, argc, argv, of_tier,
-                                   "each cached span of --spans names its own", err)) ||
+        (!shared && stored &&
+         kvs_opt_refuse(table, N_OPT, argc, argv, of_tier,
+                        "each cached span of --spans names its own", err)) ||
         (!moved && kvs_opt_refuse(table, N_OPT, argc, argv, of_moved,
                                   "is of text cached elsewhere; want --reuse content", err)) ||
         (!o->plot && kvs_opt_refuse(table, N_OPT, argc, argv, of_plot,

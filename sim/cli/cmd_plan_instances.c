@@ -15,6 +15,7 @@
 
 /* One problem, planned. */
 struct answer {
+    struct kvs_plan plan;
     struct kvs_plan_eval eval; /* the planner's */
     int64_t lower_bound_ns;
     double seconds;
@@ -87,7 +88,7 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
                                 struct kvs_err *err)
 {
     struct kvs_plan_problem problem = in->problem;
-    struct kvs_plan plan, least;
+    struct kvs_plan least;
     struct kvs_plan_limit limit;
     struct kvs_err own = {0};
     double start = now_s();
@@ -99,8 +100,8 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
     problem.error.decode = problem.error.gpu_decode = problem.error.compute = options->error;
     kvs_plan_limit_begin(&limit, options->limit);
     kvs_plan_scratch_watch(scratch, &limit.watch);
-    enum kvs_code code =
-        planner->plan(&problem, scratch, &plan, &answer->eval, &answer->lower_bound_ns, &own);
+    enum kvs_code code = planner->plan(&problem, scratch, &answer->plan, &answer->eval,
+                                       &answer->lower_bound_ns, &own);
     kvs_plan_scratch_watch(scratch, NULL);
     kvs_plan_limit_end(&limit);
     if (code)
@@ -109,12 +110,12 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
     answer->stopped = limit.stopped;
     answer->gave_up =
         strcmp(planner->name, "exact") == 0 && answer->lower_bound_ns < answer->eval.end_ns;
-    answer->wrong = find_wrong(in, planner, &plan, answer);
+    answer->wrong = find_wrong(in, planner, &answer->plan, answer);
     answer->regret_ns = (double)NAN;
     if (options->error > 0) {
         struct kvs_regret regret;
 
-        kvs_regret_of(&problem, &plan, &regret);
+        kvs_regret_of(&problem, &answer->plan, &regret);
         answer->regret_ns = regret.most_ns;
     }
     return KVS_OK;
@@ -122,7 +123,9 @@ static enum kvs_code answer_one(const struct kvs_plan_options *options,
 
 static double gap(const struct answer *answer)
 {
-    return (double)(answer->eval.end_ns - answer->lower_bound_ns) / (double)answer->eval.end_ns;
+    int64_t gap_ns = answer->eval.end_ns - answer->lower_bound_ns;
+
+    return gap_ns == 0 ? 0 : (double)gap_ns / (double)answer->eval.end_ns; /* of 0 ns no share */
 }
 
 static void print_row(const struct kvs_plan_instance *in, const struct answer *answer)
@@ -137,8 +140,8 @@ static void print_row(const struct kvs_plan_instance *in, const struct answer *a
     }
     if (!isnan(answer->regret_ns))
         snprintf(regret, sizeof regret, " %15.0f", answer->regret_ns);
-    printf("%-32s %15s %15" PRId64 " %15s %9s %12" PRId64 " %10.6f%s%s%s\n", in->name, optimum,
-           answer->eval.end_ns, bound, percent, answer->eval.distortion, answer->seconds, regret,
+    printf("%-32s %15s %15" PRId64 " %15s %12" PRId64 " %10.6f %9s%s%s%s\n", in->name, optimum,
+           answer->eval.end_ns, bound, answer->eval.distortion, answer->seconds, percent, regret,
            answer->infeasible ? "  INFEASIBLE: "
            : answer->gave_up  ? "  NOT PROVEN: "
            : answer->wrong    ? "  WRONG: "
@@ -146,15 +149,27 @@ static void print_row(const struct kvs_plan_instance *in, const struct answer *a
            answer->wrong ? answer->wrong : "");
 }
 
+/* [i, q] of each layer, as files of problems have it. */
+static json_t *plan_json(const struct kvs_plan_instance *in, const struct kvs_plan *plan)
+{
+    json_t *layers = json_array();
+
+    for (uint32_t l = 0; l < in->problem.n_layer; l++)
+        json_array_append_new(layers, json_pack("[ii]", plan->frac_i[l], plan->level[l]));
+    return layers;
+}
+
 static json_t *row_json(const struct kvs_plan_instance *in, const struct answer *answer)
 {
     bool bounded = answer->lower_bound_ns != INT64_MIN;
-    json_t *row = json_pack("{ss so sI so sI sI sf}", "name", in->name, "optimum_ns",
+    json_t *row = json_pack("{ss so sI so sI sI sf so so}", "name", in->name, "optimum_ns",
                             in->has_optimum ? json_integer(in->optimum_ns) : json_null(),
                             "value_ns", (json_int_t)answer->eval.end_ns, "lower_bound_ns",
                             bounded ? json_integer(answer->lower_bound_ns) : json_null(),
                             "distortion", (json_int_t)answer->eval.distortion, "budget",
-                            (json_int_t)in->problem.budget, "seconds", answer->seconds);
+                            (json_int_t)in->problem.budget, "seconds", answer->seconds,
+                            "gap_percent", bounded ? json_real(100 * gap(answer)) : json_null(),
+                            "plan", plan_json(in, &answer->plan));
 
     if (row && !isnan(answer->regret_ns))
         json_object_set_new(row, "regret_ns", json_real(answer->regret_ns));
@@ -171,8 +186,8 @@ static enum kvs_code plan_all(const struct kvs_plan_options *options,
     const char *wrong = "", *name = "";
 
     if (!options->json)
-        printf("%-32s %15s %15s %15s %9s %12s %10s%s\n", "name", "optimum_ns", "value_ns",
-               "lower_bound_ns", "gap_%", "distortion", "seconds",
+        printf("%-32s %15s %15s %15s %12s %10s %9s%s\n", "name", "optimum_ns", "value_ns",
+               "lower_bound_ns", "distortion", "seconds", "gap_%",
                options->error > 0 ? "       regret_ns" : "");
     for (size_t i = 0; i < n; i++) {
         const struct kvs_plan_instance *in = kvs_plan_set_at(set, i);

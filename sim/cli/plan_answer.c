@@ -298,6 +298,7 @@ enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c, const struct kvs_plan
         code = kvs_turned_rows(c, turned, answer, err);
     }
     kvs_turned_free(turned);
+    c->decode_error = fmax(answer->v.problem.error.decode, answer->v.problem.error.gpu_decode);
     if (!code)
         code = kvs_plan_cross_context(c, &answer->context, err);
     if (!code)

@@ -25,15 +25,21 @@ struct kvs_policy_row {
     double load_bytes, recompute_frac;
 };
 
-/* TTFT with one knob at half and at twice what it is, everything else as it is, planned anew. */
+/* A stage as a whole, its fixed costs included; one rate of it; what the prompt has. */
+enum kvs_knob_kind { KVS_KNOB_STAGE, KVS_KNOB_PART, KVS_KNOB_PROMPT };
+
+/* TTFT with one knob at half and at twice what it is, everything else as it is, planned anew. More
+ * of a prompt is slower, more of all else faster. */
 struct kvs_knob_row {
-    const char *name; /* "load rate" */
+    const char *name; /* "links" */
+    enum kvs_knob_kind kind;
     int64_t half_ns, twice_ns;
 };
 
 /*
  * Where loading beats recomputing, in rising order; 0: from the least value looked at on, up to the
- * greatest. Of more ranges than there is room for, the first ones and the last are named.
+ * greatest (least and most of a crossing). Of more ranges than there is room for, the first ones
+ * and the last are named.
  */
 #define KVS_MAX_RANGE 4
 struct kvs_range {
@@ -42,6 +48,7 @@ struct kvs_range {
 struct kvs_crossing {
     uint32_t n_range, n_more;
     struct kvs_range range[KVS_MAX_RANGE];
+    double least, most;
     double low, high; /* what the error bars make of kvs_crossing_at */
 };
 
@@ -127,10 +134,10 @@ KVS_MUST_CHECK enum kvs_code kvs_plan_cross_bandwidth(const struct kvs_plan_case
                                                       struct kvs_err *err);
 /* Where loading wins from on, without end; 0: nowhere, or everywhere. */
 double kvs_crossing_at(const struct kvs_crossing *crossing);
-/* The --bandwidth that routes as fast as the slowest one here have, and whether it is a GPU's own
- * rate, of which there are several. */
-double kvs_plan_bandwidth(const struct kvs_plan_case *c, const struct kvs_variant *v);
-bool kvs_plan_bandwidth_per_gpu(const struct kvs_plan_case *c, const struct kvs_variant *v);
+/* The --bandwidth that would say what is here, and whether it is a GPU's own rate, of which there
+ * are several. */
+double kvs_plan_bandwidth(const struct kvs_plan_case *c);
+bool kvs_plan_bandwidth_per_gpu(const struct kvs_plan_case *c);
 
 /* plan_menu.c: optimal's row with a menu of levels that is chosen around it, from a first menu's
  * row on; and what is proven over all levels. */
@@ -184,8 +191,12 @@ KVS_MUST_CHECK enum kvs_code kvs_plan_draw(const struct kvs_plan_case *c,
 #define KVS_PLAN_WORDS 400
 const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                            unsigned n, char buf[KVS_PLAN_WORDS]);
-/* The stage that would shorten TTFT most if it were twice as fast: "load rate", ...; NULL: none by
- * 1 %. */
+/* The stage that would shorten TTFT most if it were twice as fast as a whole: "links", "GPU",
+ * "decoder"; NULL: none by 1 %. */
 const char *kvs_plan_binds(const struct kvs_plan_answer *answer);
+/* What a knob is called here: bandwidth is some link's. buf is returned. */
+#define KVS_PLAN_KNOB_NAME 80
+const char *kvs_plan_knob_name(const struct kvs_plan_case *c, const struct kvs_knob_row *row,
+                               char buf[KVS_PLAN_KNOB_NAME]);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/data.h"
 #include "base/units.h"
+#include "model/layout.h"
 #include "plan/regret.h"
 
 #include <assert.h>
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DESCRIPTORS 2 /* a block's layer: K and V apart */
 #define DEFAULT_BUDGET .05
 #define REPAIR_SHARES 8
 #define UNKNOWN_NATS 1000 /* of moved text that no table knows: over a budget of 0 */
@@ -40,6 +40,51 @@ static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
         return kvs_fail(err, KVS_ERR_RANGE, "%s does not fit the %u GPU%s of a host of %s",
                         c->model->name, most, most > 1 ? "s" : "", c->hw->name);
     return KVS_OK;
+}
+
+/* Part of a replica's bytes that crosses one link of the kind. */
+static double hop_share(const struct kvs_plan_case *c, const struct kvs_hw_link *link)
+{
+    return link->scope == KVS_SCOPE_GPU ? 1.0 / c->tp : 1.0;
+}
+
+/* As the options have it: a rate that was asked for is exact. */
+static struct kvs_figure rate_of(const struct kvs_plan_case *c, uint32_t link)
+{
+    struct kvs_figure rate = c->hw->link[link].read_bytes_per_s;
+
+    if (link == c->slow_link && c->options.bandwidth > 0) {
+        rate.value = c->options.bandwidth;
+        rate.rel_error = 0;
+    }
+    return rate;
+}
+
+/* The link that --bandwidth sets, by the profile's rates; and the error bar of the slowest hop once
+ * it is set. */
+static void find_slowest(struct kvs_plan_case *c)
+{
+    double most = 0;
+
+    c->slow_link = UINT32_MAX; /* none yet */
+    for (int set = 0; set < 2; set++) {
+        uint32_t slowest = 0;
+
+        most = 0;
+        for (uint32_t k = 0; k < c->n_route; k++)
+            for (uint32_t h = 0; h < c->tier[k]->n_hop; h++) {
+                uint32_t link = c->tier[k]->hop[h];
+                struct kvs_figure rate = rate_of(c, link);
+                double s_per_byte = hop_share(c, &c->hw->link[link]) / rate.value;
+
+                if (s_per_byte > most) {
+                    most = s_per_byte;
+                    slowest = link;
+                    c->link_error = rate.rel_error;
+                }
+            }
+        c->slow_link = set ? c->slow_link : slowest;
+    }
 }
 
 /* The table that --quality names, or the model's. Without one a plan may lose nothing. */
@@ -179,6 +224,8 @@ enum kvs_code kvs_plan_case_open(const struct kvs_plan_options *options, struct 
     if (!code)
         code = find_tp(c, err);
     if (!code)
+        find_slowest(c);
+    if (!code)
         code = find_quality(c, err);
     if (!code)
         code = find_states(c, err);
@@ -229,23 +276,21 @@ static void turn_links(const struct kvs_plan_case *c, const struct kvs_knobs *kn
     for (uint32_t k = 0; k < c->n_route; k++) {
         v->route[k].n_hop = c->tier[k]->n_hop;
         for (uint32_t h = 0; h < c->tier[k]->n_hop; h++) {
+            uint32_t link_i = c->tier[k]->hop[h];
             struct kvs_hw_link *link = &v->link[k][h];
             const struct kvs_hw_link *same = link;
 
-            *link = c->hw->link[c->tier[k]->hop[h]];
-            if (c->options.bandwidth > 0) { /* the route's: no hop is slower, one is as slow */
-                link->read_bytes_per_s.value = c->options.bandwidth;
-                link->read_bytes_per_s.rel_error = 0;
-            }
-            link->read_bytes_per_s.value *= knobs->link;
-            link->descriptor_s.value *= knobs->descriptor;
+            *link = c->hw->link[link_i];
+            link->read_bytes_per_s = rate_of(c, link_i);
+            link->read_bytes_per_s.value *=
+                knobs->link * (link_i == c->slow_link ? knobs->rate : 1);
+            link->descriptor_s.value /= knobs->link * knobs->piece;
             /* a hop that an earlier route has too is one link, and shared */
             for (uint32_t j = 0; j < k; j++)
                 for (uint32_t i = 0; i < c->tier[j]->n_hop; i++)
-                    if (c->tier[j]->hop[i] == c->tier[k]->hop[h])
+                    if (c->tier[j]->hop[i] == link_i)
                         same = v->route[j].hop[i].link;
-            v->route[k].hop[h] =
-                (struct kvs_table_hop){same, link->scope == KVS_SCOPE_GPU ? 1.0 / c->tp : 1.0};
+            v->route[k].hop[h] = (struct kvs_table_hop){same, hop_share(c, link)};
         }
     }
 }
@@ -324,7 +369,7 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
         .route = v->route,
         .chunk_tok = (uint32_t)c->options.chunk_tok,
         .n_frac = n_frac,
-        .descriptors = DESCRIPTORS,
+        .descriptors = kvs_layout_layer(kvs_layout_find("blocks"), c->model, 0, 1, 1, 1).n_piece,
         .n_level = v->levels->n,
         .keep_shared = v->levels->n > 1, /* menus differ in their levels only */
         .level = v->levels->level,

@@ -39,14 +39,14 @@ struct kvs_span {
 
 /* What may be turned, as factors of what the options say. */
 struct kvs_knobs {
-    double link, gpu, decoder; /* speeds */
-    double descriptor;         /* fixed cost of a descriptor */
+    double link, gpu, decoder; /* speed of a whole stage: of the links rates and pieces a second */
+    double rate, piece;        /* --bandwidth; pieces a second of all links */
     double new_tok, context_tok;
 };
 #define KVS_KNOBS_AS_IS                                                                            \
     (struct kvs_knobs)                                                                             \
     {                                                                                              \
-        1, 1, 1, 1, 1, 1                                                                           \
+        1, 1, 1, 1, 1, 1, 1                                                                        \
     }
 
 /* What all variants share. */
@@ -73,7 +73,11 @@ struct kvs_plan_case {
      * kvs_levels_new chooses them */
     struct kvs_strs menu;
     char menu_name[KVS_MAX_LEVEL][64];
+    /* The link whose rate --bandwidth is: of all hops of the tiers the one that takes longest for a
+     * prompt's bytes by the profile; other hops keep their rates. Its place in hw->link. */
+    uint32_t slow_link;
     double link_error, gpu_error; /* relative, of the slowest hop and of the GPU's GEMMs */
+    double decode_error;          /* of the least certain level on the answer's menu */
 };
 
 /* One variant: a problem and what it was made of. */

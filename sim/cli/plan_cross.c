@@ -14,8 +14,8 @@
 
 #define MOST_CONTEXT_TOK 1048576
 #define LEAST_CONTEXT_TOK 128
-#define N_CONTEXT 26 /* steps of half an octave between them */
-#define MOST_LOOKS (N_CONTEXT + 2)
+#define MOST_STEP 48 /* of half an octave, from one token to the longest context */
+#define MOST_LOOKS (MOST_STEP + 2)
 #define MOVED_FRAC 17
 #define MOVED_GAIN .01
 #define CLOSE .002      /* relative: how far crossings are followed */
@@ -55,6 +55,13 @@ static double turned(double rel_error, double by)
     return 1 + by * (rel_error < .9 ? rel_error : .9);
 }
 
+/* The ends of the error bars that favour loading, at error 1, or recomputing, at -1. */
+static void turn_bars(const struct look *look, struct kvs_knobs *knobs)
+{
+    knobs->gpu = turned(look->c->gpu_error, -look->error);
+    knobs->decoder = turned(look->c->decode_error, look->error);
+}
+
 static enum kvs_code look_at_context(const struct look *look, double factor, bool *wins,
                                      struct kvs_err *err)
 {
@@ -66,7 +73,7 @@ static enum kvs_code look_at_context(const struct look *look, double factor, boo
         return kvs_nomem(err);
     knobs.context_tok = factor;
     knobs.link = turned(c->link_error, look->error);
-    knobs.gpu = turned(c->gpu_error, -look->error); /* what favours loading */
+    turn_bars(look, &knobs);
     enum kvs_code code = kvs_variant_begin(c, &knobs, c->moved ? MOVED_FRAC : 2, v, err);
     if (!code)
         code = compare(c, v, wins, err);
@@ -81,9 +88,11 @@ static enum kvs_code look_at_bandwidth(const struct look *look, double bytes_per
 {
     struct kvs_plan_case *c = malloc(sizeof *c);
     struct kvs_plan_answer *there = calloc(1, sizeof *there);
-    const struct kvs_knobs as_is = KVS_KNOBS_AS_IS;
+    struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
     enum kvs_code code = KVS_OK;
 
+    assert(!look->choose || look->error == 0); /* who chooses, does so as it is */
+    turn_bars(look, &knobs);
     if (!c || !there) {
         free(c);
         free(there);
@@ -92,11 +101,10 @@ static enum kvs_code look_at_bandwidth(const struct look *look, double bytes_per
     *c = *look->c; /* borrows all that it points to */
     c->menu.n = 0;
     c->options.bandwidth = bytes_per_s;
-    c->options.load = 1 - (1 - c->options.load) * turned(c->gpu_error, -look->error);
     if (look->choose)
         code = kvs_plan_refine(c, there, err);
     else
-        code = kvs_variant_begin(c, &as_is, c->moved ? MOVED_FRAC : 2, &there->v, err);
+        code = kvs_variant_begin(c, &knobs, c->moved ? MOVED_FRAC : 2, &there->v, err);
     if (!code)
         code = compare(c, &there->v, wins, err);
     kvs_variant_end(&there->v);
@@ -137,10 +145,11 @@ static enum kvs_code bisect(const struct look *look, double loses, double wins, 
 /* The values looked at: half an octave apart, and the prompt's own. */
 static uint32_t choose_values(double low, double high, double value[MOST_LOOKS])
 {
-    uint32_t n = 0;
+    uint32_t n = 0, n_step = (uint32_t)ceil(2 * log2(high / low) - 1e-9);
 
-    for (uint32_t i = 0; i <= N_CONTEXT; i++) {
-        double next = i == N_CONTEXT ? high : low * pow(high / low, (double)i / N_CONTEXT);
+    assert(n_step > 0 && n_step <= MOST_STEP);
+    for (uint32_t i = 0; i <= n_step; i++) {
+        double next = i == n_step ? high : low * pow(high / low, (double)i / n_step);
 
         if (n && value[n - 1] < 1 && next > 1)
             value[n++] = 1;
@@ -167,11 +176,13 @@ static enum kvs_code cross_context(const struct look *look, bool all, struct kvs
                                    struct kvs_err *err)
 {
     double value[MOST_LOOKS], context = (double)look->c->context_tok, from = 0;
-    uint32_t n = choose_values(LEAST_CONTEXT_TOK / context, MOST_CONTEXT_TOK / context, value);
+    const struct kvs_crossing none = {.least = fmin(LEAST_CONTEXT_TOK, context),
+                                      .most = fmax(MOST_CONTEXT_TOK, context)};
+    uint32_t n = choose_values(none.least / context, none.most / context, value);
     bool wins[MOST_LOOKS] = {false};
     uint32_t last = 0; /* that loses */
 
-    *x = (struct kvs_crossing){0};
+    *x = none;
     for (uint32_t i = 0; i < n; i++) {
         if (look_at(look, value[i], &wins[i], err))
             return err->code;
@@ -200,8 +211,8 @@ static double last_start(const struct kvs_crossing *x)
     const struct kvs_range *last = &x->range[x->n_range - 1];
 
     if (x->n_range == 0 || last->to > 0)
-        return MOST_CONTEXT_TOK;
-    return last->from > 0 ? last->from : LEAST_CONTEXT_TOK;
+        return x->most;
+    return last->from > 0 ? last->from : x->least;
 }
 
 enum kvs_code kvs_plan_cross_context(const struct kvs_plan_case *c, struct kvs_crossing *x,
@@ -275,7 +286,7 @@ enum kvs_code kvs_plan_cross_bandwidth(const struct kvs_plan_case *c, struct kvs
     struct look look = {.c = c, .bandwidth = true};
     double first, at;
 
-    *x = (struct kvs_crossing){0};
+    *x = (struct kvs_crossing){.least = KVS_LEAST_BANDWIDTH, .most = KVS_MOST_BANDWIDTH};
     if (cross_bandwidth(&look, &first, err) || isinf(first))
         return err->code;
     at = first;
@@ -296,31 +307,15 @@ enum kvs_code kvs_plan_cross_bandwidth(const struct kvs_plan_case *c, struct kvs
     return KVS_OK;
 }
 
-double kvs_plan_bandwidth(const struct kvs_plan_case *c, const struct kvs_variant *v)
+double kvs_plan_bandwidth(const struct kvs_plan_case *c)
 {
-    double least = HUGE_VAL;
-
-    for (uint32_t k = 0; k < c->n_route; k++) {
-        double share = 0, s_per_byte = 0;
-
-        for (uint32_t h = 0; h < v->route[k].n_hop; h++) {
-            const struct kvs_table_hop *hop = &v->route[k].hop[h];
-
-            share = fmax(share, hop->share);
-            s_per_byte = fmax(s_per_byte, hop->share / hop->link->read_bytes_per_s.value);
-        }
-        least = fmin(least, share / s_per_byte);
-    }
-    return least;
+    return c->options.bandwidth > 0 ? c->options.bandwidth
+                                    : c->hw->link[c->slow_link].read_bytes_per_s.value;
 }
 
-bool kvs_plan_bandwidth_per_gpu(const struct kvs_plan_case *c, const struct kvs_variant *v)
+bool kvs_plan_bandwidth_per_gpu(const struct kvs_plan_case *c)
 {
-    for (uint32_t k = 0; k < c->n_route; k++)
-        for (uint32_t h = 0; h < v->route[k].n_hop; h++)
-            if (v->route[k].hop[h].share >= 1)
-                return false;
-    return true;
+    return c->hw->link[c->slow_link].scope == KVS_SCOPE_GPU;
 }
 
 double kvs_crossing_at(const struct kvs_crossing *x)

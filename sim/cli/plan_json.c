@@ -161,7 +161,7 @@ static json_t *crossing_json(const struct kvs_crossing *x)
     for (uint32_t i = 0; i < x->n_range; i++)
         json_array_append_new(ranges, json_pack("{so so}", "from", above_0(x->range[i].from), "to",
                                                 above_0(x->range[i].to)));
-    return json_pack("{ss so so so so so si}", "loading_wins",
+    return json_pack("{ss so so so so so si sf sf}", "loading_wins",
                      x->n_range == 0                      ? "never"
                      : from > 0                           ? "from"
                      : until > 0                          ? "until"
@@ -169,7 +169,7 @@ static json_t *crossing_json(const struct kvs_crossing *x)
                                                           : "between",
                      "from", above_0(from), "low", above_0(from > 0 ? x->low : 0), "high",
                      above_0(from > 0 ? x->high : 0), "until", above_0(until), "ranges", ranges,
-                     "ranges_not_named", (int)x->n_more);
+                     "ranges_not_named", (int)x->n_more, "least", x->least, "most", x->most);
 }
 
 static json_t *work_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
@@ -241,12 +241,13 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
 
     for (uint32_t k = 0; k < c->n_route; k++)
         json_array_append_new(tiers, json_string(c->tier[k]->name));
-    all = json_pack("{ss ss ss si so si si ss sf sf sf so}", "source", "simulated", "model",
+    all = json_pack("{ss ss ss si so si si ss sf sf sf ss so}", "source", "simulated", "model",
                     c->model->name, "hardware", c->hw->name, "gpus", (int)c->tp, "tiers", tiers,
                     "context_tok", (int)answer->v.context_tok, "new_tok", (int)answer->v.new_tok,
                     "reuse", reuse_of(c), "budget_nats", c->budget_nats, "load_bytes_per_s",
-                    answer->load_rate, "bandwidth_bytes_per_s", kvs_plan_bandwidth(c, &answer->v),
-                    "plan", row_json(c, &answer->best));
+                    answer->load_rate, "bandwidth_bytes_per_s", kvs_plan_bandwidth(c),
+                    "bandwidth_link", c->hw->link[c->slow_link].name, "plan",
+                    row_json(c, &answer->best));
     if (!all || !lists || json_object_update(all, lists) ||
         json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
         json_object_set_new(all, "last_fractions_gain",

@@ -15,13 +15,15 @@
 static const struct knob {
     const char *name;
     size_t at; /* of a double of kvs_knobs */
+    enum kvs_knob_kind kind;
 } knobs[] = {
-    {"load rate", offsetof(struct kvs_knobs, link)},
-    {"GPU speed", offsetof(struct kvs_knobs, gpu)},
-    {"decoding rate", offsetof(struct kvs_knobs, decoder)}, /* where there are levels */
-    {"fixed cost of a piece", offsetof(struct kvs_knobs, descriptor)},
-    {"new tokens", offsetof(struct kvs_knobs, new_tok)},
-    {"cached tokens", offsetof(struct kvs_knobs, context_tok)},
+    {"links", offsetof(struct kvs_knobs, link), KVS_KNOB_STAGE},
+    {"GPU", offsetof(struct kvs_knobs, gpu), KVS_KNOB_STAGE},
+    {"decoder", offsetof(struct kvs_knobs, decoder), KVS_KNOB_STAGE}, /* where there are levels */
+    {"bandwidth", offsetof(struct kvs_knobs, rate), KVS_KNOB_PART},
+    {"pieces a second", offsetof(struct kvs_knobs, piece), KVS_KNOB_PART},
+    {"new tokens", offsetof(struct kvs_knobs, new_tok), KVS_KNOB_PROMPT},
+    {"cached tokens", offsetof(struct kvs_knobs, context_tok), KVS_KNOB_PROMPT},
 };
 #define N_KNOB (sizeof knobs / sizeof *knobs)
 _Static_assert(N_KNOB <= KVS_MAX_KNOB, "an answer has room for all");
@@ -113,6 +115,7 @@ enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c, struct kvs_turned *
             (void)kvs_plan_row_offer(&one->v, &answer->best.plan, &row);
         answer->n_knob = i / N_SIDE + 1;
         answer->knob[i / N_SIDE].name = one->knob->name;
+        answer->knob[i / N_SIDE].kind = one->knob->kind;
         *(i % N_SIDE ? &answer->knob[i / N_SIDE].twice_ns : &answer->knob[i / N_SIDE].half_ns) =
             row.eval.end_ns;
     }

@@ -266,18 +266,27 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
     show_no_own(c);
 }
 
-static void show_knobs(const struct kvs_plan_answer *answer)
+static void show_knobs(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
+    static const char *const head[][3] = {
+        {"TTFT, over this menu, with", "half as fast", "twice as fast"},
+        {"of the links:", "half of it", "twice it"},
+        {"and with", "half as many", "twice as many"},
+    };
     const char *binds = kvs_plan_binds(answer);
     double now = (double)answer->best.eval.end_ns;
+    char name[KVS_PLAN_KNOB_NAME];
 
-    printf("  %-22s %12s %12s\n", "TTFT, planned anew, at", "half", "twice");
     for (uint32_t i = 0; i < answer->n_knob; i++) {
         const struct kvs_knob_row *row = &answer->knob[i];
+        const char *const *of = head[row->kind];
 
-        printf("  %-22s %+10.1f %% %+10.1f %%%s\n", row->name,
+        if (i == 0 || row->kind != answer->knob[i - 1].kind)
+            printf("  %-28s %13s %14s\n", of[0], of[1], of[2]);
+        printf("    %-26s %+11.1f %% %+12.1f %%%s\n", kvs_plan_knob_name(c, row, name),
                100 * ((double)row->half_ns / now - 1), 100 * ((double)row->twice_ns / now - 1),
-               binds && strcmp(binds, row->name) == 0 ? "  <- binds" : "");
+               row->kind == KVS_KNOB_STAGE && binds && strcmp(binds, row->name) == 0 ? "  <- binds"
+                                                                                     : "");
     }
     putchar('\n');
 }
@@ -291,7 +300,7 @@ void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *
     show_timeline(c, answer);
     show_policies(c, answer);
     kvs_plan_show_sure(c, answer);
-    show_knobs(answer);
+    show_knobs(c, answer);
     for (unsigned n = 0; kvs_plan_words(c, answer, n, words); n++)
         printf("%s\n", words);
 }

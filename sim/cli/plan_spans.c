@@ -72,23 +72,6 @@ static enum kvs_code add_tiers(struct kvs_plan_case *c, struct kvs_err *err)
     return KVS_OK;
 }
 
-/* Error bar of the slowest hop. */
-static void find_link_error(struct kvs_plan_case *c)
-{
-    double slowest =
-        c->options.bandwidth > 0 ? 0 : HUGE_VAL; /* a rate that was asked for is exact */
-
-    for (uint32_t k = 0; k < c->n_route; k++)
-        for (uint32_t h = 0; h < c->tier[k]->n_hop; h++) {
-            const struct kvs_figure *rate = &c->hw->link[c->tier[k]->hop[h]].read_bytes_per_s;
-
-            if (rate->value < slowest) {
-                slowest = rate->value;
-                c->link_error = rate->rel_error;
-            }
-        }
-}
-
 static bool is_stored(const struct kvs_span *span)
 {
     return span->kind == KVS_SPAN_PREFIX || span->kind == KVS_SPAN_CONTENT;
@@ -165,8 +148,11 @@ static enum kvs_code count_tok(struct kvs_plan_case *c, struct kvs_err *err)
         return kvs_fail(err, KVS_ERR_ARG,
                         "--spans: nothing lies on a tier; want a span of prefix or content");
     if (n_block > MOST_BLOCKS + KVS_MAX_SPAN)
-        return kvs_fail(err, KVS_ERR_RANGE, "--block: %llu tokens make more than 65,536 blocks",
-                        (unsigned long long)c->options.block_tok);
+        return kvs_fail(err, KVS_ERR_RANGE,
+                        "--block: blocks of %llu tokens are more than 65,536 of %llu; want %llu or "
+                        "more",
+                        (unsigned long long)c->options.block_tok, (unsigned long long)total,
+                        (unsigned long long)((total + MOST_BLOCKS - 1) / MOST_BLOCKS));
     c->context_tok = (uint32_t)cached;
     c->new_tok = (uint32_t)fresh;
     return KVS_OK;
@@ -199,7 +185,6 @@ enum kvs_code kvs_plan_spans(struct kvs_plan_case *c, struct kvs_err *err)
     for (uint32_t i = 0; i < c->n_span && !code; i++)
         if (tier[i])
             code = add_route(c, "--spans", tier[i], &c->span[i].route, err);
-    find_link_error(c);
     return code;
 }
 

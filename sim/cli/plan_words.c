@@ -5,6 +5,7 @@
 
 #include "base/units.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +36,17 @@ static const char *loading(const struct kvs_plan_case *c)
     return c->moved ? "loading with repair" : "loading";
 }
 
+const char *kvs_plan_knob_name(const struct kvs_plan_case *c, const struct kvs_knob_row *row,
+                               char buf[KVS_PLAN_KNOB_NAME])
+{
+    if (strcmp(row->name, "bandwidth") == 0)
+        snprintf(buf, KVS_PLAN_KNOB_NAME, "rate of %.32s (--bandwidth)",
+                 c->hw->link[c->slow_link].name);
+    else
+        snprintf(buf, KVS_PLAN_KNOB_NAME, "%s", row->name);
+    return buf;
+}
+
 const char *kvs_plan_binds(const struct kvs_plan_answer *answer)
 {
     int64_t least_ns = llround((double)answer->best.eval.end_ns * .99);
@@ -42,11 +54,8 @@ const char *kvs_plan_binds(const struct kvs_plan_answer *answer)
 
     for (uint32_t i = 0; i < answer->n_knob; i++) {
         const struct kvs_knob_row *row = &answer->knob[i];
-        bool is_stage = strcmp(row->name, "load rate") == 0 ||
-                        strcmp(row->name, "GPU speed") == 0 ||
-                        strcmp(row->name, "decoding rate") == 0;
 
-        if (is_stage && row->twice_ns < least_ns) {
+        if (row->kind == KVS_KNOB_STAGE && row->twice_ns < least_ns) {
             least_ns = row->twice_ns;
             name = row->name;
         }
@@ -54,7 +63,15 @@ const char *kvs_plan_binds(const struct kvs_plan_answer *answer)
     return name;
 }
 
-/* "up to 512, from 1,024 to 5,000 and from 9,000 cached tokens on" */
+/* A crossing is followed to 0.2 %: three digits. */
+static const char *about(char buf[KVS_TEXT_MAX], double n)
+{
+    double unit = n >= 1000 ? pow(10, floor(log10(n)) - 2) : 1;
+
+    return count(buf, round(n / unit) * unit);
+}
+
+/* "from 128 to 512, from about 1,020 to 5,000 and from 9,000 cached tokens on" */
 static void list_ranges(const struct kvs_crossing *x, char buf[KVS_PLAN_WORDS / 2])
 {
     char from[KVS_TEXT_MAX], to[KVS_TEXT_MAX];
@@ -69,15 +86,12 @@ static void list_ranges(const struct kvs_crossing *x, char buf[KVS_PLAN_WORDS / 
                               : x->n_more ? ", in places between, and "
                                           : " and ";
 
-        count(from, range->from);
-        count(to, range->to);
-        n += (size_t)snprintf(buf + n, KVS_PLAN_WORDS / 2 - n, "%s%s%s%s%s%s%s", between,
-                              range->from > 0 ? "from " : "", range->from > 0 ? from : "",
-                              range->to == 0    ? ""
-                              : range->from > 0 ? " to "
-                                                : "up to ",
-                              range->to > 0 ? to : "", last ? " cached tokens" : "",
-                              range->to == 0 ? " on" : "");
+        about(to, range->to);
+        n += (size_t)snprintf(buf + n, KVS_PLAN_WORDS / 2 - n, "%sfrom %s%s%s%s%s%s", between,
+                              range->from > 0 ? "about " : "",
+                              range->from > 0 ? about(from, range->from) : count(from, x->least),
+                              range->to > 0 ? " to about " : "", range->to > 0 ? to : "",
+                              last ? " cached tokens" : "", range->to == 0 ? " on" : "");
     }
 }
 
@@ -88,61 +102,71 @@ static const char *beats(const struct kvs_plan_case *c)
                     : "Loading beats recomputing";
 }
 
-static void say_context(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+static bool say_context(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                         char buf[KVS_PLAN_WORDS])
 {
     const struct kvs_crossing *x = &answer->context;
-    double at = kvs_crossing_at(x);
-    char low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], fresh[KVS_TEXT_MAX], n[80];
+    char low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], fresh[KVS_TEXT_MAX], looked[80], n[160];
     char ranges[KVS_PLAN_WORDS / 2];
+    size_t used;
 
-    snprintf(n, sizeof n, "%s new%s", count(fresh, answer->v.new_tok),
-             c->options.spans.n ? ", spans in proportion" : "");
-    if (x->n_range == 0)
-        snprintf(buf, KVS_PLAN_WORDS,
-                 "%s here at no length from 128 to 1,048,576 cached tokens (%s).", beats(c), n);
-    else if (x->range[0].from == 0 && x->range[0].to == 0)
-        snprintf(buf, KVS_PLAN_WORDS, "%s here at every length from 128 cached tokens on (%s).",
-                 beats(c), n);
-    else {
-        list_ranges(x, ranges);
-        snprintf(buf, KVS_PLAN_WORDS, "%s %s (%s)", beats(c), ranges, n);
-        size_t used = strlen(buf);
-
-        if (at > 0)
-            snprintf(buf + used, KVS_PLAN_WORDS - used,
-                     "; within the profile's error bars %sfrom %s to %s.",
-                     x->n_range > 1 ? "the last begins " : "", count(low, x->low),
-                     count(high, x->high));
-        else
-            snprintf(buf + used, KVS_PLAN_WORDS - used, ".");
+    snprintf(looked, sizeof looked, "%s to %s", count(low, x->least), count(high, x->most));
+    snprintf(n, sizeof n, "(%s new%s; looked at: %s, whatever length the model is made for)",
+             count(fresh, answer->v.new_tok), c->options.spans.n ? ", spans in proportion" : "",
+             looked);
+    if (x->n_range == 0 || (x->range[0].from == 0 && x->range[0].to == 0)) {
+        snprintf(buf, KVS_PLAN_WORDS, "%s here at %s number of cached tokens %s.", beats(c),
+                 x->n_range == 0 ? "no" : "any", n);
+        return true;
     }
+    list_ranges(x, ranges);
+    snprintf(buf, KVS_PLAN_WORDS, "%s %s %s", beats(c), ranges, n);
+    used = strlen(buf);
+    if (kvs_crossing_at(x) > 0)
+        snprintf(
+            buf + used, KVS_PLAN_WORDS - used, "; within the profile's error bars %sfrom %s to %s.",
+            x->n_range > 1 ? "the last begins " : "", about(low, x->low), about(high, x->high));
+    else
+        snprintf(buf + used, KVS_PLAN_WORDS - used, ".");
+    return true;
 }
 
-static void say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+/* A rate in as many digits as profiles have, so that it may be given back as --bandwidth. */
+static void exact_rate(char buf[KVS_TEXT_MAX], double bytes_per_s)
+{
+    if (bytes_per_s >= 1e9)
+        snprintf(buf, KVS_TEXT_MAX, "%.6g GB/s", bytes_per_s / 1e9);
+    else
+        snprintf(buf, KVS_TEXT_MAX, "%.6g MB/s", bytes_per_s / 1e6);
+}
+
+static bool say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                           char buf[KVS_PLAN_WORDS])
 {
     const struct kvs_crossing *x = &answer->bandwidth;
-    const char *per = kvs_plan_bandwidth_per_gpu(c, &answer->v) ? " per GPU" : "";
-    char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], now[KVS_TEXT_MAX];
+    const char *per = kvs_plan_bandwidth_per_gpu(c) ? " per GPU" : "";
+    char at[KVS_TEXT_MAX], low[KVS_TEXT_MAX], high[KVS_TEXT_MAX], rate[KVS_TEXT_MAX], here[120];
     char n[KVS_TEXT_MAX];
 
     snprintf(n, sizeof n, "%s token%s", count(at, answer->v.context_tok),
              answer->v.context_tok == 1 ? "" : "s");
-    kvs_text_rate(now, kvs_plan_bandwidth(c, &answer->v));
+    exact_rate(rate, kvs_plan_bandwidth(c));
+    snprintf(here, sizeof here, "here %.32s's is %s%s", c->hw->link[c->slow_link].name, rate, per);
     if (x->n_range == 0)
-        snprintf(buf, KVS_PLAN_WORDS, "At %s recomputing wins at any --bandwidth; here it is %s%s.",
-                 n, now, per);
-    else if (kvs_crossing_at(x) == 0)
         snprintf(buf, KVS_PLAN_WORDS,
-                 "At %s %s wins at any --bandwidth from 1 MB/s on; here it is %s%s.", n, loading(c),
-                 now, per);
+                 "At %s recomputing wins at any --bandwidth, other links as they are; %s.", n,
+                 here);
+    else if (kvs_crossing_at(x) == 0)
+        snprintf(buf, KVS_PLAN_WORDS, "At %s %s wins at any --bandwidth from 1 MB/s on; %s.", n,
+                 loading(c), here);
     else
         snprintf(buf, KVS_PLAN_WORDS,
-                 "At %s %s pays from a --bandwidth of %s%s on (%s to %s within the GPU's "
-                 "error bar); here it is %s%s.",
+                 "At %s %s pays from a --bandwidth of %s%s on (%s to %s within the error bars of "
+                 "the GPU%s); %s.",
                  n, loading(c), kvs_text_rate(at, kvs_crossing_at(x)), per,
-                 kvs_text_rate(low, x->low), kvs_text_rate(high, x->high), now, per);
+                 kvs_text_rate(low, x->low), kvs_text_rate(high, x->high),
+                 c->decode_error > 0 ? " and of decoding" : "", here);
+    return true;
 }
 
 /* A plan that may not be taken is no better than any other. */
@@ -201,7 +225,7 @@ static struct rival find_rival(const struct kvs_plan_answer *answer)
     return best;
 }
 
-static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+static bool say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                      char buf[KVS_PLAN_WORDS])
 {
     const struct kvs_policy_row *load = find_row(answer, "load");
@@ -214,7 +238,7 @@ static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer
 
     if (answer->best.over_budget) {
         say_over_budget(c, answer, buf);
-        return;
+        return true;
     }
     if (load && load != &answer->best)
         offer(&end, "load", load->eval.end_ns, load->over_budget);
@@ -224,19 +248,19 @@ static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer
     if (rival.name && rival.end_ns < answer->best.eval.end_ns) {
         snprintf(buf, KVS_PLAN_WORDS, "%s takes %s; better here: %s, %s.", name, ttft, rival.name,
                  kvs_text_time(other, s_of(rival.end_ns)));
-        return;
+        return true;
     }
     if (!end.name || load == &answer->best || recompute == &answer->best) {
         snprintf(buf, KVS_PLAN_WORDS, "%s takes %s to the first token.", name, ttft);
-        return;
+        return true;
     }
     double ratio = (double)end.end_ns / end_ns;
     if (ratio < 1.01) {
         snprintf(buf, KVS_PLAN_WORDS, "%s gains nothing here: %s is within 1 %% of %s (%s).",
                  best ? "Mixing" : name, end.name, best ? "the best plan" : "it", ttft);
-        return;
+        return true;
     }
-    if (rival.end_ns < end.end_ns)
+    if (rival.end_ns < end.end_ns && (double)rival.end_ns >= 1.005 * end_ns)
         snprintf(more, sizeof more,
                  ", %.2f times as fast as the best other policy within the budget (%s, %s)",
                  (double)rival.end_ns / end_ns, rival.name,
@@ -246,37 +270,43 @@ static void say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer
              best ? "Best" : name, ttft, ratio,
              no_load ? "recompute" : "the better of load and recompute", no_load ? "" : end.name,
              no_load ? "" : ", ", other, no_load ? "; load is over the budget" : "", more);
+    return true;
 }
 
-static void say_knob(const struct kvs_plan_answer *answer, char buf[KVS_PLAN_WORDS])
+/* The knob that helps most, a whole stage first where it is as good as one rate of it; and what
+ * binds, if that is another. */
+static bool say_knob(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                     char buf[KVS_PLAN_WORDS])
 {
-    const struct kvs_knob_row *most = NULL;
-    const char *stage = kvs_plan_binds(answer);
-    char now[KVS_TEXT_MAX], better[KVS_TEXT_MAX];
-    int64_t best_ns = INT64_MAX;
+    const struct kvs_knob_row *most = NULL, *part = NULL;
+    char now[KVS_TEXT_MAX], better[KVS_TEXT_MAX], own[KVS_TEXT_MAX];
+    char name[KVS_PLAN_KNOB_NAME];
+    size_t used;
 
     for (uint32_t i = 0; i < answer->n_knob; i++) {
         const struct kvs_knob_row *row = &answer->knob[i];
-        bool fewer_is_better = strcmp(row->name, "fixed cost of a piece") == 0;
-        int64_t ns = fewer_is_better ? row->half_ns : row->twice_ns;
+        const struct kvs_knob_row **best = row->kind == KVS_KNOB_PART ? &part : &most;
 
-        if (strstr(row->name, "tokens") || ns >= best_ns)
-            continue;
-        best_ns = ns;
-        most = row;
+        if (row->kind != KVS_KNOB_PROMPT && (!*best || row->twice_ns < (*best)->twice_ns))
+            *best = row;
+    }
+    assert(most && part);
+    if ((double)most->twice_ns > .99 * (double)answer->best.eval.end_ns) {
+        snprintf(buf, KVS_PLAN_WORDS, "No single stage that were twice as fast gains 1 %%.");
+        return true;
     }
     kvs_text_time(now, s_of(answer->best.eval.end_ns));
-    if (!most || (double)best_ns > .99 * (double)answer->best.eval.end_ns) {
-        snprintf(buf, KVS_PLAN_WORDS, "No single knob of the machine gains 1 %%.");
-        return;
-    }
-    kvs_text_time(better, s_of(best_ns));
-    snprintf(buf, KVS_PLAN_WORDS,
-             "The knob that matters most is the %s: twice as good makes %s of %s.%s%s%s",
-             most->name, better, now,
-             stage && strcmp(stage, most->name) != 0 ? " The stage that binds: " : "",
-             stage && strcmp(stage, most->name) != 0 ? stage : "",
-             stage && strcmp(stage, most->name) != 0 ? "." : "");
+    kvs_text_time(better, s_of(most->twice_ns));
+    snprintf(buf, KVS_PLAN_WORDS, "What binds: the %s; twice as fast %s %s of %s.", most->name,
+             strcmp(most->name, "links") == 0 ? "they make" : "it makes", better, now);
+    if (strcmp(most->name, "links") != 0 ||
+        (double)part->twice_ns > .99 * (double)answer->best.eval.end_ns)
+        return true;
+    used = strlen(buf);
+    snprintf(buf + used, KVS_PLAN_WORDS - used,
+             " Of that most is due to the %s: twice it alone makes %s.",
+             kvs_plan_knob_name(c, part, name), kvs_text_time(own, s_of(part->twice_ns)));
+    return true;
 }
 
 /* What the prompt's KV has in HBM; false: all of it fits. */
@@ -333,26 +363,12 @@ static bool say_states(const struct kvs_plan_case *c, const struct kvs_plan_answ
 const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                            unsigned n, char buf[KVS_PLAN_WORDS])
 {
-    switch (n) {
-    case 0:
-        say_gain(c, answer, buf);
-        return buf;
-    case 1:
-        say_context(c, answer, buf);
-        return buf;
-    case 2:
-        say_bandwidth(c, answer, buf);
-        return buf;
-    case 3:
-        say_knob(answer, buf);
-        return buf;
-    case 4:
-        if (say_states(c, answer, buf) || say_no_room(c, answer, buf))
+    static bool (*const say[])(const struct kvs_plan_case *, const struct kvs_plan_answer *,
+                               char *) = {say_gain, say_context, say_bandwidth,
+                                          say_knob, say_states,  say_no_room};
+
+    for (size_t i = 0; i < sizeof say / sizeof *say; i++)
+        if (say[i](c, answer, buf) && n-- == 0)
             return buf;
-        return NULL;
-    case 5:
-        return answer->without_states_ns && say_no_room(c, answer, buf) ? buf : NULL;
-    default:
-        return NULL;
-    }
+    return NULL;
 }

@@ -23,6 +23,7 @@ static const char *const keys[] = {
     "budget_nats",
     "load_bytes_per_s",
     "bandwidth_bytes_per_s",
+    "bandwidth_link",
     "plan",
     "policies",
     "own_rule",

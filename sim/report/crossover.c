@@ -68,7 +68,7 @@ static enum kvs_code new_tables(const struct kvs_sim_config *config,
         .route = route,
         .chunk_tok = config->chunk_tok,
         .n_frac = KVS_MAX_FRAC,
-        .descriptors = 2,
+        .descriptors = config->model->mla.kv_lora ? 1 : 2, /* K and V apart; a latent is one */
         .n_level = 1,
         .level = &raw,
     };
