@@ -4,6 +4,7 @@
 #include "cli_json.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,170 @@ static void words_claim_no_length_that_was_not_looked_at(void **state)
     json_decref(answer);
 }
 
+/* --levels is all that the tier holds: p4 of K and V, 4.5 bits and some of 16, and no raw16. */
+static void a_tier_holds_the_levels_that_are_named(void **state)
+{
+#define NAMED "plan --json -m llama-3.1-8b -H h100-2gpu -c 16Ki -n 64 -t nvme -p load "
+    json_t *p4 = kvs_cli_json(NAMED "-b 0.1 --levels p4"),
+           *both = kvs_cli_json(NAMED "-b 0 --levels raw16,p4"),
+           *exact = kvs_cli_json(NAMED "-b 0 --levels p4");
+    const json_t *held = json_object_get(p4, "held");
+    double raw = kvs_cli_number(held, "raw_bytes_per_tok");
+    double tok = kvs_cli_number(p4, "context_tok");
+    double loaded = kvs_cli_number(json_object_get(p4, "plan"), "load_bytes");
+    int status;
+
+    (void)state;
+    kvs_cli_expect(p4, "{\"menu\": {\"levels\": [\"p4\"]}, \"plan\": {\"over_budget\": false}, "
+                       "\"held\": {\"free\": {\"k\": [\"p4\"], \"v\": [\"p4\"]}, "
+                       "\"loaded\": {\"k\": [\"p4\"], \"v\": [\"p4\"]}}}");
+    assert_true(raw == 131072);
+    assert_true(loaded > .25 * raw * tok && loaded < .32 * raw * tok);
+    assert_true(fabs(kvs_cli_number(json_object_get(held, "free"), "bytes_per_tok") * tok / loaded -
+                     1) < 1e-6);
+    assert_true(
+        fabs(kvs_cli_number(json_object_get(held, "loaded"), "bytes_per_tok") * tok / loaded - 1) <
+        1e-6);
+    kvs_cli_expect(both, "{\"menu\": {\"levels\": [\"raw16\", \"p4\"]}, \"plan\": {\"loss_nats\": "
+                         "0.0, \"over_budget\": false}, \"held\": {\"loaded\": {\"k\": "
+                         "[\"raw16\"]}}}");
+    /* nothing may be lost, and nothing exact is held */
+    kvs_cli_expect(exact, "{\"plan\": {\"over_budget\": true}}");
+    assert_non_null(
+        strstr(kvs_cli_error("plan -m llama-3.1-8b -H h100-2gpu --levels hidden", &status),
+               "found only \"hidden\", want a level of K and V beside it"));
+    assert_int_equal(status, 2);
+    json_decref(p4);
+    json_decref(both);
+    json_decref(exact);
+}
+
+static bool is_in(const json_t *names, const char *name, size_t n)
+{
+    size_t i;
+    json_t *one;
+
+    json_array_foreach((json_t *)names, i,
+                       one) if (strlen(json_string_value(one)) == n &&
+                                strncmp(json_string_value(one), name, n) == 0) return true;
+    return false;
+}
+
+/* Where nobody names levels, all of the codec: the README's prompt loads seven pairs of them. */
+static void a_plan_says_what_the_tier_has_to_hold_for_it(void **state)
+{
+    json_t *got = kvs_cli_json("plan --json -m llama-3.1-8b -H h100-2gpu -c 16Ki -t nvme -b 0.02"),
+           *layer;
+    const json_t *held = json_object_get(got, "held"), *all = json_object_get(held, "free");
+    const json_t *loaded = json_object_get(held, "loaded");
+    size_t l;
+
+    (void)state;
+    assert_int_equal(json_array_size(json_object_get(all, "k")), 13);
+    assert_true(is_in(json_object_get(all, "v"), "raw16", 5));
+    assert_true(kvs_cli_number(all, "bytes_per_tok") >
+                3 * kvs_cli_number(held, "raw_bytes_per_tok"));
+    assert_true(kvs_cli_number(loaded, "bytes_per_tok") <
+                kvs_cli_number(held, "raw_bytes_per_tok"));
+    json_array_foreach(json_object_get(got, "layers"), l, layer)
+    {
+        const char *name = json_string_value(json_object_get(layer, "level"));
+        const char *slash = strchr(name, '/');
+        size_t n_key = slash ? (size_t)(slash - name) : strlen(name);
+
+        if (kvs_cli_number(layer, "recompute_frac") < 1)
+            assert_true(is_in(json_object_get(loaded, "k"), name, n_key) &&
+                        is_in(json_object_get(loaded, "v"), slash ? slash + 1 : name,
+                              strlen(slash ? slash + 1 : name)));
+    }
+    assert_non_null(strstr(json_string_value(json_array_get(json_object_get(got, "words"), 3)),
+                           "the tier has to hold all 13 levels of K and 13 of V"));
+    json_decref(got);
+}
+
+static const json_t *row_of(const json_t *answer, const char *policy)
+{
+    size_t i;
+    const json_t *row;
+
+    json_array_foreach(json_object_get(answer, "policies"), i,
+                       row) if (strcmp(json_string_value(json_object_get(row, "policy")), policy) ==
+                                0) return row;
+    return json_object_get(answer, "plan");
+}
+
+/* rho = 0.8: a second of the GPU's own time makes others wait 0.8 / 0.2^2 = 20 s. */
+static void online_weighs_what_others_wait_and_is_optimal_without_load(void **state)
+{
+    static const char *const other[] = {"optimal", "load", "recompute", "token-split",
+                                        "layer-split"};
+    static const char *const prompt[] = {"-H h100-2gpu -c 32Ki -n 256 -t nvme",
+                                         "-H h100-sxm -c 8Ki -n 100 -t nvme -b 0.01",
+                                         "-H a10 -c 5000 -n 64 -t dram"};
+    (void)state;
+    for (size_t n = 0; n < sizeof prompt / sizeof *prompt; n++) {
+        char args[200];
+
+        snprintf(args, sizeof args, "plan --json -m llama-3.1-8b %s", prompt[n]);
+        json_t *idle = kvs_cli_json(args);
+        const json_t *online = row_of(idle, "online"), *optimal = row_of(idle, "optimal");
+        assert_true(kvs_cli_number(online, "ttft_s") == kvs_cli_number(optimal, "ttft_s"));
+        assert_true(kvs_cli_number(online, "gpu_s") == kvs_cli_number(optimal, "gpu_s"));
+        snprintf(args, sizeof args, "plan --json -m llama-3.1-8b %s --load 0.8", prompt[n]);
+        json_t *busy = kvs_cli_json(args);
+        double price = kvs_cli_number(json_object_get(busy, "load"), "price_gpu"), cost;
+
+        assert_true(fabs(price - 20) < 1e-9);
+        online = row_of(busy, "online");
+        cost = kvs_cli_number(online, "ttft_s") + price * kvs_cli_number(online, "gpu_s");
+        for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+            const json_t *row = row_of(busy, other[i]);
+
+            if (json_is_false(json_object_get(row, "over_budget")) &&
+                cost >
+                    1.0001 * (kvs_cli_number(row, "ttft_s") + price * kvs_cli_number(row, "gpu_s")))
+                fail_msg("%s: %s costs less than online", args, other[i]);
+        }
+        if (n == 0) {
+            optimal = row_of(busy, "optimal");
+            assert_true(kvs_cli_number(online, "gpu_s") < .5 * kvs_cli_number(optimal, "gpu_s"));
+            assert_true(kvs_cli_number(online, "ttft_s") > kvs_cli_number(optimal, "ttft_s"));
+            assert_non_null(
+                strstr(json_string_value(json_array_get(json_object_get(busy, "words"), 4)),
+                       "At this load online plans otherwise: 399 ms"));
+        }
+        json_decref(idle);
+        json_decref(busy);
+    }
+}
+
+/* 101,000 tokens of 320 KiB are 30.8 GiB: two H100 have 10.1 beside 70 B weights, four have. */
+static void a_prompt_gets_as_many_gpus_as_hold_it(void **state)
+{
+#define LONG "-m llama-3.1-70b -H h100-sxm -n 1000 -t nvme "
+    json_t *got = kvs_cli_json("plan --json " LONG "-c 100000"),
+           *asked = kvs_cli_json("plan --json --tp 2 " LONG "-c 100000");
+    const char *text;
+    int status;
+
+    (void)state;
+    kvs_cli_expect(got, "{\"gpus\": 4, \"fits\": true}");
+    kvs_cli_expect(asked, "{\"gpus\": 2, \"fits\": false}");
+    assert_non_null(strstr(json_string_value(json_array_get(json_object_get(asked, "words"), 0)),
+                           "This prompt does not fit, so this is no plan that can run: 30.8 GiB "));
+    json_decref(got);
+    json_decref(asked);
+    text = kvs_cli_text("plan --tp 2 " LONG "-c 100000");
+    assert_true(strncmp(text, "This prompt does not fit", 24) == 0);
+    text = kvs_cli_error("plan --block 1Ki " LONG "-c 10000000", &status);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "the 8 GPUs of a host of h100-sxm leave "));
+    assert_non_null(strstr(text, "want about 1,430,000 tokens in all at most, or --tp 8"));
+    text = kvs_cli_error("plan -m llama-3.1-405b -H h100-2gpu", &status);
+    assert_int_equal(status, 2);
+    assert_non_null(strstr(text, "want a machine with more memory"));
+}
+
 /* A file of one problem of one layer. */
 static void write_problem(const char *io, char path[])
 {
@@ -214,6 +379,10 @@ int main(void)
         cmocka_unit_test(a_links_fixed_costs_are_the_links),
         cmocka_unit_test(a_latent_is_one_piece),
         cmocka_unit_test(words_claim_no_length_that_was_not_looked_at),
+        cmocka_unit_test(a_tier_holds_the_levels_that_are_named),
+        cmocka_unit_test(a_plan_says_what_the_tier_has_to_hold_for_it),
+        cmocka_unit_test(online_weighs_what_others_wait_and_is_optimal_without_load),
+        cmocka_unit_test(a_prompt_gets_as_many_gpus_as_hold_it),
         cmocka_unit_test(a_problem_of_no_time_has_a_gap_of_0),
         cmocka_unit_test(columns_of_problems_stand_in_their_order_and_plans_are_told),
         cmocka_unit_test(errors_say_what_would_do),

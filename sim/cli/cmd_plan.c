@@ -40,7 +40,9 @@ static const struct kvs_opt table[] = {
     {"codec", KVS_OPT_STR, AT(codec), NULL, 0, 0,
      "codec of configs/codec, or a file (gpu-published where the budget is not 0)", NULL, false, 0},
     {"levels", KVS_OPT_LIST, AT(levels), NULL, 0, 0,
-     "levels that the tier holds besides raw16, \"p8\" or K/V \"p8/p4\" (those that trade best)",
+     "all levels that the tier holds, as raw16,p8,p8/p4 (K/V); no raw16 if it is not named (those "
+     "of "
+     "the codec that trade best, raw16 too)",
      NULL, false, 0},
     {"quality", KVS_OPT_STR, AT(quality), NULL, 0, 0,
      "quality table of configs/quality, or a file (the model's)", NULL, false, 0},
@@ -55,7 +57,9 @@ static const struct kvs_opt table[] = {
      "there on",
      NULL, false, 0},
     {"load", KVS_OPT_DOUBLE, AT(load), "0", 0, .99,
-     "share of the GPU's time that other requests take", NULL, false, 0},
+     "share of the GPU's time that other requests take: all it does is as much slower, and planner "
+     "online weighs how long others wait; the queue before the prompt is not counted",
+     NULL, false, 0},
     {"bandwidth", KVS_OPT_RATE, AT(bandwidth), "0", 0, 1e15,
      "rate of the tier's slowest link (of several tiers', the slowest of all), 1MB/s or more, of "
      "each GPU's where it is a GPU's own; other links keep theirs; 0: the profile's",
@@ -63,7 +67,7 @@ static const struct kvs_opt table[] = {
     {"slo", KVS_OPT_TIME, AT(slo), "1s", 0, 3600, "CacheGen's deadline for the context", NULL,
      false, 0},
     {"tp", KVS_OPT_U64, AT(tp), "0", 0, 1024,
-     "GPUs that share a layer; 0: as few as hold the model", NULL, false, 0},
+     "GPUs that share a layer; 0: as few as hold the model and the prompt", NULL, false, 0},
     {"block", KVS_OPT_TOK, AT(block_tok), "256", 1, 1048576, "tokens of a block, or of a passage",
      NULL, false, 0},
     {"chunk", KVS_OPT_TOK, AT(chunk_tok), "8Ki", 1, 1048576, "tokens of a prefill chunk", NULL,

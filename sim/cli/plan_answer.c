@@ -41,6 +41,7 @@ static void fill_row(const struct kvs_variant *v, struct kvs_policy_row *row)
 
     row->over_budget = row->eval.distortion > problem->budget;
     row->recompute_frac = row->load_bytes = 0;
+    row->work_ns = row->eval.pre_ns + row->eval.wait_ns + problem->head_ns;
     for (uint32_t l = 0; l < problem->n_layer; l++) {
         uint32_t i = row->plan.frac_i[l];
 
@@ -95,6 +96,13 @@ static enum kvs_code run_planner(const struct kvs_plan_case *c,
     return code;
 }
 
+/* What the row's planner goes by. */
+static double weight(const struct kvs_plan_problem *problem, const struct kvs_policy_row *row)
+{
+    return row->planner->priced ? kvs_plan_cost(problem, &row->plan, &row->eval)
+                                : (double)row->eval.end_ns;
+}
+
 enum kvs_code kvs_plan_row(const struct kvs_plan_case *c, const struct kvs_variant *v,
                            const struct kvs_planner_ops *planner, const struct kvs_plan *also,
                            struct kvs_policy_row *row, struct kvs_err *err)
@@ -103,13 +111,13 @@ enum kvs_code kvs_plan_row(const struct kvs_plan_case *c, const struct kvs_varia
     struct kvs_policy_row all = {0};
 
     memset(row, 0, sizeof *row);
-    row->planner = planner;
+    row->planner = all.planner = planner;
     if (run_planner(c, problem, also, row, err))
         return err->code;
     memset(all.plan.frac_i, (int)problem->n_frac - 1, problem->n_layer);
     without_start(problem, &all);
     if (loads_nothing(v, &row->plan) ||
-        (planner->may_recompute && all.eval.end_ns < row->eval.end_ns)) {
+        (planner->may_recompute && weight(problem, &all) < weight(problem, row))) {
         row->plan = all.plan;
         row->eval = all.eval;
     }
@@ -197,9 +205,7 @@ static void run_own(const struct kvs_plan_case *c, struct kvs_plan_answer *answe
 void kvs_plan_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                    double cached_tok, double *need, double *has)
 {
-    *has = kvs_cost_kv_room_bytes(answer->v.cost, (double)c->options.chunk_tok);
-    *need = kvs_model_kv_needed_bytes(c->model, cached_tok + (double)answer->v.new_tok);
-    *need *= c->tp * kvs_model_kv_share(c->model, c->tp);
+    kvs_case_room(c, answer->v.cost, c->tp, cached_tok + (double)answer->v.new_tok, need, has);
 }
 
 static void trace_stages(struct kvs_plan_answer *answer)

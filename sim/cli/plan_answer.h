@@ -10,6 +10,8 @@
 #include "plan/regret.h"
 #include "plan_case.h"
 
+#include <string.h>
+
 #define KVS_MAX_POLICY_ROW 32
 #define KVS_MAX_KNOB 8
 #define KVS_MAX_OWN 8
@@ -23,6 +25,7 @@ struct kvs_policy_row {
     int64_t lower_bound_ns; /* INT64_MIN: none */
     bool over_budget;
     double load_bytes, recompute_frac;
+    int64_t work_ns; /* compute, as slow as --load makes it */
 };
 
 /* A stage as a whole, its fixed costs included; one rate of it; what the prompt has. */
@@ -103,6 +106,28 @@ void kvs_plan_answer_free(struct kvs_plan_answer *answer); /* accepts NULL */
 /* KV of so many cached tokens and the new ones, and what there is for it in HBM, bytes. */
 void kvs_plan_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                    double cached_tok, double *need, double *has);
+
+/* The GPU's own time that a row takes, without what others make it wait. */
+static inline double kvs_plan_gpu_s(const struct kvs_plan_case *c, const struct kvs_policy_row *row)
+{
+    return (double)row->work_ns * 1e-9 * (1 - c->options.load);
+}
+
+/* false: KV lies as raw16 only. */
+static inline bool kvs_plan_has_levels(const struct kvs_variant *v)
+{
+    return v->levels->n > 1 || strcmp(v->levels->level[0].name, KVS_CODEC_RAW) != 0;
+}
+
+/* plan_held.c: what the tier has to hold, bytes a token of all layers: raw16; all that plans were
+ * free to choose in any layer; what this one loads, of each layer one level. */
+struct kvs_plan_held {
+    double raw_bytes, free_bytes, loaded_bytes;
+    uint32_t n_free[2], n_loaded[2]; /* levels of K, of V */
+    char free[2][KVS_MAX_CODEC_LEVEL][32], loaded[2][KVS_MAX_CODEC_LEVEL][32];
+};
+void kvs_plan_hold(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                   struct kvs_plan_held *held);
 
 /* false: the distortion is of moved text, and no table says what that loses. */
 static inline bool kvs_plan_loss_known(const struct kvs_plan_case *c, int64_t distortion)
@@ -188,7 +213,7 @@ KVS_MUST_CHECK enum kvs_code kvs_plan_draw(const struct kvs_plan_case *c,
                                            struct kvs_err *err);
 
 /* What the answer says in words, one sentence a call from 0 on; NULL: no more. buf is returned. */
-#define KVS_PLAN_WORDS 400
+#define KVS_PLAN_WORDS 600
 const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                            unsigned n, char buf[KVS_PLAN_WORDS]);
 /* The stage that would shorten TTFT most if it were twice as fast as a whole: "links", "GPU",

@@ -14,31 +14,76 @@
 #define REPAIR_SHARES 8
 #define UNKNOWN_NATS 1000 /* of moved text that no table knows: over a budget of 0 */
 
-/* The fewest GPUs, a power of two, that hold the weights. */
+void kvs_case_room(const struct kvs_plan_case *c, const struct kvs_cost *cost, uint32_t tp,
+                   double n_tok, double *need, double *has)
+{
+    *has = kvs_cost_kv_room_bytes(cost, (double)c->options.chunk_tok);
+    *need = kvs_model_kv_needed_bytes(c->model, n_tok) * tp * kvs_model_kv_share(c->model, tp);
+}
+
+/* What would do where no number of GPUs holds the prompt: most is the most that hold the model. */
+static enum kvs_code fail_room(const struct kvs_plan_case *c, uint32_t most, double need,
+                               double has, struct kvs_err *err)
+{
+    double total = (double)c->context_tok + c->new_tok, room_tok = total * fmax(has, 0) / need;
+    double unit = pow(10, fmax(floor(log10(fmax(room_tok, 1))) - 2, 0)); /* three digits of it */
+    char kv[KVS_TEXT_MAX], room[KVS_TEXT_MAX], tok[KVS_TEXT_MAX], fit[KVS_TEXT_MAX];
+
+    return kvs_fail(err, KVS_ERR_RANGE,
+                    "--context: KV of %s tokens is %s, where the %u GPU%s of a host of %s leave%s "
+                    "%s beside weights and activations; want about %s tokens in all at most, or "
+                    "--tp %u, which plans it though it does not fit",
+                    kvs_text_count(tok, (uint64_t)total), kvs_text_bytes(kv, need), most,
+                    most > 1 ? "s" : "", c->hw->name, most > 1 ? "" : "s",
+                    kvs_text_bytes(room, fmax(has, 0)),
+                    kvs_text_count(fit, (uint64_t)(floor(room_tok / unit) * unit)), most);
+}
+
+/* Whether so many GPUs hold the model; and whether the prompt beside it. */
+static enum kvs_code try_tp(const struct kvs_plan_case *c, uint32_t tp, bool *model, double *need,
+                            double *has, struct kvs_err *err)
+{
+    struct kvs_cost *cost;
+    struct kvs_err own = {0};
+    enum kvs_code code = kvs_cost_new(c->model, c->hw, tp, &cost, &own);
+
+    *model = code == KVS_OK;
+    if (*model)
+        kvs_case_room(c, cost, tp, (double)c->context_tok + c->new_tok, need, has);
+    kvs_cost_free(cost);
+    return code && code != KVS_ERR_RANGE ? kvs_fail(err, own.code, "%s", own.msg) : KVS_OK;
+}
+
+/* The fewest GPUs, a power of two, that hold the weights and the prompt's KV. */
 static enum kvs_code find_tp(struct kvs_plan_case *c, struct kvs_err *err)
 {
-    uint32_t most = c->hw->gpus_per_host;
+    uint32_t most, hold = 0; /* the most that hold the model */
+    double need = 0, has = 0;
+    bool model;
 
     if (!c->hw->gpu)
         return kvs_fail(err, KVS_ERR_ARG, "--hardware: %s has no GPU figures", c->hw->name);
+    most = c->hw->gpus_per_host;
     c->tp = (uint32_t)c->options.tp;
     if (c->tp > most)
         return kvs_fail(err, KVS_ERR_RANGE, "--tp: found %u, a host of %s has %u GPU%s", c->tp,
                         c->hw->name, most, most > 1 ? "s" : "");
     for (uint32_t tp = 1; !c->tp && tp <= most; tp *= 2) {
-        struct kvs_cost *cost;
-        struct kvs_err own = {0};
-        enum kvs_code code = kvs_cost_new(c->model, c->hw, tp, &cost, &own);
-
-        if (!code)
-            c->tp = tp;
-        kvs_cost_free(cost);
-        if (code && code != KVS_ERR_RANGE)
-            return kvs_fail(err, own.code, "%s", own.msg);
+        if (try_tp(c, tp, &model, &need, &has, err))
+            return err->code;
+        hold = model ? tp : hold;
+        c->tp = model && need <= has ? tp : 0;
     }
+    if (!c->tp && hold)
+        return fail_room(c, hold, need, has, err);
     if (!c->tp)
-        return kvs_fail(err, KVS_ERR_RANGE, "%s does not fit the %u GPU%s of a host of %s",
+        return kvs_fail(err, KVS_ERR_RANGE,
+                        "%s does not fit the %u GPU%s of a host of %s; want a machine with more "
+                        "memory, or a shape with fewer weight_bits",
                         c->model->name, most, most > 1 ? "s" : "", c->hw->name);
+    if (try_tp(c, c->tp, &model, &need, &has, err))
+        return err->code;
+    c->fits = model && need <= has;
     return KVS_OK;
 }
 
@@ -314,6 +359,7 @@ void kvs_variant_levels(const struct kvs_plan_case *c, const struct kvs_variant 
         .load_s_per_byte = s_per_byte,
         .budget_nats = c->budget_nats,
         .names = c->options.levels.n ? &c->options.levels : &c->menu,
+        .exactly = c->options.levels.n > 0,
     };
 }
 
@@ -387,6 +433,8 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
     kvs_plan_error_of(&v->hw, v->route, c->n_route, v->levels->level, v->levels->n,
                       &v->problem.error);
     kvs_plan_share(&v->problem);
+    /* the tables' work takes 1 / (1 - load) of the GPU's own time */
+    v->problem.price_gpu = (1 - c->options.load) * kvs_load_price(c->options.load);
     return KVS_OK;
 }
 

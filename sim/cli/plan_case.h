@@ -59,6 +59,7 @@ struct kvs_plan_case {
     struct kvs_plan_scratch *scratch;
     struct kvs_plan_limit limit;
     uint32_t tp, n_decoder, n_route;
+    bool fits;       /* the GPUs hold the prompt beside the model */
     uint32_t n_tier; /* of the routes, those that --tier names: the first ones */
     uint32_t n_span; /* the last one is new */
     struct kvs_span span[KVS_MAX_SPAN];
@@ -101,11 +102,26 @@ KVS_MUST_CHECK enum kvs_code kvs_plan_case_open(const struct kvs_plan_options *o
                                                 struct kvs_plan_case **c, struct kvs_err *err);
 void kvs_plan_case_free(struct kvs_plan_case *c); /* accepts NULL */
 
-/* The case with knobs turned and a menu of n_frac fractions; ended by kvs_variant_end, also when it
- * fails. */
+/* KV of so many tokens, and what tp GPUs have for it beside weights and activations, bytes. */
+void kvs_case_room(const struct kvs_plan_case *c, const struct kvs_cost *cost, uint32_t tp,
+                   double n_tok, double *need, double *has);
+
+/*
+ * What a second of the GPU's own time makes others wait. At a load rho a server of mean service s
+ * and Poisson arrivals (M/M/1, shared) has L = rho / (1 - rho) requests in it; more work adds
+ * dL/drho = 1 / (1 - rho)^2 seconds of anybody's time a second of work, of which 1 / (1 - rho) are
+ * its own, which T has.
+ */
+static inline double kvs_load_price(double rho)
+{
+    return rho / ((1 - rho) * (1 - rho));
+}
+
 /* What the levels of a variant are chosen from; codec is NULL where there is nothing to choose. */
 void kvs_variant_levels(const struct kvs_plan_case *c, const struct kvs_variant *v,
                         struct kvs_levels_config *config);
+/* The case with knobs turned and a menu of n_frac fractions; ended by kvs_variant_end, also when it
+ * fails. */
 KVS_MUST_CHECK enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c,
                                                const struct kvs_knobs *knobs, uint32_t n_frac,
                                                struct kvs_variant *v, struct kvs_err *err);

@@ -20,10 +20,11 @@ static json_t *nats(const struct kvs_plan_case *c, int64_t distortion)
 
 static json_t *row_json(const struct kvs_plan_case *c, const struct kvs_policy_row *row)
 {
-    return json_pack("{ss so sf sf so sb so}", "policy", row->planner->name, "ttft_s",
+    return json_pack("{ss so sf sf sf so sb so}", "policy", row->planner->name, "ttft_s",
                      seconds(row->eval.end_ns), "recompute_frac", row->recompute_frac, "load_bytes",
-                     row->load_bytes, "loss_nats", nats(c, row->eval.distortion), "over_budget",
-                     (int)row->over_budget, "lower_bound_s",
+                     row->load_bytes, "gpu_s", kvs_plan_gpu_s(c, row), "loss_nats",
+                     nats(c, row->eval.distortion), "over_budget", (int)row->over_budget,
+                     "lower_bound_s",
                      row->lower_bound_ns == INT64_MIN ? json_null() : seconds(row->lower_bound_ns));
 }
 
@@ -193,6 +194,28 @@ static json_t *left_out_json(const struct kvs_plan_case *c)
     return left_out;
 }
 
+static json_t *names_json(char names[][32], uint32_t n)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(array, json_string(names[i]));
+    return array;
+}
+
+static json_t *held_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    struct kvs_plan_held held;
+
+    kvs_plan_hold(c, answer, &held);
+    return json_pack("{sf s{so so sf} s{so so sf}}", "raw_bytes_per_tok", held.raw_bytes, "free",
+                     "k", names_json(held.free[0], held.n_free[0]), "v",
+                     names_json(held.free[1], held.n_free[1]), "bytes_per_tok", held.free_bytes,
+                     "loaded", "k", names_json(held.loaded[0], held.n_loaded[0]), "v",
+                     names_json(held.loaded[1], held.n_loaded[1]), "bytes_per_tok",
+                     held.loaded_bytes);
+}
+
 /* Which levels the plan chose from, of how many, and what is proven over all of them. */
 static json_t *menu_json(const struct kvs_plan_answer *answer)
 {
@@ -254,6 +277,11 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
                             answer->refine_gain < 1 ? json_real(answer->refine_gain)
                                                     : json_null()) ||
         json_object_set_new(all, "menu", menu_json(answer)) ||
+        json_object_set_new(all, "held", held_json(c, answer)) ||
+        json_object_set_new(all, "fits", json_boolean(c->fits)) ||
+        json_object_set_new(all, "load",
+                            json_pack("{sf sf}", "gpu_frac", c->options.load, "price_gpu",
+                                      kvs_load_price(c->options.load))) ||
         json_object_set_new(all, "regret", regret_json(c, answer)) ||
         json_object_set_new(all, "loss", loss_json(c, answer)) ||
         json_object_set_new(all, "spans", spans_json(c)) ||

@@ -61,7 +61,8 @@ static enum kvs_code turn_all(struct kvs_plan_case *c, struct kvs_plan_answer *a
         for (int side = 0; side < N_SIDE; side++) {
             struct one *one = &turned->one[turned->n];
 
-            if (knobs[k].at == offsetof(struct kvs_knobs, decoder) && answer->v.levels->n < 2)
+            if (knobs[k].at == offsetof(struct kvs_knobs, decoder) &&
+                !kvs_plan_has_levels(&answer->v))
                 continue;
             one->knob = &knobs[k];
             turned->n++;

@@ -78,15 +78,18 @@ static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answe
     if (c->options.spans.n)
         show_spans(c);
     printf("simulated");
-    if (c->options.load > 0)
-        printf("; others take %.0f %% of the GPU's time", 100 * c->options.load);
-    if (c->codec && answer->v.levels->n > 1) {
+    if (c->codec && kvs_plan_has_levels(&answer->v)) {
         printf("; levels of codec %s: bits ", c->codec->name);
         show_sources(c->codec, false);
         printf(", decoding ");
         show_sources(c->codec, true);
         printf("\nlosses of quality table %s", c->quality->model);
     }
+    if (c->options.load > 0)
+        printf("\nothers take %.0f %% of the GPU's time: all it does takes %.3g times as long; a "
+               "second of its own time\nmakes others wait %.3g s (M/M/1), which online heeds; not "
+               "counted: the queue before this prompt,\nothers' loads on the links",
+               100 * c->options.load, 1 / (1 - c->options.load), kvs_load_price(c->options.load));
     printf("\n\n");
 }
 
@@ -295,12 +298,14 @@ void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *
 {
     char words[KVS_PLAN_WORDS];
 
+    if (!c->fits)
+        printf("%s\n\n", kvs_plan_words(c, answer, 0, words));
     show_case(c, answer);
     show_staircase(answer);
     show_timeline(c, answer);
     show_policies(c, answer);
     kvs_plan_show_sure(c, answer);
     show_knobs(c, answer);
-    for (unsigned n = 0; kvs_plan_words(c, answer, n, words); n++)
+    for (unsigned n = c->fits ? 0 : 1; kvs_plan_words(c, answer, n, words); n++)
         printf("%s\n", words);
 }

@@ -309,21 +309,20 @@ static bool say_knob(const struct kvs_plan_case *c, const struct kvs_plan_answer
     return true;
 }
 
-/* What the prompt's KV has in HBM; false: all of it fits. */
+/* What can't run; false: the prompt fits. */
 static bool say_no_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                         char buf[KVS_PLAN_WORDS])
 {
     char need[KVS_TEXT_MAX], has[KVS_TEXT_MAX];
     double bytes, room;
 
-    kvs_plan_room(c, answer, answer->v.context_tok, &bytes, &room);
-    if (bytes <= room)
+    if (c->fits)
         return false;
+    kvs_plan_room(c, answer, answer->v.context_tok, &bytes, &room);
     snprintf(buf, KVS_PLAN_WORDS,
-             "This prompt does not fit: %s of KV, where %u GPU%s (--tp) leave%s %s of HBM beside "
-             "weights and activations.",
-             kvs_text_bytes(need, bytes), c->tp, c->tp > 1 ? "s" : "", c->tp > 1 ? "" : "s",
-             kvs_text_bytes(has, fmax(room, 0)));
+             "This prompt does not fit, so this is no plan that can run: %s of KV, where --tp %u "
+             "leaves %s of HBM beside weights and activations; --tp 0 takes as many GPUs as do.",
+             kvs_text_bytes(need, bytes), c->tp, kvs_text_bytes(has, fmax(room, 0)));
     return true;
 }
 
@@ -360,12 +359,97 @@ static bool say_states(const struct kvs_plan_case *c, const struct kvs_plan_answ
     return true;
 }
 
+/* "e5, e4 and e3" */
+static void list_names(char names[][32], uint32_t n, char *buf, size_t size)
+{
+    size_t used = 0;
+
+    buf[0] = '\0';
+    for (uint32_t i = 0; i < n && used < size; i++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%s",
+                                 i == 0       ? ""
+                                 : i + 1 == n ? " and "
+                                              : ", ",
+                                 names[i]);
+}
+
+/* What the tier has to hold; false: raw16 only. */
+static bool say_held(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                     char buf[KVS_PLAN_WORDS])
+{
+    struct kvs_plan_held held;
+    char k[120], v[120], raw[KVS_TEXT_MAX];
+
+    if (!kvs_plan_has_levels(&answer->v))
+        return false;
+    kvs_plan_hold(c, answer, &held);
+    kvs_text_bytes(raw, held.raw_bytes);
+    list_names(held.free[0], held.n_free[0], k, sizeof k);
+    list_names(held.free[1], held.n_free[1], v, sizeof v);
+    if (c->options.levels.n)
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "The tier holds %s of K and %s of V in every layer (--levels): %.2f times raw16's "
+                 "%s a token.",
+                 k, v, held.free_bytes / held.raw_bytes, raw);
+    else
+        snprintf(buf, KVS_PLAN_WORDS,
+                 "To be free to plan so, the tier has to hold all %u levels of K and %u of V in "
+                 "every layer, %.2f times raw16's %s a token; --levels says what it does hold.",
+                 held.n_free[0], held.n_free[1], held.free_bytes / held.raw_bytes, raw);
+    return true;
+}
+
+/* What of that it loads. */
+static bool say_loaded(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                       char buf[KVS_PLAN_WORDS])
+{
+    struct kvs_plan_held held;
+    char k[120], v[120], loaded[KVS_TEXT_MAX];
+
+    kvs_plan_hold(c, answer, &held);
+    if (!kvs_plan_has_levels(&answer->v) || held.n_loaded[0] == 0)
+        return false;
+    list_names(held.loaded[0], held.n_loaded[0], k, sizeof k);
+    list_names(held.loaded[1], held.n_loaded[1], v, sizeof v);
+    snprintf(buf, KVS_PLAN_WORDS,
+             "This plan loads %s of K and %s of V, one of each a layer: %s a token, %.2f times "
+             "raw16's.",
+             k, v, kvs_text_bytes(loaded, held.loaded_bytes), held.loaded_bytes / held.raw_bytes);
+    return true;
+}
+
+/* What online makes of a load; false: there is none, or it plans as optimal does. */
+static bool say_online(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                       char buf[KVS_PLAN_WORDS])
+{
+    const struct kvs_policy_row *online = find_row(answer, "online");
+    const struct kvs_policy_row *optimal = find_row(answer, "optimal");
+    double less_s;
+    char ttft[KVS_TEXT_MAX], than[KVS_TEXT_MAX], less[KVS_TEXT_MAX], wait[KVS_TEXT_MAX];
+
+    optimal = optimal ? optimal : &answer->optimum;
+    if (c->options.load <= 0 || !online)
+        return false;
+    less_s = kvs_plan_gpu_s(c, optimal) - kvs_plan_gpu_s(c, online);
+    if (less_s <= 0)
+        return false;
+    snprintf(buf, KVS_PLAN_WORDS,
+             "At this load online plans otherwise: %s to the first token for optimal's %s, with %s "
+             "(%.1f %%) less of the GPU's time, for which others would wait %s.",
+             kvs_text_time(ttft, s_of(online->eval.end_ns)),
+             kvs_text_time(than, s_of(optimal->eval.end_ns)), kvs_text_time(less, less_s),
+             100 * less_s / kvs_plan_gpu_s(c, optimal),
+             kvs_text_time(wait, less_s * kvs_load_price(c->options.load)));
+    return true;
+}
+
 const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                            unsigned n, char buf[KVS_PLAN_WORDS])
 {
     static bool (*const say[])(const struct kvs_plan_case *, const struct kvs_plan_answer *,
-                               char *) = {say_gain, say_context, say_bandwidth,
-                                          say_knob, say_states,  say_no_room};
+                               char *) = {say_no_room,   say_gain,   say_context,
+                                          say_bandwidth, say_held,   say_loaded,
+                                          say_knob,      say_online, say_states};
 
     for (size_t i = 0; i < sizeof say / sizeof *say; i++)
         if (say[i](c, answer, buf) && n-- == 0)

@@ -102,6 +102,11 @@ static bool is_usable(const struct kvs_levels_config *config, uint32_t q)
     return can_decode(level) && is_known(config->quality, level);
 }
 
+double kvs_levels_bits(const struct kvs_levels_config *config, uint32_t level, bool value)
+{
+    return is_usable(config, level) ? stored_bits(config, level, value) : 0;
+}
+
 static void name_pair(const struct kvs_codec *codec, uint32_t k, uint32_t v, char name[64])
 {
     snprintf(name, 64, k == v ? "%.30s" : "%.30s/%.30s", codec->level[k].name,
@@ -294,6 +299,13 @@ static void add_pair(const struct kvs_levels_config *config, const struct kvs_me
         }
 }
 
+static void add_raw(const struct kvs_levels_config *config, struct kvs_levels *levels)
+{
+    levels->bits[levels->n] = config->model->kv_bits;
+    levels->level[levels->n++] =
+        (struct kvs_table_level){.name = KVS_CODEC_RAW, .k_ratio = 1, .v_ratio = 1};
+}
+
 double kvs_state_bytes_per_tok(const struct kvs_model *model)
 {
     return 2.0 * model->hidden;
@@ -316,36 +328,45 @@ static void add_hidden(const struct kvs_levels_config *config, struct kvs_levels
         .name = levels->name[n], .k_ratio = ratio, .v_ratio = ratio, .projected = true};
 }
 
-static bool wants_hidden(const struct kvs_levels_config *config)
+static bool is_named(const struct kvs_levels_config *config, const char *name)
 {
     bool named = false;
 
     for (unsigned i = 0; config->names && i < config->names->n; i++)
-        named |= strcmp(config->names->v[i], KVS_HIDDEN) == 0;
+        named |= strcmp(config->names->v[i], name) == 0;
+    return named;
+}
+
+static bool wants_hidden(const struct kvs_levels_config *config)
+{
     return !config->model->mla.kv_lora &&
-           (named || (config->hidden && hidden_ratio(config->model) < 1));
+           (is_named(config, KVS_HIDDEN) || (config->hidden && hidden_ratio(config->model) < 1));
 }
 
 static enum kvs_code fill(const struct kvs_levels_config *config, struct kvs_menu_pair *pair,
                           struct kvs_levels *levels, struct kvs_err *err)
 {
-    bool hidden = wants_hidden(config);
-    uint32_t n = 0, n_most = KVS_MAX_LEVEL - 1 - hidden;
+    bool hidden = wants_hidden(config), named = config->names && config->names->n;
+    bool raw = !named || !config->exactly || is_named(config, KVS_CODEC_RAW);
+    uint32_t n = 0, n_most = KVS_MAX_LEVEL - (raw ? 1u : 0u) - (hidden ? 1u : 0u);
     enum kvs_code code = KVS_OK;
 
-    levels->level[0] = (struct kvs_table_level){.name = KVS_CODEC_RAW, .k_ratio = 1, .v_ratio = 1};
-    levels->bits[0] = config->model->kv_bits;
-    levels->n = 1;
-    if (hidden)
+    if (raw)
+        add_raw(config, levels);
+    if (hidden && raw)
         add_hidden(config, levels);
-    if (!config->codec)
-        return KVS_OK;
-    if (config->names && config->names->n)
+    if (config->codec && named)
         code = name_pairs(config, pair, &n, n_most, err);
-    else
+    else if (config->codec)
         code = choose_pairs(config, pair, n_most, &n, err);
+    if (!code && !raw && n == 0)
+        code = kvs_fail(err, KVS_ERR_ARG,
+                        "%sfound only \"%s\", want a level of K and V beside it, as raw16",
+                        told_as(config), config->names->v[0]);
     for (uint32_t i = 0; i < n && !code; i++)
         add_pair(config, &pair[i], levels);
+    if (!code && hidden && !raw) /* never the first */
+        add_hidden(config, levels);
     return code;
 }
 

@@ -32,20 +32,25 @@ struct kvs_levels_config {
     /* entries wanted besides raw16, hidden states too ("hidden"), however many bytes they are; NULL
      * or none: up to KVS_MAX_LEVEL that layers trade time for quality best with */
     const struct kvs_strs *names;
+    bool exactly; /* where there are names: these are all, raw16 only if it is among them */
 };
 
 struct kvs_levels {
     uint32_t n;
-    struct kvs_table_level level[KVS_MAX_LEVEL]; /* [0] is raw16; then by falling size */
-    double bits[KVS_MAX_LEVEL];                  /* an element, K and V in the mean */
-    char name[KVS_MAX_LEVEL][64];                /* what pairs' names lie in */
-    int64_t *distortion;                         /* what the levels' tables lie in */
+    /* [0] is raw16, or of `exactly` the largest; then by falling size */
+    struct kvs_table_level level[KVS_MAX_LEVEL];
+    double bits[KVS_MAX_LEVEL];   /* an element, K and V in the mean */
+    char name[KVS_MAX_LEVEL][64]; /* what pairs' names lie in */
+    int64_t *distortion;          /* what the levels' tables lie in */
 };
 
 /* Names of all pairs that may be planned with, as `names` takes them, besides raw16; *n: how many.
  * To be freed. */
 KVS_MUST_CHECK enum kvs_code kvs_levels_pairs(const struct kvs_levels_config *config,
                                               char (**name)[64], uint32_t *n, struct kvs_err *err);
+/* Bits an element of K, or of V, as blocks are stored at a level of the codec; 0: nothing can be
+ * planned with it. */
+double kvs_levels_bits(const struct kvs_levels_config *config, uint32_t level, bool value);
 /* KVS_ERR_ARG names a level that the codec lacks, or that has no decoding rate or no loss. */
 KVS_MUST_CHECK enum kvs_code kvs_levels_new(const struct kvs_levels_config *config,
                                             struct kvs_levels **levels, struct kvs_err *err);
