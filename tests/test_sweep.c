@@ -202,6 +202,24 @@ static void journal_ends_at_the_first_broken_record(void **state)
     kvs_journal_close(journal);
 }
 
+/* As a worker does that outlives its killed farmer: it has the lock with the file. */
+static void journal_waits_for_a_killed_sweeps_workers(void **state)
+{
+    struct kvs_journal *journal = open_journal("orphaned");
+    (void)state;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        const struct timespec life = {.tv_nsec = 100 * 1000 * 1000};
+        (void)nanosleep(&life, NULL);
+        _exit(0);
+    }
+    kvs_journal_close(journal);
+    journal = open_journal("orphaned");
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    kvs_journal_close(journal);
+}
+
 static void journal_of_another_sweep_is_refused(void **state)
 {
     struct kvs_journal_id other = id;
@@ -597,6 +615,7 @@ int main(void)
         cmocka_unit_test(wrong_sweeps_are_named_exactly),
         cmocka_unit_test(journal_keeps_whole_records_only),
         cmocka_unit_test(journal_ends_at_the_first_broken_record),
+        cmocka_unit_test(journal_waits_for_a_killed_sweeps_workers),
         cmocka_unit_test(journal_of_another_sweep_is_refused),
         cmocka_unit_test(every_item_is_made_once),
         cmocka_unit_test(killed_workers_item_is_made_again),

@@ -204,13 +204,26 @@ static enum kvs_code new_journal(const char *path, int flags, struct kvs_journal
     return journal->fd < 0 ? io(journal, err) : KVS_OK;
 }
 
+/* The workers of a sweep that was killed hold its lock until they have died too: a moment. */
+static bool lock_soon(int fd)
+{
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+
+    for (int i = 0; i < 50; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        (void)nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
 enum kvs_code kvs_journal_open(const char *path, const struct kvs_journal_id *id,
                                struct kvs_journal **out, struct kvs_err *err)
 {
     struct kvs_journal *journal;
     enum kvs_code code = new_journal(path, O_RDWR | O_CREAT, &journal, err);
     *out = NULL;
-    if (!code && flock(journal->fd, LOCK_EX | LOCK_NB))
+    if (!code && !lock_soon(journal->fd))
         code = kvs_fail(err, KVS_ERR_ARG, "%s: another kvsim sweep is writing it", path);
     if (!code) { /* a head that was torn is as good as none */
         char head[4096];
