@@ -286,6 +286,7 @@ enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c, const struct kvs_plan
     *out = NULL;
     if (!answer)
         return kvs_nomem(err);
+    answer->knobs = KVS_KNOBS_AS_IS;
     code = kvs_plan_refine(c, answer, err);
     if (!code)
         code = kvs_turned_new(c, answer, &turned, err);

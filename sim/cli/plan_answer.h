@@ -68,7 +68,8 @@ struct kvs_plan_loss {
 };
 
 struct kvs_plan_answer {
-    struct kvs_variant v; /* as is */
+    struct kvs_knobs knobs; /* that it is of */
+    struct kvs_variant v;   /* with these */
     uint32_t n_policy;
     struct kvs_policy_row policy[KVS_MAX_POLICY_ROW]; /* without the asked planner's own row */
     struct kvs_policy_row best;                       /* the asked planner's */
@@ -186,8 +187,9 @@ bool kvs_plan_row_offer(const struct kvs_variant *v, const struct kvs_plan *plan
 
 /*
  * plan_knobs.c: the case with each knob at half and at twice what it is, over the answer's
- * fractions and levels. Every plan that optimal finds for one of them is offered to all, so a
- * better machine is never slower; the answer's optimum takes part.
+ * fractions and levels, and over those that it would choose itself. Every plan that optimal finds
+ * over the answer's is offered to all, so a better machine is never slower; the answer's optimum
+ * takes part.
  */
 struct kvs_turned;
 KVS_MUST_CHECK enum kvs_code kvs_turned_new(struct kvs_plan_case *c, struct kvs_plan_answer *answer,

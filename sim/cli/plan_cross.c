@@ -88,11 +88,8 @@ static enum kvs_code look_at_bandwidth(const struct look *look, double bytes_per
 {
     struct kvs_plan_case *c = malloc(sizeof *c);
     struct kvs_plan_answer *there = calloc(1, sizeof *there);
-    struct kvs_knobs knobs = KVS_KNOBS_AS_IS;
     enum kvs_code code = KVS_OK;
 
-    assert(!look->choose || look->error == 0); /* who chooses, does so as it is */
-    turn_bars(look, &knobs);
     if (!c || !there) {
         free(c);
         free(there);
@@ -101,10 +98,12 @@ static enum kvs_code look_at_bandwidth(const struct look *look, double bytes_per
     *c = *look->c; /* borrows all that it points to */
     c->menu.n = 0;
     c->options.bandwidth = bytes_per_s;
+    there->knobs = KVS_KNOBS_AS_IS;
+    turn_bars(look, &there->knobs);
     if (look->choose)
         code = kvs_plan_refine(c, there, err);
     else
-        code = kvs_variant_begin(c, &knobs, c->moved ? MOVED_FRAC : 2, &there->v, err);
+        code = kvs_variant_begin(c, &there->knobs, c->moved ? MOVED_FRAC : 2, &there->v, err);
     if (!code)
         code = compare(c, &there->v, wins, err);
     kvs_variant_end(&there->v);

@@ -30,14 +30,34 @@ _Static_assert(N_KNOB <= KVS_MAX_KNOB, "an answer has room for all");
 
 struct one {
     const struct knob *knob;
-    struct kvs_variant v;
-    struct kvs_policy_row row; /* optimal's */
+    struct kvs_variant v;          /* over the answer's fractions and levels */
+    struct kvs_policy_row row;     /* optimal's of it */
+    struct kvs_plan_answer *there; /* over its own; NULL: not yet */
 };
 
 struct kvs_turned {
     uint32_t n;
     struct one one[N_SIDE * N_KNOB]; /* half and twice by turns */
 };
+
+/* The case with a knob turned, as if it had been asked for. */
+static enum kvs_code choose(const struct kvs_plan_case *asked, const struct kvs_knobs *turned,
+                            struct one *one, struct kvs_err *err)
+{
+    struct kvs_plan_case *c = malloc(sizeof *c);
+    enum kvs_code code = KVS_ERR_NOMEM;
+
+    one->there = calloc(1, sizeof *one->there);
+    if (c && one->there) {
+        *c = *asked; /* borrows all that it points to */
+        one->there->knobs = *turned;
+        code = kvs_plan_refine(c, one->there, err);
+    } else {
+        code = kvs_nomem(err);
+    }
+    free(c);
+    return code;
+}
 
 static enum kvs_code turn(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                           double factor, struct one *one, struct kvs_err *err)
@@ -49,7 +69,7 @@ static enum kvs_code turn(const struct kvs_plan_case *c, const struct kvs_plan_a
     if (!code)
         code = kvs_plan_row(c, &one->v, answer->optimum.planner, &answer->optimum.plan, &one->row,
                             err);
-    return code;
+    return code ? code : choose(c, &turned, one, err);
 }
 
 static enum kvs_code turn_all(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
@@ -83,6 +103,11 @@ static enum kvs_code turn_all(struct kvs_plan_case *c, struct kvs_plan_answer *a
     return KVS_OK;
 }
 
+static bool is_worse(const struct one *one, uint32_t side)
+{
+    return (side == 0) == (one->knob->kind != KVS_KNOB_PROMPT);
+}
+
 enum kvs_code kvs_turned_new(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
                              struct kvs_turned **out, struct kvs_err *err)
 {
@@ -96,6 +121,22 @@ enum kvs_code kvs_turned_new(struct kvs_plan_case *c, struct kvs_plan_answer *an
     enum kvs_code code = turn_all(c, answer, turned, err);
     c->menu.n = menu.n; /* the names are the same, or there were none */
     return code;
+}
+
+/* The row over the fractions and levels chosen there, if that is better. */
+static enum kvs_code take_own(const struct kvs_plan_case *c, const struct kvs_planner_ops *planner,
+                              bool is_best, const struct one *one, struct kvs_policy_row *row,
+                              struct kvs_err *err)
+{
+    const struct kvs_plan_answer *there = one->there;
+    struct kvs_policy_row own = there->optimum;
+
+    if (!is_best && kvs_plan_row(c, &there->v, planner, &there->optimum.plan, &own, err))
+        return err->code;
+    if (own.over_budget < row->over_budget ||
+        (own.over_budget == row->over_budget && own.eval.end_ns < row->eval.end_ns))
+        *row = own;
+    return KVS_OK;
 }
 
 enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c, struct kvs_turned *turned,
@@ -114,6 +155,11 @@ enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c, struct kvs_turned *
             (void)kvs_plan_row_offer(&one->v, &turned->one[j].row.plan, &row);
         if (is_best)
             (void)kvs_plan_row_offer(&one->v, &answer->best.plan, &row);
+        if (take_own(c, planner, is_best, one, &row, err))
+            return err->code;
+        /* what little another menu may gain */
+        if (is_best && is_worse(one, i % N_SIDE) && row.eval.end_ns < answer->best.eval.end_ns)
+            row.eval.end_ns = answer->best.eval.end_ns;
         answer->n_knob = i / N_SIDE + 1;
         answer->knob[i / N_SIDE].name = one->knob->name;
         answer->knob[i / N_SIDE].kind = one->knob->kind;
@@ -125,7 +171,9 @@ enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c, struct kvs_turned *
 
 void kvs_turned_free(struct kvs_turned *turned)
 {
-    for (uint32_t i = 0; turned && i < turned->n; i++)
+    for (uint32_t i = 0; turned && i < turned->n; i++) {
         kvs_variant_end(&turned->one[i].v);
+        kvs_plan_answer_free(turned->one[i].there);
+    }
     free(turned);
 }

@@ -42,11 +42,11 @@ static void free_all(struct all *all)
     free(all);
 }
 
-static enum kvs_code make_all(struct kvs_plan_case *c, const struct kvs_variant *v, struct all *all,
-                              struct kvs_err *err)
+static enum kvs_code make_all(struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                              struct all *all, struct kvs_err *err)
 {
     const struct kvs_strs menu = c->menu;
-    const struct kvs_knobs as_is = KVS_KNOBS_AS_IS;
+    const struct kvs_variant *v = &answer->v;
     struct kvs_levels_config config;
     enum kvs_code code;
 
@@ -63,7 +63,7 @@ static enum kvs_code make_all(struct kvs_plan_case *c, const struct kvs_variant 
         c->menu.n = 0;
         for (uint32_t n = from; n < all->n_pair && n < from + ROOM; n++)
             c->menu.v[c->menu.n++] = all->pair[n];
-        code = kvs_variant_begin(c, &as_is, v->n_frac, one, err);
+        code = kvs_variant_begin(c, &answer->knobs, v->n_frac, one, err);
         for (uint32_t q = 0; !code && q < one->problem.n_level; q++) {
             all->level[all->n_level] = (struct kvs_pool_level){&one->problem, q};
             all->name[all->n_level++] = one->levels->level[q].name;
@@ -137,7 +137,6 @@ static enum kvs_code plan_again(struct kvs_plan_case *c, struct kvs_plan_answer 
 {
     struct kvs_variant *v = malloc(sizeof *v);
     struct kvs_policy_row row;
-    const struct kvs_knobs as_is = KVS_KNOBS_AS_IS;
     struct kvs_strs menu;
     char name[KVS_MAX_LEVEL][64];
     enum kvs_code code;
@@ -147,14 +146,14 @@ static enum kvs_code plan_again(struct kvs_plan_case *c, struct kvs_plan_answer 
     menu = c->menu;
     memcpy(name, c->menu_name, sizeof name);
     turn_menu(c, answer, all);
-    code = kvs_variant_begin(c, &as_is, answer->v.n_frac, v, err);
+    code = kvs_variant_begin(c, &answer->knobs, answer->v.n_frac, v, err);
     if (!code)
         code = kvs_plan_row(c, v, answer->optimum.planner, NULL, &row, err);
     *gains = !code && row.over_budget <= answer->optimum.over_budget &&
              row.eval.end_ns <= answer->optimum.eval.end_ns;
     if (*gains) { /* a variant lies where it was made */
         kvs_variant_end(&answer->v);
-        code = kvs_variant_begin(c, &as_is, v->n_frac, &answer->v, err);
+        code = kvs_variant_begin(c, &answer->knobs, v->n_frac, &answer->v, err);
         answer->optimum = row;
     } else {
         c->menu = menu;
@@ -189,7 +188,7 @@ enum kvs_code kvs_plan_menu(struct kvs_plan_case *c, struct kvs_plan_answer *ans
     all = calloc(1, sizeof *all);
     if (!all)
         return kvs_nomem(err);
-    code = make_all(c, &answer->v, all, err);
+    code = make_all(c, answer, all, err);
     if (!code && all->n_level > 0 &&
         kvs_pool_new(all->level, all->n_level, &all->pool, &own) == KVS_ERR_NOMEM)
         code = kvs_nomem(err); /* too many pairs: the first menu stays, and nothing is proven */

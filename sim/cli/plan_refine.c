@@ -31,15 +31,13 @@ static void keep(const struct kvs_plan_case *c, const struct kvs_plan_answer *an
 static enum kvs_code go_back(struct kvs_plan_case *c, const struct choice *kept,
                              struct kvs_plan_answer *answer, struct kvs_err *err)
 {
-    const struct kvs_knobs as_is = KVS_KNOBS_AS_IS;
-
     c->menu = kept->menu;
     memcpy(c->menu_name, kept->menu_name, sizeof c->menu_name);
     answer->optimum = kept->optimum;
     answer->n_pair = kept->n_pair;
     answer->pair_bound_ns = kept->pair_bound_ns;
     kvs_variant_end(&answer->v);
-    return kvs_variant_begin(c, &as_is, kept->n_frac, &answer->v, err);
+    return kvs_variant_begin(c, &answer->knobs, kept->n_frac, &answer->v, err);
 }
 
 static bool is_done(const struct kvs_plan_answer *answer)
@@ -54,7 +52,6 @@ static bool is_done(const struct kvs_plan_answer *answer)
 enum kvs_code kvs_plan_refine(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
                               struct kvs_err *err)
 {
-    const struct kvs_knobs as_is = KVS_KNOBS_AS_IS;
     const struct kvs_planner_ops *planner = kvs_planner_find("optimal");
     uint32_t n_frac = (uint32_t)c->options.fractions;
     struct choice best = {0};
@@ -62,7 +59,7 @@ enum kvs_code kvs_plan_refine(struct kvs_plan_case *c, struct kvs_plan_answer *a
 
     for (;;) {
         c->menu.n = 0; /* the first menu is the same for each list */
-        enum kvs_code code = kvs_variant_begin(c, &as_is, n_frac, &answer->v, err);
+        enum kvs_code code = kvs_variant_begin(c, &answer->knobs, n_frac, &answer->v, err);
 
         if (!code)
             code = kvs_plan_row(c, &answer->v, planner, NULL, &answer->optimum, err);

@@ -272,7 +272,7 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
 static void show_knobs(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     static const char *const head[][3] = {
-        {"TTFT, over this menu, with", "half as fast", "twice as fast"},
+        {"TTFT, planned anew, with", "half as fast", "twice as fast"},
         {"of the links:", "half of it", "twice it"},
         {"and with", "half as many", "twice as many"},
     };
