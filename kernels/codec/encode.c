@@ -216,13 +216,10 @@ static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
     if (!e->enc.rest)
         return kvs_nomem(err);
     e->enc.slot = (void *)(e->enc.rest + KVS_N_MODEL * KVS_N_SYMBOL);
+    kvs_counts_end(e->counts);
     for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
         float offset[KVS_N_SYMBOL];
-        bool used = false;
-        for (uint32_t i = 0; i < e->n_section && !used; i++)
-            for (uint32_t c = 0; e->quant[i].model && c < kvs_kvf_n_chan(&e->in->shape); c++)
-                used = used || e->quant[i].model[c] == m;
-        if (!used)
+        if (!e->counts->used[m])
             continue;
         for (uint32_t s = 0; s < KVS_N_SYMBOL; s++) {
             double n = (double)e->counts->n_place[m * KVS_N_SYMBOL + s];

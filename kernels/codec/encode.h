@@ -58,10 +58,15 @@ struct kvs_counts {
     uint32_t count[KVS_N_MODEL][KVS_N_SYMBOL];
     /* of a sample, [model][symbol]: elements, sums of places in the bin (of 2^16), see kern.h */
     uint64_t n_place[KVS_N_MODEL * KVS_N_SYMBOL], sum_place[KVS_N_MODEL * KVS_N_SYMBOL];
-    uint64_t place[KVS_N_MODEL * KVS_N_SYMBOL]; /* of a chunk; 0 between sections */
-    uint32_t part[4 * KVS_COUNT_ALL];           /* see kern.h */
     uint32_t every; /* tokens, of which one is counted: more than 1 where there are very many */
+    bool used[KVS_N_MODEL]; /* by a channel of some section */
+    /* not yet in the sums above, see kern.h */
+    uint64_t place[KVS_N_MODEL * KVS_N_SYMBOL];
+    uint32_t each[4 * KVS_COUNT_ALL];
+    uint32_t n_sampled;               /* elements in place */
+    uint32_t pair[2 * KVS_COUNT_ALL]; /* 0 between sections */
 };
+void kvs_counts_end(struct kvs_counts *counts); /* all is in the sums */
 
 /* weight: [n_chan] or NULL; calm: as in kvs_rows_calm, which it calls if it must. KVS_ERR_NOMEM. */
 KVS_MUST_CHECK enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *counts,

@@ -47,6 +47,7 @@ const struct kvs_kvf_isa TABLE(KVS_VEC_NAME) = {
     .places = KERN(places),
     .count = KERN(count),
     .count_each = KERN(count_each),
+    .sort = KERN(sort),
     .turn = KERN(turn),
     .outside = KERN(outside),
     .place = KERN(place),

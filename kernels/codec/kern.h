@@ -80,7 +80,8 @@ enum { KVS_FLAT_BLOCKS = 32 * 4 };
 struct kvs_rans_flat {
     _Alignas(64) uint16_t freq[KVS_FLAT_BLOCKS * 64];
     uint16_t first[KVS_FLAT_BLOCKS * 64];
-    uint32_t n_block; /* of the largest model: 1, 2 or 4 */
+    uint8_t n_block[KVS_FLAT_BLOCKS]; /* of the model that begins here: 1, 2 or 4 */
+    bool one;                         /* all have one */
 };
 
 /* A decoder's table of at most 128 symbols, small enough for registers; see kvs_rans_alias. */
@@ -125,14 +126,16 @@ struct kvs_kvf_isa {
      * bin from 0 to 2^16 - 1; elements of symbol 0 anything. Symbols may be read to the next 16. */
     void (*places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, const uint16_t *x,
                    const float *mean, const float *inverse, uint32_t n_chan, enum kvs_half half);
-    /* adds how often each symbol came; part: [4 * KVS_COUNT_ALL], 0 before and after */
-    void (*count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, size_t stride,
+    /* adds how often each symbol came; pair: [2 * KVS_COUNT_ALL], 0 before and after */
+    void (*count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
                   uint32_t n_tok, uint32_t n_chan);
-    /* adds how often each symbol came, at base[channel], a multiple of 256, + symbol:
-     * [KVS_COUNT_ALL]
-     */
-    void (*count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
-                       size_t stride, uint32_t n_tok, uint32_t n_chan);
+    /* adds how often each symbol came, at base[channel], a multiple of 256, + symbol, to one of
+     * four tables of KVS_COUNT_ALL */
+    void (*count_each)(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
+                       uint32_t n_tok, uint32_t n_chan);
+    /* which of n numbers, at most KVS_RANS_CHAN and none negative or NaN, stands where if the
+     * least is first, equal ones as they come */
+    void (*sort)(uint8_t *by, const float *x, uint32_t n);
     /* rows of n_chan symbols, to the next 32, to the order of from: [n_chan, likewise] */
     void (*place)(uint8_t *symbol, size_t stride, uint32_t n_tok, const uint8_t *from,
                   uint32_t n_chan);

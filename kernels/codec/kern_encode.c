@@ -82,17 +82,32 @@ INLINE vi flat_look(const uint16_t *table, uint32_t block, vi at, const unsigned
     return w_lookup(part, at, n_block);
 }
 
+/* 32 symbols' frequencies and firsts. */
+INLINE void flat_look32(vi *freq, vi *first, const struct kvs_rans_flat *flat, uint32_t block,
+                        uint32_t other, vi at, const unsigned n_block)
+{
+    *freq = flat_look(flat->freq, block, at, n_block);
+    *first = flat_look(flat->first, block, at, n_block);
+    if (block != other) {
+        *freq = w_halves(*freq, flat_look(flat->freq, other, at, n_block));
+        *first = w_halves(*first, flat_look(flat->first, other, at, n_block));
+    }
+}
+
+/* n_block: of all models, or 0: each has its own */
 INLINE void encode32_flat(struct enc_run *run, const struct kvs_rans_flat *flat,
                           const uint16_t *slot, uint32_t c, const unsigned n_block)
 {
-    vi at = w_add(w_u8(run->symbol + c), i_load(run->delta + c));
+    vi at = w_add(w_u8(run->symbol + c), i_load(run->delta + c)), freq16, first16;
     uint32_t block = run->block[c / 16], other = run->block[c / 16 + 1];
-    vi freq16 = flat_look(flat->freq, block, at, n_block);
-    vi first16 = flat_look(flat->first, block, at, n_block);
-    if (block != other) {
-        freq16 = w_halves(freq16, flat_look(flat->freq, other, at, n_block));
-        first16 = w_halves(first16, flat_look(flat->first, other, at, n_block));
-    }
+    unsigned n = n_block ? n_block : flat->n_block[block] | flat->n_block[other];
+
+    if (n == 1)
+        flat_look32(&freq16, &first16, flat, block, other, at, 1);
+    else if (n <= 3)
+        flat_look32(&freq16, &first16, flat, block, other, at, 2);
+    else
+        flat_look32(&freq16, &first16, flat, block, other, at, 4);
 #pragma GCC unroll 2
     for (unsigned h = 2; h-- > 0;) {
         vi x = run->state[h], rest = i_weave_back(freq16, first16, h);
@@ -105,15 +120,16 @@ INLINE void encode32_flat(struct enc_run *run, const struct kvs_rans_flat *flat,
 }
 #endif
 
-/* blocks: of a model in the flat table, at most; 0: lookups one by one */
+/* flat: lookups in registers; one: in one block each */
 INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
-                          const struct kvs_rans_enc *enc, bool full, const unsigned blocks)
+                          const struct kvs_rans_enc *enc, bool full, bool flat, bool one)
 {
     enum { AHEAD = 8 }; /* rows: streams' channels don't lie side by side, and rows go back */
     uint32_t n_chan = job[0].n_chan, n_tok = job[0].n_tok, rest[4][KVS_RANS_CHAN];
     size_t stride = job[0].symbol_stride;
     struct enc_run run[4];
 
+    (void)one;
     for (unsigned s = 0; s < n; s++) {
         run[s] = (struct enc_run){{i_set(KVS_RANS_LOW), i_set(KVS_RANS_LOW)},
                                   job[s].symbol + n_tok * stride,
@@ -122,7 +138,7 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
                                   job[s].block,
                                   rest[s],
                                   job[s].word};
-        for (uint32_t c = 0; c < n_chan && n_tok && !blocks; c += 32)
+        for (uint32_t c = 0; c < n_chan && n_tok && !flat; c += 32)
             look32(&run[s], enc, run[s].symbol - stride, c);
     }
     for (uint32_t t = n_tok; t-- > 0;) {
@@ -137,15 +153,15 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
         for (uint32_t c = kvs_up(n_chan, 32); c > 0;) {
             c -= 32;
 #ifdef KVS_VEC_LOOKUP
-            if (blocks) {
+            if (flat) {
                 /* no loop: compilers would keep its states in memory */
-                encode32_flat(&run[0], job[0].flat, enc->slot, c, blocks);
+                encode32_flat(&run[0], job[0].flat, enc->slot, c, one);
                 if (n > 1)
-                    encode32_flat(&run[1], job[0].flat, enc->slot, c, blocks);
+                    encode32_flat(&run[1], job[0].flat, enc->slot, c, one);
                 if (n > 2)
-                    encode32_flat(&run[2], job[0].flat, enc->slot, c, blocks);
+                    encode32_flat(&run[2], job[0].flat, enc->slot, c, one);
                 if (n > 3)
-                    encode32_flat(&run[3], job[0].flat, enc->slot, c, blocks);
+                    encode32_flat(&run[3], job[0].flat, enc->slot, c, one);
                 continue;
             }
 #endif
@@ -171,34 +187,32 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
 
 /* full: channels come in whole 32s */
 INLINE void rans_encode_all(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc,
-                            bool full, const unsigned blocks)
+                            bool full, bool flat, bool one)
 {
     for (; n >= 4 && full; job += 4, n -= 4)
-        rans_encode_n(job, 4, enc, true, blocks);
+        rans_encode_n(job, 4, enc, true, flat, one);
     for (; n >= 2 && full; job += 2, n -= 2)
-        rans_encode_n(job, 2, enc, true, blocks);
+        rans_encode_n(job, 2, enc, true, flat, one);
     for (; n > 0; job++, n--)
-        rans_encode_n(job, 1, enc, full, blocks);
+        rans_encode_n(job, 1, enc, full, flat, one);
 }
 
 void KERN(rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc)
 {
     if (job[0].n_chan % KVS_RANS_LANES != 0) {
-        rans_encode_all(job, n, enc, false, 0);
+        rans_encode_all(job, n, enc, false, false, false);
         return;
     }
 #ifdef KVS_VEC_LOOKUP
     if (job[0].flat) {
-        if (job[0].flat->n_block == 1)
-            rans_encode_all(job, n, enc, true, 1);
-        else if (job[0].flat->n_block == 2)
-            rans_encode_all(job, n, enc, true, 2);
+        if (job[0].flat->one)
+            rans_encode_all(job, n, enc, true, true, true);
         else
-            rans_encode_all(job, n, enc, true, 4);
+            rans_encode_all(job, n, enc, true, true, false);
         return;
     }
 #endif
-    rans_encode_all(job, n, enc, true, 0);
+    rans_encode_all(job, n, enc, true, false, false);
 }
 
 void KERN(turn)(uint16_t *to, const uint16_t *from, size_t n)

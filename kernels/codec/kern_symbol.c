@@ -68,10 +68,10 @@ void KERN(places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, 
 }
 
 /* In 4 tables, so that equal neighbours don't wait. */
-void KERN(count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
-                      size_t stride, uint32_t n_tok, uint32_t n_chan)
+void KERN(count_each)(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
+                      uint32_t n_tok, uint32_t n_chan)
 {
-    uint32_t *a = part, *b = a + KVS_COUNT_ALL, *c = b + KVS_COUNT_ALL, *d = c + KVS_COUNT_ALL;
+    uint32_t *a = count, *b = a + KVS_COUNT_ALL, *c = b + KVS_COUNT_ALL, *d = c + KVS_COUNT_ALL;
 
     for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
         uint32_t i = 0;
@@ -82,16 +82,26 @@ void KERN(count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, con
             d[base[i + 3] + symbol[i + 3]]++;
         }
         for (; i < n_chan; i++)
-            count[base[i] + symbol[i]]++;
+            a[base[i] + symbol[i]]++;
     }
-    bool used[KVS_COUNT_ALL / 256] = {false};
-    for (uint32_t i = 0; i < n_chan; i++)
-        used[base[i] / 256] = true;
-    for (uint32_t m = 0; m < KVS_COUNT_ALL / 256; m++)
-        for (uint32_t i = m * 256; used[m] && i < (m + 1) * 256; i++) {
-            count[i] += a[i] + b[i] + c[i] + d[i];
-            a[i] = b[i] = c[i] = d[i] = 0;
-        }
+}
+
+/* By how many come before: all pairs are compared, by vectors that is faster than few. */
+void KERN(sort)(uint8_t *by, const float *x, uint32_t n)
+{
+    int32_t bits[KVS_RANS_CHAN] = {0}, before[KVS_RANS_CHAN] = {0}; /* bits are in x's order */
+    uint8_t same[KVS_RANS_CHAN] = {0};
+
+    memcpy(bits, x, n * sizeof *x);
+    for (uint32_t from = 0; from < n; from += 32) {
+        int32_t mine[32] = {0};
+        for (uint32_t k = 0; k < n; k++)
+            for (uint32_t i = 0; i < 32; i++)
+                mine[i] += bits[k] < bits[from + i];
+        memcpy(before + from, mine, sizeof mine);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        by[before[i] + same[before[i]]++] = (uint8_t)i;
 }
 
 INLINE bool row_within(const uint8_t *symbol, uint32_t n_chan, uint8_t low, uint8_t high)
@@ -145,12 +155,12 @@ static void count_pairs(uint32_t count[256], uint32_t *pair, uint32_t low, uint3
  * tables, so that equal neighbours don't wait, where symbols are few; else both would not fit into
  * the first cache.
  */
-void KERN(count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, size_t stride,
+void KERN(count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
                  uint32_t n_tok, uint32_t n_chan)
 {
     enum { FEW = 20 };
     bool few = n_tok && row_within(symbol, n_chan, KVS_SYMBOL_ZERO - FEW, KVS_SYMBOL_ZERO + FEW);
-    uint32_t *a = part, *b = few ? part + (1 << 14) : part, low, end;
+    uint32_t *a = pair, *b = few ? pair + (1 << 14) : pair, low, end;
 
     symbol_range(&low, &end, symbol, stride, n_tok, n_chan);
     for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {

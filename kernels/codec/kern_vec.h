@@ -37,10 +37,11 @@ bool KERN(quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const
                     uint32_t n_chan, enum kvs_half half);
 void KERN(places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, const uint16_t *x,
                   const float *mean, const float *inverse, uint32_t n_chan, enum kvs_half half);
-void KERN(count)(uint32_t count[256], uint32_t *part, const uint8_t *symbol, size_t stride,
+void KERN(count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
                  uint32_t n_tok, uint32_t n_chan);
-void KERN(count_each)(uint32_t *count, uint32_t *part, const uint16_t *base, const uint8_t *symbol,
-                      size_t stride, uint32_t n_tok, uint32_t n_chan);
+void KERN(count_each)(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
+                      uint32_t n_tok, uint32_t n_chan);
+void KERN(sort)(uint8_t *by, const float *x, uint32_t n);
 void KERN(place)(uint8_t *symbol, size_t stride, uint32_t n_tok, const uint8_t *from,
                  uint32_t n_chan);
 void KERN(turn)(uint16_t *to, const uint16_t *from, size_t n);

@@ -14,15 +14,23 @@ void kvs_quant_free(struct kvs_quant *quant)
     free(quant->escapes.at);
 }
 
+static uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
 /* Which table: by how many steps a deviation is, squared, in quarter octaves, 2^-3 to 2^4.75. */
 static uint8_t model_of(float square, enum kvs_kv kv)
 {
     int number = 0;
+    uint32_t bits = bits_of(square);
 
     if (square > 0) {
-        int octave = ilogbf(square);
-        float in = scalbnf(square, -octave);
-        number = 2 * octave + (in >= 1.18920712f) + (in >= 1.68179283f) + 12;
+        int octave = (int)(bits >> 23) - 127;
+        bits = (bits & 0x7fffff) | 0x3f800000;
+        number = 2 * octave + (bits >= bits_of(1.18920712f)) + (bits >= bits_of(1.68179283f)) + 12;
         number = number < 0 ? 0 : number >= KVS_N_CLASS ? KVS_N_CLASS - 1 : number;
     }
     return (uint8_t)(number + (kv == KVS_V ? KVS_N_CLASS : 0));
@@ -54,36 +62,24 @@ static void wanted_steps(float *step, const float *deviation, const float *weigh
         }
 }
 
-/* What a channel's symbols vary by: deviation over step. */
-struct spread {
-    float square;
-    uint32_t chan;
-};
-static int by_spread(const void *a, const void *b)
-{
-    const struct spread *x = a, *y = b;
-    int order = (x->square > y->square) - (x->square < y->square);
-    return order ? order : (x->chan > y->chan) - (x->chan < y->chan);
-}
-
 /* Models by 16 channels of a part that vary most alike, so that streams find them side by side
  * (kvs_order): that of their mean square, which is what costs least. */
-static void group_models(uint8_t *model, const float *square, uint32_t n_chan, enum kvs_kv kv)
+static void group_models(uint8_t *model, const float *square, uint32_t n_chan, enum kvs_kv kv,
+                         const struct kvs_kvf_isa *isa)
 {
-    struct spread all[KVS_RANS_CHAN];
     uint32_t room = kvs_part_chan(n_chan);
 
     for (uint32_t from = 0; from < n_chan; from += room) {
         uint32_t n = n_chan - from < room ? n_chan - from : room;
-        for (uint32_t i = 0; i < n; i++)
-            all[i] = (struct spread){square[from + i], from + i};
-        qsort(all, n, sizeof *all, by_spread);
+        uint8_t by[KVS_RANS_CHAN];
+        isa->sort(by, square + from, n);
         for (uint32_t g = 0; g < n; g += 16) {
             float sum = 0;
             for (uint32_t i = g; i < g + 16; i++)
-                sum += all[i].square;
+                sum += square[from + by[i]];
+            uint8_t m = model_of(sum / 16, kv);
             for (uint32_t i = g; i < g + 16; i++)
-                model[all[i].chan] = model_of(sum / 16, kv);
+                model[from + by[i]] = m;
         }
     }
 }
@@ -97,7 +93,8 @@ static bool one_model(const struct kvs_quant *quant, uint32_t n_chan)
 /* Steps and models; mean and deviation: sums and sums of squares before; means and squares
  * of deviations over steps after. */
 static void choose_steps(struct kvs_quant *quant, float *mean, float *inverse, float *deviation,
-                         const struct kvs_rows *rows, const float *weight)
+                         const struct kvs_rows *rows, const float *weight,
+                         const struct kvs_kvf_isa *isa)
 {
     float n = (float)rows->n_tok, most = rows->half == KVS_F16 ? 0x1p14f : 0x1p124f;
 
@@ -118,7 +115,7 @@ static void choose_steps(struct kvs_quant *quant, float *mean, float *inverse, f
     }
     /* others are coded without vectors of one table */
     if (rows->n_chan % KVS_RANS_LANES == 0 && !one_model(quant, rows->n_chan))
-        group_models(quant->model, deviation, rows->n_chan, rows->kv);
+        group_models(quant->model, deviation, rows->n_chan, rows->kv, isa);
 }
 
 /* Counts of symbols. base: where channels' models begin. */
@@ -129,11 +126,26 @@ static void count(struct kvs_counts *counts, const struct kvs_quant *quant,
     uint32_t n_tok = (rows->n_tok + counts->every - 1) / counts->every;
 
     if (one_model(quant, rows->n_chan))
-        isa->count(counts->count[base[0] / KVS_N_SYMBOL], counts->part, quant->symbol, stride,
+        isa->count(counts->count[base[0] / KVS_N_SYMBOL], counts->pair, quant->symbol, stride,
                    n_tok, rows->n_chan);
     else
-        isa->count_each(counts->count[0], counts->part, base, quant->symbol, stride, n_tok,
-                        rows->n_chan);
+        isa->count_each(counts->each, base, quant->symbol, stride, n_tok, rows->n_chan);
+}
+
+void kvs_counts_end(struct kvs_counts *counts)
+{
+    enum { N = KVS_N_SYMBOL };
+    for (uint32_t m = 0; m < KVS_N_MODEL; m++)
+        for (uint32_t i = m * N; counts->used[m] && i < (m + 1) * N; i++) {
+            for (uint32_t part = 0; part < 4; part++) {
+                counts->count[m][i % N] += counts->each[part * KVS_COUNT_ALL + i];
+                counts->each[part * KVS_COUNT_ALL + i] = 0;
+            }
+            counts->n_place[i] += counts->place[i] >> 40;
+            counts->sum_place[i] += counts->place[i] & ((1ull << 40) - 1);
+            counts->place[i] = 0;
+        }
+    counts->n_sampled = 0;
 }
 
 /* Where in their bins elements lie, from one in 8 of the rows that are counted. */
@@ -141,23 +153,14 @@ static void sample(struct kvs_counts *counts, const struct kvs_quant *quant,
                    const struct kvs_rows *rows, const uint16_t *base, const float *mean,
                    const float *inverse, const struct kvs_kvf_isa *isa)
 {
-    enum { CHUNK = 2048 }; /* of tokens: no sum overflows */
-    bool used[KVS_N_MODEL] = {false};
-    uint32_t every = 8 * counts->every;
+    enum { MOST = 1 << 24 }; /* no sum overflows */
 
-    for (uint32_t c = 0; c < rows->n_chan; c++)
-        used[quant->model[c]] = true;
-    for (uint32_t t = 0; t < rows->n_tok; t += every) {
+    for (uint32_t t = 0; t < rows->n_tok; t += 8 * counts->every) {
+        if (counts->n_sampled + rows->n_chan >= MOST)
+            kvs_counts_end(counts);
+        counts->n_sampled += rows->n_chan;
         isa->places(counts->place, base, quant->symbol + t * quant->symbol_stride,
                     rows->x + (size_t)t * rows->n_chan, mean, inverse, rows->n_chan, rows->half);
-        if (t % CHUNK != CHUNK - every && t + every < rows->n_tok)
-            continue;
-        for (uint32_t m = 0; m < KVS_N_MODEL; m++)
-            for (uint32_t i = m * KVS_N_SYMBOL; used[m] && i < (m + 1) * KVS_N_SYMBOL; i++) {
-                counts->n_place[i] += counts->place[i] >> 40;
-                counts->sum_place[i] += counts->place[i] & ((1ull << 40) - 1);
-                counts->place[i] = 0;
-            }
     }
 }
 
@@ -201,7 +204,7 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
             (void)isa->moments(mean, deviation, rows->calm, rows->n_tok, n_chan, rows->half);
     }
     if (rows->n_tok && !code)
-        choose_steps(quant, mean, inverse, deviation, rows, weight);
+        choose_steps(quant, mean, inverse, deviation, rows, weight, isa);
     for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
         uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
         memset(symbol + quant->symbol_stride - 32, KVS_SYMBOL_ZERO, 32); /* lanes beyond the last */
@@ -216,8 +219,10 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
                 if (symbol[c] == 0 && !kvs_escapes_add(&quant->escapes, t * n_chan + c))
                     code = kvs_nomem(err);
     }
-    for (uint32_t c = 0; c < n_chan; c++)
+    for (uint32_t c = 0; c < n_chan; c++) {
         base[c] = (uint16_t)(quant->model[c] * KVS_N_SYMBOL);
+        counts->used[quant->model[c]] = true;
+    }
     if (!code) {
         count(counts, quant, rows, base, isa);
         sample(counts, quant, rows, base, mean, inverse, isa);
@@ -319,13 +324,15 @@ static void flatten(struct kvs_rans_flat *flat, const struct enc_order *order, u
     bool seen[KVS_N_MODEL] = {false};
     uint32_t next = 0;
 
-    flat->n_block = 1;
+    flat->one = true;
     for (uint32_t g = 0; g < n_chan / 16; g++) {
         uint32_t m = order->base[16 * g] / KVS_N_SYMBOL, n = model[m].n, at = next * 64;
         uint32_t n_block = n <= 64 ? 1 : n <= 128 ? 2 : 4;
         if (!seen[m]) {
             seen[m] = true;
             block[m] = (uint8_t)next;
+            flat->n_block[next] = (uint8_t)n_block;
+            flat->one = flat->one && n_block == 1;
             next += n_block;
             assert(next <= KVS_FLAT_BLOCKS); /* K's models or V's */
             for (uint32_t s = model[m].first; s < model[m].first + n; s++, at++) {
@@ -334,7 +341,6 @@ static void flatten(struct kvs_rans_flat *flat, const struct enc_order *order, u
                 flat->first[at] = (uint16_t)(rest >> KVS_RANS_BITS);
             }
         }
-        flat->n_block = n_block > flat->n_block ? n_block : flat->n_block;
         order->block[g] = block[m];
     }
 }
