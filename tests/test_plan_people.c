@@ -168,6 +168,17 @@ static void a_tier_holds_the_levels_that_are_named(void **state)
     json_decref(exact);
 }
 
+/* Hidden states are exact: a model that no table knows may have them. */
+static void exact_levels_need_no_quality_table(void **state)
+{
+    const char *text = kvs_cli_text("plan -m llama-2-7b -H h100-sxm -c 4Ki -b 0 -p hcache "
+                                    "--levels raw16,hidden");
+
+    (void)state;
+    assert_non_null(strstr(text, ", hidden\n"));
+    assert_null(strstr(text, "losses of quality table"));
+}
+
 static bool is_in(const json_t *names, const char *name, size_t n)
 {
     size_t i;
@@ -380,6 +391,7 @@ int main(void)
         cmocka_unit_test(a_latent_is_one_piece),
         cmocka_unit_test(words_claim_no_length_that_was_not_looked_at),
         cmocka_unit_test(a_tier_holds_the_levels_that_are_named),
+        cmocka_unit_test(exact_levels_need_no_quality_table),
         cmocka_unit_test(a_plan_says_what_the_tier_has_to_hold_for_it),
         cmocka_unit_test(online_weighs_what_others_wait_and_is_optimal_without_load),
         cmocka_unit_test(a_prompt_gets_as_many_gpus_as_hold_it),

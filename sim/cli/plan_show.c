@@ -83,7 +83,8 @@ static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answe
         show_sources(c->codec, false);
         printf(", decoding ");
         show_sources(c->codec, true);
-        printf("\nlosses of quality table %s", c->quality->model);
+        if (c->quality) /* exact levels need none */
+            printf("\nlosses of quality table %s", c->quality->model);
     }
     if (c->options.load > 0)
         printf("\nothers take %.0f %% of the GPU's time: all it does takes %.3g times as long; a "
