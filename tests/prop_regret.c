@@ -7,6 +7,7 @@
 #include "plan_random.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { N_FACTOR = KVS_MAX_ROUTE + 3 };
@@ -198,6 +199,98 @@ static void no_truth_in_the_box_regrets_more_than_the_bound(void **state)
     kvs_plan_scratch_free(scratch);
 }
 
+static bool holds(const struct kvs_plan_problem *p, const struct kvs_plan *plan,
+                  struct kvs_plan_eval *e)
+{
+    struct kvs_plan one = *plan;
+    struct kvs_regret regret;
+
+    assert_true(kvs_plan_eval(p, plan, NULL, e));
+    return e->distortion <= p->budget && kvs_never_worse(p, &one, e, &regret);
+}
+
+/* 10,000 truths of what careful takes; and no policy whose own regret holds is faster. */
+static void careful_is_no_slower_than_any_policy_that_can_not_lose(void **state)
+{
+    struct kvs_plan_scratch *scratch = kvs_plan_scratch_new();
+    uint32_t n_truth = 0, n_other = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 260; seed++) {
+        struct kvs_arena *arena = kvs_arena_new();
+        struct kvs_plan plan, load, one, all = {{0}, {0}};
+        struct kvs_plan_problem *p = make(arena, seed, &plan);
+        struct kvs_rng rng = kvs_rng_stream(seed, "careful truths");
+        struct kvs_plan_eval e, other;
+        int64_t bound;
+
+        assert_int_equal(kvs_planner_find("careful")->plan(p, scratch, &plan, &e, &bound, NULL),
+                         KVS_OK);
+        memset(all.frac_i, (int)p->n_frac - 1, sizeof all.frac_i);
+        bool may_load = the_plan_that_loads_all(p, &load);
+        if (!may_load)
+            load = all;
+        for (int i = 0; kvs_planner_list[i]; i++) {
+            struct kvs_plan_eval own;
+
+            if (strcmp(kvs_planner_list[i]->name, "exact") == 0)
+                continue;
+            assert_int_equal(kvs_planner_list[i]->plan(p, scratch, &one, &own, &bound, NULL),
+                             KVS_OK);
+            if (holds(p, &one, &other) && other.end_ns < e.end_ns)
+                fail_msg("seed %d: %s takes %lld, careful %lld", (int)seed,
+                         kvs_planner_list[i]->name, (long long)other.end_ns, (long long)e.end_ns);
+        }
+        kvs_planner_find("optimal")->plan(p, scratch, &one, &other, &bound, NULL);
+        n_other += memcmp(&one, &plan, sizeof one) != 0 && memcmp(&plan, &load, sizeof load) != 0;
+        for (int n = 0; n < 40 && e.distortion <= p->budget; n++, n_truth++) {
+            double factor[N_FACTOR], rounding = 8. * p->n_layer + 8;
+
+            draw(&rng, &p->error, factor);
+            struct kvs_plan_problem truth = truth_of(arena, p, factor);
+            int64_t load_ns = end_of(&truth, &load), all_ns = end_of(&truth, &all);
+            double is = (double)(end_of(&truth, &plan) - (load_ns < all_ns ? load_ns : all_ns));
+
+            if (memcmp(plan.frac_i, load.frac_i, p->n_layer) != 0 &&
+                memcmp(plan.frac_i, all.frac_i, p->n_layer) != 0 &&
+                is > KVS_REGRET_FRAC * (double)e.end_ns + rounding)
+                fail_msg("seed %d: %g ns worse than the better end", (int)seed, is);
+        }
+        kvs_arena_free(arena);
+    }
+    assert_true(n_truth >= 10000 && n_other > 10);
+    kvs_plan_scratch_free(scratch);
+}
+
+/* The problem at a corner is what the truths of the box have there, to the rounding. */
+static void a_corner_is_a_truth(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct kvs_arena *arena = kvs_arena_new();
+        struct kvs_plan plan;
+        struct kvs_plan_problem *p = make(arena, seed, &plan);
+        struct kvs_rng rng = kvs_rng_stream(seed, "corners");
+        uint32_t corner = (uint32_t)kvs_rng_below(&rng, 1u << N_FACTOR);
+        double factor[N_FACTOR];
+
+        for (uint32_t f = 0; f < N_FACTOR; f++) {
+            double e = f == KVS_CORNER_DECODE       ? p->error.decode
+                       : f == KVS_CORNER_COMPUTE    ? p->error.compute
+                       : f == KVS_CORNER_GPU_DECODE ? p->error.gpu_decode
+                                                    : p->error.route[f];
+
+            factor[f] = corner >> f & 1 ? 1 + e : 1 / (1 + e);
+        }
+        struct kvs_plan_problem truth = truth_of(arena, p, factor);
+        struct kvs_plan_problem *at = kvs_regret_truth(p, corner);
+        assert_non_null(at);
+        assert_true(llabs(end_of(at, &plan) - end_of(&truth, &plan)) <= 8 * p->n_layer + 8);
+        free(at);
+        kvs_arena_free(arena);
+    }
+}
+
 /* Of route time s: load-all takes max(8, 10 s), the plan 4 + 6 s. At s = 1/2 and at s = 2 the plan
  * is faster by 1 and by 4; at s = .8 it is slower by .8. */
 static void a_regret_inside_the_box_is_found(void **state)
@@ -253,6 +346,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_truth_in_the_box_regrets_more_than_the_bound),
+        cmocka_unit_test(careful_is_no_slower_than_any_policy_that_can_not_lose),
+        cmocka_unit_test(a_corner_is_a_truth),
         cmocka_unit_test(a_regret_inside_the_box_is_found),
         cmocka_unit_test(without_error_bars_the_regret_is_the_difference),
     };

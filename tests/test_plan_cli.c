@@ -261,8 +261,66 @@ static void nothing_lost_needs_no_quality_table(void **state)
     json_decref(known);
 }
 
-/* One block is computed as a whole, with the new tokens: what recompute does. Of one moved token
- * among 257, EPIC repairs that one, and computes no passage. */
+/* 4,096 tokens in passages of 256 or 64, the first in its place: 16 tokens of each other one. The
+ * curve of first tokens has .1 nats at .03 and .05 at .12, that of deviation .06 at .05 and .02 at
+ * .15, where all is moved; here all but one passage is. */
+static void each_repairs_in_its_own_way_whatever_the_option_says(void **state)
+{
+    static const char *const repair[] = {"deviation", "first-tokens"};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char args[300];
+        snprintf(args, sizeof args,
+                 "plan -m llama-3.1-8b -H h100-sxm -c 4Ki -t nvme --levels raw16 --budget 1 "
+                 "--reuse content --repair %s --json",
+                 repair[i]);
+        json_t *got = kvs_cli_json(args);
+
+        assert_true(fabs(kvs_cli_number(row_of(got, "epic"), "recompute_frac") - 15 * 16 / 4096.) <
+                    1e-9);
+        assert_true(fabs(kvs_cli_number(row_of(got, "epic"), "loss_nats") -
+                         (.1 - .05 * (.0625 - .03) / .09) * 15 / 16) < 1e-6);
+        assert_true(kvs_cli_number(row_of(got, "cacheblend"), "loss_nats") < .02 * 15 / 16);
+        json_decref(got);
+    }
+    json_t *got = kvs_cli_json("plan -m llama-3.1-8b -H h100-sxm -c 4Ki -t nvme --levels raw16 "
+                               "--budget 1 --reuse content --block 64 --json");
+    assert_true(fabs(kvs_cli_number(row_of(got, "epic"), "recompute_frac") - 63 * 16 / 4096.) <
+                1e-9);
+    json_decref(got);
+}
+
+/* SmolLM2's table has first tokens only. */
+static void a_repair_that_no_table_knows_is_said_to_be_unknown(void **state)
+{
+    json_t *got = kvs_cli_json("plan -m smollm2-135m -H h100-sxm -c 4Ki -t dram --levels raw16 "
+                               "--load 0.9 --reuse content --json");
+
+    (void)state;
+    assert_true(json_is_null(json_object_get(row_of(got, "cacheblend"), "loss_nats")));
+    assert_true(json_is_true(json_object_get(row_of(got, "cacheblend"), "over_budget")));
+    assert_true(json_is_real(json_object_get(row_of(got, "epic"), "loss_nats")));
+    json_decref(got);
+}
+
+/* Llama 2 7B has 512 KiB a token of K and V; its hidden states are half of that. */
+static void load_is_of_k_and_v_where_hidden_states_are_held(void **state)
+{
+    json_t *got = kvs_cli_json("plan -m llama-2-7b -H h100-sxm -c 4Ki -t nvme --hidden --json");
+    const json_t *left_out = json_object_get(got, "left_out");
+
+    (void)state;
+    assert_true(kvs_cli_number(row_of(got, "load"), "load_bytes") > 4096 * 524288. - 10);
+    assert_true(kvs_cli_number(row_of(got, "hcache"), "load_bytes") < 4096 * 524288. * .6);
+    /* there is one level of K and V: nothing for CacheGen to choose */
+    assert_int_equal(json_array_size(left_out), 1);
+    kvs_cli_expect(json_array_get(left_out, 0), "{\"policy\": \"cachegen\"}");
+    json_decref(got);
+}
+
+/* One block stands where it stood: it is loaded. Of one moved token among 257, EPIC repairs that
+ * one. */
 static void epic_computes_no_more_of_short_prompts_than_there_is(void **state)
 {
     json_t *one = kvs_cli_json("plan -m llama-3.1-8b -H h100-sxm -c 1 --reuse content --json"),
@@ -270,7 +328,7 @@ static void epic_computes_no_more_of_short_prompts_than_there_is(void **state)
 
     (void)state;
     assert_true(kvs_cli_number(row_of(one, "epic"), "ttft_s") ==
-                kvs_cli_number(row_of(one, "recompute"), "ttft_s"));
+                kvs_cli_number(row_of(one, "load"), "ttft_s"));
     assert_true(fabs(kvs_cli_number(row_of(two, "epic"), "recompute_frac") - 1. / 257) < 1e-9);
     json_decref(one);
     json_decref(two);
@@ -407,6 +465,9 @@ int main(void)
         cmocka_unit_test(stored_sizes_are_the_encoders),
         cmocka_unit_test(moved_text_is_repaired_as_the_table_knows),
         cmocka_unit_test(nothing_lost_needs_no_quality_table),
+        cmocka_unit_test(each_repairs_in_its_own_way_whatever_the_option_says),
+        cmocka_unit_test(a_repair_that_no_table_knows_is_said_to_be_unknown),
+        cmocka_unit_test(load_is_of_k_and_v_where_hidden_states_are_held),
         cmocka_unit_test(epic_computes_no_more_of_short_prompts_than_there_is),
         cmocka_unit_test(a_problem_with_a_restart_point_is_planned),
         cmocka_unit_test(the_certified_planner_answers_by_default),

@@ -91,21 +91,48 @@ static void cacheflow_v2_finds_the_staircase_that_balances(void **state)
 
 static const double shares[] = {0, .05, .15, .3, 1};
 
-static void cacheblend_repairs_15_percent_or_what_hides(void **state)
+/* The first four fractions repair moved text, which is all that is cached, or less of it. */
+static void make_moved(struct made *m, const double *frac, const double *repair_frac,
+                       const int64_t *io)
 {
     static const int64_t full[] = {0, 0, 0, 0, 20}, wfull[] = {0, 1, 3, 6, 0};
-    static const int64_t slow[] = {10, 10, 10, 10, 0}, fast[] = {5, 5, 5, 5, 0};
     static const int64_t post[] = {1, 1, 1, 1, 1};
+
+    make(m, 4, 5, 1, frac, io, full, post);
+    m->cost.wfull_ns = wfull;
+    m->p.n_repair = 4;
+    m->p.repair_frac = repair_frac;
+    m->p.first_i = 1;
+}
+
+static void cacheblend_repairs_15_percent_or_what_hides(void **state)
+{
+    static const int64_t slow[] = {10, 10, 10, 10, 0}, fast[] = {5, 5, 5, 5, 0};
     struct made m;
 
     (void)state;
-    make(&m, 4, 5, 1, shares, slow, full, post); /* 30 %: 24 of compute behind 40 of loads */
-    m.cost.wfull_ns = wfull;
+    make_moved(&m, shares, shares, slow); /* 30 %: 24 of compute behind 40 of loads */
     expect(&m, "cacheblend", (uint8_t[]){4, 4, 3, 3}, raw);
-    make(&m, 4, 5, 1, shares, fast, full, post); /* 24 do not hide behind 20 */
-    m.cost.wfull_ns = wfull;
+    make_moved(&m, shares, shares, fast); /* 24 do not hide behind 20 */
     expect(&m, "cacheblend", (uint8_t[]){4, 4, 2, 2}, raw);
     expect(&m, "epic", (uint8_t[]){1, 1, 1, 1}, raw);
+}
+
+/* Half of the text is in place: .15 of the other half is .075 of all, and all of it is .5. */
+static void what_is_in_place_is_loaded_as_it_is(void **state)
+{
+    static const double frac[] = {0, .025, .075, .5, 1}, of_moved[] = {0, .05, .15, 1};
+    static const int64_t io[] = {5, 5, 5, 5, 0};
+    struct made m;
+
+    (void)state;
+    make_moved(&m, frac, of_moved, io);
+    expect(&m, "cacheblend", (uint8_t[]){3, 3, 2, 2}, raw);
+    expect(&m, "epic", (uint8_t[]){1, 1, 1, 1}, raw);
+    m.p.n_repair = 0; /* all of it is */
+    m.p.first_i = 0;
+    expect(&m, "cacheblend", (uint8_t[]){0, 0, 0, 0}, raw);
+    expect(&m, "epic", (uint8_t[]){0, 0, 0, 0}, raw);
 }
 
 static void hcache_balances_hidden_states_with_the_rest(void **state)
@@ -126,6 +153,7 @@ static void hcache_balances_hidden_states_with_the_rest(void **state)
     make(&m, 4, 2, 2, ends, io, full, dear);
     m.p.hidden_level = 1;
     expect(&m, "hcache", (uint8_t[]){0, 0, 0, 0}, (uint8_t[]){1, 1, 1, 0});
+    expect(&m, "load", (uint8_t[]){0, 0, 0, 0}, raw); /* K and V: hidden states are HCache's */
     /* none on the menu: K and V */
     m.p.hidden_level = 0;
     expect(&m, "hcache", (uint8_t[]){0, 0, 0, 0}, raw);
@@ -226,6 +254,7 @@ int main(void)
         cmocka_unit_test(cacheflow_takes_the_mode_with_the_lesser_sum),
         cmocka_unit_test(cacheflow_v2_finds_the_staircase_that_balances),
         cmocka_unit_test(cacheblend_repairs_15_percent_or_what_hides),
+        cmocka_unit_test(what_is_in_place_is_loaded_as_it_is),
         cmocka_unit_test(hcache_balances_hidden_states_with_the_rest),
         cmocka_unit_test(bulk_loads_end_before_anything_is_computed),
         cmocka_unit_test(cake_meets_in_the_middle),

@@ -28,7 +28,7 @@ static void run(struct simlab *lab, const char *planner, const uint64_t order[3]
     }
     lab->config.reuse = KVS_REUSE_CONTENT;
     lab->config.n_frac = 9;
-    lab->config.repair = (struct kvs_table_repair){3, frac, distortion};
+    lab->config.repair = (struct kvs_table_repair){.n = 3, .frac = frac, .distortion = distortion};
     lab->config.budget = budget;
     lab->config.planner = kvs_planner_find(planner);
     simlab_run(lab, request, 2, false);

@@ -506,7 +506,7 @@ static void moved_text_is_rotated_and_repaired(void **state)
         {.name = "raw16", .k_ratio = 1, .v_ratio = 1},
         {.name = "half", .k_ratio = .5, .v_ratio = .5},
     };
-    const struct kvs_table_repair repair = {3, frac, distortion};
+    const struct kvs_table_repair repair = {.n = 3, .frac = frac, .distortion = distortion};
     struct setup s = setup_levels(5, exact, &repair);
     const struct kvs_piece piece[] = {{100, 0, false, 0, 0, NULL, false},
                                       {200, 0, true, 0, 0, NULL, false},

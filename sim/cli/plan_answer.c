@@ -40,11 +40,14 @@ static void fill_row(const struct kvs_variant *v, struct kvs_policy_row *row)
     const struct kvs_plan_problem *problem = &v->problem;
 
     row->over_budget = row->eval.distortion > problem->budget;
+    row->loss_unknown = false;
     row->recompute_frac = row->load_bytes = 0;
     row->work_ns = row->eval.pre_ns + row->eval.wait_ns + problem->head_ns;
     for (uint32_t l = 0; l < problem->n_layer; l++) {
         uint32_t i = row->plan.frac_i[l];
 
+        row->loss_unknown |=
+            problem->n_repair && !v->repair_method && kvs_tables_other_loss(v->inst, i) > 0;
         row->recompute_frac += problem->frac[i] / problem->n_layer;
         row->load_bytes += state_bytes(v, &row->plan, l);
         for (uint32_t k = 0; k < kvs_plan_routes(problem); k++)
@@ -103,6 +106,23 @@ static double weight(const struct kvs_plan_problem *problem, const struct kvs_po
                                 : (double)row->eval.end_ns;
 }
 
+/* On a variant with the planner's own repair of moved text. */
+static enum kvs_code own_repair_row(const struct kvs_plan_case *c, const struct kvs_variant *v,
+                                    const struct kvs_planner_ops *planner,
+                                    struct kvs_policy_row *row, struct kvs_err *err)
+{
+    struct kvs_variant *own = malloc(sizeof *own);
+
+    if (!own)
+        return kvs_nomem(err);
+    enum kvs_code code = kvs_variant_begin_of(c, &v->knobs, v->n_frac, planner, own, err);
+    if (!code)
+        code = kvs_plan_row(c, own, planner, NULL, row, err);
+    kvs_variant_end(own);
+    free(own);
+    return code;
+}
+
 enum kvs_code kvs_plan_row(const struct kvs_plan_case *c, const struct kvs_variant *v,
                            const struct kvs_planner_ops *planner, const struct kvs_plan *also,
                            struct kvs_policy_row *row, struct kvs_err *err)
@@ -111,6 +131,8 @@ enum kvs_code kvs_plan_row(const struct kvs_plan_case *c, const struct kvs_varia
     struct kvs_policy_row all = {0};
 
     memset(row, 0, sizeof *row);
+    if (c->moved && planner->repairs && v->repairer != planner)
+        return own_repair_row(c, v, planner, row, err);
     row->planner = all.planner = planner;
     if (run_planner(c, problem, also, row, err))
         return err->code;
@@ -186,20 +208,27 @@ static enum kvs_code plan_asked(const struct kvs_plan_case *c,
     return kvs_plan_row(c, &answer->v, planner, &answer->optimum.plan, &answer->best, err);
 }
 
-const char *kvs_plan_no_own(const struct kvs_plan_case *c)
+const char *kvs_plan_no_own(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                            const struct kvs_own_ops *ops)
 {
-    return c->moved ? "a rule by token groups repairs no text cached elsewhere" : NULL;
+    const struct kvs_plan_problem *problem = &answer->v.problem;
+
+    if (c->moved)
+        return "a rule by token groups repairs no text cached elsewhere";
+    if (ops->chooses_level && problem->n_level < (problem->hidden_level ? 3 : 2))
+        return "there is no level to choose (--budget)";
+    return NULL;
 }
 
 static void run_own(const struct kvs_plan_case *c, struct kvs_plan_answer *answer)
 {
     const struct kvs_own_config config = {.slo_ns = (int64_t)(c->options.slo * 1e9)};
 
-    for (uint32_t i = 0; kvs_own_list[i] && !kvs_plan_no_own(c) && i < KVS_MAX_OWN; i++) {
-        answer->own_ops[i] = kvs_own_list[i];
-        kvs_own_list[i]->run(&answer->v.problem, &config, &answer->own[i]);
-        answer->n_own++;
-    }
+    for (uint32_t i = 0; kvs_own_list[i] && answer->n_own < KVS_MAX_OWN; i++)
+        if (!kvs_plan_no_own(c, answer, kvs_own_list[i])) {
+            answer->own_ops[answer->n_own] = kvs_own_list[i];
+            kvs_own_list[i]->run(&answer->v.problem, &config, &answer->own[answer->n_own++]);
+        }
 }
 
 void kvs_plan_room(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
@@ -275,6 +304,20 @@ static enum kvs_code plan_without_states(const struct kvs_plan_case *c,
     return code;
 }
 
+/* A plan with a repair of its own is told by the tables that it was made from. */
+static enum kvs_code take_own_repair(const struct kvs_plan_case *c, struct kvs_plan_answer *answer,
+                                     struct kvs_err *err)
+{
+    const struct kvs_planner_ops *planner = answer->best.planner;
+    uint32_t n_frac = answer->v.n_frac;
+
+    if (!c->moved || !planner->repairs)
+        return KVS_OK;
+    kvs_variant_end(&answer->v);
+    const struct kvs_knobs as_is = KVS_KNOBS_AS_IS;
+    return kvs_variant_begin_of(c, &as_is, n_frac, planner, &answer->v, err);
+}
+
 enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c, const struct kvs_planner_ops *planner,
                                   struct kvs_plan_answer **out, struct kvs_err *err)
 {
@@ -297,6 +340,8 @@ enum kvs_code kvs_plan_answer_new(struct kvs_plan_case *c, const struct kvs_plan
         code = plan_all(c, answer, err);
     if (!code)
         code = plan_without_states(c, answer, err);
+    if (!code)
+        code = take_own_repair(c, answer, err);
     if (!code) {
         weigh(c, answer);
         run_own(c, answer);

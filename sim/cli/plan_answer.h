@@ -22,8 +22,8 @@ struct kvs_policy_row {
     const struct kvs_planner_ops *planner;
     struct kvs_plan plan;
     struct kvs_plan_eval eval;
-    int64_t lower_bound_ns; /* INT64_MIN: none */
-    bool over_budget;
+    int64_t lower_bound_ns;         /* INT64_MIN: none */
+    bool over_budget, loss_unknown; /* no table says what moved text loses by its repair */
     double load_bytes, recompute_frac;
     int64_t work_ns; /* compute, as slow as --load makes it */
 };
@@ -74,7 +74,7 @@ struct kvs_plan_answer {
     struct kvs_policy_row policy[KVS_MAX_POLICY_ROW]; /* without the asked planner's own row */
     struct kvs_policy_row best;                       /* the asked planner's */
     struct kvs_policy_row optimum; /* optimal's, around which fractions and levels are chosen */
-    uint32_t n_own;                /* those replayed by their own rule; none for moved text */
+    uint32_t n_own;                /* those replayed by their own rule */
     const struct kvs_own_ops *own_ops[KVS_MAX_OWN];
     struct kvs_own_result own[KVS_MAX_OWN];
     struct kvs_regret regret; /* of best, within the profile's error bars */
@@ -131,9 +131,9 @@ void kvs_plan_hold(const struct kvs_plan_case *c, const struct kvs_plan_answer *
                    struct kvs_plan_held *held);
 
 /* false: the distortion is of moved text, and no table says what that loses. */
-static inline bool kvs_plan_loss_known(const struct kvs_plan_case *c, int64_t distortion)
+static inline bool kvs_plan_loss_known(const struct kvs_policy_row *row)
 {
-    return !c->loss_unknown || distortion <= 0;
+    return !row->loss_unknown || row->eval.distortion <= 0;
 }
 
 /* The loss of the asked planner's plan; zeros where it is not known. */
@@ -200,8 +200,9 @@ KVS_MUST_CHECK enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c,
                                              struct kvs_plan_answer *answer, struct kvs_err *err);
 void kvs_turned_free(struct kvs_turned *turned); /* accepts NULL */
 
-/* Why policies replayed by their own rule are not; NULL: they are. */
-const char *kvs_plan_no_own(const struct kvs_plan_case *c);
+/* Why a policy replayed by its own rule is not; NULL: it is. */
+const char *kvs_plan_no_own(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                            const struct kvs_own_ops *ops);
 
 /* How the terminal, a program and a figure are told. */
 void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer);

@@ -11,8 +11,6 @@
 #include <string.h>
 
 #define DEFAULT_BUDGET .05
-#define REPAIR_SHARES 8
-#define UNKNOWN_NATS 1000 /* of moved text that no table knows: over a budget of 0 */
 
 void kvs_case_room(const struct kvs_plan_case *c, const struct kvs_cost *cost, uint32_t tp,
                    double n_tok, double *need, double *has)
@@ -378,32 +376,38 @@ static enum kvs_code make_levels(const struct kvs_plan_case *c, const struct kvs
     return KVS_OK;
 }
 
-/* Shares of repair to choose from, dense where curves of published methods are steep. */
-static struct kvs_table_repair make_repair(const struct kvs_plan_case *c, struct kvs_variant *v)
+static struct kvs_table_repair make_repair(const struct kvs_plan_case *c,
+                                           const struct kvs_planner_ops *planner,
+                                           struct kvs_variant *v)
 {
-    static const double share[REPAIR_SHARES] = {0, .03, .05, .08, .12, .15, .2, .3};
-    struct kvs_table_repair repair = {0, v->repair_frac, v->repair_distortion};
+    struct kvs_table_repair repair = {.n = 0};
 
     if (!c->moved)
         return repair;
-    for (uint32_t i = 0; i < REPAIR_SHARES; i++) {
-        v->repair_frac[i] = share[i];
-        v->repair_distortion[i] = llround(
-            KVS_NAT * (c->loss_unknown
-                           ? UNKNOWN_NATS
-                           : kvs_quality_repair_nats(c->quality, c->options.repair, share[i])));
-    }
-    repair.n = REPAIR_SHARES < v->n_frac ? REPAIR_SHARES : v->n_frac - 1;
+    v->repairer = planner && planner->repairs ? planner : NULL;
+    if (kvs_repair_menu_of(c->loss_unknown ? NULL : c->quality, planner, c->options.repair,
+                           &v->repair))
+        v->repair_method = kvs_repair_method(planner, c->options.repair);
+    repair = kvs_repair_table(&v->repair);
+    repair.n = repair.n < v->n_frac ? repair.n : v->n_frac - 1;
     return repair;
 }
 
 enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
                                 uint32_t n_frac, struct kvs_variant *v, struct kvs_err *err)
 {
+    return kvs_variant_begin_of(c, knobs, n_frac, NULL, v, err);
+}
+
+enum kvs_code kvs_variant_begin_of(const struct kvs_plan_case *c, const struct kvs_knobs *knobs,
+                                   uint32_t n_frac, const struct kvs_planner_ops *planner,
+                                   struct kvs_variant *v, struct kvs_err *err)
+{
     uint32_t n_piece = 0;
 
     memset(v, 0, sizeof *v);
     v->n_frac = n_frac;
+    v->knobs = *knobs;
     turn_gpu(c, knobs, v);
     turn_links(c, knobs, v);
     if (kvs_cost_new(c->model, &v->hw, c->tp, &v->cost, err) || make_levels(c, knobs, v, err))
@@ -419,7 +423,7 @@ enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c, const struct kvs_
         .n_level = v->levels->n,
         .keep_shared = v->levels->n > 1, /* menus differ in their levels only */
         .level = v->levels->level,
-        .repair = make_repair(c, v),
+        .repair = make_repair(c, planner, v),
         .state_at = c->n_state ? c->state_at : NULL,
         .state_bytes_per_tok = kvs_state_bytes_per_tok(c->model),
         .budget = llround(c->budget_nats * KVS_NAT),

@@ -7,6 +7,7 @@
 
 #include "base/opt.h"
 #include "plan/levels.h"
+#include "plan/repair.h"
 #include "plan_limit.h"
 
 #define KVS_MAX_SPAN 64
@@ -88,8 +89,10 @@ struct kvs_variant {
     struct kvs_hw_gpu gpu;
     struct kvs_hw_link link[KVS_MAX_ROUTE][KVS_MAX_HOP];
     struct kvs_table_route route[KVS_MAX_ROUTE];
-    double repair_frac[8];
-    int64_t repair_distortion[8];
+    struct kvs_knobs knobs;
+    const struct kvs_planner_ops *repairer; /* whose own repair of moved text it has; NULL: any's */
+    struct kvs_repair_menu repair;
+    const char *repair_method; /* NULL: no table says what it loses */
     struct kvs_cost *cost;
     struct kvs_levels *levels;
     struct kvs_tables *tables;
@@ -125,6 +128,11 @@ void kvs_variant_levels(const struct kvs_plan_case *c, const struct kvs_variant 
 KVS_MUST_CHECK enum kvs_code kvs_variant_begin(const struct kvs_plan_case *c,
                                                const struct kvs_knobs *knobs, uint32_t n_frac,
                                                struct kvs_variant *v, struct kvs_err *err);
+/* The same with the repair of moved text that a planner of its own way has. */
+KVS_MUST_CHECK enum kvs_code kvs_variant_begin_of(const struct kvs_plan_case *c,
+                                                  const struct kvs_knobs *knobs, uint32_t n_frac,
+                                                  const struct kvs_planner_ops *planner,
+                                                  struct kvs_variant *v, struct kvs_err *err);
 void kvs_variant_end(struct kvs_variant *v);
 
 /* plan_spans.c: the spans of --spans, or of --context, --new and --reuse; and the routes they

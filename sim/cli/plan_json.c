@@ -12,10 +12,9 @@ static json_t *seconds(int64_t ns)
 }
 
 /* null: not known. */
-static json_t *nats(const struct kvs_plan_case *c, int64_t distortion)
+static json_t *nats(bool known, int64_t distortion)
 {
-    return kvs_plan_loss_known(c, distortion) ? json_real((double)distortion / KVS_NAT)
-                                              : json_null();
+    return known ? json_real((double)distortion / KVS_NAT) : json_null();
 }
 
 static json_t *row_json(const struct kvs_plan_case *c, const struct kvs_policy_row *row)
@@ -23,8 +22,8 @@ static json_t *row_json(const struct kvs_plan_case *c, const struct kvs_policy_r
     return json_pack("{ss so sf sf sf so sb so}", "policy", row->planner->name, "ttft_s",
                      seconds(row->eval.end_ns), "recompute_frac", row->recompute_frac, "load_bytes",
                      row->load_bytes, "gpu_s", kvs_plan_gpu_s(c, row), "loss_nats",
-                     nats(c, row->eval.distortion), "over_budget", (int)row->over_budget,
-                     "lower_bound_s",
+                     nats(kvs_plan_loss_known(row), row->eval.distortion), "over_budget",
+                     (int)row->over_budget, "lower_bound_s",
                      row->lower_bound_ns == INT64_MIN ? json_null() : seconds(row->lower_bound_ns));
 }
 
@@ -93,14 +92,15 @@ static json_t *layers_json(const struct kvs_plan_case *c, const struct kvs_plan_
 
         for (uint32_t k = 0; k < c->n_route; k++)
             json_object_set_new(arrive, c->tier[k]->name, seconds(answer->io_end_ns[k][l]));
-        layer = json_pack("{sf si si si sf ss so so so so}", "recompute_frac", p->frac[i],
-                          "recompute_tok", (int)kvs_tables_recompute_tok(answer->v.inst, i),
-                          "repair_tok", (int)kvs_tables_repair_tok(answer->v.inst, i), "state_tok",
-                          state_tok(answer, l), "state_bytes", answer->state_bytes[l], "level",
-                          answer->v.levels->level[q].name, "loss_nats",
-                          nats(c, p->layer[l]->distortion[i * p->n_level + q]), "arrive_s", arrive,
-                          "decoded_s", seconds(answer->decode_end_ns[l]), "computed_s",
-                          seconds(answer->gpu_end_ns[l]));
+        layer = json_pack(
+            "{sf si si si sf ss so so so so}", "recompute_frac", p->frac[i], "recompute_tok",
+            (int)kvs_tables_recompute_tok(answer->v.inst, i), "repair_tok",
+            (int)kvs_tables_repair_tok(answer->v.inst, i), "state_tok", state_tok(answer, l),
+            "state_bytes", answer->state_bytes[l], "level", answer->v.levels->level[q].name,
+            "loss_nats",
+            nats(kvs_plan_loss_known(&answer->best), p->layer[l]->distortion[i * p->n_level + q]),
+            "arrive_s", arrive, "decoded_s", seconds(answer->decode_end_ns[l]), "computed_s",
+            seconds(answer->gpu_end_ns[l]));
         if (!layer || json_array_append_new(layers, layer)) {
             json_decref(layers);
             return NULL;
@@ -126,7 +126,7 @@ static json_t *loss_json(const struct kvs_plan_case *c, const struct kvs_plan_an
         json_array_append_new(parts,
                               json_pack("{ss si sf}", "what", "moved text", "layers",
                                         (int)answer->v.problem.n_layer, "nats", loss->moved_nats));
-    bool known = kvs_plan_loss_known(c, answer->best.eval.distortion);
+    bool known = kvs_plan_loss_known(&answer->best);
     return json_pack(
         "{so so so so so so}", "nats", known ? json_real(loss->nats) : json_null(), "low_nats",
         known ? json_real(loss->nats / (1 + loss->rel_error)) : json_null(), "high_nats",
@@ -184,13 +184,17 @@ static json_t *work_json(const struct kvs_plan_case *c, const struct kvs_plan_an
     return work;
 }
 
-static json_t *left_out_json(const struct kvs_plan_case *c)
+static json_t *left_out_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     json_t *left_out = json_array();
 
-    for (uint32_t i = 0; kvs_own_list[i] && kvs_plan_no_own(c); i++)
-        json_array_append_new(left_out, json_pack("{ss ss}", "policy", kvs_own_list[i]->name, "why",
-                                                  kvs_plan_no_own(c)));
+    for (uint32_t i = 0; kvs_own_list[i]; i++) {
+        const char *why = kvs_plan_no_own(c, answer, kvs_own_list[i]);
+
+        if (why)
+            json_array_append_new(
+                left_out, json_pack("{ss ss}", "policy", kvs_own_list[i]->name, "why", why));
+    }
     return left_out;
 }
 
@@ -253,7 +257,7 @@ static json_t *lists_json(const struct kvs_plan_case *c, const struct kvs_plan_a
     for (unsigned n = 0; kvs_plan_words(c, answer, n, text); n++)
         json_array_append_new(words, json_string(text));
     return json_pack("{so so so so so}", "policies", policies, "own_rule", owns, "left_out",
-                     left_out_json(c), "sensitivity", knobs, "words", words);
+                     left_out_json(c, answer), "sensitivity", knobs, "words", words);
 }
 
 enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,

@@ -50,9 +50,9 @@ static void add_level(const struct kvs_quality *quality, uint32_t layer, const c
 static void add_moved(const struct kvs_plan_case *c, const struct kvs_variant *v, uint32_t frac_i,
                       double nats, struct kvs_plan_loss *loss)
 {
-    uint32_t n = sizeof v->repair_frac / sizeof *v->repair_frac;
-    double share = v->repair_frac[frac_i < n ? frac_i : n - 1];
-    const struct kvs_repair_row *row = kvs_quality_repair_row(c->quality, c->options.repair, share);
+    uint32_t n = v->problem.n_repair;
+    double share = v->problem.repair_frac[frac_i < n ? frac_i : n - 1u];
+    const struct kvs_repair_row *row = kvs_quality_repair_row(c->quality, v->repair_method, share);
 
     loss->moved_nats += nats;
     if (row)
@@ -65,7 +65,7 @@ void kvs_plan_lose(const struct kvs_plan_case *c, const struct kvs_variant *v,
     const struct kvs_plan_problem *p = &v->problem;
 
     memset(loss, 0, sizeof *loss);
-    for (uint32_t l = 0; l < p->n_layer && c->quality && !c->loss_unknown; l++) {
+    for (uint32_t l = 0; l < p->n_layer && c->quality && (!c->moved || v->repair_method); l++) {
         uint32_t i = plan->frac_i[l], q = plan->level[l];
         double all = (double)p->layer[l]->distortion[i * p->n_level + q] / KVS_NAT;
         double moved = fmin(all, (double)kvs_tables_other_loss(v->inst, i) / KVS_NAT);

@@ -217,13 +217,13 @@ static void show_timeline(const struct kvs_plan_case *c, const struct kvs_plan_a
                       : "  ^ computed from states");
 }
 
-static void show_policy(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
-                        const struct kvs_policy_row *row, int64_t recompute_ns)
+static void show_policy(const struct kvs_plan_answer *answer, const struct kvs_policy_row *row,
+                        int64_t recompute_ns)
 {
     char ttft[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX], nats[24] = "?";
     bool alone = row == &answer->best;
 
-    if (kvs_plan_loss_known(c, row->eval.distortion))
+    if (kvs_plan_loss_known(row))
         snprintf(nats, sizeof nats, "%.4f", nats_of(row->eval.distortion));
     printf("  %-16s %10s   %5.2fx   %9.0f %%   %10s   %8s%s%s\n", row->planner->name,
            kvs_text_time(ttft, s_of(row->eval.end_ns)),
@@ -233,14 +233,39 @@ static void show_policy(const struct kvs_plan_case *c, const struct kvs_plan_ans
 }
 
 /* Policies that are left out, and why. */
-static void show_no_own(const struct kvs_plan_case *c)
+static void show_no_own(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
-    if (!kvs_plan_no_own(c))
-        return;
-    printf("  left out:");
-    for (uint32_t i = 0; kvs_own_list[i]; i++)
-        printf("%s %s", i ? "," : "", kvs_own_list[i]->name);
-    printf(": %s\n", kvs_plan_no_own(c));
+    const char *before = NULL;
+
+    for (uint32_t i = 0; kvs_own_list[i]; i++) {
+        const char *why = kvs_plan_no_own(c, answer, kvs_own_list[i]);
+
+        if (before && before != why)
+            printf(": %s\n", before);
+        if (why)
+            printf("%s %s", before == why ? "," : "  left out:", kvs_own_list[i]->name);
+        before = why;
+    }
+    if (before)
+        printf(": %s\n", before);
+}
+
+/* Policies that repair moved text in their own way. */
+static void show_repairs(const struct kvs_plan_answer *answer)
+{
+    const char *first = "  moved text repaired by a method of their own:";
+
+    for (uint32_t i = 0; i <= answer->n_policy; i++) {
+        const struct kvs_policy_row *row =
+            i < answer->n_policy ? &answer->policy[i] : &answer->best;
+
+        if (!row->planner->repairs)
+            continue;
+        printf("%s %s %s%s", first, row->planner->name, row->planner->repairs,
+               row->loss_unknown ? ", of which the quality table does not say the loss" : "");
+        first = ";";
+    }
+    printf("%s", *first == ';' ? "\n" : "");
 }
 
 static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
@@ -254,7 +279,7 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
     printf("  %-16s %10s   %6s   %11s   %10s   %8s\n", "policy", "TTFT", "speed", "computed",
            "loaded", "nats");
     for (uint32_t i = 0; i < answer->n_policy; i++)
-        show_policy(c, answer, &answer->policy[i], recompute_ns);
+        show_policy(answer, &answer->policy[i], recompute_ns);
     for (uint32_t i = 0; i < answer->n_own; i++) {
         const struct kvs_own_result *own = &answer->own[i];
 
@@ -264,10 +289,12 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
                100 * own->recompute_frac, "", nats_of(own->distortion),
                own->distortion > answer->v.problem.budget ? "  over the budget" : "");
     }
-    show_policy(c, answer, &answer->best, recompute_ns);
+    show_policy(answer, &answer->best, recompute_ns);
     if (answer->n_own)
         printf("  * no staircase: replayed by its own rule, token group by token group\n");
-    show_no_own(c);
+    if (c->moved)
+        show_repairs(answer);
+    show_no_own(c, answer);
 }
 
 static void show_knobs(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)

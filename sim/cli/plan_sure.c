@@ -127,7 +127,7 @@ static void show_loss(const struct kvs_plan_case *c, const struct kvs_plan_answe
     bool any = false;
     char text[160];
 
-    if (!kvs_plan_loss_known(c, answer->best.eval.distortion)) {
+    if (!kvs_plan_loss_known(&answer->best)) {
         printf("  quality: not known, no table says what moved text loses that is not repaired; "
                "over the budget\n");
         return;

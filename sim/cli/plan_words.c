@@ -177,7 +177,7 @@ static void say_over_budget(const struct kvs_plan_case *c, const struct kvs_plan
 
     kvs_text_time(ttft, s_of(answer->best.eval.end_ns));
     kvs_text_time(within, s_of(answer->optimum.eval.end_ns));
-    if (kvs_plan_loss_known(c, answer->best.eval.distortion))
+    if (kvs_plan_loss_known(&answer->best))
         snprintf(loses, sizeof loses, "%.4f nats", answer->loss.nats);
     snprintf(buf, KVS_PLAN_WORDS,
              "%s is over the budget: it takes %s, but loses %s, and %.4f may be lost; within "
@@ -443,13 +443,37 @@ static bool say_online(const struct kvs_plan_case *c, const struct kvs_plan_answ
     return true;
 }
 
+/* The fastest plan may lose to loading or recomputing all, within the error bars; what one that
+ * can't costs. */
+static bool say_careful(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                        char *buf)
+{
+    const struct kvs_policy_row *careful = find_row(answer, "careful"), *best = &answer->best;
+    double share = answer->regret.most_ns / (double)best->eval.end_ns;
+    char ttft[KVS_TEXT_MAX];
+
+    (void)c;
+    if (!careful || careful == best || best->over_budget || share <= KVS_REGRET_FRAC)
+        return false;
+    kvs_text_time(ttft, s_of(careful->eval.end_ns));
+    snprintf(
+        buf, KVS_PLAN_WORDS,
+        "Within the error bars this plan may lose %.1f %% to the better of load and recompute. "
+        "careful loses at most 1 %%: %s (%+.1f %%), %s.",
+        100 * share, ttft, 100 * ((double)careful->eval.end_ns / (double)best->eval.end_ns - 1),
+        careful->recompute_frac <= 0   ? "loading all"
+        : careful->recompute_frac >= 1 ? "recomputing all"
+                                       : "a mixture too");
+    return true;
+}
+
 const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                            unsigned n, char buf[KVS_PLAN_WORDS])
 {
     static bool (*const say[])(const struct kvs_plan_case *, const struct kvs_plan_answer *,
-                               char *) = {say_no_room,   say_gain,   say_context,
-                                          say_bandwidth, say_held,   say_loaded,
-                                          say_knob,      say_online, say_states};
+                               char *) = {say_no_room, say_gain,   say_context, say_bandwidth,
+                                          say_held,    say_loaded, say_knob,    say_online,
+                                          say_states,  say_careful};
 
     for (size_t i = 0; i < sizeof say / sizeof *say; i++)
         if (say[i](c, answer, buf) && n-- == 0)

@@ -119,7 +119,7 @@ enum kvs_code kvs_val_problem_begin(const struct kvs_val_lab *lab, const struct 
         .descriptors = 1,
         .n_level = p->n_level,
         .level = p->level,
-        .repair = {p->n_repair, p->repair_frac, p->repair_distortion},
+        .repair = {.n = p->n_repair, .frac = p->repair_frac, .distortion = p->repair_distortion},
         .budget = c->budget_nats > 0 ? llround(c->budget_nats * KVS_NAT) : NO_BUDGET};
     p->piece = calloc(p->n_block + 1u, sizeof *p->piece);
     p->stored_tok = calloc((size_t)p->n_block * p->n_level + 1, sizeof *p->stored_tok);

@@ -17,6 +17,8 @@ static void offer(const struct kvs_plan_problem *problem, int64_t distortion, in
 {
     int64_t over = distortion > problem->budget ? distortion - problem->budget : 0;
 
+    if (problem->hidden_level && what->level == problem->hidden_level)
+        return;
     if (pick->any && (over > pick->over || (over == pick->over && end_ns >= pick->end_ns)))
         return;
     *pick = *what;

@@ -1,6 +1,7 @@
 /*
  * corner.h - the corners of the staircase, where the published policies stand: one fraction and one
- * level in all layers, or all recomputed below a cut and all loaded from it on.
+ * level in all layers, or all recomputed below a cut and all loaded from it on. Hidden states are
+ * no corner: they are HCache's.
  *
  * Candidates are offered to a pick, which keeps the best: least excess over the budget first, then
  * least T, then the one offered first. Exact, but cheaper than an evaluation each.

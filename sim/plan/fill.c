@@ -225,18 +225,36 @@ static double level_loss(const struct kvs_tables *t, uint32_t l, const double *l
     return loss;
 }
 
+/* Of a prompt whose cached text is all moved, that share of it repaired. */
+static double share_loss(const struct kvs_table_repair *repair, double frac)
+{
+    double from = repair->frac[0], loss = (double)repair->distortion[0];
+
+    for (uint32_t j = 1; j <= repair->n; j++) {
+        double to = j < repair->n ? repair->frac[j] : 1;
+        double next = j < repair->n ? (double)repair->distortion[j] : 0;
+
+        if (frac <= to && to > from)
+            return loss + (next - loss) * (frac - from) / (to - from);
+        from = to;
+        loss = next;
+    }
+    return 0;
+}
+
 /* What moved text costs that stays as it is: shared evenly by the layers. */
 static double repair_loss(const struct kvs_tables *t, const struct kvs_tables_inst *inst,
                           uint32_t i)
 {
     const struct kvs_table_repair *repair = &t->config.repair;
     const struct kvs_cut *cut = &inst->cut[i];
-    double left_tok = (double)cut->moved_tok + cut->repair_tok;
+    double left_tok = (double)cut->moved_tok + cut->repair_tok, whole;
 
     if (!inst->moved || !repair->n || left_tok <= 0)
         return 0;
-    return (double)repair->distortion[i < repair->n ? i : repair->n - 1] * left_tok /
-           inst->cached_tok / t->n_layer;
+    whole = repair->first_tok ? share_loss(repair, inst->repair_frac[i])
+                              : (double)repair->distortion[i < repair->n ? i : repair->n - 1];
+    return whole * left_tok / inst->cached_tok / t->n_layer;
 }
 
 /* What a layer loses whatever level it is loaded at. */

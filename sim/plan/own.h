@@ -32,6 +32,7 @@ struct kvs_own_ops {
     const char *name, *help;
     bool never_ahead; /* no instance in which it beats the optimum over the same menu: its split is
                          a corner, served later */
+    bool chooses_level; /* has nothing to choose where there is one */
     void (*run)(const struct kvs_plan_problem *problem, const struct kvs_own_config *config,
                 struct kvs_own_result *result);
 };

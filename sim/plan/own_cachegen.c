@@ -6,6 +6,7 @@
  * first group counts with the problem's rate. The quality budget is not its concern.
  */
 #include "own.h"
+#include "rule.h"
 
 #include <string.h>
 
@@ -23,15 +24,20 @@ static uint32_t choose(const struct kvs_plan_problem *problem, uint32_t g, doubl
                        int64_t rem_ns)
 {
     int64_t compute_ns = 0;
+    uint32_t coarsest = 0;
 
     for (uint32_t h = g; h + 1 < problem->n_frac; h++)
         compute_ns += kvs_own_compute_ns(problem, h);
     if (compute_ns <= rem_ns)
         return KVS_OWN_COMPUTED;
-    for (uint32_t q = 0; q < problem->n_level; q++)
+    for (uint32_t q = 0; q < problem->n_level; q++) {
+        if (!kvs_rule_is_kv(problem, q))
+            continue;
+        coarsest = q;
         if (rest_ns(problem, g, q, rate) <= rem_ns)
-            return q;
-    return problem->n_level - 1;
+            break;
+    }
+    return coarsest;
 }
 
 static void run(const struct kvs_plan_problem *problem, const struct kvs_own_config *config,
@@ -65,5 +71,6 @@ static void run(const struct kvs_plan_problem *problem, const struct kvs_own_con
 const struct kvs_own_ops kvs_own_cachegen = {
     .name = "cachegen",
     .help = "CacheGen: by deadline, text or the finest level that the measured rate allows",
+    .chooses_level = true,
     .run = run,
 };

@@ -5,6 +5,7 @@
  * the new tokens wait for the last. Of the levels the one that ends first within the budget.
  */
 #include "own.h"
+#include "rule.h"
 
 #include <string.h>
 
@@ -42,6 +43,8 @@ static void run(const struct kvs_plan_problem *problem, const struct kvs_own_con
     for (uint32_t q = 1; q < problem->n_level; q++) {
         struct kvs_own_result one;
 
+        if (!kvs_rule_is_kv(problem, q))
+            continue;
         run_at(problem, config, q, &one);
         if (one.distortion <= problem->budget && one.end_ns < result->end_ns)
             *result = one;

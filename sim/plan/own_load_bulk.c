@@ -4,6 +4,7 @@
  * wait_complete). The finest level within the budget, or else the coarsest.
  */
 #include "own.h"
+#include "rule.h"
 
 #include <string.h>
 
@@ -14,6 +15,8 @@ static void run(const struct kvs_plan_problem *problem, const struct kvs_own_con
     for (uint32_t q = 0; q < problem->n_level; q++) {
         struct kvs_own_result one = {0};
 
+        if (!kvs_rule_is_kv(problem, q))
+            continue;
         memset(one.choice, (int)q, sizeof one.choice);
         one.end_ns = kvs_own_start_ns(problem);
         for (uint32_t g = 0; g + 1 < problem->n_frac; g++)

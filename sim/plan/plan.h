@@ -20,6 +20,7 @@
 #define KVS_MAX_TIER_ROUTE (KVS_MAX_ROUTE - KVS_MAX_SHARED)
 #define KVS_MAX_FRAC 64
 #define KVS_MAX_LEVEL 16
+#define KVS_LEGO_TOK 16 /* of a passage's first tokens, that EPIC computes again */
 
 /* Costs of one layer. Layers of equal cost may share one struct, and planners may tell so by the
  * pointer. */
@@ -56,6 +57,13 @@ struct kvs_plan_problem {
     int64_t io_start_ns[KVS_MAX_ROUTE], gpu_start_ns, head_ns;
     int64_t budget;       /* of the sum of distortions */
     uint8_t hidden_level; /* the level that stands for hidden states; 0: none does */
+    /*
+     * Moved text: the first n_repair fractions compute nothing else again, and repair_frac[i] of
+     * it. first_i: the least of them that has the first 16 tokens of each passage, or the last. 0:
+     * none is moved.
+     */
+    uint8_t n_repair, first_i;
+    const double *repair_frac; /* [n_repair] */
     /*
      * Restart points: before layer l the store holds the hidden states too that enter it, and a
      * fraction may rise there. The states of the tokens in which it rises are loaded before that
@@ -177,15 +185,18 @@ struct kvs_plan_scratch; /* working memory of planners; from kvs_plan_scratch_ne
 /* A policy: one file plan_NAME.c and one line of plan_list.h. */
 struct kvs_planner_ops {
     const char *name;
-    const char *help;   /* one line: what it decides, and its source */
-    bool never_loads;   /* stored KV is of no use to it: the simulator keeps none outside HBM */
-    bool may_recompute; /* recomputing all is among its choices; the simulator then also weighs it
-                           without the routes' start, which a plan that loads nothing need not wait
-                           for */
-    bool priced;        /* heeds price_t, price_gpu and price_link */
-    bool replans;       /* the simulator makes its plans again when compute begins */
-    bool ends_only;     /* looks at the first and the last fraction only */
-    bool searches;      /* heeds kvs_plan_scratch_know */
+    const char *help;    /* one line: what it decides, and its source */
+    bool never_loads;    /* stored KV is of no use to it: the simulator keeps none outside HBM */
+    bool may_recompute;  /* recomputing all is among its choices; the simulator then also weighs it
+                            without the routes' start, which a plan that loads nothing need not wait
+                            for */
+    bool priced;         /* heeds price_t, price_gpu and price_link */
+    bool replans;        /* the simulator makes its plans again when compute begins */
+    bool ends_only;      /* looks at the first and the last fraction only */
+    bool searches;       /* heeds kvs_plan_scratch_know */
+    const char *repairs; /* the tokens of moved text that it repairs, whatever others do: a method
+                            of quality tables; NULL: any */
+    uint32_t repair_tok; /* then: so many first ones of each passage; 0: shares */
     /*
      * Writes a plan within the staircase and, where it can, the budget; eval is kvs_plan_eval's of
      * it. lower_bound_ns: a proven bound on every feasible plan's T, or INT64_MIN if the policy

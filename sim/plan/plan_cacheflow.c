@@ -72,7 +72,8 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
         struct kvs_plan *mode = by_layer ? &layer : &token;
 
         memset(mode->level, (int)q, problem->n_layer);
-        kvs_rule_offer(problem, mode, &pick);
+        if (kvs_rule_is_kv(problem, q))
+            kvs_rule_offer(problem, mode, &pick);
     }
     *plan_out = pick.plan;
     *eval = pick.eval;

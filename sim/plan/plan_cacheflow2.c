@@ -154,7 +154,8 @@ static enum kvs_code plan(const struct kvs_plan_problem *problem, struct kvs_pla
         fill(problem, n_block, &sums, t);
         read_back(problem, n_block, &sums, t, &plan);
         memset(plan.level, (int)q, problem->n_layer);
-        kvs_rule_offer(problem, &plan, &pick);
+        if (kvs_rule_is_kv(problem, q))
+            kvs_rule_offer(problem, &plan, &pick);
     }
     *plan_out = pick.plan;
     *eval = pick.eval;

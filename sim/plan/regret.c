@@ -8,9 +8,9 @@
 #include <string.h>
 
 #define MAX_DEPTH 8
-#define DECODE KVS_MAX_ROUTE
-#define COMPUTE (KVS_MAX_ROUTE + 1)
-#define GPU_DECODE (KVS_MAX_ROUTE + 2)
+#define DECODE KVS_CORNER_DECODE
+#define COMPUTE KVS_CORNER_COMPUTE
+#define GPU_DECODE KVS_CORNER_GPU_DECODE
 #define N_FACTOR (KVS_MAX_ROUTE + 3)
 #define MAX_CORNER (1u << N_FACTOR)
 
@@ -152,7 +152,12 @@ static void bound_box(const struct look *look, const struct box *box, struct kvs
         load_ns = longest(look, &look->load, factor[c], &path[c]);
         all_ns = (look->all_ns - look->all_decode_ns) * factor[c][COMPUTE] +
                  look->all_decode_ns * factor[c][GPU_DECODE];
-        regret->corner_ns = fmax(regret->corner_ns, end_ns[c] - fmin(load_ns, all_ns));
+        if (end_ns[c] - fmin(load_ns, all_ns) > regret->corner_ns) {
+            regret->corner_ns = end_ns[c] - fmin(load_ns, all_ns);
+            regret->corner = 0;
+            for (uint32_t d = 0; d < look->n_dim; d++)
+                regret->corner |= (c >> d & 1) << look->dim[d];
+        }
         other = fmax(other, end_ns[c] - all_ns);
     }
     for (uint32_t p = 0; p < n; p++) {
@@ -184,7 +189,7 @@ static void search(const struct look *look, const struct box *box, uint32_t dept
     widest = look->dim[widest];
     mid = sqrt(box->low[widest] * box->high[widest]);
     half[0].high[widest] = half[1].low[widest] = mid;
-    *regret = (struct kvs_regret){-HUGE_VAL, regret->corner_ns};
+    regret->most_ns = -HUGE_VAL;
     for (int h = 0; h < 2; h++) {
         struct kvs_regret part;
 

@@ -20,10 +20,14 @@
 #include "tables.h"
 
 #define KVS_REGRET_FRAC .01 /* of T: what a hybrid may lose at most */
+#define KVS_CORNER_DECODE KVS_MAX_ROUTE
+#define KVS_CORNER_COMPUTE (KVS_MAX_ROUTE + 1)
+#define KVS_CORNER_GPU_DECODE (KVS_MAX_ROUTE + 2)
 
 struct kvs_regret {
     double most_ns; /* no truth in the box has a larger regret; may be negative: it always gains */
-    double corner_ns; /* the largest at a corner of the box */
+    double corner_ns; /* the largest at a corner of the box; and that one, a bit a factor: */
+    uint32_t corner;  /* 1: it is at its greatest; bit k is route k's, then KVS_CORNER_... */
 };
 
 /* The error bars of a profile and of levels: of a route, its slowest hop's rate; of compute, the
@@ -43,6 +47,8 @@ void kvs_regret(const struct kvs_plan_problem *problem, const struct kvs_plan *p
  * makes it so. */
 void kvs_regret_of(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                    struct kvs_regret *regret);
+/* The problem as it is at a corner; free ends it. NULL: no memory. */
+struct kvs_plan_problem *kvs_regret_truth(const struct kvs_plan_problem *problem, uint32_t corner);
 /*
  * The rule: `plan` stays where its regret is at most KVS_REGRET_FRAC of its T; else the better one
  * of load-all (at the best level within the budget; none is: not at all) and recompute-all takes

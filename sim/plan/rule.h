@@ -27,6 +27,12 @@ static inline int64_t kvs_rule_load_ns(const struct kvs_plan_problem *problem, u
     return ns;
 }
 
+/* Loaded as K and V: hidden states are HCache's. */
+static inline bool kvs_rule_is_kv(const struct kvs_plan_problem *problem, uint32_t q)
+{
+    return q == 0 || q != problem->hidden_level;
+}
+
 /* The best plan offered so far: least excess over the budget, then least T, then the first. */
 struct kvs_rule_pick {
     bool any;

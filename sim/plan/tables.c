@@ -207,17 +207,32 @@ static void count_pieces(struct kvs_tables_inst *inst, const struct kvs_piece *p
     (void)total;
 }
 
-/* Tokens repaired at share frac in moved pieces from the cut on, and what stays moved. */
-static void find_repair(const struct kvs_piece *piece, uint32_t n_piece, double frac,
-                        struct kvs_cut *cut)
+/* Tokens of a moved piece that the menu's choice i repairs. */
+static uint32_t repair_tok(const struct kvs_table_repair *repair, uint32_t i,
+                           const struct kvs_piece *piece)
+{
+    if (!repair->n)
+        return 0;
+    if (!repair->first_tok)
+        return (uint32_t)ceil(repair->frac[i] * piece->n_tok);
+    if (i == 0)
+        return 0;
+    return piece->n_tok < repair->first_tok ? piece->n_tok : repair->first_tok;
+}
+
+/* Tokens repaired by choice i in moved pieces from the cut on, and what stays moved. */
+static void find_repair(const struct kvs_table_repair *repair, uint32_t i,
+                        const struct kvs_piece *piece, uint32_t n_piece, struct kvs_cut *cut)
 {
     uint32_t pos = 0, n_tok = 0, moved_tok = 0;
     double pos_sum = 0;
 
+    cut->has_first = true;
     for (uint32_t p = 0; p < n_piece; p++) {
         if (p >= cut->piece_i && piece[p].moved && piece[p].where != KVS_AT_NONE) {
-            uint32_t n = (uint32_t)ceil(frac * piece[p].n_tok);
+            uint32_t n = repair_tok(repair, i, &piece[p]);
 
+            cut->has_first &= n >= KVS_LEGO_TOK || n == piece[p].n_tok;
             pos_sum += sum_of_pos(pos, n);
             n_tok += n;
             moved_tok += piece[p].n_tok - n;
@@ -252,7 +267,7 @@ static void find_carried(struct kvs_tables_inst *inst, const struct kvs_piece *p
 static void find_cuts(struct kvs_tables_inst *inst, const struct kvs_piece *piece, uint32_t n_piece)
 {
     const struct kvs_table_repair *repair = &inst->tables->config.repair;
-    uint32_t n_repair = inst->moved && repair->n ? repair->n : 1;
+    uint32_t n_repair = kvs_n_repair(inst);
     uint32_t last = inst->tables->config.n_frac - n_repair; /* that many steps of cutting */
     uint32_t p = 0, pos = 0, n_tok = 0;
     double pos_sum = 0;
@@ -273,8 +288,9 @@ static void find_cuts(struct kvs_tables_inst *inst, const struct kvs_piece *piec
         *cut = (struct kvs_cut){
             .piece_i = p, .n_tok = n_tok, .context_tok = mean_context_tok(pos_sum, n_tok)};
         if (inst->moved)
-            find_repair(piece, n_piece,
-                        repair->n ? repair->frac[i < n_repair ? i : n_repair - 1] : 0, cut);
+            find_repair(repair, i < n_repair ? i : n_repair - 1, piece, n_piece, cut);
+        inst->repair_frac[i] =
+            cut->repair_tok ? cut->repair_tok / (double)(cut->repair_tok + cut->moved_tok) : 0;
         inst->frac[i] = inst->menu_tok ? (cut->n_tok + cut->repair_tok) / (double)inst->menu_tok
                                        : inst->tables->frac[i];
     }
@@ -340,6 +356,12 @@ void kvs_tables_build(const struct kvs_tables *t, struct kvs_tables_inst *inst,
                                          .frac = inst->frac,
                                          .layer = inst->layer,
                                          .budget = t->config.budget};
+    if (inst->moved && t->config.repair.n) {
+        problem->repair_frac = inst->repair_frac;
+        problem->n_repair = (uint8_t)kvs_n_repair(inst);
+        while (problem->first_i + 1 < problem->n_repair && !inst->cut[problem->first_i].has_first)
+            problem->first_i++;
+    }
     for (uint32_t q = 1; q < t->n_menu; q++)
         if (t->config.level[q].projected)
             problem->hidden_level = (uint8_t)q;

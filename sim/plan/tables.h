@@ -63,6 +63,11 @@ struct kvs_table_repair {
     uint32_t n;                /* shares to choose from; 0: moved text needs no repair */
     const double *frac;        /* [n] ascending from 0, below 1 */
     const int64_t *distortion; /* [n] all layers, of a prompt whose cached text is all moved */
+    /*
+     * Not 0: there are two choices, nothing or so many first tokens of each passage. What the share
+     * that this comes to loses lies on straight lines between the n, and down to 0 at 1.
+     */
+    uint32_t first_tok;
 };
 
 struct kvs_tables_config {

@@ -32,6 +32,7 @@ struct kvs_cut {
     uint32_t n_tok;
     double context_tok;  /* as one sequence: what its tokens see besides one another, in the mean */
     uint32_t repair_tok; /* in moved pieces from piece_i on */
+    bool has_first;      /* of each passage there KVS_LEGO_TOK, at least */
     double repair_context_tok;
     uint32_t moved_tok; /* tokens of moved pieces that stay as they are */
     double carried;     /* by what stays as it is, of all cached tokens */
@@ -60,6 +61,7 @@ struct kvs_tables_inst {
     bool stateless;    /* any piece on a route has no states */
     struct kvs_cut cut[KVS_MAX_FRAC];
     double frac[KVS_MAX_FRAC];
+    double repair_frac[KVS_MAX_FRAC];
     const struct kvs_layer_cost *layer[KVS_MAX_LAYER];
     int64_t *state_ns[KVS_MAX_ROUTE]; /* [n_frac], and what they are bytes of; NULL: no states */
     double *state_bytes[KVS_MAX_TIER_ROUTE];
@@ -75,6 +77,14 @@ struct kvs_tables_inst {
 static inline bool kvs_on_menu(const struct kvs_piece *piece)
 {
     return piece->where >= 0 || (piece->where == KVS_AT_HBM && piece->moved);
+}
+
+/* Fractions that repair and cut nothing; 1: that is only loading all. */
+static inline uint32_t kvs_n_repair(const struct kvs_tables_inst *inst)
+{
+    const struct kvs_table_repair *repair = &inst->tables->config.repair;
+
+    return !inst->moved || !repair->n ? 1 : repair->first_tok ? 2 : repair->n;
 }
 
 /* fill.c: loads, decoding and compute of one class; and the distortion of all layers. */

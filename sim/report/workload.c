@@ -238,7 +238,7 @@ static enum kvs_code read_rest(struct kvs_workload *w, struct kvs_workload_in *i
 {
     enum kvs_code code;
     if ((code = kvs_arrivals_json(in->top.arrivals, &in->arrivals, &w->sim.arrivals, err)) ||
-        (code = kvs_wl_read_planner(in, &w->sim, err)) ||
+        (code = kvs_wl_read_planner(in, &w->sim, err)) || (code = kvs_wl_check_repair(w, err)) ||
         (code = kvs_opt_json(slo_table, N(slo_table), in->top.slo, &in->slo, err)) ||
         (code = read_warmup(w, in, err)) ||
         (code = kvs_opt_json(output_table, N(output_table), in->top.output, &in->output, err)))
@@ -397,7 +397,11 @@ enum kvs_code kvs_workload_trace(const struct kvs_workload *workload, struct kvs
 struct kvs_sim_config kvs_workload_config(const struct kvs_workload *workload, uint32_t policy_i)
 {
     struct kvs_sim_config config = workload->sim;
+    const struct kvs_wl_own_repair *own = workload->in->own_repair;
     config.planner = workload->policy[policy_i].planner;
+    for (uint32_t i = 0; i < KVS_WL_OWN_REPAIR && config.repair.n; i++)
+        if (own[i].planner == config.planner)
+            config.repair = kvs_repair_table(&own[i].menu);
     if (!workload->policy[policy_i].cached) {
         config.hbm_cache = false;
         config.n_tier = 0;

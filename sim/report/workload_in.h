@@ -6,12 +6,13 @@
 #define KVS_WORKLOAD_IN_H
 
 #include "arrivals.h"
+#include "plan/repair.h"
 #include "workload.h"
 
 #define N(table) ((unsigned)(sizeof(table) / sizeof *(table)))
 #define KVS_WL_N_NAME 64     /* that a list of names may have */
 #define KVS_WL_NETWORK "nic" /* default of settings that name a link between hosts */
-#define KVS_WL_N_REPAIR 8    /* shares of repair that plans choose from */
+#define KVS_WL_OWN_REPAIR 4  /* planners with a repair of their own, at most */
 
 struct kvs_wl_top {
     const char *kvsim, *about, *model, *hardware;
@@ -70,8 +71,12 @@ struct kvs_workload_in {
     struct kvs_wl_cluster cluster;
     struct kvs_wl_tier tier[KVS_MAX_TIER];
     struct kvs_wl_planner planner;
-    double repair_frac[KVS_WL_N_REPAIR];
-    int64_t repair_distortion[KVS_WL_N_REPAIR];
+    struct kvs_repair_menu repair; /* of planners without a repair of their own; and of those */
+    struct kvs_wl_own_repair {
+        const struct kvs_planner_ops *planner; /* NULL: no more */
+        struct kvs_repair_menu menu;
+        bool known; /* what it loses */
+    } own_repair[KVS_WL_OWN_REPAIR];
     struct kvs_levels *levels;       /* that tiers store at; NULL: raw only */
     uint8_t state_at[KVS_MAX_LAYER]; /* 1: tiers with states keep those that enter this layer */
     struct kvs_wl_slo slo;
@@ -88,6 +93,9 @@ KVS_MUST_CHECK enum kvs_code kvs_wl_read_tiers(struct kvs_workload_in *in,
 /* After the two above: levels belong to tiers, repair to a cluster's reuse. */
 KVS_MUST_CHECK enum kvs_code kvs_wl_read_planner(struct kvs_workload_in *in,
                                                  struct kvs_sim_config *sim, struct kvs_err *err);
+/* Policies of `compare` that repair in their own way do so under a repair, by a known method. */
+KVS_MUST_CHECK enum kvs_code kvs_wl_check_repair(const struct kvs_workload *workload,
+                                                 struct kvs_err *err);
 /* A section with every setting, defaults included; NULL: no memory. */
 json_t *kvs_wl_record_cluster(const struct kvs_workload_in *in);
 json_t *kvs_wl_record_tier(const struct kvs_workload *workload, uint32_t i);

@@ -47,7 +47,6 @@ static enum kvs_code open_quality(const struct kvs_workload_in *in, struct kvs_q
 static enum kvs_code read_repair(struct kvs_workload_in *in, struct kvs_sim_config *sim,
                                  struct kvs_err *err)
 {
-    static const double share[KVS_WL_N_REPAIR] = {0, .03, .05, .08, .12, .15, .2, .3};
     const struct kvs_json node = in->top.planner;
     const struct kvs_wl_planner *p = &in->planner;
     struct kvs_quality *quality = NULL;
@@ -57,29 +56,51 @@ static enum kvs_code read_repair(struct kvs_workload_in *in, struct kvs_sim_conf
         return kvs_json_fail(kvs_json_get(node, "repair"), err, KVS_ERR_ARG,
                              "found \"%s\" with cluster.reuse prefix, want cluster.reuse content",
                              p->repair);
-    if (p->fractions <= KVS_WL_N_REPAIR)
+    if (p->fractions <= KVS_REPAIR_SHARES)
         return kvs_json_fail(kvs_json_get(node, "fractions"), err, KVS_ERR_RANGE,
                              "found %" PRIu64 ", want at least %d with repair", p->fractions,
-                             KVS_WL_N_REPAIR + 1);
+                             KVS_REPAIR_SHARES + 1);
     enum kvs_code code = open_quality(in, &quality, err);
     if (code)
         return code;
-    for (int i = 0; i < KVS_WL_N_REPAIR && !code; i++) {
-        double nats = kvs_quality_repair_nats(quality, p->repair, share[i]);
-        if (isinf(nats))
-            code = kvs_json_fail(kvs_json_get(node, "repair"), err, KVS_ERR_ARG,
-                                 "found \"%s\", want none or a method of quality table %s",
-                                 p->repair, quality->model);
-        else
-            in->repair_distortion[i] = llround(nats * KVS_NAT);
-    }
+    if (!kvs_repair_menu_of(quality, NULL, p->repair, &in->repair))
+        code = kvs_json_fail(kvs_json_get(node, "repair"), err, KVS_ERR_ARG,
+                             "found \"%s\", want none or a method of quality table %s", p->repair,
+                             quality->model);
+    for (uint32_t i = 0, n = 0; kvs_planner_list[i] && n < KVS_WL_OWN_REPAIR; i++)
+        if (kvs_planner_list[i]->repairs) {
+            struct kvs_wl_own_repair *own = &in->own_repair[n++];
+            own->planner = kvs_planner_list[i];
+            own->known = kvs_repair_menu_of(quality, own->planner, p->repair, &own->menu);
+        }
     kvs_quality_free(quality);
     if (code)
         return code;
-    memcpy(in->repair_frac, share, sizeof share);
-    sim->repair =
-        (struct kvs_table_repair){KVS_WL_N_REPAIR, in->repair_frac, in->repair_distortion};
+    sim->repair = kvs_repair_table(&in->repair);
     sim->budget = llround(p->budget * KVS_NAT);
+    return KVS_OK;
+}
+
+enum kvs_code kvs_wl_check_repair(const struct kvs_workload *w, struct kvs_err *err)
+{
+    const struct kvs_wl_own_repair *own = w->in->own_repair;
+    for (uint32_t i = 0; i < w->n_policy && w->sim.reuse == KVS_REUSE_CONTENT; i++) {
+        const struct kvs_planner_ops *planner = w->policy[i].planner;
+        uint32_t k = 0;
+        if (!planner->repairs)
+            continue;
+        if (!w->sim.repair.n)
+            return kvs_json_fail(kvs_json_get(w->in->top.planner, "repair"), err, KVS_ERR_ARG,
+                                 "found \"%s\", want a method of the quality table: %s repairs",
+                                 NO_REPAIR, planner->name);
+        while (k < KVS_WL_OWN_REPAIR && own[k].planner != planner)
+            k++;
+        if (k == KVS_WL_OWN_REPAIR || !own[k].known)
+            return kvs_json_fail(w->in->top.compare, err, KVS_ERR_ARG,
+                                 "found \"%s\", want none of it: the quality table does not say "
+                                 "what is lost by its repair, \"%s\"",
+                                 planner->name, planner->repairs);
+    }
     return KVS_OK;
 }
 
