@@ -75,6 +75,20 @@ double kvs_cli_ttft_s(const json_t *answer)
     return kvs_cli_number(json_object_get(answer, "plan"), "ttft_s");
 }
 
+const json_t *kvs_cli_policy(const json_t *answer, const char *policy)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, "policies"), i, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "policy")), policy) == 0)
+            return row;
+    }
+    fail_msg("no row of %s", policy);
+    return NULL;
+}
+
 static void expect(const char *path, const json_t *got, const json_t *want)
 {
     const char *key;

@@ -18,6 +18,8 @@ const char *kvs_cli_error(const char *args, int *status);
 double kvs_cli_number(const json_t *object, const char *key);
 /* TTFT of the plan in an answer of `kvsim plan --json`. */
 double kvs_cli_ttft_s(const json_t *answer);
+/* The row of a policy in the same; the running test fails where there is none. */
+const json_t *kvs_cli_policy(const json_t *answer, const char *policy);
 /*
  * Every key of the object want (JSON text) stands in got with the same value: integers exactly,
  * reals to six digits, objects likewise. Else the running test fails and says where.

@@ -13,18 +13,6 @@
 #define N_SEED 6
 #define CLOSE .002
 
-static const json_t *row_of(const json_t *answer, const char *policy)
-{
-    size_t i;
-    const json_t *row;
-
-    json_array_foreach(json_object_get(answer, "policies"), i,
-                       row) if (strcmp(json_string_value(json_object_get(row, "policy")), policy) ==
-                                0) return row;
-    fail_msg("no row of %s", policy);
-    return NULL;
-}
-
 /* A prompt without its machine, which is `hardware`. */
 static void draw(uint64_t seed, const char **hardware, char *args, size_t size)
 {
@@ -171,8 +159,8 @@ static double with_link(const char *hardware, const char *args, const char *link
 
     change(hardware, link, rate, path);
     json_t *there = plan(path, args, NULL);
-    double load = kvs_cli_number(row_of(there, "load"), "ttft_s");
-    double recompute = kvs_cli_number(row_of(there, "recompute"), "ttft_s");
+    double load = kvs_cli_number(kvs_cli_policy(there, "load"), "ttft_s");
+    double recompute = kvs_cli_number(kvs_cli_policy(there, "recompute"), "ttft_s");
     unlink(path);
     json_decref(there);
     return load / recompute;

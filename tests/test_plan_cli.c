@@ -209,18 +209,6 @@ static void moved_text_is_repaired_as_the_table_knows(void **state)
     assert_int_equal(status, 2);
 }
 
-static const json_t *row_of(const json_t *answer, const char *policy)
-{
-    size_t i;
-    const json_t *row;
-
-    json_array_foreach(json_object_get(answer, "policies"), i,
-                       row) if (strcmp(json_string_value(json_object_get(row, "policy")), policy) ==
-                                0) return row;
-    fail_msg("no row of %s", policy);
-    return NULL;
-}
-
 /* Nothing may be lost, so moved text is computed again, and no table need say what it would lose.
  * What stands behind the moved text may be loaded. */
 static void nothing_lost_needs_no_quality_table(void **state)
@@ -238,9 +226,9 @@ static void nothing_lost_needs_no_quality_table(void **state)
     (void)state;
     kvs_cli_expect(got, "{\"plan\": {\"recompute_frac\": 1.0, \"loss_nats\": 0.0, "
                         "\"over_budget\": false}, \"loss\": {\"nats\": 0.0}}");
-    assert_true(kvs_cli_ttft_s(got) == kvs_cli_number(row_of(got, "recompute"), "ttft_s"));
-    assert_true(json_is_null(json_object_get(row_of(got, "load"), "loss_nats")));
-    assert_true(json_is_true(json_object_get(row_of(got, "load"), "over_budget")));
+    assert_true(kvs_cli_ttft_s(got) == kvs_cli_number(kvs_cli_policy(got, "recompute"), "ttft_s"));
+    assert_true(json_is_null(json_object_get(kvs_cli_policy(got, "load"), "loss_nats")));
+    assert_true(json_is_true(json_object_get(kvs_cli_policy(got, "load"), "over_budget")));
     assert_true(json_is_null(json_object_get(json_object_get(load, "loss"), "nats")));
     kvs_cli_expect(mixed, "{\"loss\": {\"nats\": 0.0}, \"plan\": {\"over_budget\": false}}");
     assert_true(kvs_cli_number(json_object_get(mixed, "plan"), "load_bytes") > 0);
@@ -277,17 +265,17 @@ static void each_repairs_in_its_own_way_whatever_the_option_says(void **state)
                  repair[i]);
         json_t *got = kvs_cli_json(args);
 
-        assert_true(fabs(kvs_cli_number(row_of(got, "epic"), "recompute_frac") - 15 * 16 / 4096.) <
-                    1e-9);
-        assert_true(fabs(kvs_cli_number(row_of(got, "epic"), "loss_nats") -
+        assert_true(fabs(kvs_cli_number(kvs_cli_policy(got, "epic"), "recompute_frac") -
+                         15 * 16 / 4096.) < 1e-9);
+        assert_true(fabs(kvs_cli_number(kvs_cli_policy(got, "epic"), "loss_nats") -
                          (.1 - .05 * (.0625 - .03) / .09) * 15 / 16) < 1e-6);
-        assert_true(kvs_cli_number(row_of(got, "cacheblend"), "loss_nats") < .02 * 15 / 16);
+        assert_true(kvs_cli_number(kvs_cli_policy(got, "cacheblend"), "loss_nats") < .02 * 15 / 16);
         json_decref(got);
     }
     json_t *got = kvs_cli_json("plan -m llama-3.1-8b -H h100-sxm -c 4Ki -t nvme --levels raw16 "
                                "--budget 1 --reuse content --block 64 --json");
-    assert_true(fabs(kvs_cli_number(row_of(got, "epic"), "recompute_frac") - 63 * 16 / 4096.) <
-                1e-9);
+    assert_true(fabs(kvs_cli_number(kvs_cli_policy(got, "epic"), "recompute_frac") -
+                     63 * 16 / 4096.) < 1e-9);
     json_decref(got);
 }
 
@@ -298,9 +286,9 @@ static void a_repair_that_no_table_knows_is_said_to_be_unknown(void **state)
                                "--load 0.9 --reuse content --json");
 
     (void)state;
-    assert_true(json_is_null(json_object_get(row_of(got, "cacheblend"), "loss_nats")));
-    assert_true(json_is_true(json_object_get(row_of(got, "cacheblend"), "over_budget")));
-    assert_true(json_is_real(json_object_get(row_of(got, "epic"), "loss_nats")));
+    assert_true(json_is_null(json_object_get(kvs_cli_policy(got, "cacheblend"), "loss_nats")));
+    assert_true(json_is_true(json_object_get(kvs_cli_policy(got, "cacheblend"), "over_budget")));
+    assert_true(json_is_real(json_object_get(kvs_cli_policy(got, "epic"), "loss_nats")));
     json_decref(got);
 }
 
@@ -311,8 +299,8 @@ static void load_is_of_k_and_v_where_hidden_states_are_held(void **state)
     const json_t *left_out = json_object_get(got, "left_out");
 
     (void)state;
-    assert_true(kvs_cli_number(row_of(got, "load"), "load_bytes") > 4096 * 524288. - 10);
-    assert_true(kvs_cli_number(row_of(got, "hcache"), "load_bytes") < 4096 * 524288. * .6);
+    assert_true(kvs_cli_number(kvs_cli_policy(got, "load"), "load_bytes") > 4096 * 524288. - 10);
+    assert_true(kvs_cli_number(kvs_cli_policy(got, "hcache"), "load_bytes") < 4096 * 524288. * .6);
     /* there is one level of K and V: nothing for CacheGen to choose */
     assert_int_equal(json_array_size(left_out), 1);
     kvs_cli_expect(json_array_get(left_out, 0), "{\"policy\": \"cachegen\"}");
@@ -327,9 +315,10 @@ static void epic_computes_no_more_of_short_prompts_than_there_is(void **state)
            *two = kvs_cli_json("plan -m llama-3.1-8b -H h100-sxm -c 257 --reuse content --json");
 
     (void)state;
-    assert_true(kvs_cli_number(row_of(one, "epic"), "ttft_s") ==
-                kvs_cli_number(row_of(one, "load"), "ttft_s"));
-    assert_true(fabs(kvs_cli_number(row_of(two, "epic"), "recompute_frac") - 1. / 257) < 1e-9);
+    assert_true(kvs_cli_number(kvs_cli_policy(one, "epic"), "ttft_s") ==
+                kvs_cli_number(kvs_cli_policy(one, "load"), "ttft_s"));
+    assert_true(fabs(kvs_cli_number(kvs_cli_policy(two, "epic"), "recompute_frac") - 1. / 257) <
+                1e-9);
     json_decref(one);
     json_decref(two);
 }

@@ -9,19 +9,6 @@
 
 #define HERE "plan --model llama-3.1-8b --hardware h100-2gpu --context 8Ki --new 128 "
 
-static const json_t *row_of(const json_t *answer, const char *policy)
-{
-    const json_t *rows = json_object_get(answer, "policies");
-    size_t i;
-    json_t *row;
-
-    json_array_foreach((json_t *)rows, i,
-                       row) if (strcmp(json_string_value(json_object_get(row, "policy")), policy) ==
-                                0) return row;
-    fail_msg("no row of %s", policy);
-    return NULL;
-}
-
 static void the_plan_is_bounded_and_beats_every_corner(void **state)
 {
     static const char *const more[] = {"", "--budget 0.02", "--reuse content", "--tier dram,nvme",
@@ -59,11 +46,11 @@ static void the_plan_is_bounded_and_beats_every_corner(void **state)
 static void slow_links_are_priced_by_their_bytes(void **state)
 {
     json_t *answer = kvs_cli_json(HERE "--json --bandwidth 1GB/s");
-    double load = kvs_cli_number(row_of(answer, "load"), "ttft_s");
+    double load = kvs_cli_number(kvs_cli_policy(answer, "load"), "ttft_s");
     double bytes = 8192 * 131072., pieces = 32 * 32 * 2;
 
     (void)state;
-    assert_true(fabs(kvs_cli_number(row_of(answer, "load"), "load_bytes") - bytes) < 10);
+    assert_true(fabs(kvs_cli_number(kvs_cli_policy(answer, "load"), "load_bytes") - bytes) < 10);
     assert_true(load > bytes / 1e9 && load < bytes / 1e9 + pieces * 1e-5 + .02);
     assert_true(kvs_cli_number(answer, "load_bytes_per_s") < 1e9);
     /* 1 GB/s is too slow for 8 Ki tokens here, so the answer names a rate above it */
@@ -82,8 +69,8 @@ static double load_over_recompute(const char *prompt, double bandwidth, double *
 
     snprintf(args, sizeof args, "plan --json %s --bandwidth %.0f", prompt, bandwidth);
     json_t *answer = kvs_cli_json(args);
-    double load = kvs_cli_number(row_of(answer, "load"), "ttft_s");
-    double recompute = kvs_cli_number(row_of(answer, "recompute"), "ttft_s");
+    double load = kvs_cli_number(kvs_cli_policy(answer, "load"), "ttft_s");
+    double recompute = kvs_cli_number(kvs_cli_policy(answer, "recompute"), "ttft_s");
     *crossing = kvs_cli_number(json_object_get(answer, "bandwidth_crossing_bytes_per_s"), "from");
     assert_true(fabs(kvs_cli_number(answer, "bandwidth_bytes_per_s") / bandwidth - 1) < 1e-8);
     json_decref(answer);
@@ -119,8 +106,8 @@ static void moved_text_is_loaded_where_the_table_says_so(void **state)
     const json_t *rates = json_object_get(answer, "bandwidth_crossing_bytes_per_s");
 
     (void)state;
-    assert_true(kvs_cli_number(row_of(answer, "token-split"), "ttft_s") <
-                .5 * kvs_cli_number(row_of(answer, "recompute"), "ttft_s"));
+    assert_true(kvs_cli_number(kvs_cli_policy(answer, "token-split"), "ttft_s") <
+                .5 * kvs_cli_number(kvs_cli_policy(answer, "recompute"), "ttft_s"));
     assert_string_equal(json_string_value(json_object_get(lengths, "loading_wins")), "always");
     assert_int_equal(json_array_size(json_object_get(lengths, "ranges")), 1);
     assert_string_equal(json_string_value(json_object_get(rates, "loading_wins")), "from");
@@ -145,8 +132,8 @@ static void who_wins_may_change_twice_with_the_length(void **state)
     const json_t *x = json_object_get(answer, "context_crossing_tok");
 
     (void)state;
-    assert_true(kvs_cli_number(row_of(answer, "load"), "ttft_s") >
-                kvs_cli_number(row_of(answer, "recompute"), "ttft_s"));
+    assert_true(kvs_cli_number(kvs_cli_policy(answer, "load"), "ttft_s") >
+                kvs_cli_number(kvs_cli_policy(answer, "recompute"), "ttft_s"));
     assert_string_equal(json_string_value(json_object_get(x, "loading_wins")), "from");
     assert_true(kvs_cli_number(x, "until") > 128 && kvs_cli_number(x, "until") < 4096 &&
                 kvs_cli_number(x, "from") > 4096);
@@ -161,7 +148,7 @@ static void what_may_not_be_loaded_is_not_compared_with(void **state)
                      "256 --tier remote --reuse content --json");
 
     (void)state;
-    assert_true(kvs_cli_number(row_of(answer, "careful"), "ttft_s") <
+    assert_true(kvs_cli_number(kvs_cli_policy(answer, "careful"), "ttft_s") <
                 1.01 * kvs_cli_number(json_object_get(answer, "plan"), "ttft_s"));
     json_decref(answer);
 }

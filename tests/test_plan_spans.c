@@ -9,20 +9,6 @@
 
 #define LONE "plan --model llama-3.1-8b --hardware h100-2gpu "
 
-static json_t *row_of(const json_t *got, const char *policy)
-{
-    json_t *row;
-    size_t i;
-
-    json_array_foreach(json_object_get(got, "policies"), i, row)
-    {
-        if (strcmp(json_string_value(json_object_get(row, "policy")), policy) == 0)
-            return row;
-    }
-    fail_msg("no policy %s", policy);
-    return NULL;
-}
-
 static void one_span_is_what_context_and_reuse_say(void **state)
 {
     static const char *const same[][2] = {
@@ -69,9 +55,9 @@ static void mixed_spans_are_loaded_from_where_they_lie(void **state)
                    "{\"kind\": \"new\", \"tok\": 512, \"tiers\": []}");
     assert_true(kvs_cli_number(work, "nvme") > 0);
     assert_true(kvs_cli_number(work, "dram") > 0);
-    assert_true(kvs_cli_number(row_of(got, "recompute"), "load_bytes") == 0);
+    assert_true(kvs_cli_number(kvs_cli_policy(got, "recompute"), "load_bytes") == 0);
     /* 16 tokens of each 256: the curve has .1 at .03 and .05 at .12 */
-    assert_true(fabs(kvs_cli_number(row_of(got, "epic"), "loss_nats") -
+    assert_true(fabs(kvs_cli_number(kvs_cli_policy(got, "epic"), "loss_nats") -
                      (.1 - .05 * (.0625 - .03) / .09) * 8192 / 17408) < 1e-6);
     json_decref(got);
 }
@@ -100,12 +86,14 @@ static void a_hole_is_computed_and_residents_are_not_loaded(void **state)
     json_t *hbm = kvs_cli_json(LONE "--spans hbm:4Ki,prefix:4Ki,new:256 --json");
 
     (void)state;
-    assert_true(fabs(kvs_cli_number(row_of(hole, "load"), "load_bytes") - 8192 * 131072.) < 10);
-    assert_true(fabs(kvs_cli_number(row_of(hbm, "load"), "load_bytes") - 4096 * 131072.) < 10);
-    assert_true(kvs_cli_number(row_of(hole, "load"), "ttft_s") >
-                kvs_cli_number(row_of(whole, "load"), "ttft_s"));
-    assert_true(kvs_cli_number(row_of(hbm, "load"), "ttft_s") <
-                kvs_cli_number(row_of(whole, "load"), "ttft_s"));
+    assert_true(fabs(kvs_cli_number(kvs_cli_policy(hole, "load"), "load_bytes") - 8192 * 131072.) <
+                10);
+    assert_true(fabs(kvs_cli_number(kvs_cli_policy(hbm, "load"), "load_bytes") - 4096 * 131072.) <
+                10);
+    assert_true(kvs_cli_number(kvs_cli_policy(hole, "load"), "ttft_s") >
+                kvs_cli_number(kvs_cli_policy(whole, "load"), "ttft_s"));
+    assert_true(kvs_cli_number(kvs_cli_policy(hbm, "load"), "ttft_s") <
+                kvs_cli_number(kvs_cli_policy(whole, "load"), "ttft_s"));
     kvs_cli_expect(hole, "{\"new_tok\": 4352, \"context_tok\": 8192, \"reuse\": \"prefix\"}");
     kvs_cli_expect(json_object_get(hole, "plan"), "{\"loss_nats\": 0.0}");
     json_decref(whole);
