@@ -242,6 +242,41 @@ static void wide_channels_keep_huge_numbers_and_all_finite(void **state)
     }
 }
 
+/* One element in 64 lies 125 to 127 steps from the mean: low bits of the least symbols, beside 0,
+ * which is none. */
+static void escapes_differ_from_the_least_symbols(void **state)
+{
+    struct made made = kvf_make(1, 1, 64, 256, 256, 0, KVS_F16);
+    size_t n;
+    (void)state;
+    made.level[0] = made.level[1] = KVS_E6;
+    for (uint32_t i = 0; i < 2 * 256 * 64; i++) {
+        uint32_t at = i % (256 * 64), t = at / 64;
+        float far = (t % 128 ? 1.f : -1.f) * (1 + .008f * (float)((int)(i % 3) - 1));
+        float near = (float)(int)(i * 2654435761u >> 16 & 0xff) / 127.5f - 1;
+        ((uint16_t *)(uintptr_t)made.x[i / (256 * 64)])[at] =
+            kvs_f16_of(t % 64 ? near * .0388f : far);
+    }
+    for (uint32_t kv = 0; kv < 2; kv++)
+        ((uint16_t *)(uintptr_t)made.x[kv])[5 * 64 + 3] = 0x7c00; /* infinite */
+    uint8_t *file = kvf_encode(&made, NULL, &n);
+    struct kvs_kvf *codec = kvf_parse(file, n);
+    for (size_t s = 0; s < 3; s++)
+        for (uint32_t kv = 0; kv < 2 && kvs_kvf_isa(kvf_isas[s]); kv++) {
+            uint16_t *y = kvf_decode(codec, kvf_isas[s], 0, (enum kvs_kv)kv);
+            for (uint32_t i = 0; i < 256 * 64; i++)
+                if (i == 5 * 64 + 3)
+                    assert_true(y[i] == 0x7c00);
+                else
+                    assert_true(fabs(value(y[i], KVS_F16) - value(made.x[kv][i], KVS_F16)) <
+                                1 / 125.);
+            free(y);
+        }
+    kvs_kvf_close(codec);
+    free(file);
+    kvf_made_free(&made);
+}
+
 static void the_largest_numbers_that_are_quantised_overflow_nothing(void **state)
 {
     (void)state;
@@ -305,6 +340,7 @@ int main(void)
         cmocka_unit_test(every_level_keeps_its_bound_in_every_shape),
         cmocka_unit_test(what_is_no_number_or_huge_comes_back_as_it_was),
         cmocka_unit_test(wide_channels_keep_huge_numbers_and_all_finite),
+        cmocka_unit_test(escapes_differ_from_the_least_symbols),
         cmocka_unit_test(the_largest_numbers_that_are_quantised_overflow_nothing),
         cmocka_unit_test(odd_channels_keep_the_bound),
     };

@@ -264,10 +264,48 @@ static void newer_versions_are_told_apart(void **state)
     kvs_kvf_close(codec);
     copy[offsetof(struct kvs_header, major)] = 2; /* streams have channels in another order */
     assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, true, &codec, &err), KVS_ERR_PARSE);
-    assert_string_equal(err.msg, "f: version: found 2.9, want 3.x");
+    assert_string_equal(err.msg, "f: version: found 2.9, want 4.x");
     err = (struct kvs_err){0};
     assert_int_equal(kvs_kvf_parse("f", (const uint8_t *)"no codec", 8, 8, true, &codec, &err),
                      KVS_ERR_PARSE);
+    free(copy);
+}
+
+/* The first table's low bits, fraction and first value. */
+static void tables_whose_values_would_overflow_are_refused(void **state)
+{
+    static const struct {
+        uint8_t fraction, low;
+        int16_t value;
+        const char *want; /* NULL: it opens */
+    } cases[] = {
+        {0, 0, 511, NULL},
+        {0, 2, 508, NULL},
+        {0, 2, 509, "f: table 0: symbol 0 has frequency"},
+        {0, 0, -512, "f: table 0: symbol 0 has frequency"},
+        {1, 1, 0,
+         "f: table 0: found 1 low bits, 1 bits of fraction; want 0 to 2, and one of both at most"},
+        {0, 3, 0,
+         "f: table 0: found 3 low bits, 0 bits of fraction; want 0 to 2, and one of both at most"},
+    };
+    struct lab *lab = *state;
+    uint8_t *copy = malloc(lab->n), *table = copy + KVS_KVF_PAGE;
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        struct kvs_kvf *codec;
+        struct kvs_err err = {0};
+        struct kvs_table_head head;
+        memcpy(copy, lab->file, lab->n);
+        memcpy(&head, table, sizeof head);
+        head.fraction = cases[k].fraction;
+        head.low = cases[k].low;
+        memcpy(table, &head, sizeof head);
+        memcpy(table + sizeof head + head.n * 2u, &cases[k].value, 2);
+        enum kvs_code code = kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, &err);
+        assert_int_equal(code, cases[k].want ? KVS_ERR_PARSE : KVS_OK);
+        if (cases[k].want)
+            assert_int_equal(strncmp(err.msg, cases[k].want, strlen(cases[k].want)), 0);
+        kvs_kvf_close(codec);
+    }
     free(copy);
 }
 
@@ -324,6 +362,7 @@ int main(void)
         cmocka_unit_test(duplicated_fields_do_no_harm),
         cmocka_unit_test(cut_and_grown_files_are_refused),
         cmocka_unit_test(newer_versions_are_told_apart),
+        cmocka_unit_test(tables_whose_values_would_overflow_are_refused),
         cmocka_unit_test(negative_steps_and_padding_that_is_not_zero_are_refused),
     };
     const struct CMUnitTest some[] = {

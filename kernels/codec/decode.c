@@ -25,7 +25,7 @@ struct decoder {
     /* of e-levels, a place each, see kvs_order; and tables of each 16 places */
     uint8_t *place;
     const struct kvs_rans_small **each;
-    bool narrow; /* as a stream's job has it */
+    bool split;  /* as a stream's job has it */
     bool values; /* f16 of the tables' values is wanted instead of elements; of e-levels */
 };
 
@@ -175,29 +175,24 @@ static const uint8_t *tables_of(const struct decoder *d)
     return d->bytes + d->at.param_at + 4 * (size_t)d->at.n_chan;
 }
 
-/* The small table of all channels, if they have one. */
+/* The table of all channels, if they have one. */
 static const struct kvs_rans_small *small_table(const struct decoder *d)
 {
     const uint8_t *table = tables_of(d);
-    const struct kvs_rans_small *small = &d->codec->small[table[0]];
 
-    return small->n && memcmp(table, table + 1, d->at.n_chan - 1) == 0 ? small : NULL;
+    return memcmp(table, table + 1, d->at.n_chan - 1) == 0 ? &d->codec->small[table[0]] : NULL;
 }
 
-/* The small tables of 16 places side by side each, NULL where they differ. false: none has one. */
+/* The tables of 16 places side by side each. false: in some 16 they differ. */
 static bool small_tables(struct decoder *d, const struct kvs_chan16 *chan)
 {
-    bool found = false;
-
-    d->narrow = true;
     for (uint32_t g = 0; g < d->at.n_chan / 16; g++) {
         const int32_t *at = chan[g].table_at;
-        const struct kvs_rans_small *small = &d->codec->small[at[0] / KVS_RANS_M];
-        d->each[g] = small->n && memcmp(at, at + 1, 15 * sizeof *at) == 0 ? small : NULL;
-        found = found || d->each[g];
-        d->narrow = d->narrow && d->each[g] && small->n <= 64;
+        if (memcmp(at, at + 1, 15 * sizeof *at) != 0)
+            return false;
+        d->each[g] = &d->codec->small[at[0] / KVS_RANS_M];
     }
-    return found;
+    return true;
 }
 
 /* Means, steps and tables of all channels, place by place, as the kernels want them. moved: whether
@@ -219,13 +214,15 @@ static enum kvs_code params(struct decoder *d, struct kvs_chan16 *chan, bool *mo
                         c, table[c], d->codec->n_table);
     *moved = kvs_order(d->place, table, n);
     for (uint32_t c = 0; c < n; c++) {
-        uint32_t at = c - c % room + d->place[c];
+        uint32_t at = c - c % room + d->place[c], fraction = d->codec->fraction[table[c]];
         struct kvs_chan16 *to = &chan[at / 16];
         to->mean[at % 16] = d->values ? 0 : kvs_f32_of_half(mean16[c], half);
         to->step[at % 16] = d->values ? 1
                                       : kvs_f32_of_half(step16[c], half) /
-                                            (float)(1 << d->codec->fraction[table[c]]); /* exact */
+                                            (float)(1 << (fraction & 15)); /* exact */
         to->table_at[at % 16] = table[c] * KVS_RANS_M;
+        to->low[at % 16] = (int32_t)(fraction >> 4);
+        d->split = d->split || fraction >> 4;
     }
     return KVS_OK;
 }
@@ -240,7 +237,7 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
     uint64_t left = at->n_word;
     bool stream = past_caches(d, STREAM_CODED), moved = false;
 
-    memset(d->scratch, 0, 3 * (size_t)wide * sizeof *d->scratch);
+    memset(d->scratch, 0, 4 * (size_t)wide * sizeof *d->scratch);
     if (params(d, chans, &moved, err))
         return KVS_ERR_PARSE;
     const struct kvs_rans_small *small = small_table(d);
@@ -262,7 +259,7 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
                 .x = d->out + tok * d->stride + chan,
                 .small = small,
                 .each = each ? d->each + chan / 16 : NULL,
-                .narrow = d->narrow,
+                .split = d->split,
                 .place = moved ? d->place + chan : NULL,
                 .stride = d->stride,
                 .stream = stream,
@@ -308,11 +305,11 @@ static enum kvs_code escapes(struct decoder *d, struct kvs_err *err)
     return KVS_OK;
 }
 
-/* Three rows of channels, or two of 64 tokens' groups, and what streams want besides: bounded by
+/* Four rows of channels, or two of 64 tokens' groups, and what streams want besides: bounded by
  * the shape, not by the file. */
 static enum kvs_code new_scratch(struct decoder *d, struct kvs_err *err)
 {
-    size_t n = 3 * (size_t)kvs_up(d->at.n_chan + 64 * d->at.n_group, 64);
+    size_t n = 4 * (size_t)kvs_up(d->at.n_chan + 64 * d->at.n_group, 64);
     size_t wide = kvs_up(d->at.n_chan, 64);
 
     d->scratch = malloc(n * sizeof *d->scratch + wide / 16 * sizeof(void *) + wide);

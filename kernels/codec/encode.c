@@ -238,7 +238,7 @@ static void write_tables(const struct encoder *e, uint8_t *to)
 {
     for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
         const struct kvs_rans_model *model = &e->model[m];
-        struct kvs_table_head head = {model->n, model->fraction};
+        struct kvs_table_head head = {model->n, (uint8_t)model->fraction, (uint8_t)model->low};
         if (!model->n)
             continue;
         memcpy(to, &head, sizeof head);

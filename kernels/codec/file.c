@@ -13,6 +13,8 @@
 
 #define FAIL(...) kvs_fail(err, KVS_ERR_PARSE, __VA_ARGS__)
 
+#define TABLE_BYTES ((uint32_t)sizeof(struct kvs_table_head) + 4u * KVS_RANS_SYMBOL) /* at most */
+
 size_t kvs_kvf_head_bytes(const uint8_t *data, size_t n_byte)
 {
     struct kvs_header head;
@@ -21,7 +23,7 @@ size_t kvs_kvf_head_bytes(const uint8_t *data, size_t n_byte)
         return 0;
     memcpy(&head, data, sizeof head);
     if (memcmp(head.magic, KVS_KVF_MAGIC, sizeof head.magic) != 0 || head.block_tok == 0 ||
-        head.table_bytes > KVS_MAX_TABLE * 2048u || head.n_tok > KVS_MAX_TOK ||
+        head.table_bytes > KVS_MAX_TABLE * TABLE_BYTES || head.n_tok > KVS_MAX_TOK ||
         head.n_layer > KVS_MAX_LAYER)
         return 0;
     uint64_t n_block = ((uint64_t)head.n_tok + head.block_tok - 1) / head.block_tok;
@@ -74,9 +76,9 @@ static enum kvs_code check_header(struct kvs_kvf *codec, const struct kvs_header
     if (n_block * shape->n_layer * 2 > KVS_MAX_SECTION)
         return FAIL("%s: %llu sections, want at most %d", name,
                     (unsigned long long)(n_block * shape->n_layer * 2), KVS_MAX_SECTION);
-    if (head->n_table > KVS_MAX_TABLE || head->table_bytes > head->n_table * 1028u)
-        return FAIL("%s: %u tables of %u bytes, want at most %d of 1028 each", name, head->n_table,
-                    head->table_bytes, KVS_MAX_TABLE);
+    if (head->n_table > KVS_MAX_TABLE || head->table_bytes > head->n_table * TABLE_BYTES)
+        return FAIL("%s: %u tables of %u bytes, want at most %d of %u each", name, head->n_table,
+                    head->table_bytes, KVS_MAX_TABLE, TABLE_BYTES);
     codec->n_section = (uint32_t)n_block * shape->n_layer * 2;
     codec->n_table = head->n_table;
     codec->table_bytes = head->table_bytes;
@@ -94,24 +96,29 @@ static enum kvs_code read_table(struct kvs_kvf *codec, uint32_t i, uint32_t *at,
 {
     const uint8_t *base = codec->data + KVS_KVF_PAGE;
     struct kvs_table_head head;
-    uint16_t freq[KVS_N_SYMBOL];
-    int16_t value[KVS_N_SYMBOL];
+    uint16_t freq[KVS_RANS_SYMBOL];
+    int16_t value[KVS_RANS_SYMBOL];
     uint32_t sum = 0;
 
     if (codec->table_bytes - *at < sizeof head)
         return FAIL("%s: table %u: the tables end before it", codec->name, i);
     memcpy(&head, base + *at, sizeof head);
     *at += sizeof head;
-    if (head.n < 2 || head.n > KVS_N_SYMBOL || head.fraction > 9)
-        return FAIL("%s: table %u: found %u symbols, %u bits of fraction; want 2 to 256, 0 to 9",
-                    codec->name, i, head.n, head.fraction);
+    if (head.n < 2 || head.n > KVS_RANS_SYMBOL || head.fraction > 9)
+        return FAIL("%s: table %u: found %u symbols, %u bits of fraction; want 2 to %d, 0 to 9",
+                    codec->name, i, head.n, head.fraction, KVS_RANS_SYMBOL);
+    if (head.low > KVS_RANS_LOW_BITS || (head.low && head.fraction))
+        return FAIL("%s: table %u: found %u low bits, %u bits of fraction; want 0 to %d, and one "
+                    "of both at most",
+                    codec->name, i, head.low, head.fraction, KVS_RANS_LOW_BITS);
     if (codec->table_bytes - *at < head.n * 4u)
         return FAIL("%s: table %u: the tables end inside it", codec->name, i);
     memcpy(freq, base + *at, head.n * 2u);
     memcpy(value, base + *at + head.n * 2u, head.n * 2u);
     *at += head.n * 4u;
     for (uint32_t s = 0; s < head.n; s++) {
-        if (freq[s] == 0 || abs(value[s]) > KVS_RANS_VALUE_MAX)
+        if (freq[s] == 0 || value[s] < -KVS_RANS_VALUE_MAX ||
+            value[s] + (1 << head.low) - 1 > KVS_RANS_VALUE_MAX)
             return FAIL("%s: table %u: symbol %u has frequency %u, value %d", codec->name, i, s,
                         freq[s], value[s]);
         sum += freq[s];
@@ -123,7 +130,7 @@ static enum kvs_code read_table(struct kvs_kvf *codec, uint32_t i, uint32_t *at,
     kvs_rans_alias(&alias, freq, head.n);
     kvs_rans_table(codec->table + (size_t)i * KVS_RANS_M, &alias, freq, value);
     kvs_rans_small(&codec->small[i], &alias, freq, value, head.n);
-    codec->fraction[i] = (uint8_t)head.fraction;
+    codec->fraction[i] = (uint8_t)(head.fraction | head.low << 4);
     return KVS_OK;
 }
 

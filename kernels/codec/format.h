@@ -8,7 +8,8 @@
  * flag is an error. Checksums are XXH3, 64 bits.
  *
  * A table: struct kvs_table_head, n freq (u16, sum 2^KVS_RANS_BITS), n value (i16), one after
- * another. Section: struct kvs_section_head, then, each at the next multiple of 16,
+ * another. One with low bits has no fraction: its symbols' values are those of their first element.
+ * Section: struct kvs_section_head, then, each at the next multiple of 16,
  *
  *     sink    u16[n_sink][n_chan]
  *     param   e: mean u16[n_chan], step u16[n_chan], table u8[n_chan]
@@ -36,8 +37,8 @@
  * (kvs_order), so that vectors of lanes find one table; an encoder sees to it that 16 do. Token by
  * token, 32 channels at a time, lane = place % 32. Lane state x, 2^15 <= x < 2^31, begins as stored
  * and ends at 2^15: slot = x % 2^11 finds symbol and rank (kvs_rans_alias), x = freq * (x >> 11) +
- * rank; if x < 2^15, x = x << 16 | next word, lanes in order. x = mean + step * value *
- * 2^-fraction.
+ * rank; the table's low bits are then taken from x's lowest and added to the value; if x < 2^15, x
+ * = x << 16 | next word, lanes in order. x = mean + step * value * 2^-fraction.
  */
 #ifndef KVS_KVF_FORMAT_H
 #define KVS_KVF_FORMAT_H
@@ -55,13 +56,16 @@
 KVS_KVF_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codec files are little-endian");
 
 enum {
-    KVS_KVF_MAJOR = 3,
+    KVS_KVF_MAJOR = 4,
     KVS_KVF_MINOR = 0,
     KVS_KVF_PAGE = 4096,
     KVS_KVF_SLACK = 64,
     KVS_RANS_BITS = 11,
     KVS_RANS_M = 1 << KVS_RANS_BITS,
-    KVS_RANS_LOW = 1 << 15, /* the least state, and the last */
+    KVS_RANS_LOW = 1 << 15,                       /* the least state, and the last */
+    KVS_RANS_SYMBOL = 64,                         /* of a table, at most; and its buckets */
+    KVS_RANS_WIDE = KVS_RANS_M / KVS_RANS_SYMBOL, /* slots of a bucket */
+    KVS_RANS_LOW_BITS = 2,                        /* of a table, at most */
     KVS_RANS_LANES = 32,
     KVS_RANS_TOK = 256,       /* of a stream */
     KVS_RANS_CHAN = 128,      /* of a stream, at most */
@@ -94,8 +98,9 @@ struct kvs_header {
 KVS_KVF_ASSERT(sizeof(struct kvs_header) == 128, "on disk");
 
 struct kvs_table_head {
-    uint16_t n;        /* symbols, 2 .. 256 */
-    uint16_t fraction; /* bits of the values behind the point, 0 .. 9 */
+    uint16_t n;       /* symbols, 2 .. 64 */
+    uint8_t fraction; /* bits of the values behind the point, 0 .. 9 */
+    uint8_t low;      /* bits beside a symbol, 0 .. 2 */
 };
 
 struct kvs_entry { /* of the directory: a section */
@@ -128,10 +133,10 @@ struct kvs_kvf {
     struct kvs_kvf_shape shape;
     uint64_t head_bytes, file_bytes;
     uint32_t n_section, n_table, table_bytes;
-    struct kvs_entry *entry;      /* [n_section] */
-    uint32_t *table;              /* [n_table][2^11]: see kvs_rans_table */
-    struct kvs_rans_small *small; /* [n_table] */
-    uint8_t fraction[KVS_MAX_TABLE];
+    struct kvs_entry *entry;         /* [n_section] */
+    uint32_t *table;                 /* [n_table][2^11]: see kvs_rans_table */
+    struct kvs_rans_small *small;    /* [n_table] */
+    uint8_t fraction[KVS_MAX_TABLE]; /* | low << 4 */
 };
 
 /* Where the parts of a section lie, from its beginning. */

@@ -14,9 +14,9 @@
 
 /* A section to decode; all pointers are the device's. */
 struct kvs_kvf_gpu {
-    const uint8_t *section; /* its bytes, at a multiple of 16 */
-    const uint32_t *table;  /* all tables, kvs_kvf_gpu_tables */
-    const uint8_t *fraction;
+    const uint8_t *section;  /* its bytes, at a multiple of 16 */
+    const uint32_t *table;   /* all tables, kvs_kvf_gpu_tables */
+    const uint8_t *fraction; /* of each table: | low bits << 4 */
     const uint32_t *word_at; /* e-levels: first word of each stream, and the end: [n_stream + 1] */
     const uint8_t *order;    /* e-levels: of each place its channel in the part: [n_chan] */
     uint16_t *out;           /* of the first coded token; the sinks are the caller's copy */

@@ -31,9 +31,9 @@ struct kvs_rows_job {
 };
 
 /* What decoding wants of 16 channels side by side in a stream: where their tables begin, means, and
- * steps as a table's values count them. */
+ * steps as a table's values count them; low bits of the tables. */
 struct kvs_chan16 {
-    int32_t table_at[16];
+    int32_t table_at[16], low[16];
     float step[16], mean[16];
 };
 
@@ -45,11 +45,10 @@ struct kvs_stream_job {
     uint32_t n_word;
     /* decoding */
     const struct kvs_chan16 *chan;      /* from the part's first place, a multiple of 32 */
-    const struct kvs_rans_small *small; /* the table of all channels; NULL: they differ, or it is
-                                           large */
-    /* of each 16 places likewise, if not of all; NULL: of none */
+    const struct kvs_rans_small *small; /* the table of all channels; NULL: they differ */
+    /* of each 16 places likewise, if not of all; NULL: in some 16 they differ */
     const struct kvs_rans_small *const *each;
-    bool narrow; /* each of them has one, of 64 symbols at most */
+    bool split; /* some table has low bits */
     /* [n_chan, to the next 32]: the channels' places in the stream, see kvs_order; NULL: their own
      */
     const uint8_t *place;
@@ -59,14 +58,16 @@ struct kvs_stream_job {
     /* encoding */
     const uint16_t *base;             /* [n_chan, to the next 32]: where a model begins in rest */
     const struct kvs_rans_flat *flat; /* NULL: 16 channels side by side differ in their models */
-    const uint8_t *block;             /* of each 16: where in flat their model begins */
+    const uint8_t *block;             /* of each 16: whose in flat their model is */
     const uint16_t *delta;            /* [n_chan]: from a symbol to its model's first, mod 2^16 */
+    const uint16_t *low;              /* [n_chan]: low bits of the model */
     const uint8_t *symbol;            /* [n_tok][symbol_stride] */
     size_t symbol_stride;
 };
 
 /*
- * What rANS encodes with; rest: [model][256] by symbol: freq | first << 11. slot: [model][2^11], by
+ * What rANS encodes with; rest: [model][256] by symbol: freq | first << 11 | its low bits << 28 |
+ * how many << 30. slot: [model][2^11], by
  * first + rank, where first counts all models before. The new state is x / freq << 11 | slot[first
  * + x % freq]. Kernels see 16 bits of first: slot is that of 32 models, K's or V's.
  */
@@ -74,25 +75,22 @@ struct kvs_rans_enc {
     uint32_t *rest;
     uint16_t *slot;
 };
-/* The same of a section's models, by their own symbols from the first on: blocks of 64 for lookups
- * in registers. */
-enum { KVS_FLAT_BLOCKS = 32 * 4 };
+/* The same of a section's models, by their own symbols from the first on, without low bits: for
+ * lookups in registers. */
+enum { KVS_FLAT_MODELS = 32 }; /* K's or V's */
 struct kvs_rans_flat {
-    _Alignas(64) uint16_t freq[KVS_FLAT_BLOCKS * 64];
-    uint16_t first[KVS_FLAT_BLOCKS * 64];
-    uint8_t n_block[KVS_FLAT_BLOCKS]; /* of the model that begins here: 1, 2 or 4 */
-    bool one;                         /* all have one */
+    _Alignas(64) uint16_t freq[KVS_FLAT_MODELS * KVS_RANS_SYMBOL]; /* | low bits << 13 */
+    uint16_t first[KVS_FLAT_MODELS * KVS_RANS_SYMBOL];
+    bool split; /* some model has low bits */
 };
 
-/* A decoder's table of at most 128 symbols, small enough for registers; see kvs_rans_alias. */
-enum { KVS_SMALL = 128 };
+/* A decoder's table, small enough for registers; see kvs_rans_alias. */
 struct kvs_rans_small {
-    _Alignas(64) uint16_t bucket[KVS_SMALL]; /* own slots | other symbol << 6 */
+    _Alignas(64) uint16_t bucket[KVS_RANS_SYMBOL]; /* own slots | other symbol << 6 */
     /* what is added to the place in the bucket for the other's rank, + the bucket's slots */
-    uint16_t rank[KVS_SMALL];
-    uint16_t freq[KVS_SMALL];
-    uint16_t value[KVS_SMALL]; /* + 512 */
-    uint16_t n;                /* symbols; up to 64: 64 buckets, else 128; 0: there is no table */
+    uint16_t rank[KVS_RANS_SYMBOL];
+    uint16_t freq[KVS_RANS_SYMBOL];
+    uint16_t value[KVS_RANS_SYMBOL]; /* + 512 */
 };
 
 enum { KVS_COUNT_ALL = 64 * 256 }; /* symbols of all models */

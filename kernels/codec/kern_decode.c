@@ -1,66 +1,61 @@
 /* kern_decode.c - rANS to elements. See kern.h. */
 #include "kern_vec.h"
 
-/* 16 lanes of one stream take a symbol each: their values, and the state after. */
-INLINE vi decode16(vi *state, const uint32_t *table, vi table_at, const uint16_t *word,
-                   uint32_t *at, unsigned lanes)
+/* What is left of the state when a symbol is off it: low bits are the value's, of fewer than 2^15
+ * the next word follows. */
+INLINE vi rest16(vi *state, vi next, vi value, const int32_t *low, const uint16_t *word,
+                 uint32_t *at, unsigned lanes, const bool split)
 {
-    vi x = *state, low = i_set(KVS_RANS_M - 1);
-    vi entry = i_gather(table, i_or(table_at, i_and(x, low)));
-    vi freq = i_and(i_srl(entry, KVS_RANS_BITS), low);
-    vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), i_and(entry, low));
+    if (split) {
+        vi n = i_load(low), high = i_srlv(next, n);
+        value = i_add(value, i_sub(next, i_sllv(high, n)));
+        next = high;
+    }
     unsigned less = i_lt(next, i_set(KVS_RANS_LOW));
     if (lanes != 0xffff) { /* known to the compiler where all take part */
         less &= lanes;
-        next = i_pick(lanes, next, x);
+        next = i_pick(lanes, next, *state);
     }
     *state = i_fill(next, less, word + *at);
     *at += (unsigned)__builtin_popcount(less);
-    return i_sra(entry, 2 * KVS_RANS_BITS);
+    return value;
+}
+
+/* 16 lanes of one stream take a symbol each: their values, and the state after. */
+INLINE vi decode16(vi *state, const uint32_t *table, const struct kvs_chan16 *chan,
+                   const uint16_t *word, uint32_t *at, unsigned lanes)
+{
+    vi x = *state, low = i_set(KVS_RANS_M - 1);
+    vi entry = i_gather(table, i_or(i_load(chan->table_at), i_and(x, low)));
+    vi freq = i_and(i_srl(entry, KVS_RANS_BITS), low);
+    vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), i_and(entry, low));
+    return rest16(state, next, i_sra(entry, 2 * KVS_RANS_BITS), chan->low, word, at, lanes, true);
 }
 
 #ifdef KVS_VEC_LOOKUP
-/* The same with tables in registers, of 64 numbers or twice as many. */
+/* The same with a table in registers. */
 struct small_table {
-    vt bucket[2], rank[2], freq[2], value[2];
+    vt bucket, rank, freq, value;
 };
-INLINE void small_part(vt to[2], const uint16_t *from, uint32_t n_bucket)
+INLINE struct small_table small_load(const struct kvs_rans_small *small)
 {
-    to[0] = i_lookup_table(from);
-    if (n_bucket > 64)
-        to[1] = i_lookup_table(from + 64);
+    return (struct small_table){i_lookup_table(small->bucket), i_lookup_table(small->rank),
+                                i_lookup_table(small->freq), i_lookup_table(small->value)};
 }
-INLINE struct small_table small_load(const struct kvs_rans_small *small, uint32_t n_bucket)
+INLINE vi decode16_small(vi *state, const struct small_table *table, const struct kvs_chan16 *chan,
+                         const uint16_t *word, uint32_t *at, const bool split)
 {
-    struct small_table table;
-    small_part(table.bucket, small->bucket, n_bucket);
-    small_part(table.rank, small->rank, n_bucket);
-    small_part(table.freq, small->freq, n_bucket);
-    small_part(table.value, small->value, n_bucket);
-    return table;
-}
-INLINE vi small_look(const vt table[2], vi at, uint32_t n_bucket)
-{
-    return n_bucket > 64 ? i_lookup128(&table[0], &table[1], at) : i_lookup(&table[0], at);
-}
-INLINE vi decode16_small(vi *state, const struct small_table *table, const uint16_t *word,
-                         uint32_t *at, const uint32_t n_bucket)
-{
-    const int wide = KVS_RANS_M / (int)n_bucket;
-    vi x = *state, in = i_and(x, i_set(wide - 1));
-    vi own = i_srl(x, n_bucket > 64 ? 4 : 5); /* higher bits above */
-    vi bucket = small_look(table->bucket, own, n_bucket);
+    vi x = *state, in = i_and(x, i_set(KVS_RANS_WIDE - 1));
+    vi own = i_srl(x, 5); /* higher bits above */
+    vi bucket = i_lookup(&table->bucket, own);
     unsigned mine = i_lt(in, i_and(bucket, i_set(63)));
     vi symbol = i_pick(mine, own, i_srl(bucket, 6));
-    vi rank = i_add(i_sub(in, i_set(wide)), small_look(table->rank, own, n_bucket));
+    vi rank = i_add(i_sub(in, i_set(KVS_RANS_WIDE)), i_lookup(&table->rank, own));
     rank = i_pick(mine, in, rank);
-    vi freq = small_look(table->freq, symbol, n_bucket);
-    vi value = small_look(table->value, symbol, n_bucket);
+    vi freq = i_lookup(&table->freq, symbol);
+    vi value = i_sub(i_lookup(&table->value, symbol), i_set(512));
     vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), rank);
-    unsigned less = i_lt(next, i_set(KVS_RANS_LOW));
-    *state = i_fill(next, less, word + *at);
-    *at += (unsigned)__builtin_popcount(less);
-    return i_sub(value, i_set(512));
+    return rest16(state, next, value, chan->low, word, at, 0xffff, split);
 }
 #endif
 
@@ -85,28 +80,12 @@ INLINE void turn_row(uint16_t *x, const uint16_t *row, const uint8_t *place, uin
         x[c] = row[place[c]];
 }
 
-/* small: buckets of the one table that all have, if small; or one of these */
-enum { BY_LOADS = 0, BY_EACH = 1, BY_EACH64 = 2 };
-
-#ifdef KVS_VEC_LOOKUP
-/* a table of 16 lanes' own, by loads; or one that is not small */
-INLINE vi decode16_each(vi *state, const struct kvs_rans_small *small, const uint32_t *table,
-                        const struct kvs_chan16 *chan, const uint16_t *word, uint32_t *at)
-{
-    if (!small)
-        return decode16(state, table, i_load(chan->table_at), word, at, 0xffff);
-    if (small->n <= 64) {
-        struct small_table own = small_load(small, 64);
-        return decode16_small(state, &own, word, at, 64);
-    }
-    struct small_table own = small_load(small, 128);
-    return decode16_small(state, &own, word, at, 128);
-}
-#endif
+/* where tables are looked up: in memory; in registers, one of each 16 channels, or of all */
+enum how { BY_LOADS, BY_EACH, BY_ONE };
 
 /* full: channels come in whole 32s */
 INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, const uint32_t *table,
-                         enum kvs_half half, bool full, const uint32_t small)
+                         enum kvs_half half, bool full, const enum how how, const bool split)
 {
     uint16_t row[4][KVS_RANS_CHAN] __attribute__((aligned(64)));
     const uint8_t *place[4] = {NULL};
@@ -118,11 +97,11 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
     bool stream = job[0].stream;
 #ifdef KVS_VEC_LOOKUP
     struct small_table tables;
-    if (small > BY_EACH64)
-        tables = small_load(job[0].small, small);
+    if (how == BY_ONE)
+        tables = small_load(job[0].small);
 #endif
 
-    (void)small;
+    (void)split;
     for (unsigned s = 0; s < n; s++) {
         state[s][0] = i_load(job[s].state);
         state[s][1] = i_load(job[s].state + 16);
@@ -130,7 +109,7 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
         word[s] = job[s].word;
         chan[s] = job[s].chan;
         x[s] = job[s].x;
-        place[s] = small <= BY_EACH64 ? job[s].place : NULL; /* one table: all stand still */
+        place[s] = how != BY_ONE ? job[s].place : NULL; /* one table: all stand still */
         if (place[s])
             memset(row[s], 0, sizeof row[s]);
     }
@@ -148,22 +127,19 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
 #pragma GCC unroll 2
                 for (uint32_t h = 0; h < 2; h++) {
 #ifdef KVS_VEC_LOOKUP
-                    if (small == BY_EACH64) {
-                        struct small_table own = small_load(job[s].each[c / 16 + h], 64);
-                        value[h] = decode16_small(&state[s][h], &own, word[s], &at[s], 64);
+                    if (how == BY_EACH) {
+                        struct small_table own = small_load(job[s].each[c / 16 + h]);
+                        value[h] =
+                            decode16_small(&state[s][h], &own, &p[h], word[s], &at[s], split);
                         continue;
                     }
-                    if (small == BY_EACH) {
-                        value[h] = decode16_each(&state[s][h], job[s].each[c / 16 + h], table,
-                                                 &p[h], word[s], &at[s]);
-                        continue;
-                    }
-                    if (small) {
-                        value[h] = decode16_small(&state[s][h], &tables, word[s], &at[s], small);
+                    if (how == BY_ONE) {
+                        value[h] =
+                            decode16_small(&state[s][h], &tables, &p[h], word[s], &at[s], split);
                         continue;
                     }
 #endif
-                    value[h] = decode16(&state[s][h], table, i_load(p[h].table_at), word[s], &at[s],
+                    value[h] = decode16(&state[s][h], table, &p[h], word[s], &at[s],
                                         full ? 0xffff : lanes >> 16 * h & 0xffff);
                 }
 #pragma GCC unroll 2
@@ -171,7 +147,7 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
                     y[h] = f_fma(f_of_i(value[h]), f_load(p[h].step), f_load(p[h].mean));
                 uint16_t *to = place[s] ? row[s] + c : x[s] + c;
                 if (full) {
-                    if (!small) { /* beside lookups by loads: faster */
+                    if (how == BY_LOADS) { /* beside lookups by loads: faster */
                         half_store(to, y[0], half);
                         half_store(to + 16, y[1], half);
                         continue;
@@ -202,17 +178,17 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
 }
 
 INLINE bool rans_full(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
-                      enum kvs_half half, const uint32_t small)
+                      enum kvs_half half, const enum how how, const bool split)
 {
     switch (n) {
     case 4:
-        return rans_streams(job, 4, table, half, true, small);
+        return rans_streams(job, 4, table, half, true, how, split);
     case 3:
-        return rans_streams(job, 3, table, half, true, small);
+        return rans_streams(job, 3, table, half, true, how, split);
     case 2:
-        return rans_streams(job, 2, table, half, true, small);
+        return rans_streams(job, 2, table, half, true, how, split);
     default:
-        return rans_streams(job, 1, table, half, true, small);
+        return rans_streams(job, 1, table, half, true, how, split);
     }
 }
 
@@ -222,15 +198,16 @@ INLINE bool rans_half(const struct kvs_stream_job *job, unsigned n, const uint32
     if (job[0].n_chan % KVS_RANS_LANES == 0) {
 #ifdef KVS_VEC_LOOKUP
         if (job[0].small)
-            return job[0].small->n > 64 ? rans_full(job, n, table, half, 128)
-                                        : rans_full(job, n, table, half, 64);
+            return job[0].split ? rans_full(job, n, table, half, BY_ONE, true)
+                                : rans_full(job, n, table, half, BY_ONE, false);
         if (job[0].each)
-            return rans_full(job, n, table, half, job[0].narrow ? BY_EACH64 : BY_EACH);
+            return job[0].split ? rans_full(job, n, table, half, BY_EACH, true)
+                                : rans_full(job, n, table, half, BY_EACH, false);
 #endif
-        return rans_full(job, n, table, half, BY_LOADS);
+        return rans_full(job, n, table, half, BY_LOADS, true);
     }
     for (unsigned i = 0; i < n; i++)
-        if (!rans_streams(job + i, 1, table, half, false, 0))
+        if (!rans_streams(job + i, 1, table, half, false, BY_LOADS, true))
             return false;
     return true;
 }

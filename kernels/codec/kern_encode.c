@@ -10,15 +10,25 @@ INLINE unsigned back16(unsigned mask)
     return (mask << 8 | mask >> 8) & 0xffff;
 }
 
-/*
- * x, whose low word is spilled already where `over` has a bit, takes symbols of freq and first: x /
- * freq << 11 | slot. The quotient comes right or one too large; the rest of one too large is
- * negative, or huge without a sign.
- */
-INLINE vi encode16(vi x, vi freq, vi first, unsigned over, const uint16_t *slot)
+/* Where symbols of freq and n low bits find no room before a word is spilled. */
+INLINE unsigned over16(vi x, vi freq, vi n, const bool split)
 {
-    vi y = i_pick(over, i_srl(x, 16), x), share = i_quotient(y, freq);
-    vi left = i_sub(y, i_mul(share, freq));
+    vi room = i_sll(freq, 20);
+    return i_lt(i_sub(split ? i_srlv(room, n) : room, i_set(1)), x);
+}
+
+/*
+ * x, whose low word is spilled already where `over` has a bit, takes n low bits, if split, and
+ * symbols of freq and first: x / freq << 11 | slot. The quotient comes right or one too large; the
+ * rest of one too large is negative, or huge without a sign.
+ */
+INLINE vi encode16(vi x, vi freq, vi first, vi bits, vi n, unsigned over, const uint16_t *slot,
+                   const bool split)
+{
+    vi y = i_pick(over, i_srl(x, 16), x);
+    if (split)
+        y = i_or(i_sllv(y, n), bits);
+    vi share = i_quotient(y, freq), left = i_sub(y, i_mul(share, freq));
 
     share = i_sll(i_add(share, i_sra(left, 31)), KVS_RANS_BITS);
     left = i_min_unsigned(left, i_add(left, freq));
@@ -30,7 +40,7 @@ INLINE vi encode16(vi x, vi freq, vi first, unsigned over, const uint16_t *slot)
 struct enc_run {
     vi state[2];
     const uint8_t *symbol; /* of the row's first channel */
-    const uint16_t *base, *delta;
+    const uint16_t *base, *delta, *low;
     const uint8_t *block;
     uint32_t *rest; /* [KVS_RANS_CHAN]: what this row's symbols are encoded with, 16s reversed */
     uint16_t *word;
@@ -63,78 +73,74 @@ INLINE void encode32(struct enc_run *run, const struct kvs_rans_enc *enc, uint32
     for (unsigned h = 2; h-- > 0;) {
         vi x = run->state[h], low = i_set(KVS_RANS_M - 1);
         vi freq = i_and(both[h], low), first = i_srl(both[h], KVS_RANS_BITS);
+        vi bits = i_and(i_srl(both[h], 28), i_set(3)), n = i_srl(both[h], 30);
         unsigned mine = back16(lanes >> 16 * h & 0xffff);
-        unsigned over = i_lt(i_sub(i_sll(freq, 20), i_set(1)), x) & mine;
+        unsigned over = over16(x, freq, n, true) & mine;
         i_spill(run->word, x, over);
         run->word += __builtin_popcount(over);
-        x = encode16(x, freq, first, over, enc->slot);
+        x = encode16(x, freq, first, bits, n, over, enc->slot, true);
         run->state[h] = mine == 0xffff ? x : i_pick(mine, x, run->state[h]);
     }
 }
 
 #ifdef KVS_VEC_LOOKUP
-/* Symbols' words of a model that begins at a block. */
-INLINE vi flat_look(const uint16_t *table, uint32_t block, vi at, const unsigned n_block)
+/* Words of 32 symbols of two 16s' models. */
+INLINE vi flat_look(const uint16_t *table, const uint8_t *block, vi at)
 {
-    vt part[4];
-    for (unsigned i = 0; i < n_block; i++)
-        part[i] = i_lookup_table(table + (size_t)(block + i) * 64);
-    return w_lookup(part, at, n_block);
+    vt part = i_lookup_table(table + (size_t)block[0] * KVS_RANS_SYMBOL);
+    vi x = w_lookup(&part, at, 1);
+    if (block[0] == block[1])
+        return x;
+    part = i_lookup_table(table + (size_t)block[1] * KVS_RANS_SYMBOL);
+    return w_halves(x, w_lookup(&part, at, 1));
 }
 
-/* 32 symbols' frequencies and firsts. */
-INLINE void flat_look32(vi *freq, vi *first, const struct kvs_rans_flat *flat, uint32_t block,
-                        uint32_t other, vi at, const unsigned n_block)
-{
-    *freq = flat_look(flat->freq, block, at, n_block);
-    *first = flat_look(flat->first, block, at, n_block);
-    if (block != other) {
-        *freq = w_halves(*freq, flat_look(flat->freq, other, at, n_block));
-        *first = w_halves(*first, flat_look(flat->first, other, at, n_block));
-    }
-}
-
-/* n_block: of all models, or 0: each has its own */
 INLINE void encode32_flat(struct enc_run *run, const struct kvs_rans_flat *flat,
-                          const uint16_t *slot, uint32_t c, const unsigned n_block)
+                          const uint16_t *slot, uint32_t c, const bool split)
 {
-    vi at = w_add(w_u8(run->symbol + c), i_load(run->delta + c)), freq16, first16;
-    uint32_t block = run->block[c / 16], other = run->block[c / 16 + 1];
-    unsigned n = n_block ? n_block : flat->n_block[block] | flat->n_block[other];
+    vi at = w_add(w_u8(run->symbol + c), i_load(run->delta + c)), bits16 = at;
+    const uint8_t *block = run->block + c / 16;
 
-    if (n == 1)
-        flat_look32(&freq16, &first16, flat, block, other, at, 1);
-    else if (n <= 3)
-        flat_look32(&freq16, &first16, flat, block, other, at, 2);
-    else
-        flat_look32(&freq16, &first16, flat, block, other, at, 4);
+    if (split) {
+        vi n = i_load(run->low + c), high = w_srlv(at, n);
+        bits16 = w_sllv(w_sub(at, w_sllv(high, n)), w_set(KVS_RANS_BITS));
+        at = high;
+    }
+    vi freq16 = flat_look(flat->freq, block, at), first16 = flat_look(flat->first, block, at);
+    if (split)
+        freq16 = i_or(freq16, bits16);
 #pragma GCC unroll 2
     for (unsigned h = 2; h-- > 0;) {
-        vi x = run->state[h], rest = i_weave_back(freq16, first16, h);
-        vi freq = i_and(rest, i_set(0xffff)), first = i_srl(rest, 16);
-        unsigned over = i_le(i_sll(freq, 20), x);
+        vi x = run->state[h], rest = i_weave_back(freq16, first16, h), bits = x, n = x;
+        vi freq = i_and(rest, i_set(split ? KVS_RANS_M - 1 : 0xffff)), first = i_srl(rest, 16);
+        if (split) {
+            bits = i_and(i_srl(rest, KVS_RANS_BITS), i_set(3));
+            n = i_and(i_srl(rest, KVS_RANS_BITS + 2), i_set(3));
+        }
+        unsigned over = over16(x, freq, n, split);
         i_spill(run->word, x, over);
         run->word += __builtin_popcount(over);
-        run->state[h] = encode16(x, freq, first, over, slot);
+        run->state[h] = encode16(x, freq, first, bits, n, over, slot, split);
     }
 }
 #endif
 
-/* flat: lookups in registers; one: in one block each */
+/* flat: lookups in registers; split: some with low bits */
 INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
-                          const struct kvs_rans_enc *enc, bool full, bool flat, bool one)
+                          const struct kvs_rans_enc *enc, bool full, bool flat, bool split)
 {
     enum { AHEAD = 8 }; /* rows: streams' channels don't lie side by side, and rows go back */
     uint32_t n_chan = job[0].n_chan, n_tok = job[0].n_tok, rest[4][KVS_RANS_CHAN];
     size_t stride = job[0].symbol_stride;
     struct enc_run run[4];
 
-    (void)one;
+    (void)split;
     for (unsigned s = 0; s < n; s++) {
         run[s] = (struct enc_run){{i_set(KVS_RANS_LOW), i_set(KVS_RANS_LOW)},
                                   job[s].symbol + n_tok * stride,
                                   job[s].base,
                                   job[s].delta,
+                                  job[s].low,
                                   job[s].block,
                                   rest[s],
                                   job[s].word};
@@ -155,13 +161,13 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
 #ifdef KVS_VEC_LOOKUP
             if (flat) {
                 /* no loop: compilers would keep its states in memory */
-                encode32_flat(&run[0], job[0].flat, enc->slot, c, one);
+                encode32_flat(&run[0], job[0].flat, enc->slot, c, split);
                 if (n > 1)
-                    encode32_flat(&run[1], job[0].flat, enc->slot, c, one);
+                    encode32_flat(&run[1], job[0].flat, enc->slot, c, split);
                 if (n > 2)
-                    encode32_flat(&run[2], job[0].flat, enc->slot, c, one);
+                    encode32_flat(&run[2], job[0].flat, enc->slot, c, split);
                 if (n > 3)
-                    encode32_flat(&run[3], job[0].flat, enc->slot, c, one);
+                    encode32_flat(&run[3], job[0].flat, enc->slot, c, split);
                 continue;
             }
 #endif
@@ -187,14 +193,14 @@ INLINE void rans_encode_n(struct kvs_stream_job *job, const unsigned n,
 
 /* full: channels come in whole 32s */
 INLINE void rans_encode_all(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc,
-                            bool full, bool flat, bool one)
+                            bool full, bool flat, bool split)
 {
     for (; n >= 4 && full; job += 4, n -= 4)
-        rans_encode_n(job, 4, enc, true, flat, one);
+        rans_encode_n(job, 4, enc, true, flat, split);
     for (; n >= 2 && full; job += 2, n -= 2)
-        rans_encode_n(job, 2, enc, true, flat, one);
+        rans_encode_n(job, 2, enc, true, flat, split);
     for (; n > 0; job++, n--)
-        rans_encode_n(job, 1, enc, full, flat, one);
+        rans_encode_n(job, 1, enc, full, flat, split);
 }
 
 void KERN(rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc)
@@ -205,7 +211,7 @@ void KERN(rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_
     }
 #ifdef KVS_VEC_LOOKUP
     if (job[0].flat) {
-        if (job[0].flat->one)
+        if (job[0].flat->split)
             rans_encode_all(job, n, enc, true, true, true);
         else
             rans_encode_all(job, n, enc, true, true, false);

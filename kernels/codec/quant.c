@@ -263,8 +263,9 @@ enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_mode
         return kvs_nomem(err);
     for (uint32_t c = 0; c < n_chan; c++) {
         const struct kvs_rans_model *m = &model[quant->model[c]];
-        low[c] = (uint8_t)m->first;
-        last[c] = (uint8_t)(m->first + m->n - 1);
+        uint32_t first = (uint32_t)m->first << m->low;
+        low[c] = (uint8_t)(first ? first : 1); /* 0 is no symbol */
+        last[c] = (uint8_t)(((uint32_t)(m->first + m->n) << m->low) - 1);
     }
     quant->escapes.n = 0; /* all of them again, in order: those without a symbol have symbol 0 */
     for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
@@ -278,16 +279,15 @@ enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_mode
 
 size_t kvs_quant_scratch(const struct kvs_layout *at)
 {
-    return 2 *
-           (size_t)kvs_up(at->n_chan, 64); /* where models begin; what flatten tells; the order */
+    return 3 * (size_t)kvs_up(at->n_chan, 64); /* see order_of */
 }
 
 /* Where the streams' places have their models, and whose place each is. */
 struct enc_order {
-    uint16_t *base, *delta; /* [n_chan, to the next 32]: see kern.h */
-    uint8_t *from;          /* likewise: channel of the part at each place */
-    uint8_t *block;         /* of each 16 */
-    bool moved, each;       /* some stand elsewhere; 16 side by side share a model */
+    uint16_t *base, *delta, *low; /* [n_chan, to the next 32]: see kern.h */
+    uint8_t *from;                /* likewise: channel of the part at each place */
+    uint8_t *block;               /* of each 16 */
+    bool moved, each;             /* some stand elsewhere; 16 side by side share a model */
 };
 static struct enc_order order_of(const struct kvs_quant *quant, uint32_t n_chan,
                                  const struct kvs_rans_model *model, int32_t *scratch)
@@ -297,7 +297,8 @@ static struct enc_order order_of(const struct kvs_quant *quant, uint32_t n_chan,
     uint8_t *place;
 
     order.delta = order.base + wide;
-    order.from = (void *)(order.delta + wide);
+    order.low = order.delta + wide;
+    order.from = (void *)(order.low + wide);
     order.block = order.from + wide;
     place = order.block + wide;
     order.moved = kvs_order(place, quant->model, n_chan);
@@ -309,35 +310,34 @@ static struct enc_order order_of(const struct kvs_quant *quant, uint32_t n_chan,
         uint32_t m = quant->model[c], at = c - c % room + place[c];
         order.from[at] = (uint8_t)(c % room);
         order.base[at] = (uint16_t)(m * KVS_N_SYMBOL);
-        order.delta[at] = (uint16_t)-model[m].first;
+        order.delta[at] = (uint16_t) - (model[m].first << model[m].low);
+        order.low[at] = model[m].low;
     }
     for (uint32_t at = 0; at < n_chan; at++)
         order.each = order.each && order.base[at] == order.base[at / 16 * 16];
     return order;
 }
 
-/* The section's models, each in blocks of its own. */
+/* The section's models, one after another. */
 static void flatten(struct kvs_rans_flat *flat, const struct enc_order *order, uint32_t n_chan,
                     const struct kvs_rans_model *model, const struct kvs_rans_enc *enc)
 {
     uint8_t block[KVS_N_MODEL] = {0};
     bool seen[KVS_N_MODEL] = {false};
-    uint32_t next = 0;
+    uint8_t next = 0;
 
-    flat->one = true;
+    flat->split = false;
     for (uint32_t g = 0; g < n_chan / 16; g++) {
-        uint32_t m = order->base[16 * g] / KVS_N_SYMBOL, n = model[m].n, at = next * 64;
-        uint32_t n_block = n <= 64 ? 1 : n <= 128 ? 2 : 4;
+        uint32_t m = order->base[16 * g] / KVS_N_SYMBOL, low = model[m].low;
         if (!seen[m]) {
+            uint32_t at = next * KVS_RANS_SYMBOL;
             seen[m] = true;
-            block[m] = (uint8_t)next;
-            flat->n_block[next] = (uint8_t)n_block;
-            flat->one = flat->one && n_block == 1;
-            next += n_block;
-            assert(next <= KVS_FLAT_BLOCKS); /* K's models or V's */
-            for (uint32_t s = model[m].first; s < model[m].first + n; s++, at++) {
-                uint32_t rest = enc->rest[m * KVS_N_SYMBOL + s];
-                flat->freq[at] = rest % KVS_RANS_M;
+            block[m] = next++;
+            assert(next <= KVS_FLAT_MODELS); /* K's models or V's */
+            flat->split = flat->split || low > 0;
+            for (uint32_t s = model[m].first; s < model[m].first + model[m].n; s++, at++) {
+                uint32_t rest = enc->rest[m * KVS_N_SYMBOL + (s << low)];
+                flat->freq[at] = (uint16_t)(rest % KVS_RANS_M | low << (KVS_RANS_BITS + 2));
                 flat->first[at] = (uint16_t)(rest >> KVS_RANS_BITS);
             }
         }
@@ -375,6 +375,7 @@ uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout
                 .flat = order.each ? &flat : NULL,
                 .block = order.block + chan / 16,
                 .delta = order.delta + chan,
+                .low = order.low + chan,
                 .symbol = quant->symbol + tok * quant->symbol_stride + chan,
                 .symbol_stride = quant->symbol_stride,
             };

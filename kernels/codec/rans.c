@@ -37,44 +37,64 @@ static void settle(uint16_t *freq, const uint32_t *count, unsigned first, unsign
 
 static void values(struct kvs_rans_model *model, const float *offset)
 {
-    int most = 0;
+    int most = 0, first = model->first, end = first + model->n;
 
-    for (int s = model->first; s < model->first + model->n; s++) {
+    model->fraction = 0;
+    if (model->low) { /* so many to a deviation that their centroids lie in the middle */
+        for (int s = first; s < end; s++)
+            model->value[s] = (int16_t)((s << model->low) - KVS_SYMBOL_ZERO);
+        return;
+    }
+    for (int s = first; s < end; s++) {
         int away = s < KVS_SYMBOL_ZERO ? KVS_SYMBOL_ZERO - s : s - KVS_SYMBOL_ZERO;
         most = away > most ? away : most;
     }
-    model->fraction = 0;
     while (model->fraction < 9 && /* the half: offset */
            (2 * most + 1) << (model->fraction + 1) <= 2 * KVS_RANS_VALUE_MAX)
         model->fraction++;
-    for (int s = model->first; s < model->first + model->n; s++) {
+    for (int s = first; s < end; s++) {
         float beside = fminf(fmaxf(offset[s], -.5f), .5f);
         model->value[s] = (int16_t)lrintf(((float)(s - KVS_SYMBOL_ZERO) + beside) *
                                           (float)(1 << model->fraction));
     }
 }
 
-void kvs_rans_fit(struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBOL],
+/* Which symbols are worth a slot, of few enough: as many low bits are left to themselves. */
+static void choose_symbols(struct kvs_rans_model *model, uint32_t count[KVS_N_SYMBOL],
+                           uint64_t total)
+{
+    for (int n = KVS_N_SYMBOL;; n /= 2) {
+        int zero = KVS_SYMBOL_ZERO >> model->low, low = 0, high = n - 1;
+        /* symbol zero stays, it stands in for escapes; a table has two symbols at least */
+        while (low < zero && too_rare(count[low], total))
+            low++;
+        while (high > zero && too_rare(count[high], total))
+            high--;
+        high += low == high;
+        model->first = (uint16_t)low;
+        model->n = (uint16_t)(high - low + 1);
+        if (model->n <= KVS_RANS_SYMBOL)
+            return;
+        model->low++;
+        for (int s = 0; s < n; s++)
+            count[s] = s < n / 2 ? count[2 * s] + count[2 * s + 1] : 0;
+    }
+}
+
+void kvs_rans_fit(struct kvs_rans_model *model, const uint32_t of_symbol[KVS_N_SYMBOL],
                   const float offset[KVS_N_SYMBOL])
 {
     uint64_t total = 0, kept = 0;
-    int low = 1, high = KVS_N_SYMBOL - 1, sum = 0;
+    uint32_t count[KVS_N_SYMBOL] = {0};
+    int sum = 0;
 
     memset(model, 0, sizeof *model);
     for (int s = 1; s < KVS_N_SYMBOL; s++)
-        total += count[s];
-    /* symbol zero stays, it stands in for escapes; a table has two symbols at least */
-    while (low < KVS_SYMBOL_ZERO && too_rare(count[low], total))
-        low++;
-    while (high > KVS_SYMBOL_ZERO && too_rare(count[high], total))
-        high--;
-    if (low == high)
-        high++;
-    for (int s = low; s <= high; s++)
+        total += count[s] = of_symbol[s];
+    choose_symbols(model, count, total);
+    for (int s = model->first; s < model->first + model->n; s++)
         kept += count[s];
-    model->first = (uint16_t)low;
-    model->n = (uint16_t)(high - low + 1);
-    for (int s = low; s <= high; s++) {
+    for (int s = model->first; s < model->first + model->n; s++) {
         double share = kept ? (double)count[s] / (double)kept : 1. / model->n;
         int freq = (int)(share * KVS_RANS_M + .5);
         freq = freq < 1 ? 1 : freq > KVS_RANS_M - 1 ? KVS_RANS_M - 1 : freq;
@@ -87,59 +107,60 @@ void kvs_rans_fit(struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBO
 
 double kvs_rans_cost(const struct kvs_rans_model *model, const uint32_t count[KVS_N_SYMBOL])
 {
-    double bits = 0;
+    double bits = 0, each = KVS_RANS_BITS + model->low;
     uint64_t total = 0;
 
     for (int s = 1; s < KVS_N_SYMBOL; s++) {
+        uint16_t freq = model->freq[s >> model->low];
         total += count[s];
-        if (count[s] && model->freq[s])
-            bits += count[s] * (KVS_RANS_BITS - log2(model->freq[s]));
+        if (count[s] && freq)
+            bits += count[s] * (each - log2(freq));
         else
             bits += (double)count[s] *
-                    (ESCAPE_BITS + KVS_RANS_BITS - log2(model->freq[KVS_SYMBOL_ZERO]));
+                    (ESCAPE_BITS + each - log2(model->freq[KVS_SYMBOL_ZERO >> model->low]));
     }
     return total ? bits / (double)total : 0;
 }
 
 void kvs_rans_alias(struct kvs_rans_alias *alias, const uint16_t *freq, uint32_t n)
 {
-    uint32_t n_bucket = n <= 64 ? 64 : n <= 128 ? 128 : 256, wide = KVS_RANS_M / n_bucket;
-    uint32_t left[KVS_N_SYMBOL] = {0}, next[KVS_N_SYMBOL], large = 0;
-    bool done[KVS_N_SYMBOL] = {false};
+    enum { N = KVS_RANS_SYMBOL, WIDE = KVS_RANS_WIDE };
+    uint32_t left[N] = {0}, next[N], large = 0;
+    bool done[N] = {false};
 
-    alias->n_bucket = n_bucket;
+    assert(n <= N);
     for (uint32_t s = 0; s < n; s++)
         left[s] = freq[s];
-    while (large < n_bucket && left[large] < wide)
+    while (large < N && left[large] < WIDE)
         large++;
-    for (uint32_t i = 0; i < n_bucket; i++)
-        for (uint32_t b = i; !done[b] && left[b] < wide;) {
-            assert(large < n_bucket); /* what is missing here is too much there */
+    for (uint32_t i = 0; i < N; i++)
+        for (uint32_t b = i; !done[b] && left[b] < WIDE;) {
+            assert(large < N); /* what is missing here is too much there */
             uint32_t from = large;
             done[b] = true;
             alias->other[b] = (uint8_t)from;
-            left[from] -= wide - left[b];
-            if (left[from] >= wide)
+            left[from] -= WIDE - left[b];
+            if (left[from] >= WIDE)
                 break;
-            while (large < n_bucket && (done[large] || left[large] < wide))
+            while (large < N && (done[large] || left[large] < WIDE))
                 large++;
             b = from;
         }
-    for (uint32_t b = 0; b < n_bucket; b++) {
+    for (uint32_t b = 0; b < N; b++) {
         next[b] = left[b];
         alias->own[b] = (uint8_t)left[b];
         alias->other[b] = done[b] ? alias->other[b] : (uint8_t)b;
     }
-    for (uint32_t b = 0; b < n_bucket; b++) {
+    for (uint32_t b = 0; b < N; b++) {
         alias->rank[b] = (uint16_t)next[alias->other[b]];
-        next[alias->other[b]] += wide - left[b];
+        next[alias->other[b]] += WIDE - left[b];
     }
 }
 
 /* The symbol and the rank of a slot. */
 static uint32_t symbol_of(const struct kvs_rans_alias *alias, uint32_t slot, uint32_t *rank)
 {
-    uint32_t wide = KVS_RANS_M / alias->n_bucket, b = slot / wide, in = slot % wide;
+    uint32_t b = slot / KVS_RANS_WIDE, in = slot % KVS_RANS_WIDE;
 
     if (in < alias->own[b]) {
         *rank = in;
@@ -162,12 +183,9 @@ void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *a
                     const uint16_t *freq, const int16_t *value, uint32_t n)
 {
     memset(small, 0, sizeof *small);
-    if (n > KVS_SMALL)
-        return;
-    small->n = (uint16_t)n;
-    for (uint32_t b = 0; b < alias->n_bucket; b++) {
+    for (uint32_t b = 0; b < KVS_RANS_SYMBOL; b++) {
         small->bucket[b] = (uint16_t)(alias->own[b] | alias->other[b] << 6);
-        small->rank[b] = (uint16_t)(alias->rank[b] + KVS_RANS_M / alias->n_bucket - alias->own[b]);
+        small->rank[b] = (uint16_t)(alias->rank[b] + KVS_RANS_WIDE - alias->own[b]);
     }
     for (uint32_t s = 0; s < n; s++) {
         small->freq[s] = freq[s];
@@ -178,11 +196,13 @@ void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *a
 void kvs_rans_enc_table(struct kvs_rans_enc *enc, uint32_t m, const struct kvs_rans_model *model)
 {
     struct kvs_rans_alias alias;
-    uint32_t cum = m * KVS_RANS_M, from[KVS_N_SYMBOL] = {0}, rank, n = model->n;
+    uint32_t cum = m * KVS_RANS_M, from[KVS_RANS_SYMBOL] = {0}, rank, n = model->n;
 
     for (uint32_t s = model->first; s < model->first + n; s++) {
-        uint32_t freq = model->freq[s];
-        enc->rest[m * KVS_N_SYMBOL + s] = freq | cum << KVS_RANS_BITS;
+        uint32_t freq = model->freq[s], low = model->low;
+        for (uint32_t i = 0; i < 1u << low; i++)
+            enc->rest[m * KVS_N_SYMBOL + (s << low) + i] =
+                freq | cum << KVS_RANS_BITS | i << 28 | low << 30;
         from[s - model->first] = cum;
         cum += freq;
     }

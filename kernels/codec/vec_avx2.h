@@ -152,6 +152,14 @@ static inline vi i_sll(vi a, int n)
 {
     return (vi){_mm256_slli_epi32(a.a, n), _mm256_slli_epi32(a.b, n)};
 }
+static inline vi i_srlv(vi a, vi n)
+{
+    return (vi){_mm256_srlv_epi32(a.a, n.a), _mm256_srlv_epi32(a.b, n.b)};
+}
+static inline vi i_sllv(vi a, vi n)
+{
+    return (vi){_mm256_sllv_epi32(a.a, n.a), _mm256_sllv_epi32(a.b, n.b)};
+}
 static inline vi i_u8(const uint8_t *p)
 {
     __m128i x = _mm_loadu_si128((const void *)p);

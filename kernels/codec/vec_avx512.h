@@ -135,6 +135,14 @@ static inline vi i_sll(vi a, int n)
 {
     return _mm512_slli_epi32(a, (unsigned)n);
 }
+static inline vi i_srlv(vi a, vi n)
+{
+    return _mm512_srlv_epi32(a, n);
+}
+static inline vi i_sllv(vi a, vi n)
+{
+    return _mm512_sllv_epi32(a, n);
+}
 static inline vi i_u8(const uint8_t *p)
 {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
@@ -218,12 +226,6 @@ static inline vi i_lookup(const vt *table, vi at)
 {
     return _mm512_maskz_permutex2var_epi16(0x55555555, table->low, at, table->high);
 }
-/* 128 numbers, by the low 7 bits */
-static inline vi i_lookup128(const vt *low, const vt *high, vi at)
-{
-    return i_pick(_mm512_test_epi32_mask(at, _mm512_set1_epi32(64)), i_lookup(high, at),
-                  i_lookup(low, at));
-}
 /* 32 words of 16 bits */
 static inline vi w_u8(const uint8_t *p)
 {
@@ -232,6 +234,22 @@ static inline vi w_u8(const uint8_t *p)
 static inline vi w_add(vi a, vi b)
 {
     return _mm512_add_epi16(a, b);
+}
+static inline vi w_sub(vi a, vi b)
+{
+    return _mm512_sub_epi16(a, b);
+}
+static inline vi w_set(int16_t x)
+{
+    return _mm512_set1_epi16(x);
+}
+static inline vi w_sllv(vi a, vi n)
+{
+    return _mm512_sllv_epi16(a, n);
+}
+static inline vi w_srlv(vi a, vi n)
+{
+    return _mm512_srlv_epi16(a, n);
 }
 /* looked up in n blocks of 64 */
 static inline vi w_lookup(const vt *table, vi at, unsigned n)

@@ -188,6 +188,14 @@ static inline vi i_sll(vi a, int n)
 {
     EACH(vi, y, (int32_t)((uint32_t)a.v[i] << n));
 }
+static inline vi i_srlv(vi a, vi n) /* each by its own, under 32 */
+{
+    EACH(vi, y, (int32_t)((uint32_t)a.v[i] >> n.v[i]));
+}
+static inline vi i_sllv(vi a, vi n)
+{
+    EACH(vi, y, (int32_t)((uint32_t)a.v[i] << n.v[i]));
+}
 static inline vi i_u8(const uint8_t *p)
 {
     EACH(vi, y, p[i]);

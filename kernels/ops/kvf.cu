@@ -109,19 +109,19 @@ KVS_KERNEL kvf_rans_kernel(struct kvs_kvf_gpu job)
     const uint16_t *word = (const uint16_t *)(job.section + job.at.payload_at);
     uint32_t x = kvs_ld(&states[s * KVS_RANS_LANES + lane]);
     uint32_t at = kvs_ld(&job.word_at[s]), end = kvs_ld(&job.word_at[s + 1]);
-    uint32_t table_at[STEPS], of[STEPS];
+    uint32_t table_at[STEPS], of[STEPS], low[STEPS];
     float mean[STEPS], step[STEPS];
     bool bad = false;
 
     for (uint32_t k = 0; k < STEPS; k++) {
         uint32_t c = k * KVS_RANS_LANES + lane, place = first + (c < n || KVS_MUT(88) ? c : 0);
         uint32_t chan = first + kvs_ld(&job.order[place]);
-        uint32_t t = kvs_ld(&number[chan]);
+        uint32_t t = kvs_ld(&number[chan]), fraction = kvs_ld(&job.fraction[t]);
         table_at[k] = t * KVS_RANS_M;
         of[k] = KVS_MUT(121) ? c : chan - first;
         mean[k] = kvf_wide(kvs_ld(&mean16[chan]), job.half);
-        step[k] =
-            kvf_wide(kvs_ld(&step16[chan]), job.half) / (float)(1u << kvs_ld(&job.fraction[t]));
+        low[k] = fraction >> 4;
+        step[k] = kvf_wide(kvs_ld(&step16[chan]), job.half) / (float)(1u << (fraction & 15));
     }
     for (uint32_t t = 0; t < n_tok && !bad; t++) {
         uint16_t *row = job.out + (size_t)(tok + t) * job.stride + first;
@@ -134,6 +134,9 @@ KVS_KERNEL kvf_rans_kernel(struct kvs_kvf_gpu job)
             uint32_t entry = kvs_ld(&job.table[table_at[k] | (x & (KVS_RANS_M - 1))]);
             uint32_t freq = entry >> KVS_RANS_BITS & (KVS_RANS_M - 1);
             uint32_t next = freq * (x >> KVS_RANS_BITS) + (entry & (KVS_RANS_M - 1));
+            int32_t value = (int32_t)entry >> (2 * KVS_RANS_BITS);
+            value += (int32_t)(next & ((1u << low[k]) - (KVS_MUT(122) ? 0 : 1)));
+            next >>= KVS_MUT(123) ? 0 : low[k];
             bool needs = mine && (int32_t)next < KVS_RANS_LOW;
             bool votes = KVS_MUT(81) ? next < KVS_RANS_LOW && lane < 31 && mine : needs;
             uint32_t all = kvf_ballot(votes);
@@ -142,7 +145,7 @@ KVS_KERNEL kvf_rans_kernel(struct kvs_kvf_gpu job)
                 next = next << 16 | (from < end || KVS_MUT(100) ? kvs_ld(&word[from]) : 0u);
             at += kvf_popc(all);
             if (mine) {
-                float y = mean[k] + step[k] * (float)((int32_t)entry >> (2 * KVS_RANS_BITS));
+                float y = mean[k] + step[k] * (float)value;
                 x = next;
                 kvs_st(&row[of[k]], kvf_narrow(y, job.half));
             }
