@@ -13,14 +13,6 @@
 
 #include <assert.h>
 
-int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg, uint32_t n_seg)
-{
-    int64_t ns = 0;
-    for (uint32_t c = 0; c < sim->n_class; c++)
-        ns += sim->class_n[c] * kvs_ns(kvs_cost_layer_s(sim->config->cost, c, seg, n_seg));
-    return ns;
-}
-
 /* Fills in the arrivals of a request's layers. false if a load has not begun. */
 static bool arrivals(struct sim *sim, const struct req *req, struct kvs_plan_actual *actual)
 {
@@ -73,14 +65,6 @@ static int64_t can_start_ns(struct sim *sim, struct req *req)
     if (req->n_wait)
         return INT64_MAX;
     return req->phase == PHASE_FIRST ? unstalled_ns(sim, req) : INT64_MIN;
-}
-
-static struct kvs_seg seg_of(const struct req *req, uint32_t n_tok)
-{
-    uint32_t computed = req->phase == PHASE_PRE     ? req->pre_tok - req->pre_left_tok
-                        : req->phase == PHASE_FIRST ? req->now.prompt_tok - req->now.new_tok
-                                                    : req->now.prompt_tok - req->later_left_tok;
-    return (struct kvs_seg){1, n_tok, computed};
 }
 
 /* Tokens of the prompt's next chunk within a budget; 0 if none fits. */
@@ -167,28 +151,7 @@ bool sim_step_ends_at(struct sim *sim, uint32_t replica_i, int64_t end_ns)
     return sim_event(sim, end_ns, EV_STEP_END, replica_i, replica->step_version);
 }
 
-/* Adds the chunk of one prompt to the step and its segment to the pass. */
-static void add_part(struct sim *sim, struct step *step, struct req *req, uint32_t n_tok)
-{
-    sim->seg[step->n_part] = seg_of(req, n_tok);
-    step->part[step->n_part++] = (struct part){req, n_tok};
-}
-
-int64_t sim_cache_wait_ns(const struct sim *sim, const struct req *req)
-{
-    const struct kvs_hw_serving *serving = sim->config->serving;
-    double n_tok = 0;
-    if (!serving || !req->loads)
-        return 0;
-    for (uint32_t t = 0; t < sim->config->n_tier; t++)
-        n_tok += req->now.tier_tok[t];
-    return kvs_ns(serving->cache_request_s.value + serving->cache_tok_s.value * n_tok);
-}
-
-/*
- * Other prompts and the decoding sequences join the first one's pass; what they add to its time is
- * the difference of the pass with and without them.
- */
+/* Other prompts join the first one's pass. */
 static void fill_step(struct sim *sim, struct replica *replica)
 {
     struct step *step = &replica->step;
@@ -199,35 +162,10 @@ static void fill_step(struct sim *sim, struct replica *replica)
         if (!req)
             break;
         uint32_t n_tok = chunk_of(req, budget - used);
-        add_part(sim, step, req, n_tok);
+        step->part[step->n_part++] = (struct part){req, n_tok};
         used += n_tok;
     }
-    uint32_t n_seg = step->n_part;
-    step->extra_ns = sim->step_ns;
-    for (uint32_t p = 0; p < step->n_part; p++)
-        if (step->part[p].req->phase == PHASE_FIRST)
-            step->extra_ns += sim_cache_wait_ns(sim, step->part[p].req) +
-                              (p ? step->part[p].req->decode_gpu_ns : 0);
-    if (replica->n_decoding)
-        sim->seg[n_seg++] =
-            (struct kvs_seg){replica->n_decoding, 1, replica->context_tok / replica->n_decoding};
-    if (n_seg == 1)
-        return;
-    int64_t more_ns = sim_pass_ns(sim, sim->seg, n_seg) - sim_pass_ns(sim, sim->seg, 1);
-    step->extra_ns += more_ns > 0 ? more_ns : 0;
-    double n_row = replica->n_decoding + step->n_part - 1;
-    step->extra_ns += kvs_ns(kvs_cost_head_s(sim->config->cost, n_row, n_row));
-}
-
-/* What the first part's chunk takes alone, when it waits for nothing. */
-static int64_t alone_ns(const struct sim *sim, const struct req *req, uint32_t n_tok)
-{
-    if (req->phase == PHASE_PRE)
-        return n_tok == req->pre_left_tok
-                   ? req->pre_left_ns
-                   : (int64_t)((double)req->pre_left_ns * n_tok / req->pre_left_tok);
-    struct kvs_seg seg = seg_of(req, n_tok);
-    return sim_pass_ns(sim, &seg, 1);
+    step->extra_ns = sim_extra_ns(sim, replica);
 }
 
 /* Embedding and logits of a prompt, which count in its last chunk. */
@@ -276,7 +214,7 @@ static bool close_first(struct sim *sim, uint32_t replica_i)
     step->open = false;
     step->stall_ns = eval.stall_ns;
     int64_t end_ns = eval.end_ns - req->problem.head_ns + step->extra_ns;
-    if (req->later_left_tok == 0)
+    if (sim_is_last_chunk(&step->part[0]))
         end_ns += head_ns(sim, req);
     assert(end_ns >= sim->now_ns);
     return sim_step_ends_at(sim, replica_i, end_ns);
@@ -295,8 +233,8 @@ static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
     step->kind = STEP_PREFILL;
     step->begin_ns = sim->now_ns;
     step->stall_ns = 0;
-    step->n_part = 0;
-    add_part(sim, step, req, chunk_of(req, sim->config->chunk_tok));
+    step->n_part = 1;
+    step->part[0] = (struct part){req, chunk_of(req, sim->config->chunk_tok)};
     assert(step->part[0].n_tok > 0);
     fill_step(sim, replica);
     for (uint32_t p = 0; p < step->n_part; p++) {
@@ -311,8 +249,8 @@ static bool begin_prefill(struct sim *sim, uint32_t replica_i, struct req *req)
         return step->open || close_first(sim, replica_i);
     }
     step->open = false;
-    int64_t ns = alone_ns(sim, req, step->part[0].n_tok);
-    if (req->phase == PHASE_LATER && step->part[0].n_tok == req->later_left_tok)
+    int64_t ns = sim_part_ns(sim, &step->part[0]);
+    if (sim_is_last_chunk(&step->part[0]))
         ns += head_ns(sim, req);
     return sim_step_ends_at(sim, replica_i, sim->now_ns + ns + step->extra_ns);
 }

@@ -14,6 +14,7 @@
  * shard_links.c the links between its nodes
  * outage.c nodes of such a tier, lost and back
  * gpu.c    steps of a replica: prefill chunks, the layers they wait for
+ * pass.c   how long a step's forward pass takes
  * decode.c steps of decode iterations
  * held.c   the levels that blocks are stored at, and what they lost
  * foresee.c the trace's future, for Belady
@@ -305,6 +306,7 @@ struct sim {
 
     uint32_t n_layer, n_class;
     uint32_t class_n[KVS_MAX_LAYER]; /* layers of a class */
+    int64_t class_ns[KVS_MAX_LAYER]; /* a layer of it, while a pass is added up; < 0: not yet */
     double kv_bytes_per_tok;         /* all layers */
     uint32_t unit_tok;               /* of the layout: blocks are stored in units; 0: in one */
     double unit_descriptors;         /* of a unit, all layers */
@@ -610,8 +612,15 @@ void sim_stretch(struct sim *sim, const struct req *req, struct kvs_plan_problem
 bool sim_poke(struct sim *sim, uint32_t replica_i); /* something may be able to start */
 bool sim_step_end(struct sim *sim, uint32_t replica_i);
 bool sim_loads_done(struct sim *sim, struct req *req); /* an open step may have its end now */
+
+/* pass.c */
 int64_t sim_pass_ns(const struct sim *sim, const struct kvs_seg *seg,
                     uint32_t n_seg); /* all layers */
+/* What a chunk takes alone, when it waits for nothing, without embedding and logits. */
+int64_t sim_part_ns(const struct sim *sim, const struct part *part);
+/* What the other parts of the replica's step and its decoding sequences add to the first's time. */
+int64_t sim_extra_ns(struct sim *sim, const struct replica *replica);
+bool sim_is_last_chunk(const struct part *part); /* embedding and logits count in it */
 /* How long the GPU waits for a cache that brings a prompt's KV in inside the forward pass. */
 int64_t sim_cache_wait_ns(const struct sim *sim, const struct req *req);
 
