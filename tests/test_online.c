@@ -119,8 +119,8 @@ static void a_dear_gpu_is_spared_and_a_dear_link_too(void **state)
 /* Two layers by hand. */
 static void the_cost_is_t_and_what_others_pay(void **state)
 {
-    static const int64_t io[] = {15, 0}, none[2] = {0}, pass_ns[] = {0, 100}, post[] = {5, 5},
-                         full[] = {0, 6};
+    static const int64_t io[] = {15, 0}, none[2] = {0}, pass_ns[] = {0, 100}, rest_ns[] = {0, 10},
+                         post[] = {5, 5}, full[] = {0, 6};
     static const double frac[] = {0, 1};
     struct kvs_layer_cost cost = {{io}, none, post, none, full, none, none, none, NULL};
     const struct kvs_layer_cost *layer[] = {&cost, &cost};
@@ -139,13 +139,14 @@ static void the_cost_is_t_and_what_others_pay(void **state)
     p.price_gpu = 2;
     p.price_link[0] = .5;
     p.pass_ns = pass_ns;
+    p.pass_rest_ns = rest_ns;
     assert_true(kvs_plan_eval(&p, &load, NULL, &eval));
     /* io 15, 30; compute 5 + 5 + 1: T = 36; 1.5 * 36 + 2 * 11 + .5 * 30 */
     assert_true(kvs_plan_cost(&p, &load, &eval) == 91);
     assert_true(kvs_plan_eval(&p, &all, NULL, &eval));
-    /* full 6 once (the last layer computes no more than K and V), post 10, head 1: T = 17; a pass
-     */
-    assert_true(kvs_plan_cost(&p, &all, &eval) == 1.5 * 17 + 2 * 17 + 100);
+    /* full 6 once (the last layer computes no more than K and V), post 10, head 1: T = 17; a pass,
+     * and that layer's more */
+    assert_true(kvs_plan_cost(&p, &all, &eval) == 1.5 * (17 + 110) + 2 * (17 + 110));
 }
 
 int main(void)

@@ -18,7 +18,9 @@
  *
  * Sequences that decode join every pass, all layers of them and their logits, even where a prompt
  * is computed in its first layers only. What is computed before the loads are there takes passes of
- * its own, one a chunk. That delays the prompt alone: the others would be decoded anyway.
+ * its own, one a chunk: no prompt that loads joins another's step. That delays the prompt and those
+ * behind it on the GPU; the others would be decoded anyway. In a layer with tokens they take little
+ * more time; one with none is read from memory for them.
  *
  * Loads of replicas that share a link slow each other down, so a lane's work counts as much longer
  * as its loads took lately; the planner sees io times stretched by the same.
@@ -118,7 +120,7 @@ static void price_passes(struct sim *sim, const struct req *req, struct kvs_plan
 {
     const struct replica *replica = &sim->replica[req->record.replica];
     const uint32_t chunk_tok = sim->config->chunk_tok;
-    int64_t pass_ns = sim->step_ns;
+    int64_t pass_ns = sim->step_ns, rest_ns = 0;
 
     if (replica->n_decoding && !replica->wait_first) {
         double n = replica->n_decoding;
@@ -126,15 +128,20 @@ static void price_passes(struct sim *sim, const struct req *req, struct kvs_plan
         struct kvs_seg seg[2] = {{1, n_tok, 0}, {n, 1, replica->context_tok / n}};
         int64_t more_ns = sim_pass_ns(sim, seg, 2) - sim_pass_ns(sim, seg, 1);
 
-        pass_ns += more_ns > 0 ? more_ns : 0;
+        more_ns = more_ns > 0 ? more_ns : 0;
+        rest_ns = (sim_pass_ns(sim, &seg[1], 1) - more_ns) / sim->n_layer;
+        pass_ns += more_ns;
         pass_ns += kvs_ns(kvs_cost_head_s(sim->config->cost, n, n));
     }
     for (uint32_t i = 0; i < problem->n_frac; i++) {
         uint32_t n_tok = kvs_tables_recompute_tok(req->inst, i);
+        uint32_t n_pass = (n_tok + chunk_tok - 1) / chunk_tok;
 
-        sim->pass_ns[i] = pass_ns * ((n_tok + chunk_tok - 1) / chunk_tok);
+        sim->pass_ns[i] = pass_ns * n_pass;
+        sim->pass_rest_ns[i] = rest_ns * n_pass;
     }
     problem->pass_ns = sim->pass_ns;
+    problem->pass_rest_ns = sim->pass_rest_ns;
 }
 
 /* Of the places, or the room in HBM where that is what there is too little of, that are taken. */

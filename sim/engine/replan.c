@@ -115,9 +115,10 @@ static double cost_of(const struct sim *sim, const struct req *req, struct repla
     }
     bool fine = kvs_plan_eval(problem, plan, &actual, eval);
     assert(fine);
-    double pass = problem->pass_ns ? (double)problem->pass_ns[plan->frac_i[0]] : 0;
-    return (1 + problem->price_t) * (double)(eval->end_ns - sim->now_ns) + link + pass +
-           problem->price_gpu * (double)(eval->pre_ns + eval->wait_ns + problem->head_ns);
+    double pass_ns = kvs_plan_pass_ns(problem, plan);
+    return (1 + problem->price_t) * ((double)(eval->end_ns - sim->now_ns) + pass_ns) + link +
+           problem->price_gpu *
+               ((double)(eval->pre_ns + eval->wait_ns + problem->head_ns) + pass_ns);
 }
 
 /* The best of the plans that compute more in the first layers; false: none is worth it. */

@@ -338,7 +338,7 @@ struct sim {
     int64_t full_loss[KVS_MAX_LEVEL], *end_loss; /* of a prompt whose cached text is all at it */
     struct kvs_tables *tables;
     struct kvs_plan_scratch *scratch;
-    int64_t pass_ns[KVS_MAX_FRAC]; /* of a priced plan problem */
+    int64_t pass_ns[KVS_MAX_FRAC], pass_rest_ns[KVS_MAX_FRAC]; /* of a priced plan problem */
     struct kvs_layer_cost
         *stretched;        /* [class, or layer with levels]: costs with io as slow as it is now */
     int64_t *stretched_ns; /* [class][pipe][fraction * level] */

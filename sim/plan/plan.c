@@ -139,12 +139,26 @@ bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan
     return true;
 }
 
+double kvs_plan_pass_ns(const struct kvs_plan_problem *problem, const struct kvs_plan *plan)
+{
+    const uint32_t none = problem->n_repair ? problem->n_repair - 1u : 0; /* is computed up to it */
+    uint32_t i = plan->frac_i[0], l = 1;
+
+    if (!problem->pass_ns)
+        return 0;
+    while (l < problem->n_layer && plan->frac_i[l] > none)
+        l++;
+    double rest_ns = problem->pass_rest_ns ? (double)problem->pass_rest_ns[i] : 0;
+    return (double)problem->pass_ns[i] + rest_ns * (double)(problem->n_layer - l + 1);
+}
+
 double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                      const struct kvs_plan_eval *eval)
 {
     int64_t work_ns = eval->pre_ns + eval->wait_ns + problem->head_ns;
-    double cost =
-        (1 + problem->price_t) * (double)eval->end_ns + problem->price_gpu * (double)work_ns;
+    double pass_ns = kvs_plan_pass_ns(problem, plan);
+    double cost = (1 + problem->price_t) * ((double)eval->end_ns + pass_ns) +
+                  problem->price_gpu * ((double)work_ns + pass_ns);
 
     for (uint32_t k = 0; k < problem->n_route; k++) {
         int64_t io_ns = 0;
@@ -155,7 +169,7 @@ double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_pl
                 kvs_plan_state_ns(problem, plan, l, k);
         cost += problem->price_link[k] * (double)io_ns;
     }
-    return problem->pass_ns ? cost + (double)problem->pass_ns[plan->frac_i[0]] : cost;
+    return cost;
 }
 
 #define X(name) extern const struct kvs_planner_ops kvs_planner_##name;

@@ -76,12 +76,16 @@ struct kvs_plan_problem {
     struct kvs_plan_error error;
     /*
      * What a nanosecond of T, of compute, and of a route costs others, in ns of delay: planners
-     * that heed it minimise (1 + price_t) * T + price_gpu * compute + sum of price_link * io. 0:
-     * nobody waits. The evaluation knows no price.
+     * that heed it minimise (1 + price_t) * T + price_gpu * compute + sum of price_link * io, T
+     * and compute with the passes. 0: nobody waits. The evaluation knows no price.
      */
     double price_t, price_gpu, price_link[KVS_MAX_ROUTE];
-    const int64_t *pass_ns; /* [i] the passes that work waiting for no load takes, by the first
-                               layer's fraction: what others' share in them adds to T; NULL: 0 */
+    /*
+     * The passes that work waiting for no load takes, by the first layer's fraction: what others'
+     * share in them adds to T and to compute, if it is computed in every layer; and for every layer
+     * where it is not, how much more. NULL: 0.
+     */
+    const int64_t *pass_ns, *pass_rest_ns; /* [i] */
 };
 
 /* Per layer l the fraction's index and the level. */
@@ -145,6 +149,9 @@ bool kvs_plan_eval(const struct kvs_plan_problem *problem, const struct kvs_plan
 /* What a plan costs in all, ns: T, and T, its compute and io at the problem's prices. */
 double kvs_plan_cost(const struct kvs_plan_problem *problem, const struct kvs_plan *plan,
                      const struct kvs_plan_eval *eval);
+
+/* What its passes add to T: see pass_ns. */
+double kvs_plan_pass_ns(const struct kvs_plan_problem *problem, const struct kvs_plan *plan);
 
 /* What a rise before layer l loads on route k: the states' time; 0 where nothing rises. */
 static inline int64_t kvs_plan_state_ns(const struct kvs_plan_problem *problem,

@@ -1,7 +1,8 @@
 /*
  * plan_online.c - under load, GPU seconds and link seconds have prices: the least of
  *
- *     (1 + price_t) * T + passes + price_gpu * compute + sum over routes of price_link * io
+ *     (1 + price_t) * (T + passes) + price_gpu * (compute + passes)
+ *                                  + sum over routes of price_link * io
  *
  * over the optimum of T, all flat plans and all layer splits. Without prices it is the optimum of
  * T.
