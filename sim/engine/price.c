@@ -122,7 +122,7 @@ static void price_passes(struct sim *sim, const struct req *req, struct kvs_plan
     const uint32_t chunk_tok = sim->config->chunk_tok;
     int64_t pass_ns = sim->step_ns, rest_ns = 0;
 
-    if (replica->n_decoding && !replica->wait_first) {
+    if (replica->n_decoding) {
         double n = replica->n_decoding;
         uint32_t n_tok = req->now.prompt_tok < chunk_tok ? req->now.prompt_tok : chunk_tok;
         struct kvs_seg seg[2] = {{1, n_tok, 0}, {n, 1, replica->context_tok / n}};
@@ -130,8 +130,10 @@ static void price_passes(struct sim *sim, const struct req *req, struct kvs_plan
 
         more_ns = more_ns > 0 ? more_ns : 0;
         rest_ns = (sim_pass_ns(sim, &seg[1], 1) - more_ns) / sim->n_layer;
-        pass_ns += more_ns;
-        pass_ns += kvs_ns(kvs_cost_head_s(sim->config->cost, n, n));
+        if (replica->wait_first)
+            pass_ns -= rest_ns * sim->n_layer;
+        else
+            pass_ns += more_ns + kvs_ns(kvs_cost_head_s(sim->config->cost, n, n));
     }
     for (uint32_t i = 0; i < problem->n_frac; i++) {
         uint32_t n_tok = kvs_tables_recompute_tok(req->inst, i);
