@@ -27,7 +27,9 @@
 struct coming {
     uint32_t keep;   /* layers whose reads are over or under way */
     int64_t from_ns; /* when those have arrived, or when the load begins */
-    double slow;     /* how many times its work a later layer takes */
+    /* How many times its work a later layer takes: as the link is now for as long as a load takes,
+     * since those that share it end then, and after that as loads took lately. */
+    double slow, later_slow, while_ns;
     int64_t at_ns[KVS_MAX_LAYER];
 };
 
@@ -59,7 +61,8 @@ static bool look_at(const struct sim *sim, const struct req *req, uint32_t t, st
     const uint32_t n_layer = sim->n_layer;
     const struct lane *lane = sim_lane(sim, req->record.replica, t, false);
     coming->keep = n_layer;
-    coming->slow = sim_lane_slow(lane, sim->now_ns);
+    coming->slow = coming->later_slow = sim_lane_slow(lane, sim->now_ns);
+    coming->while_ns = lane->took_ns;
     if (req->load[t] == LOAD_QUEUED) {
         coming->keep = 0;
         coming->from_ns = turn_ns(sim, lane, req->transfer[t], coming->slow);
@@ -95,6 +98,16 @@ static void price(struct sim *sim, const struct req *req, struct kvs_plan_proble
     replica->backlog_ns += req->work_ns;
 }
 
+/* How long so much work takes from coming->from_ns on. */
+static double took_ns(const struct coming *coming, double work_ns)
+{
+    double soon_ns = work_ns * coming->slow;
+    if (coming->while_ns <= 0 || soon_ns <= coming->while_ns)
+        return soon_ns;
+    return coming->while_ns +
+           (work_ns - coming->while_ns / coming->slow) * fmin(coming->slow, coming->later_slow);
+}
+
 /* Cost of a plan from now on; its evaluation counts from now too. */
 static double cost_of(const struct sim *sim, const struct req *req, struct replan *replan,
                       const struct kvs_plan *plan, struct kvs_plan_eval *eval)
@@ -109,7 +122,7 @@ static double cost_of(const struct sim *sim, const struct req *req, struct repla
         int64_t kept_ns = coming->keep ? due_ns[coming->keep - 1] : 0;
         for (uint32_t l = coming->keep; l < sim->n_layer; l++)
             coming->at_ns[l] =
-                coming->from_ns + (int64_t)((double)(due_ns[l] - kept_ns) * coming->slow);
+                coming->from_ns + (int64_t)took_ns(coming, (double)(due_ns[l] - kept_ns));
         link += problem->price_link[t] * own_ns * coming->slow;
         actual.arrive_ns[t] = coming->at_ns;
     }
