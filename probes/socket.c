@@ -56,12 +56,6 @@ static enum kvs_code send_some(const struct kvs_sock *sock, const void *data, ui
     return KVS_OK;
 }
 
-enum kvs_code kvs_sock_send(const struct kvs_sock *sock, const void *data, uint64_t n_byte,
-                            struct kvs_err *err)
-{
-    return send_some(sock, data, n_byte, 0, err);
-}
-
 enum kvs_code kvs_sock_recv(const struct kvs_sock *sock, void *data, uint64_t n_byte,
                             struct kvs_err *err)
 {
@@ -94,7 +88,7 @@ enum kvs_code kvs_sock_send_msg(const struct kvs_sock *sock, enum kvs_net_op op,
     kvs_net_pack(&msg, header);
     enum kvs_code code =
         send_some(sock, header, sizeof header, payload && n_byte ? MSG_MORE : 0, err);
-    return !code && payload ? kvs_sock_send(sock, payload, n_byte, err) : code;
+    return !code && payload ? send_some(sock, payload, n_byte, 0, err) : code;
 }
 
 enum kvs_code kvs_sock_recv_msg(const struct kvs_sock *sock, struct kvs_net_msg *msg,

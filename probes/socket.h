@@ -17,8 +17,6 @@ struct kvs_sock {
     const volatile int *stop;
 };
 
-KVS_MUST_CHECK enum kvs_code kvs_sock_send(const struct kvs_sock *sock, const void *data,
-                                           uint64_t n_byte, struct kvs_err *err);
 /* KVS_ERR_IO when the peer closes, dies or is silent for too long. */
 KVS_MUST_CHECK enum kvs_code kvs_sock_recv(const struct kvs_sock *sock, void *data, uint64_t n_byte,
                                            struct kvs_err *err);

@@ -13,7 +13,7 @@ static void compute(const struct kvs_hw *hw)
     for (uint32_t i = 0; i < hw->n_tier; i++)
         for (uint32_t h = 0; h < hw->tier[i].n_hop; h++) {
             assert(hw->tier[i].hop[h] < hw->n_link);
-            double s = kvs_link_depth_s(&hw->link[hw->tier[i].hop[h]], false, 1e6, 10, 4);
+            double s = kvs_link_s(&hw->link[hw->tier[i].hop[h]], false, 1e6, 10);
             assert(isfinite(s) && s > 0);
         }
     if (kvs_model_open("smollm2-135m", &model, NULL))

@@ -27,7 +27,7 @@ struct station {
     uint32_t n_stage;
     struct kvs_net *net;
     struct kvs_queue queue;
-    uint32_t version[MAX_FLOW];
+    uint32_t version[MAX_FLOW], job_of[MAX_FLOW];
     struct job *job;
     size_t n_job;
     double *sojourn_s;
@@ -51,18 +51,19 @@ static void enter(struct station *s, int64_t now_ns, uint32_t job_i)
 {
     const struct job *job = &s->job[job_i];
     const double work_ns = job->work_ns[job->stage];
-    struct kvs_flow_spec spec = {.n_hop = 1, .n_bytes = work_ns, .owner = job_i};
+    struct kvs_flow_spec spec = {.n_hop = 1, .n_bytes = work_ns};
     spec.link[0] = job->stage;
     spec.s_per_byte[0] = 1e-9;
     spec.work_ns = (int64_t)ceil(work_ns);
     uint32_t flow = kvs_net_start(s->net, now_ns, &spec);
     assert_true(flow < MAX_FLOW);
+    s->job_of[flow] = job_i;
     schedule(s);
 }
 
 static void leave(struct station *s, int64_t now_ns, uint32_t flow)
 {
-    uint32_t job_i = kvs_net_owner(s->net, flow);
+    uint32_t job_i = s->job_of[flow];
     struct job *job = &s->job[job_i];
     kvs_net_stop(s->net, now_ns, flow);
     schedule(s);

@@ -125,25 +125,6 @@ static void one_chunk_is_the_cheapest_prefill(void **state)
     }
 }
 
-static void stages_cover_all_layers_once(void **state)
-{
-    (void)state;
-    for (uint32_t n_layer = 1; n_layer <= 130; n_layer++) {
-        for (uint32_t n_stage = 1; n_stage <= n_layer && n_stage <= 20; n_stage++) {
-            uint32_t next = 0, last = UINT32_MAX;
-            for (uint32_t i = 0; i < n_stage; i++) {
-                uint32_t first, n;
-                kvs_stage_layers(n_layer, n_stage, i, &first, &n);
-                assert_int_equal(first, next);
-                assert_true(n >= n_layer / n_stage && n <= n_layer / n_stage + 1 && n <= last);
-                next += n;
-                last = n;
-            }
-            assert_int_equal(next, n_layer);
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,7 +132,6 @@ int main(void)
         cmocka_unit_test(only_k_and_v_costs_less_than_the_layer),
         cmocka_unit_test(decode_is_the_sum_of_its_layers),
         cmocka_unit_test(one_chunk_is_the_cheapest_prefill),
-        cmocka_unit_test(stages_cover_all_layers_once),
     };
     return cmocka_run_group_tests_name("prop_cost", tests, NULL, NULL);
 }

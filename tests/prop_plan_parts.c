@@ -2,7 +2,7 @@
  */
 #include "test.h"
 
-#include "plan/dual.h"
+#include "plan/dual_in.h"
 #include "plan/polish.h"
 #include "plan/splice.h"
 #include "plan/stairs.h"
@@ -130,7 +130,7 @@ static void a_walk_with_wide_vectors_gives_the_same_bits(void **state)
         struct kvs_plan x = {{0}, {0}}, y = {{0}, {0}};
         double bound_x, bound_y;
 
-        kvs_dual_plain(plain);
+        plain->wide = false;
         random_prices(&rng, p, &prices);
         bound_x = kvs_dual_walk(wide, &prices, &x);
         bound_y = kvs_dual_walk(plain, &prices, &y);

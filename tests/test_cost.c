@@ -176,7 +176,6 @@ static void mixtures_compute_only_active_experts(void **state)
     (void)state;
     double flop = 2.0 * (192 + 8 * 64 + 3 * 3 * 8 * 1000);
     assert_true(fabs(kvs_cost_linear_s(made.cost, 0, 1000) / (1000 * flop * 1e-9) - 1) < 1e-3);
-    near(kvs_model_active_params(made.model, 0), flop / 2);
     drop(&made);
 }
 
@@ -216,7 +215,6 @@ static void ranks_share_work_and_reduce_twice(void **state)
     assert_true(kvs_cost_allreduce_s(one.cost, 100) == 0);
     /* two rings over two ranks: each sends 100 * 8 * 2 bytes */
     near(kvs_cost_allreduce_s(two.cost, 100), 2 * 1600e-9);
-    near(kvs_cost_handover_s(two.cost, 100), 1600e-9 / 2);
     drop(&one);
     drop(&two);
 }

@@ -82,20 +82,6 @@ static void a_link_charges_descriptors_and_bytes(void **state)
     assert_true(kvs_link_s(&link, false, 0, 0) == 0);
 }
 
-/* A descriptor of 1000 bytes alone: 5 + 1 us; one in line: 1 + 1 us. So three in flight saturate.
- */
-static void few_in_flight_do_not_saturate(void **state)
-{
-    struct kvs_hw_link link = made_link(1e9, 5e-6, 1e-6);
-    (void)state;
-    assert_true(fabs(kvs_link_knee(&link, false, 1000) - 3) < 1e-12);
-    assert_true(fabs(kvs_link_depth_s(&link, false, 1e6, 1000, 1) - 6e-3) < 1e-15);
-    assert_true(fabs(kvs_link_depth_s(&link, false, 1e6, 1000, 2) - 3e-3) < 1e-15);
-    assert_true(fabs(kvs_link_depth_s(&link, false, 1e6, 1000, 3) - 2e-3) < 1e-15);
-    assert_true(fabs(kvs_link_depth_s(&link, false, 1e6, 1000, 64) - 2e-3) < 1e-15);
-    assert_true(fabs(kvs_link_knee(&link, false, 1e9) - 1) < 1e-5); /* long ones need no company */
-}
-
 /* --- wrong profiles --------------------------------------------------------------------------- */
 
 #define FIG(value) "{\"value\": " value ", \"source\": \"assumed\"}"
@@ -238,7 +224,6 @@ int main(void)
         cmocka_unit_test(every_profile_that_comes_along_opens_and_computes),
         cmocka_unit_test(a_figure_tells_where_it_comes_from),
         cmocka_unit_test(a_link_charges_descriptors_and_bytes),
-        cmocka_unit_test(few_in_flight_do_not_saturate),
         cmocka_unit_test(wrong_profiles_are_named),
         cmocka_unit_test(what_is_not_known_is_no_zero),
         cmocka_unit_test(one_gpu_profiles_need_no_all_reduce_figure),

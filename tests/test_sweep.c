@@ -152,6 +152,14 @@ static struct kvs_journal *open_journal(const char *path)
     return journal;
 }
 
+static unsigned n_held(const struct kvs_journal *journal)
+{
+    unsigned n = 0;
+    for (uint64_t i = 0; i < id.n_point; i++)
+        n += kvs_journal_has(journal, i);
+    return n;
+}
+
 static void journal_keeps_whole_records_only(void **state)
 {
     struct kvs_journal *journal = open_journal("j");
@@ -170,13 +178,13 @@ static void journal_keeps_whole_records_only(void **state)
         journal = open_journal("cut");
         const bool first = n >= n_all - 21,
                    both = n == n_all; /* the last record is 21 bytes long */
-        assert_int_equal(kvs_journal_n(journal), first + both);
+        assert_int_equal(n_held(journal), first + both);
         assert_int_equal(kvs_journal_has(journal, 3), first);
         assert_int_equal(kvs_journal_has(journal, 0), both);
         assert_int_equal(kvs_journal_add(journal, 1, "z", NULL), KVS_OK);
         kvs_journal_close(journal);
         journal = open_journal("cut");
-        assert_int_equal(kvs_journal_n(journal), first + both + 1);
+        assert_int_equal(n_held(journal), first + both + 1);
         assert_int_equal(kvs_journal_get(journal, 1, &rows, NULL), KVS_OK);
         assert_string_equal(rows, "z");
         free(rows);
@@ -198,7 +206,7 @@ static void journal_ends_at_the_first_broken_record(void **state)
     write_file("broken", all);
     free(all);
     journal = open_journal("broken");
-    assert_int_equal(kvs_journal_n(journal), 1);
+    assert_int_equal(n_held(journal), 1);
     assert_true(kvs_journal_has(journal, 0));
     kvs_journal_close(journal);
 }

@@ -149,15 +149,6 @@ static size_t slot_bytes(const struct kvs_exec_shape *shape)
     return shape->section_bytes + shape->row_bytes;
 }
 
-void kvs_exec_needs(const struct kvs_exec *exec, const struct kvs_exec_plan *plan,
-                    size_t *least_bytes, size_t *full_bytes)
-{
-    struct kvs_exec_shape shape = kvs_exec_shape(exec, plan);
-
-    *least_bytes = slot_bytes(&shape);
-    *full_bytes = *least_bytes * (exec->shape->n_layer - shape.first_load);
-}
-
 /* Marks tokens that no block holds. */
 static void mark_absent(struct kvs_exec *exec, const struct kvs_exec_plan *plan)
 {

@@ -90,10 +90,6 @@ KVS_MUST_CHECK enum kvs_code kvs_exec_new(struct kvs_dev *dev, struct kvs_forwar
                                           struct kvs_err *err);
 void kvs_exec_free(struct kvs_exec *exec); /* accepts NULL */
 
-/* Pinned memory that a plan needs at least, and what it takes so that no read waits for room. */
-void kvs_exec_needs(const struct kvs_exec *exec, const struct kvs_exec_plan *plan,
-                    size_t *least_bytes, size_t *full_bytes);
-
 /*
  * Runs a plan. store: whose blocks they are; not used by others meanwhile; NULL if nothing is
  * loaded. logits: f32[n_vocab] of the last token. KVS_ERR_RANGE if the plan is none (a staircase

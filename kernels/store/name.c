@@ -5,11 +5,10 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* What is hashed for a block: what is before it, and that it is no passage; then its tokens. */
-static struct kvs_block_key chain(const uint64_t before[2], uint64_t kind, const uint32_t *tok,
-                                  uint32_t n_tok)
+/* What is hashed for a block: what is before it and a word that is 0, then its tokens. */
+static struct kvs_block_key chain(const uint64_t before[2], const uint32_t *tok, uint32_t n_tok)
 {
-    const uint64_t head[3] = {before[0], before[1], kind};
+    const uint64_t head[3] = {before[0], before[1], 0};
     XXH128_hash_t seed = XXH3_128bits(head, sizeof head);
     XXH128_hash_t hash = XXH3_128bits_withSeed(tok, n_tok * sizeof *tok, seed.low64);
 
@@ -20,13 +19,7 @@ void kvs_block_keys(const uint64_t model_hash[2], const uint32_t *tok, uint32_t 
                     uint32_t n_block, struct kvs_block_key *key)
 {
     for (uint32_t i = 0; i < n_block; i++)
-        key[i] = chain(i ? key[i - 1].word : model_hash, 0, tok + (size_t)i * block_tok, block_tok);
-}
-
-struct kvs_block_key kvs_passage_key(const uint64_t model_hash[2], const uint32_t *tok,
-                                     uint32_t n_tok)
-{
-    return chain(model_hash, 1, tok, n_tok);
+        key[i] = chain(i ? key[i - 1].word : model_hash, tok + (size_t)i * block_tok, block_tok);
 }
 
 void kvs_store_tag(const uint8_t *level, uint32_t n_layer, char tag[KVS_TAG_MAX])

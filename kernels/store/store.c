@@ -222,11 +222,6 @@ const struct kvs_kvf *kvs_stored_kvf(const struct kvs_stored *block)
     return block->kvf;
 }
 
-uint64_t kvs_stored_bytes(const struct kvs_stored *block)
-{
-    return block->n_byte;
-}
-
 const char *kvs_stored_name(const struct kvs_stored *block)
 {
     return block->name;

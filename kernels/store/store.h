@@ -38,9 +38,6 @@ struct kvs_block_key {
  */
 void kvs_block_keys(const uint64_t model_hash[2], const uint32_t *tok, uint32_t block_tok,
                     uint32_t n_block, struct kvs_block_key *key);
-/* The key of a passage stored for reuse anywhere: computed by itself, at positions from 0. */
-struct kvs_block_key kvs_passage_key(const uint64_t model_hash[2], const uint32_t *tok,
-                                     uint32_t n_tok);
 
 /* The tag of levels, [n_layer * 2]: the level's name if all are one, else "mix-" and a hash. */
 void kvs_store_tag(const uint8_t *level, uint32_t n_layer, char tag[KVS_TAG_MAX]);
@@ -104,7 +101,6 @@ KVS_MUST_CHECK enum kvs_code kvs_store_verify(struct kvs_store *store, struct kv
 
 void kvs_stored_close(struct kvs_stored *block);                      /* accepts NULL */
 const struct kvs_kvf *kvs_stored_kvf(const struct kvs_stored *block); /* checks before decoding */
-uint64_t kvs_stored_bytes(const struct kvs_stored *block);
 const char *kvs_stored_name(const struct kvs_stored *block); /* file or value, for messages */
 /*
  * Where sections first to first + n - 1 lie, n at least 1, whole pages: what to read. Sections of a

@@ -71,7 +71,4 @@ enum kvs_code kvs_llama2c_parse(struct kvs_weights *weights, const uint8_t *data
 /* RoPE's plain frequencies, base^(-2i / head_dim). */
 void kvs_rope_freq(struct kvs_weights_shape *shape, double base);
 
-/* The name of a tensor in the two formats that name them, into buf. */
-const char *kvs_role_name(bool gguf, enum kvs_weight kind, uint32_t layer, char buf[96]);
-
 #endif

@@ -42,7 +42,8 @@ enum kvs_code kvs_tensor_place(const struct kvs_weights *weights, struct kvs_ten
     return KVS_OK;
 }
 
-const char *kvs_role_name(bool gguf, enum kvs_weight kind, uint32_t layer, char buf[96])
+/* The name of a tensor in the two formats that name them, into buf. */
+static void role_name(bool gguf, enum kvs_weight kind, uint32_t layer, char buf[96])
 {
     static const char *const names[2][KVS_W_N_KIND] = {
         {"input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
@@ -57,7 +58,6 @@ const char *kvs_role_name(bool gguf, enum kvs_weight kind, uint32_t layer, char 
         snprintf(buf, 96, "blk.%u.%s.weight", layer, names[1][kind]);
     else
         snprintf(buf, 96, "model.layers.%u.%s.weight", layer, names[0][kind]);
-    return buf;
 }
 
 static void extent(const struct kvs_weights_shape *s, enum kvs_weight kind, uint64_t *out,
@@ -96,7 +96,7 @@ static enum kvs_code bind(struct kvs_weights *w, bool gguf, enum kvs_weight kind
     uint64_t out, in;
     const struct kvs_tensor *t = NULL;
 
-    kvs_role_name(gguf, kind, layer, name);
+    role_name(gguf, kind, layer, name);
     extent(&w->shape, kind, &out, &in);
     for (size_t i = 0; i < w->n_tensor && !t; i++)
         if (w->tensor[i].n_name == strlen(name) &&

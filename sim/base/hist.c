@@ -81,11 +81,6 @@ bool kvs_tally_add(struct kvs_tally *tally, uint64_t value)
     return true;
 }
 
-uint64_t kvs_tally_n(const struct kvs_tally *tally)
-{
-    return tally->n;
-}
-
 uint64_t kvs_tally_sum(const struct kvs_tally *tally)
 {
     return tally->sum;

@@ -15,8 +15,7 @@
 struct kvs_tally;                      /* from kvs_tally_new, ended by kvs_tally_free */
 struct kvs_tally *kvs_tally_new(void); /* NULL: no memory */
 void kvs_tally_free(struct kvs_tally *tally);
-bool kvs_tally_add(struct kvs_tally *tally, uint64_t value); /* false: no memory */
-uint64_t kvs_tally_n(const struct kvs_tally *tally);
+bool kvs_tally_add(struct kvs_tally *tally, uint64_t value);      /* false: no memory */
 uint64_t kvs_tally_sum(const struct kvs_tally *tally);            /* saturates at UINT64_MAX */
 double kvs_tally_mean(const struct kvs_tally *tally);             /* 0 if empty */
 uint64_t kvs_tally_percentile(struct kvs_tally *tally, double p); /* 0 < p <= 100; 0 if empty */

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { TEXT_MAX = 80 };
+
 /* --- reading --- */
 
 bool kvs_json_too_deep(const json_t *v, int depth)
@@ -266,18 +268,19 @@ enum kvs_code kvs_json_fail(struct kvs_json node, struct kvs_err *err, enum kvs_
                     msg);
 }
 
-const char *kvs_json_text(struct kvs_json node, char buf[KVS_JSON_TEXT_MAX])
+/* What was found, for messages: "\"5 XB\"", "1.5", "an array"; into buf where it must. */
+static const char *text_of(struct kvs_json node, char buf[TEXT_MAX])
 {
     switch (node.v ? json_typeof(node.v) : JSON_NULL) {
     case JSON_STRING:
-        snprintf(buf, KVS_JSON_TEXT_MAX, "\"%.60s%s\"", json_string_value(node.v),
+        snprintf(buf, TEXT_MAX, "\"%.60s%s\"", json_string_value(node.v),
                  json_string_length(node.v) > 60 ? "..." : "");
         break;
     case JSON_INTEGER:
-        snprintf(buf, KVS_JSON_TEXT_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(node.v));
+        snprintf(buf, TEXT_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(node.v));
         break;
     case JSON_REAL:
-        snprintf(buf, KVS_JSON_TEXT_MAX, "%.15g", json_real_value(node.v));
+        snprintf(buf, TEXT_MAX, "%.15g", json_real_value(node.v));
         break;
     case JSON_OBJECT:
         return "an object";
@@ -296,10 +299,10 @@ const char *kvs_json_text(struct kvs_json node, char buf[KVS_JSON_TEXT_MAX])
 enum kvs_code kvs_json_want(struct kvs_json node, struct kvs_err *err, enum kvs_code code,
                             const char *want)
 {
-    char found[KVS_JSON_TEXT_MAX];
+    char found[TEXT_MAX];
     if (!node.v)
         return kvs_json_fail(node, err, KVS_ERR_PARSE, "missing; want %s", want);
-    return kvs_json_fail(node, err, code, "found %s, want %s", kvs_json_text(node, found), want);
+    return kvs_json_fail(node, err, code, "found %s, want %s", text_of(node, found), want);
 }
 
 /* --- typed reads --- */

@@ -59,9 +59,6 @@ size_t kvs_json_size(struct kvs_json array_or_object); /* 0 if absent */
 enum kvs_code kvs_json_fail(struct kvs_json node, struct kvs_err *err, enum kvs_code code,
                             const char *fmt, ...) KVS_PRINTF(4, 5);
 
-/* What was found, for messages: "\"5 XB\"", "1.5", "an array"; into buf where it must. */
-#define KVS_JSON_TEXT_MAX 80
-const char *kvs_json_text(struct kvs_json node, char buf[KVS_JSON_TEXT_MAX]);
 /* Fails with "found <what>, want <want>", or with "missing; want <want>" if node is absent. */
 enum kvs_code kvs_json_want(struct kvs_json node, struct kvs_err *err, enum kvs_code code,
                             const char *want);

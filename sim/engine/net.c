@@ -306,7 +306,6 @@ uint32_t kvs_net_start(struct kvs_net *net, int64_t now_ns, const struct kvs_flo
     memcpy(flow->spec.s_per_byte, spec->s_per_byte, spec->n_hop * sizeof *spec->s_per_byte);
     flow->spec.n_bytes = spec->n_bytes;
     flow->spec.work_ns = spec->work_ns;
-    flow->spec.owner = spec->owner;
     flow->cap = spec->work_ns > 0 ? spec->n_bytes / ((double)spec->work_ns * 1e-9) : HUGE_VAL;
     flow->n_leg = 0;
     bool room = leg_room(flow);
@@ -381,11 +380,6 @@ const uint32_t *kvs_net_changed(const struct kvs_net *net, uint32_t *n)
 {
     *n = net->n_changed;
     return net->changed;
-}
-
-uint32_t kvs_net_owner(const struct kvs_net *net, uint32_t flow)
-{
-    return net->flow[flow].spec.owner;
 }
 
 int64_t kvs_net_when(const struct kvs_net *net, uint32_t at, int64_t work_ns)

@@ -28,7 +28,6 @@ struct kvs_flow_spec {
     double s_per_byte[KVS_FLOW_HOP]; /* of that link's time; its inverse is the link's rate */
     double n_bytes;
     int64_t work_ns; /* alone, if no link of its route takes longer: n_bytes * s_per_byte */
-    uint32_t owner;  /* the caller's */
 };
 
 struct kvs_net *kvs_net_new(uint32_t n_link); /* NULL: no memory */
@@ -49,7 +48,6 @@ void kvs_net_cut(struct kvs_net *net, uint32_t flow, int64_t work_ns);
 
 /* The flows whose rate the last start or stop changed (the started one among them). */
 const uint32_t *kvs_net_changed(const struct kvs_net *net, uint32_t *n);
-uint32_t kvs_net_owner(const struct kvs_net *net, uint32_t flow);
 /*
  * First nanosecond at which the flow's position is at least work_ns of its work: as it was, or, for
  * what lies ahead, as it would be at its present rate. INT64_MAX if it stands still or stopped

@@ -69,8 +69,3 @@ bool kvs_queue_take(struct kvs_queue *queue, struct kvs_event *event)
     queue->n_run++;
     return true;
 }
-
-int64_t kvs_queue_next_ns(const struct kvs_queue *queue)
-{
-    return queue->n ? queue->heap[0].at_ns : INT64_MAX;
-}

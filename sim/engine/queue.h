@@ -32,7 +32,5 @@ bool kvs_queue_add(struct kvs_queue *queue, int64_t at_ns, unsigned priority, ui
                    uint32_t version);
 /* The next event, or false if there is none. */
 bool kvs_queue_take(struct kvs_queue *queue, struct kvs_event *event);
-/* Its time; INT64_MAX if there is none. */
-int64_t kvs_queue_next_ns(const struct kvs_queue *queue);
 
 #endif

@@ -155,11 +155,6 @@ double kvs_cost_prefill_s(const struct kvs_cost *cost, double context_tok, doubl
     return s;
 }
 
-double kvs_cost_handover_s(const struct kvs_cost *cost, double n_tok)
-{
-    return n_tok > 0 ? cost->hand_s0 + cost->hand_s * n_tok : 0;
-}
-
 double kvs_cost_kv_room_bytes(const struct kvs_cost *cost, double max_tok)
 {
     const struct kvs_model *m = cost->model;
@@ -171,15 +166,6 @@ double kvs_cost_kv_room_bytes(const struct kvs_cost *cost, double max_tok)
                       : m->ffn;
     double peak = max_tok * ACT_BYTES * (cost->tp * 2.0 * m->hidden + 3 * wide);
     return all - kvs_model_weight_bytes(m) - peak;
-}
-
-void kvs_stage_layers(uint32_t n_layer, uint32_t n_stage, uint32_t stage_i, uint32_t *first,
-                      uint32_t *n)
-{
-    assert(n_stage > 0 && n_stage <= n_layer && stage_i < n_stage);
-    uint32_t base = n_layer / n_stage, more = n_layer % n_stage;
-    *n = base + (stage_i < more ? 1 : 0);
-    *first = stage_i * base + (stage_i < more ? stage_i : more);
 }
 
 uint32_t kvs_cost_n_class(const struct kvs_cost *cost)

@@ -91,13 +91,4 @@ double kvs_cost_prefill_s(const struct kvs_cost *cost, double context_tok, doubl
  * max_tok tokens a step. Negative if they do not fit. */
 double kvs_cost_kv_room_bytes(const struct kvs_cost *cost, double max_tok);
 
-/*
- * PP: the layers [*first, *first + *n) of stage stage_i of n_stage <= n_layer; stages differ by one
- * layer at most, and the last ones, which also compute the head, have the fewer.
- */
-void kvs_stage_layers(uint32_t n_layer, uint32_t n_stage, uint32_t stage_i, uint32_t *first,
-                      uint32_t *n);
-/* Hidden states of n_tok tokens handed to the next stage: latency + bytes / (tp GPUs' bus rate). */
-double kvs_cost_handover_s(const struct kvs_cost *cost, double n_tok);
-
 #endif

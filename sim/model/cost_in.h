@@ -55,7 +55,7 @@ struct kvs_cost {
     struct layer layer[MAX_CLASS];
     struct gemm kv_gemm, head_gemm;
     double kv_stream_s, shift_stream_s, embed_s;
-    double launch_s, reduce_s0, reduce_s, hand_s0, hand_s;
+    double launch_s, reduce_s0, reduce_s;
     const struct kvs_measured *head; /* begins of passes, and logits, as measured; NULL: neither */
     double n_of_class[MAX_CLASS];
 };

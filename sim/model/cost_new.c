@@ -222,9 +222,6 @@ static void set_tables(struct kvs_cost *cost)
         cost->reduce_s0 = gpu->allreduce_latency_s.value;
         cost->reduce_s = ring * ACT_BYTES * w.hidden / gpu->allreduce_bytes_per_s.value;
     }
-    cost->hand_s0 = gpu->allreduce_latency_s.value;
-    if (gpu->allreduce_bytes_per_s.known)
-        cost->hand_s = ACT_BYTES * w.hidden / gpu->allreduce_bytes_per_s.value / cost->tp;
 }
 
 /* --- making and ending ----------------------------------------------------------------------- */

@@ -412,16 +412,3 @@ double kvs_link_s(const struct kvs_hw_link *link, bool write, double n_bytes, do
 {
     return n_descriptor * link->descriptor_s.value + n_bytes / rate(link, write);
 }
-
-double kvs_link_depth_s(const struct kvs_hw_link *link, bool write, double n_bytes,
-                        double n_descriptor, double depth)
-{
-    double alone = n_descriptor * link->latency_s.value + n_bytes / rate(link, write);
-    return fmax(kvs_link_s(link, write, n_bytes, n_descriptor), alone / depth);
-}
-
-double kvs_link_knee(const struct kvs_hw_link *link, bool write, double one_bytes)
-{
-    double wire = one_bytes / rate(link, write);
-    return fmax(1, (link->latency_s.value + wire) / (link->descriptor_s.value + wire));
-}

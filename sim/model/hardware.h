@@ -111,17 +111,5 @@ const struct kvs_hw_tier *kvs_hw_tier(const struct kvs_hw *hw, const char *name)
  *     n_descriptor * descriptor_s + n_bytes / rate
  */
 double kvs_link_s(const struct kvs_hw_link *link, bool write, double n_bytes, double n_descriptor);
-/*
- * The same with at most depth descriptors in flight. One that goes alone takes latency_s + bytes /
- * rate, so by Little's law depth of them complete no faster than depth in that time:
- *
- *     max(kvs_link_s, n_descriptor * (latency_s + bytes of one / rate) / depth)
- *
- * kvs_link_knee is the depth from which on the first term rules: the link's concurrency knee, for
- * descriptors of one_bytes.
- */
-double kvs_link_depth_s(const struct kvs_hw_link *link, bool write, double n_bytes,
-                        double n_descriptor, double depth);
-double kvs_link_knee(const struct kvs_hw_link *link, bool write, double one_bytes);
 
 #endif

@@ -295,15 +295,6 @@ static double attention_params(const struct kvs_model *m)
     return q + kv + heads * a->v_dim * h;
 }
 
-double kvs_model_active_params(const struct kvs_model *model, uint32_t layer)
-{
-    const struct kvs_moe *moe = &model->moe;
-    double h = model->hidden, mlp = 3.0 * h * model->ffn;
-    if (kvs_model_is_moe(model, layer))
-        mlp = 3.0 * h * moe->expert_ffn * ((double)moe->active + moe->shared) + h * moe->experts;
-    return attention_params(model) + mlp;
-}
-
 double kvs_model_weight_bytes(const struct kvs_model *model)
 {
     const struct kvs_moe *moe = &model->moe;

@@ -75,8 +75,6 @@ KVS_MUST_CHECK enum kvs_code kvs_model_kv_bytes(const struct kvs_model *model, u
 double kvs_model_kv_needed_bytes(const struct kvs_model *model, double n_tok);
 /* Weights as stored: layers, embedding, logits. Norms and biases are left out (under 0.1 %). */
 double kvs_model_weight_bytes(const struct kvs_model *model);
-/* Parameters of the linear maps of one layer that one token meets (active experts only). */
-double kvs_model_active_params(const struct kvs_model *model, uint32_t layer);
 /* The share of one layer's K and V that each of tp ranks holds: max(1 / tp, 1 / kv_heads), MLA: 1.
  */
 double kvs_model_kv_share(const struct kvs_model *model, uint32_t tp);

@@ -38,10 +38,6 @@ struct kvs_dual *kvs_dual_init(void *mem, const struct kvs_plan_problem *problem
 struct kvs_dual *kvs_dual_init_rising(void *mem, const struct kvs_dual *plain,
                                       const struct kvs_plan_problem *problem);
 
-/* Walks without the processor's wide vectors from now on; the results are the same bits. For tests.
- */
-void kvs_dual_plain(struct kvs_dual *dual);
-
 /* Walks keep to these staircases from now on; NULL: to all. box is borrowed. */
 void kvs_dual_keep_to(struct kvs_dual *dual, const struct kvs_box *box);
 

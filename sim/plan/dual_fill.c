@@ -167,11 +167,6 @@ struct kvs_dual *kvs_dual_init_rising(void *mem, const struct kvs_dual *plain,
     return dual;
 }
 
-void kvs_dual_plain(struct kvs_dual *dual)
-{
-    dual->wide = false;
-}
-
 void kvs_dual_keep_to(struct kvs_dual *dual, const struct kvs_box *box)
 {
     dual->box = box;

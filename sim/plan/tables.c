@@ -174,7 +174,7 @@ static void count_pieces(struct kvs_tables_inst *inst, const struct kvs_piece *p
     uint32_t pos = 0, every = (1u << n_level) - 1;
     uint64_t total = 0;
 
-    inst->route_tok = inst->absent_tok = inst->cached_tok = inst->menu_tok = 0;
+    inst->absent_tok = inst->cached_tok = inst->menu_tok = 0;
     inst->moved = inst->carries = inst->stateless = false;
     inst->mixed = inst->tables->config.as_held;
     inst->first_absent_pos = UINT32_MAX;
@@ -197,7 +197,6 @@ static void count_pieces(struct kvs_tables_inst *inst, const struct kvs_piece *p
             inst->menu_tok += kvs_on_menu(&piece[p]) ? n_tok : 0;
         }
         if (n_tok > 0 && where >= 0) {
-            inst->route_tok += n_tok;
             inst->used[where] = true;
             inst->mixed |= piece[p].held && (piece[p].held & every) != every;
         }
@@ -380,11 +379,6 @@ void kvs_tables_build(const struct kvs_tables *t, struct kvs_tables_inst *inst,
     problem->head_ns = kvs_ns(kvs_cost_head_s(t->config.cost, inst->absent_tok, 1));
     while ((later = chunk_seg(piece, n_piece, &p, &used_tok, &pos, t->config.chunk_tok)).n_tok > 0)
         problem->head_ns += pass_ns(t, &later);
-}
-
-uint32_t kvs_tables_route_tok(const struct kvs_tables_inst *inst)
-{
-    return inst->route_tok;
 }
 
 uint32_t kvs_tables_recompute_tok(const struct kvs_tables_inst *inst, uint32_t frac_i)

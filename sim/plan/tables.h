@@ -136,7 +136,6 @@ void kvs_tables_build(const struct kvs_tables *tables, struct kvs_tables_inst *i
                       struct kvs_plan_problem *problem);
 
 /* Of the prompt built last. */
-uint32_t kvs_tables_route_tok(const struct kvs_tables_inst *inst); /* N: tokens on routes */
 /* Recomputed from the front, waiting for no load; and repaired in moved text, after loads. */
 uint32_t kvs_tables_recompute_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);
 uint32_t kvs_tables_repair_tok(const struct kvs_tables_inst *inst, uint32_t frac_i);

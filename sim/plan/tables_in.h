@@ -50,7 +50,7 @@ struct kvs_tables_class {
 
 struct kvs_tables_inst {
     const struct kvs_tables *tables;
-    uint32_t route_tok, absent_tok, first_tok, first_absent_pos;
+    uint32_t absent_tok, first_tok, first_absent_pos;
     uint32_t cached_tok; /* on routes and resident */
     uint32_t menu_tok;   /* on routes, and of moved residents: what may be computed again */
     bool used[KVS_MAX_TIER_ROUTE];

@@ -24,7 +24,7 @@ struct place {
 struct kvs_journal {
     char *path, *header;
     int fd;
-    uint64_t fingerprint, n_point, n;
+    uint64_t fingerprint, n_point;
     struct place *place; /* [n_point] */
     int64_t end, synced_ns;
 };
@@ -86,7 +86,6 @@ static enum kvs_code scan(struct kvs_journal *journal, FILE *from, struct kvs_er
         }
         journal->place[point] = (struct place){journal->end, (uint32_t)n - 1};
         journal->end += n;
-        journal->n++;
     }
     free(line);
     return !code && ferror(from) ? io(journal, err) : code;
@@ -279,11 +278,6 @@ struct kvs_journal_id kvs_journal_id(const struct kvs_journal *journal)
     return (struct kvs_journal_id){journal->fingerprint, journal->n_point, journal->header};
 }
 
-uint64_t kvs_journal_n(const struct kvs_journal *journal)
-{
-    return journal->n;
-}
-
 bool kvs_journal_has(const struct kvs_journal *journal, uint64_t point)
 {
     assert(point < journal->n_point);
@@ -329,7 +323,6 @@ enum kvs_code kvs_journal_add(struct kvs_journal *journal, uint64_t point, const
     enum kvs_code code = line ? put(journal, line, (size_t)n, err) : kvs_nomem(err);
     if (!code) {
         journal->place[point] = place;
-        journal->n++;
         if (now_ns() - journal->synced_ns > SYNC_NS)
             code = kvs_journal_sync(journal, err);
     }

@@ -34,7 +34,6 @@ KVS_MUST_CHECK enum kvs_code kvs_journal_read(const char *path, struct kvs_journ
 void kvs_journal_close(struct kvs_journal *journal); /* accepts NULL */
 
 struct kvs_journal_id kvs_journal_id(const struct kvs_journal *journal);
-uint64_t kvs_journal_n(const struct kvs_journal *journal); /* points held */
 bool kvs_journal_has(const struct kvs_journal *journal, uint64_t point);
 /* The rows of a point that it holds. The caller frees them. */
 KVS_MUST_CHECK enum kvs_code kvs_journal_get(const struct kvs_journal *journal, uint64_t point,
