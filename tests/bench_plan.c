@@ -7,7 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-enum { MOST_S = 2 }; /* of a planner on one problem; `exact` is made for smaller ones */
 
 /* Processor time: planners run on one thread, and others may keep the machine busy. */
 static double now_s(void)

@@ -11,14 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void write_file(const char *path, const char *text)
-{
-    FILE *to = fopen(path, "w");
-    assert_non_null(to);
-    assert_true(fputs(text, to) >= 0);
-    assert_int_equal(fclose(to), 0);
-}
-
 #define F(value) "{\"value\": " value ", \"source\": \"assumed\", \"ref\": \"test\"}"
 /* clang-format off */
 #define DRIVE(name, bytes, price, read)                                                            \
@@ -42,7 +34,7 @@ static struct kvs_prices *open_prices(void)
 {
     struct kvs_prices *prices;
     struct kvs_err err = {0};
-    write_file("p.json", PRICES);
+    tmpdir_write("p.json", PRICES);
     if (kvs_prices_open("./p.json", &prices, &err))
         fail_msg("%s", err.msg);
     return prices;
@@ -203,7 +195,7 @@ static void expect_bad_prices(const char *from, const char *to, const char *want
     char *text = strdup(PRICES), *at = strstr(text, from), *changed = NULL;
     assert_non_null(at);
     assert_true(asprintf(&changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from)) > 0);
-    write_file("p.json", changed);
+    tmpdir_write("p.json", changed);
     assert_int_equal(kvs_exit_status(kvs_prices_open("./p.json", &prices, &err)), 2);
     if (!strstr(err.msg, want))
         fail_msg("\"%s\" does not say \"%s\"", err.msg, want);
@@ -349,7 +341,7 @@ static void write_workload(unsigned requests)
              " \"fresh_tok\": 0, \"prompts_per_day\": 0}}, \"compare\": [\"load\", \"best\"],"
              " \"planner\": {\"quality\": \"llama-3.1-8b\", \"budget\": 0.05}}",
              requests);
-    write_file("w.json", text);
+    tmpdir_write("w.json", text);
 }
 
 /* The whole space is the oracle: same answer, fewer runs. */

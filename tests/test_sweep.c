@@ -1,41 +1,18 @@
-/* Sweeps: points, the journal, workers that die, the same table whatever made it. */
+/* Sweeps: points, the same table whatever made it. */
 #include "base/data.h"
-#include "study/farm.h"
 #include "study/journal.h"
 #include "study/point.h"
 #include "study/sweep.h"
 #include "test.h"
 #include "tmpdir.h"
 
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *to = fopen(path, "w");
-    assert_non_null(to);
-    assert_true(fputs(text, to) >= 0);
-    assert_int_equal(fclose(to), 0);
-}
-
-static char *read_file(const char *path)
-{
-    FILE *from = fopen(path, "rb");
-    if (!from)
-        fail_msg("%s is not there", path);
-    char *text = calloc(1, 1 << 20);
-    assert_non_null(text);
-    assert_true(fread(text, 1, (1 << 20) - 1, from) < (1 << 20) - 1);
-    fclose(from);
-    return text;
-}
 
 #define WORKLOAD                                                                                   \
     "{\"model\": \"llama-3.1-8b\", \"hardware\": \"h100-2gpu\","                                   \
@@ -47,8 +24,8 @@ static struct kvs_spec *open_spec(const char *text)
 {
     struct kvs_spec *spec;
     struct kvs_err err = {0};
-    write_file("w.json", WORKLOAD);
-    write_file("s.json", text);
+    tmpdir_write("w.json", WORKLOAD);
+    tmpdir_write("s.json", text);
     if (kvs_spec_open("./s.json", NULL, &spec, &err))
         fail_msg("%s", err.msg);
     return spec;
@@ -58,7 +35,7 @@ static void expect_bad(const char *text, const char *want)
 {
     struct kvs_spec *spec;
     struct kvs_err err = {0};
-    write_file("s.json", text);
+    tmpdir_write("s.json", text);
     assert_int_equal(kvs_exit_status(kvs_spec_open("./s.json", NULL, &spec, &err)), 2);
     assert_null(spec);
     if (!strstr(err.msg, want))
@@ -138,223 +115,6 @@ static void wrong_sweeps_are_named_exactly(void **state)
                "axes[0].log.to: is another quantity");
 }
 
-/* --- the journal -------------------------------------------------------------------------------
- */
-
-static const struct kvs_journal_id id = {.fingerprint = 7, .n_point = 5, .header = "a,b"};
-
-static struct kvs_journal *open_journal(const char *path)
-{
-    struct kvs_journal *journal;
-    struct kvs_err err = {0};
-    if (kvs_journal_open(path, &id, &journal, &err))
-        fail_msg("%s", err.msg);
-    return journal;
-}
-
-static unsigned n_held(const struct kvs_journal *journal)
-{
-    unsigned n = 0;
-    for (uint64_t i = 0; i < id.n_point; i++)
-        n += kvs_journal_has(journal, i);
-    return n;
-}
-
-static void journal_keeps_whole_records_only(void **state)
-{
-    struct kvs_journal *journal = open_journal("j");
-    char *rows, *all;
-    (void)state;
-    assert_int_equal(kvs_journal_add(journal, 3, "x,1\tx,2", NULL), KVS_OK);
-    assert_int_equal(kvs_journal_add(journal, 0, "y", NULL), KVS_OK);
-    kvs_journal_close(journal);
-    all = read_file("j");
-    const size_t n_all = strlen(all);
-    /* cut at every place: what is whole counts, what is torn is gone, and it can go on */
-    for (size_t n = 0; n <= n_all; n++) {
-        char *cut = strndup(all, n);
-        write_file("cut", cut);
-        free(cut);
-        journal = open_journal("cut");
-        const bool first = n >= n_all - 21,
-                   both = n == n_all; /* the last record is 21 bytes long */
-        assert_int_equal(n_held(journal), first + both);
-        assert_int_equal(kvs_journal_has(journal, 3), first);
-        assert_int_equal(kvs_journal_has(journal, 0), both);
-        assert_int_equal(kvs_journal_add(journal, 1, "z", NULL), KVS_OK);
-        kvs_journal_close(journal);
-        journal = open_journal("cut");
-        assert_int_equal(n_held(journal), first + both + 1);
-        assert_int_equal(kvs_journal_get(journal, 1, &rows, NULL), KVS_OK);
-        assert_string_equal(rows, "z");
-        free(rows);
-        kvs_journal_close(journal);
-    }
-    free(all);
-}
-
-static void journal_ends_at_the_first_broken_record(void **state)
-{
-    struct kvs_journal *journal = open_journal("broken");
-    (void)state;
-    for (uint64_t i = 0; i < 3; i++)
-        assert_int_equal(kvs_journal_add(journal, i, "row", NULL), KVS_OK);
-    kvs_journal_close(journal);
-    char *all = read_file("broken");
-    char *second = strstr(all, "\t1\trow");
-    second[4] = 'R'; /* the checksum does not fit any more */
-    write_file("broken", all);
-    free(all);
-    journal = open_journal("broken");
-    assert_int_equal(n_held(journal), 1);
-    assert_true(kvs_journal_has(journal, 0));
-    kvs_journal_close(journal);
-}
-
-/* As a worker does that outlives its killed farmer: it has the lock with the file. */
-static void journal_waits_for_a_killed_sweeps_workers(void **state)
-{
-    struct kvs_journal *journal = open_journal("orphaned");
-    (void)state;
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        const struct timespec life = {.tv_nsec = 100 * 1000 * 1000};
-        (void)nanosleep(&life, NULL);
-        _exit(0);
-    }
-    kvs_journal_close(journal);
-    journal = open_journal("orphaned");
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
-    kvs_journal_close(journal);
-}
-
-static void journal_of_another_sweep_is_refused(void **state)
-{
-    struct kvs_journal_id other = id;
-    struct kvs_journal *journal = open_journal("mine"), *second;
-    struct kvs_err err = {0};
-    (void)state;
-    assert_int_equal(kvs_journal_open("mine", &id, &second, &err), KVS_ERR_ARG);
-    assert_non_null(strstr(err.msg, "another kvsim sweep is writing it"));
-    kvs_journal_close(journal);
-    other.fingerprint = 8;
-    err = (struct kvs_err){0};
-    assert_int_equal(kvs_journal_open("mine", &other, &second, &err), KVS_ERR_ARG);
-    assert_non_null(strstr(err.msg, "holds points of another sweep"));
-    write_file("text", "this is a letter to my mother\nand not a journal\n");
-    err = (struct kvs_err){0};
-    assert_int_equal(kvs_journal_open("text", &id, &second, &err), KVS_ERR_PARSE);
-    char *text = read_file("text");
-    assert_string_equal(text, "this is a letter to my mother\nand not a journal\n");
-    free(text);
-}
-
-/* --- workers -----------------------------------------------------------------------------------
- */
-
-#define N_ITEM 40
-
-/* What the workers did is seen through memory that they share. */
-struct barn {
-    uint64_t next;
-    unsigned n_done[N_ITEM];
-    char reason[N_ITEM][100];
-    unsigned *n_work;                /* [N_ITEM], shared */
-    int (*accident)(unsigned n_try); /* what befalls item 7: a signal, or 0 */
-};
-
-static bool barn_next(void *ctx, uint64_t *item)
-{
-    struct barn *barn = ctx;
-    *item = barn->next;
-    return barn->next++ < N_ITEM;
-}
-
-static char *barn_work(void *ctx, uint64_t item)
-{
-    struct barn *barn = ctx;
-    char *text = NULL;
-    const unsigned n_try = ++barn->n_work[item];
-    if (item == 7 && barn->accident && barn->accident(n_try))
-        (void)raise(barn->accident(n_try));
-    return asprintf(&text, "%" PRIu64, item * item) < 0 ? NULL : text;
-}
-
-static enum kvs_code barn_done(void *ctx, uint64_t item, const char *text, const char *reason,
-                               struct kvs_err *err)
-{
-    struct barn *barn = ctx;
-    (void)err;
-    barn->n_done[item]++;
-    if (text)
-        assert_int_equal(strtoull(text, NULL, 10), item * item);
-    else
-        snprintf(barn->reason[item], sizeof barn->reason[item], "%s", reason);
-    return KVS_OK;
-}
-
-static void farm_barn(struct barn *barn, unsigned n_worker)
-{
-    const struct kvs_farm farm = {
-        .ctx = barn, .next = barn_next, .work = barn_work, .done = barn_done};
-    struct kvs_err err = {0};
-    barn->n_work = mmap(NULL, N_ITEM * sizeof *barn->n_work, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(barn->n_work != MAP_FAILED);
-    if (kvs_farm_local(&farm, n_worker, &err))
-        fail_msg("%s", err.msg);
-    for (int i = 0; i < N_ITEM; i++)
-        assert_int_equal(barn->n_done[i], 1);
-    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no child is left */
-    munmap(barn->n_work, N_ITEM * sizeof *barn->n_work);
-}
-
-static int killed_once(unsigned n_try)
-{
-    return n_try == 1 ? SIGKILL : 0;
-}
-
-static int killed_always(unsigned n_try)
-{
-    (void)n_try;
-    return SIGKILL;
-}
-
-static int crashes(unsigned n_try)
-{
-    (void)n_try;
-    return SIGXCPU; /* one that cmocka does not catch */
-}
-
-static void every_item_is_made_once(void **state)
-{
-    (void)state;
-    for (unsigned n_worker = 1; n_worker < 6; n_worker += 2) {
-        struct barn barn = {0};
-        farm_barn(&barn, n_worker);
-    }
-}
-
-static void killed_workers_item_is_made_again(void **state)
-{
-    struct barn once = {.accident = killed_once}, always = {.accident = killed_always};
-    (void)state;
-    farm_barn(&once, 2);
-    assert_string_equal(once.reason[7], "");
-    farm_barn(&always, 2);
-    assert_string_equal(always.reason[7], "the worker ended by signal 9 (Killed)");
-}
-
-static void crash_is_told_and_stops_no_other(void **state)
-{
-    struct barn barn = {.accident = crashes};
-    (void)state;
-    farm_barn(&barn, 2);
-    assert_string_equal(barn.reason[7], "the worker ended by signal 24 (CPU time limit exceeded)");
-    assert_string_equal(barn.reason[8], "");
-}
-
 /* --- sweeps ------------------------------------------------------------------------------------
  */
 
@@ -380,7 +140,7 @@ static void run_sweep(const char *dir, unsigned n_job, uint64_t shard_i, uint64_
 
 static void expect_same_file(const char *a, const char *b)
 {
-    char *text_a = read_file(a), *text_b = read_file(b);
+    char *text_a = tmpdir_read(a), *text_b = tmpdir_read(b);
     assert_string_equal(text_a, text_b);
     free(text_a);
     free(text_b);
@@ -401,7 +161,7 @@ static void table_is_the_same_whatever_the_workers(void **state)
 
 static void failing_point_has_its_reason_and_the_others_their_rows(void **state)
 {
-    char *table = read_file("one/results.csv");
+    char *table = tmpdir_read("one/results.csv");
     unsigned n_line = 0, n_point = 0;
     (void)state;
     for (char *line = strtok(table, "\n"); line; line = strtok(NULL, "\n"), n_line++) {
@@ -509,21 +269,21 @@ static void sweep_goes_on_with_the_same_files_only(void **state)
     static const char *const names[] = {"m.json", "h.json", "q.json"};
     uint64_t n_kept;
     (void)state;
-    write_file("files.json",
-               "{\"model\": \"m.json\", \"hardware\": \"h.json\","
-               " \"trace\": {\"generate\": {\"requests\": 20}}, \"compare\": [\"load\"],"
-               " \"cluster\": {\"reuse\": \"content\"},"
-               " \"planner\": {\"repair\": \"deviation\", \"quality\": \"q.json\"}}");
+    tmpdir_write("files.json",
+                 "{\"model\": \"m.json\", \"hardware\": \"h.json\","
+                 " \"trace\": {\"generate\": {\"requests\": 20}}, \"compare\": [\"load\"],"
+                 " \"cluster\": {\"reuse\": \"content\"},"
+                 " \"planner\": {\"repair\": \"deviation\", \"quality\": \"q.json\"}}");
     for (int i = 0; i < 3; i++)
         copy_config(files[i][0], files[i][1], names[i]);
     assert_int_equal(sweep_of_files(&n_kept), KVS_OK);
     assert_int_equal(n_kept, 0);
     for (int i = 0; i < 3; i++) {
-        char *before = read_file(names[i]), *longer = NULL;
+        char *before = tmpdir_read(names[i]), *longer = NULL;
         assert_true(asprintf(&longer, "%s\n", before) > 0);
-        write_file(names[i], longer);
+        tmpdir_write(names[i], longer);
         assert_int_equal(sweep_of_files(&n_kept), KVS_ERR_ARG);
-        write_file(names[i], before);
+        tmpdir_write(names[i], before);
         assert_int_equal(sweep_of_files(&n_kept), KVS_OK);
         assert_int_equal(n_kept, 1);
         free(before);
@@ -622,13 +382,6 @@ int main(void)
         cmocka_unit_test(last_axis_runs_fastest),
         cmocka_unit_test(ranges_meet_their_ends_and_count_in_whole_things),
         cmocka_unit_test(wrong_sweeps_are_named_exactly),
-        cmocka_unit_test(journal_keeps_whole_records_only),
-        cmocka_unit_test(journal_ends_at_the_first_broken_record),
-        cmocka_unit_test(journal_waits_for_a_killed_sweeps_workers),
-        cmocka_unit_test(journal_of_another_sweep_is_refused),
-        cmocka_unit_test(every_item_is_made_once),
-        cmocka_unit_test(killed_workers_item_is_made_again),
-        cmocka_unit_test(crash_is_told_and_stops_no_other),
         cmocka_unit_test(table_is_the_same_whatever_the_workers),
         cmocka_unit_test(failing_point_has_its_reason_and_the_others_their_rows),
         cmocka_unit_test(shards_merge_to_the_same_table),

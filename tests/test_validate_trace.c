@@ -9,17 +9,6 @@
 
 static char common[1200];
 
-static void write_file(const char *name, const char *text)
-{
-    char path[300];
-
-    snprintf(path, sizeof path, "%s/%s", tmpdir(), name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
 /* The options that all calls share; false: the model is not there. */
 static bool ready(void)
 {
@@ -27,19 +16,20 @@ static bool ready(void)
 
     if (!weights)
         return false;
-    write_file("stories.json",
-               "{\"name\": \"stories\", \"source\": \"test\", \"layers\": 5, \"hidden\": 64, "
-               "\"heads\": 8, \"kv_heads\": 4, \"head_dim\": 8, \"ffn\": 172, \"vocab\": 512, "
-               "\"tied_embeddings\": true}");
-    write_file("w.json",
-               "{\"model\": \"stories.json\", \"hardware\": \"h100-sxm\", \"trace\": {\"generate\":"
-               "{\"requests\": 40, \"rate\": 40, \"corpus\": 200, \"topics\": 6, "
-               "\"topic_skew\": 0.7, \"passages\": 3, \"candidates\": 6, \"passage_skew\": 0, "
-               "\"rank_decay\": 20, \"stray\": 0, \"drift\": 0, \"chat\": 0, \"web\": 0, "
-               "\"turns\": 2, \"think\": \"20s\", \"stay\": 1, \"fresh_tok\": 0, "
-               "\"prompts_per_day\": 0, \"passage_tok\": 400}}, "
-               "\"tiers\": [{\"name\": \"nvme\", \"capacity\": \"200KiB\"}], "
-               "\"compare\": [\"load\"]}");
+    tmpdir_write("stories.json",
+                 "{\"name\": \"stories\", \"source\": \"test\", \"layers\": 5, \"hidden\": 64, "
+                 "\"heads\": 8, \"kv_heads\": 4, \"head_dim\": 8, \"ffn\": 172, \"vocab\": 512, "
+                 "\"tied_embeddings\": true}");
+    tmpdir_write(
+        "w.json",
+        "{\"model\": \"stories.json\", \"hardware\": \"h100-sxm\", \"trace\": {\"generate\":"
+        "{\"requests\": 40, \"rate\": 40, \"corpus\": 200, \"topics\": 6, "
+        "\"topic_skew\": 0.7, \"passages\": 3, \"candidates\": 6, \"passage_skew\": 0, "
+        "\"rank_decay\": 20, \"stray\": 0, \"drift\": 0, \"chat\": 0, \"web\": 0, "
+        "\"turns\": 2, \"think\": \"20s\", \"stay\": 1, \"fresh_tok\": 0, "
+        "\"prompts_per_day\": 0, \"passage_tok\": 400}}, "
+        "\"tiers\": [{\"name\": \"nvme\", \"capacity\": \"200KiB\"}], "
+        "\"compare\": [\"load\"]}");
     snprintf(common, sizeof common,
              "validate trace %s/w.json --weights %s --scale 0.05 --block 8 -n 25 --json", tmpdir(),
              weights);

@@ -81,6 +81,9 @@ KVS_MUST_CHECK enum kvs_code kvs_row_end(struct kvs_trace *trace, int64_t at_ns,
 /* The next line that is not blank; *line is NULL at the end. */
 KVS_MUST_CHECK enum kvs_code kvs_row_line(struct kvs_trace *trace, const char **line,
                                           struct kvs_err *err);
+/* Rows until one gives a request; *req stays as it is where the file ends. */
+KVS_MUST_CHECK enum kvs_code kvs_row_next(struct kvs_trace *trace, const struct kvs_request **req,
+                                          struct kvs_err *err);
 /* Fails as "FILE:LINE: <sentence>", or without a place where there are no lines. */
 enum kvs_code kvs_row_fail(const struct kvs_trace *trace, struct kvs_err *err, enum kvs_code code,
                            const char *fmt, ...) KVS_PRINTF(4, 5);

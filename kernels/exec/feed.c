@@ -12,7 +12,7 @@
 struct feed_layer {
     uint32_t first_read, n_read;
     uint32_t left; /* reads that have not come back */
-    int64_t read_from_ns, read_to_ns, decode_from_ns, decode_to_ns;
+    int64_t read_to_ns, decode_from_ns, decode_to_ns;
 };
 
 struct kvs_feed {

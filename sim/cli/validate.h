@@ -20,8 +20,8 @@ struct kvs_val_options {
     bool matrix, quick, json, overwrite;
     int reuse; /* of the matrix: KVS_VAL_PREFIX, _CONTENT, or both */
     const char *weights, *model, *hw, *codec, *quality, *device, *tokens, *store, *journal, *out;
-    struct kvs_strs levels, rates, contexts, news;
-    uint64_t seed, block_tok, repeats, window_bytes, cut_cells;
+    struct kvs_strs levels;
+    uint64_t seed, block_tok, repeats, window_bytes;
     double seconds, bandwidth, latency_s;
 };
 

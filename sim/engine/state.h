@@ -222,7 +222,6 @@ struct req {
     int64_t *due_ns[KVS_MAX_TIER];    /* [layer] work of the flow when the layer has arrived */
     int64_t *arrive_ns[KVS_MAX_TIER]; /* [layer] when it had; valid once LOAD_DONE */
     uint64_t due_at_decode;           /* iteration count of its replica at which it ends */
-    uint32_t decode_tok;              /* context when it began to decode */
 };
 
 struct part {

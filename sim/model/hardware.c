@@ -51,7 +51,6 @@ static enum kvs_code read_gpu(struct kvs_json node, struct kvs_hw *hw, struct kv
         return kvs_fail(err, KVS_ERR_NOMEM, "no memory for a hardware profile");
     if ((code = kvs_figures_json(node, gpu_rows, N(gpu_rows), hw->gpu, err)))
         return code;
-    hw->gpu_mem_bytes = hw->gpu->memory_bytes.value;
     return KVS_OK;
 }
 

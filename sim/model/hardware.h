@@ -81,7 +81,6 @@ struct kvs_hw_serving {
 struct kvs_hw {
     const char *name;
     uint32_t gpus_per_host;
-    double gpu_mem_bytes; /* HBM of one GPU */
     uint32_t n_link, n_tier, n_serving;
     struct kvs_hw_link link[KVS_MAX_LINK];
     struct kvs_hw_tier tier[KVS_MAX_LINK];

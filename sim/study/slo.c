@@ -105,7 +105,6 @@ static void read_row(const struct row *row, const struct kvs_slo *slo, struct kv
     m->link_frac = num_of(row, "busiest_link_frac");
     m->write_bytes[0] = num_of(row, "tier0_write_bytes");
     m->write_bytes[1] = num_of(row, "tier1_write_bytes");
-    m->dropped_bytes = num_of(row, "write_dropped_bytes");
 }
 
 /* Whether a is to be shown rather than b. */

@@ -34,7 +34,7 @@ struct kvs_measure {
     double ttft_p99_s, goodput_per_s, throughput_per_s, input_tok, span_s;
     double hbm_hit_frac, tier_hit_frac[2], recomputed_frac;
     double gpu_busy_frac, gpu_prefill_frac, link_frac;
-    double write_bytes[2], dropped_bytes; /* of the first two tiers */
+    double write_bytes[2]; /* of the first two tiers */
 };
 
 /* From a point's header and rows (point.h). */
