@@ -12,6 +12,8 @@
 #define BATCH_S 0.004 /* of work between two waits */
 #define MAX_TIME 4096
 #define COLD_BYTES (48u << 20)     /* more than what caches keep */
+#define COLD_WAIT 4                /* cooling and work take at most so many times the work's time */
+#define COLD_OPS 8                 /* but for so many operations, which are always measured */
 #define OPERATOR_BYTES (96u << 20) /* of copies of a GEMM's weights */
 
 struct kvs_prefill {
@@ -278,7 +280,9 @@ static enum kvs_code run_kv(struct kvs_prefill *p, const struct kvs_point *point
 {
     uint32_t rows = number(point, "rows");
     enum kvs_code code = KVS_OK;
-    while (!code && !is_over(p, sample, secs)) {
+    int64_t end_ns = kvs_now_ns() + (int64_t)(COLD_WAIT * secs * 1e9);
+    while (!code && !is_over(p, sample, secs) &&
+           (sample->ops < COLD_OPS || kvs_now_ns() < end_ns)) {
         cool(p);
         if ((code = begin(p, rows, 0, err)) ||
             (code = kvs_stream_record(p->stream, p->event[0], err)) ||
