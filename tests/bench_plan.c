@@ -7,7 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-
 /* Processor time: planners run on one thread, and others may keep the machine busy. */
 static double now_s(void)
 {
