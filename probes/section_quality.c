@@ -48,7 +48,7 @@ static enum kvs_code read_text(const char *path, uint32_t text_i, uint32_t n_voc
     uint32_t n_seen = 0, n = 0;
     enum kvs_code code = KVS_OK;
     if (!file)
-        return kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+        return kvs_fail(err, kvs_errno_code(errno), "%s: %s", path, strerror(errno));
     while (n_seen <= text_i && getline(&line, &room, file) > 0) {
         line_n++;
         n_seen += line[0] != '#' && line[0] != '\n';

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 
+#include <errno.h>
 #include <string.h>
 
 static void first_failure_is_kept(void **state)
@@ -23,6 +24,9 @@ static void wrong_input_exits_2(void **state)
     assert_int_equal(kvs_exit_status(KVS_ERR_RANGE), 2);
     assert_int_equal(kvs_exit_status(KVS_ERR_ABSENT), 3);
     assert_int_equal(kvs_exit_status(KVS_ERR_IO), 1);
+    assert_int_equal(kvs_exit_status(kvs_errno_code(ENOENT)), 2);
+    assert_int_equal(kvs_exit_status(kvs_errno_code(EISDIR)), 2);
+    assert_int_equal(kvs_exit_status(kvs_errno_code(EACCES)), 1);
 }
 
 #define N(list) (unsigned)(sizeof(list) / sizeof *(list))

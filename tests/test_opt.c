@@ -292,6 +292,35 @@ static void many_keeps_each_value_whole(void **state)
     assert_string_equal(c.sets.v[1], "b=\"c\"");
 }
 
+/* JSON's topic_skew is --topic-skew, in help and in errors too. */
+static void a_command_line_has_hyphens(void **state)
+{
+    double skew;
+    static const struct kvs_opt one[] = {
+        {"topic_skew", KVS_OPT_DOUBLE, 0, "1", 0, 10, "skew", NULL, false, 0},
+    };
+    char argv[][20] = {"x", "--topic-skew=2", "--topic_skew", "--topic-skew"};
+    char *const good[] = {argv[0], argv[1]}, *const old[] = {argv[0], argv[2]},
+                *const cut[] = {argv[0], argv[3]};
+    struct kvs_err err = {0}, missing = {0};
+    char *text;
+    size_t n;
+    bool help;
+
+    (void)state;
+    assert_int_equal(kvs_opt_argv(one, 1, 2, good, &skew, NULL, &help, &err), KVS_OK);
+    assert_true(skew == 2);
+    assert_int_equal(kvs_opt_argv(one, 1, 2, old, &skew, NULL, &help, &err), KVS_ERR_ARG);
+    assert_string_equal(err.msg, "--topic_skew: unknown option; did you mean --topic-skew?");
+    assert_int_equal(kvs_opt_argv(one, 1, 2, cut, &skew, NULL, &help, &missing), KVS_ERR_ARG);
+    assert_non_null(strstr(missing.msg, "--topic-skew: missing value"));
+    FILE *to = open_memstream(&text, &n);
+    kvs_opt_help(to, "x", "y", one, 1);
+    fclose(to);
+    assert_non_null(strstr(text, " --topic-skew X "));
+    free(text);
+}
+
 static void help_lists_every_option(void **state)
 {
     char *text;
@@ -356,6 +385,7 @@ int main(void)
         cmocka_unit_test(wrong_command_lines_are_named_exactly),
         cmocka_unit_test(many_keeps_each_value_whole),
         cmocka_unit_test(options_without_meaning_are_refused),
+        cmocka_unit_test(a_command_line_has_hyphens),
         cmocka_unit_test(help_lists_every_option),
     };
     return cmocka_run_group_tests_name("opt", tests, NULL, NULL);

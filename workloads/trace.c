@@ -149,7 +149,7 @@ static enum kvs_code format_by_file(const char *path, const struct kvs_trace_ops
         return KVS_OK;
     file = fopen(path, "rb");
     if (!file)
-        return kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+        return kvs_fail(err, kvs_errno_code(errno), "%s: %s", path, strerror(errno));
     n_byte = fread(head, 1, sizeof head, file);
     (void)fclose(file); /* was only read; what is wrong with it, kvs_lines_open will meet */
     *ops = format_by_magic(head, n_byte);
@@ -268,14 +268,7 @@ static enum kvs_code open_from(const char *path, const void *mem, size_t n_byte,
 enum kvs_code kvs_trace_open(const char *path, const struct kvs_trace_options *options,
                              struct kvs_trace **trace, struct kvs_err *err)
 {
-    struct stat st;
-    enum kvs_code code = open_from(path, NULL, 0, options, trace, err);
-    if (code == KVS_ERR_IO && stat(path, &st) != 0 && errno == ENOENT) {
-        code = KVS_ERR_ARG; /* a wrong name, not a file that can't be read */
-        if (err)
-            err->code = code;
-    }
-    return code;
+    return open_from(path, NULL, 0, options, trace, err);
 }
 
 enum kvs_code kvs_trace_open_mem(const char *path, const void *data, size_t n_byte,

@@ -233,7 +233,7 @@ static enum kvs_code read_file(const char *file, uint8_t **data, size_t *n_byte,
     *data = NULL;
     *n_byte = 0;
     if (fd < 0 || fstat(fd, &stat) != 0) {
-        kvs_fail(err, KVS_ERR_IO, "%s: %s", file, strerror(errno));
+        kvs_fail(err, kvs_errno_code(errno), "%s: %s", file, strerror(errno));
         goto done;
     }
     n = (size_t)stat.st_size;

@@ -1,6 +1,7 @@
 #include "err.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -37,6 +38,11 @@ enum kvs_code kvs_fail(struct kvs_err *err, enum kvs_code code, const char *fmt,
 enum kvs_code kvs_nomem(struct kvs_err *err)
 {
     return kvs_fail(err, KVS_ERR_NOMEM, "not enough memory");
+}
+
+enum kvs_code kvs_errno_code(int error)
+{
+    return error == ENOENT || error == EISDIR || error == ENOTDIR ? KVS_ERR_ARG : KVS_ERR_IO;
 }
 
 int kvs_exit_status(enum kvs_code code)

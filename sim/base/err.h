@@ -42,6 +42,10 @@ enum kvs_code kvs_fail(struct kvs_err *err, enum kvs_code code, const char *fmt,
 /* The failure "not enough memory". */
 enum kvs_code kvs_nomem(struct kvs_err *err);
 
+/* Of a file that can't be opened, by errno: a name that leads to none is wrong input (KVS_ERR_ARG),
+ * all else the system's refusal (KVS_ERR_IO). */
+enum kvs_code kvs_errno_code(int error);
+
 /* 0 for KVS_OK; 2 where the input is wrong (ARG, PARSE, RANGE); 3 for ABSENT (skipped); 1 for the
  * rest. */
 int kvs_exit_status(enum kvs_code code);

@@ -107,19 +107,13 @@ static char *read_all(FILE *file, size_t *n_byte)
     return text;
 }
 
-/* A name that leads to no file is wrong input; all else is the system's refusal. */
-static enum kvs_code io_code(int error)
-{
-    return error == ENOENT || error == EISDIR || error == ENOTDIR ? KVS_ERR_ARG : KVS_ERR_IO;
-}
-
 enum kvs_code kvs_doc_open(const char *name, struct kvs_doc **doc, struct kvs_err *err)
 {
     size_t n_byte;
     *doc = NULL;
     FILE *file = fopen(name, "rbe");
     if (!file)
-        return kvs_fail(err, io_code(errno), "%s: %s", name, strerror(errno));
+        return kvs_fail(err, kvs_errno_code(errno), "%s: %s", name, strerror(errno));
     errno = 0;
     char *text = read_all(file, &n_byte);
     int error = errno;
@@ -127,7 +121,7 @@ enum kvs_code kvs_doc_open(const char *name, struct kvs_doc **doc, struct kvs_er
     if (!text && error == ENOMEM)
         return kvs_nomem(err);
     if (!text)
-        return kvs_fail(err, io_code(error), "%s: %s", name, strerror(error));
+        return kvs_fail(err, kvs_errno_code(error), "%s: %s", name, strerror(error));
     enum kvs_code code = kvs_doc_parse(name, text, n_byte, doc, err);
     free(text);
     return code;

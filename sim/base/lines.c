@@ -173,7 +173,7 @@ static enum kvs_code open_file(struct kvs_lines *lines, struct kvs_err *err)
     lines->fd = is_stdin ? STDIN_FILENO : open(lines->file, O_RDONLY | O_CLOEXEC);
     lines->own_fd = !is_stdin && lines->fd >= 0;
     if (lines->fd < 0)
-        return kvs_fail(err, KVS_ERR_IO, "%s: %s", lines->file, strerror(errno));
+        return kvs_fail(err, kvs_errno_code(errno), "%s: %s", lines->file, strerror(errno));
     if (fstat(lines->fd, &st) == 0 && S_ISREG(st.st_mode))
         lines->n_file = (uint64_t)st.st_size;
     return KVS_OK;

@@ -32,14 +32,32 @@ static bool on_command_line(const struct kvs_opt *opt)
     return opt->type != KVS_OPT_NODE;
 }
 
+/* A key as a command line has it: JSON's topic_skew is --topic-skew. */
+struct spelled {
+    char text[64];
+};
+static struct spelled spell(const char *key)
+{
+    struct spelled as;
+
+    snprintf(as.text, sizeof as.text, "%s", key);
+    for (char *c = as.text; *c; c++)
+        *c = *c == '_' ? '-' : *c;
+    return as;
+}
+
 static enum kvs_code unknown_option(const struct line *line, const char *arg)
 {
     const char *names[KVS_OPT_ROWS_MAX + 1] = {NULL};
+    struct spelled key[KVS_OPT_ROWS_MAX];
     char word[64];
     unsigned n = 0;
     for (unsigned i = 0; i < line->n; i++)
-        if (on_command_line(&line->table[i]))
-            names[n++] = line->table[i].key;
+        if (on_command_line(&line->table[i])) {
+            key[n] = spell(line->table[i].key);
+            names[n] = key[n].text;
+            n++;
+        }
     names[n++] = "help";
     snprintf(word, sizeof word, "%.*s", (int)strcspn(arg, "="), arg);
     const char *near = kvs_nearest(word + strspn(word, "-"), names, n);
@@ -60,7 +78,7 @@ static const struct kvs_opt *find_row(const struct line *line, char *arg, char *
         const struct kvs_opt *opt = &line->table[i];
         if (!on_command_line(opt))
             continue;
-        if (is_long ? strlen(opt->key) == n_key && memcmp(opt->key, arg + 2, n_key) == 0
+        if (is_long ? strlen(opt->key) == n_key && memcmp(spell(opt->key).text, arg + 2, n_key) == 0
                     : opt->letter && arg[1] == opt->letter && !arg[2])
             return opt;
     }
@@ -84,10 +102,10 @@ static enum kvs_code set_arg(struct line *line, const struct kvs_opt *opt, char 
     if (code == KVS_OK)
         return KVS_OK;
     if (opt->type == KVS_OPT_LIST || opt->type == KVS_OPT_MANY)
-        return kvs_fail(line->err, KVS_ERR_ARG, "--%s: more than %zu names", opt->key,
+        return kvs_fail(line->err, KVS_ERR_ARG, "--%s: more than %zu names", spell(opt->key).text,
                         sizeof((struct kvs_strs *)0)->v / sizeof(char *));
-    return kvs_fail(line->err, KVS_ERR_ARG, "--%s: found \"%.60s\", want %s", opt->key, value,
-                    kvs_opt_want_for(opt, value, want));
+    return kvs_fail(line->err, KVS_ERR_ARG, "--%s: found \"%.60s\", want %s", spell(opt->key).text,
+                    value, kvs_opt_want_for(opt, value, want));
 }
 
 /* The option at argv[*i]; *i moves on if its value is an argument of its own. */
@@ -100,14 +118,14 @@ static enum kvs_code read_option(struct line *line, int argc, char *const *argv,
         return unknown_option(line, argv[*i]);
     if (opt->type == KVS_OPT_FLAG) {
         if (value)
-            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: takes no value", opt->key);
+            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: takes no value", spell(opt->key).text);
         *(bool *)kvs_opt_field(opt, line->out) = true;
         return KVS_OK;
     }
     if (!value) {
         if (*i + 1 >= argc)
-            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: missing value; want %s", opt->key,
-                            kvs_opt_want(opt, want));
+            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: missing value; want %s",
+                            spell(opt->key).text, kvs_opt_want(opt, want));
         value = argv[++*i];
     }
     return set_arg(line, opt, value);
@@ -120,7 +138,7 @@ static enum kvs_code check_given(const struct line *line)
         const struct kvs_opt *opt = &line->table[i];
         if (on_command_line(opt) && opt->type != KVS_OPT_FLAG && !line->given[i] &&
             !kvs_opt_may_be_absent(opt))
-            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: missing; want %s", opt->key,
+            return kvs_fail(line->err, KVS_ERR_ARG, "--%s: missing; want %s", spell(opt->key).text,
                             kvs_opt_want(opt, want));
     }
     return KVS_OK;
@@ -176,7 +194,7 @@ enum kvs_code kvs_opt_refuse(const struct kvs_opt *table, unsigned n, int argc, 
             argv[i][0] == '-' && argv[i][1] ? find_row(&line, argv[i], &value) : NULL;
 
         if (opt && is_one_of(opt->key, keys))
-            return kvs_fail(err, KVS_ERR_ARG, "--%s: %s", opt->key, why);
+            return kvs_fail(err, KVS_ERR_ARG, "--%s: %s", spell(opt->key).text, why);
         if (opt && opt->type != KVS_OPT_FLAG && !value)
             i++; /* the value is no option, whatever it looks like */
     }
@@ -201,7 +219,7 @@ static int left_side(const struct kvs_opt *opt, char *buf, size_t room)
 {
     char letter[] = {opt->letter ? '-' : ' ', opt->letter ? opt->letter : ' ',
                      opt->letter ? ',' : ' ', '\0'};
-    return snprintf(buf, room, "  %s --%s%s", letter, opt->key, value_word(opt->type));
+    return snprintf(buf, room, "  %s --%s%s", letter, spell(opt->key).text, value_word(opt->type));
 }
 
 static void right_side(FILE *to, const struct kvs_opt *opt)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 const char *const kvs_codec_halves[] = {"f16", "bf16", NULL};
 
@@ -134,7 +135,7 @@ enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct
     if (file && fseek(file, 0, SEEK_END) == 0)
         size = ftell(file);
     if (size < 0 || fseek(file, 0, SEEK_SET) != 0) {
-        kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+        kvs_fail(err, kvs_errno_code(errno), "%s: %s", path, strerror(errno));
     } else if (!(*data = malloc(size ? (size_t)size : 1))) {
         kvs_nomem(err);
     } else if (fread(*data, 1, (size_t)size, file) != (size_t)size) {
@@ -146,6 +147,15 @@ enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct
     if (file)
         (void)fclose(file); /* was only read */
     return *data ? KVS_OK : err->code;
+}
+
+enum kvs_code kvs_codec_open_file(const char *path, bool check, struct kvs_kvf **codec,
+                                  struct kvs_err *err)
+{
+    *codec = NULL;
+    if (access(path, F_OK))
+        return kvs_fail(err, kvs_errno_code(errno), "%s: %s", path, strerror(errno));
+    return kvs_kvf_open(path, check, codec, err);
 }
 
 /* An output that is the input would leave none of it. */
@@ -285,7 +295,7 @@ static enum kvs_code decode(const struct kvs_codec_options *opt, const char *fro
 
     if ((code = kvs_codec_pick_isa(opt->isa, &isa, err)) ||
         (code = check_apart(from, opt->out, err)) ||
-        (code = kvs_kvf_open(from, !opt->no_check, &codec, err)))
+        (code = kvs_codec_open_file(from, !opt->no_check, &codec, err)))
         return code;
     const struct kvs_kvf_shape *s = kvs_kvf_shape(codec);
     size_t part = (size_t)s->n_tok * kvs_kvf_n_chan(s), n = part * s->n_layer * 2;

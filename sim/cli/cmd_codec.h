@@ -47,4 +47,8 @@ void kvs_codec_print_attention(const struct kvs_kvf_attention *attention);
 KVS_MUST_CHECK enum kvs_code kvs_codec_pick_isa(const char *name, const struct kvs_kvf_isa **isa,
                                                 struct kvs_err *err);
 
+/* A codec file; one that is not there is wrong input. */
+KVS_MUST_CHECK enum kvs_code kvs_codec_open_file(const char *path, bool check,
+                                                 struct kvs_kvf **codec, struct kvs_err *err);
+
 #endif

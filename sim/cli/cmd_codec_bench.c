@@ -201,7 +201,7 @@ static enum kvs_code take(struct scene *s, const struct options *opt, const stru
                           struct kvs_err *err)
 {
     struct kvs_kvf *codec;
-    enum kvs_code code = kvs_kvf_open(opt->input, true, &codec, err);
+    enum kvs_code code = kvs_codec_open_file(opt->input, true, &codec, err);
     if (code)
         return code;
     s->shape = *kvs_kvf_shape(codec);

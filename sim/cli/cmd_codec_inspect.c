@@ -286,7 +286,7 @@ enum kvs_code kvs_codec_inspect(const struct kvs_codec_options *opt, const char 
     if (opt->weights && !opt->against)
         return kvs_fail(err, KVS_ERR_ARG, "--weights: wants --against, the raw elements");
     if ((code = kvs_codec_pick_isa(opt->isa, &isa, err)) ||
-        (code = kvs_kvf_open(from, !opt->no_check, &seen.codec, err)))
+        (code = kvs_codec_open_file(from, !opt->no_check, &seen.codec, err)))
         return code;
     seen.shape = *kvs_kvf_shape(seen.codec);
     code = opt->against ? compare(&seen, opt, from, isa, err)

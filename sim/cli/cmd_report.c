@@ -8,7 +8,9 @@
 #include "study/html.h"
 #include "study/sweep_plot.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define USAGE "kvsim report DIR [-o FILE]"
@@ -83,6 +85,8 @@ static enum kvs_code report(int argc, char *const *argv, struct kvs_err *err)
     if (pos.n != 1)
         return kvs_fail(err, KVS_ERR_ARG, "found %u folders, want one: " USAGE, pos.n);
     bool printed = false;
+    if (access(pos.v[0], F_OK))
+        return kvs_fail(err, kvs_errno_code(errno), "%s: %s", pos.v[0], strerror(errno));
     if ((code = show_recommend(pos.v[0], args.file, &printed, err)) || printed)
         return code;
     if ((code = draw_sweep(pos.v[0], err)))

@@ -29,7 +29,7 @@ static enum kvs_code read_tokens(const char *path, uint32_t n_vocab, uint32_t *t
     uint32_t at = 0;
 
     if (!file)
-        return kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
+        return kvs_fail(err, kvs_errno_code(errno), "%s: %s", path, strerror(errno));
     for (unsigned row = 1; at < n && getline(&line, &room, file) >= 0; row++) {
         char *from = line, *end;
 
