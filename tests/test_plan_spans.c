@@ -101,6 +101,48 @@ static void a_hole_is_computed_and_residents_are_not_loaded(void **state)
     json_decref(hbm);
 }
 
+/*
+ * One of two spans at p4: half of the tokens lose half of what --levels p4 loses of all, and the
+ * bytes are the mean of p4's and raw16's. A loss carried by half of the cached text counts half.
+ */
+static void spans_are_loaded_as_they_are_stored(void **state)
+{
+    json_t *p4 = kvs_cli_json(LONE "-c 8Ki --levels p4 -p load --json");
+    json_t *whole = kvs_cli_json(LONE "--spans prefix:8Ki@nvme=p4/p4,new:256 -p load --json");
+    json_t *half =
+        kvs_cli_json(LONE "--spans prefix:4Ki=p4+0.01,prefix:4Ki,new:256 -p load --json");
+    json_t *best = kvs_cli_json(LONE "--spans prefix:4Ki=p4+0.01,prefix:4Ki,new:256 --budget 0 "
+                                     "--json");
+    double raw_bytes = 8192 * 131072.;
+    const json_t *a = json_object_get(p4, "plan"), *b = json_object_get(whole, "plan"),
+                 *c = json_object_get(half, "plan"), *loss = json_object_get(half, "loss");
+
+    (void)state;
+    assert_true(kvs_cli_number(a, "ttft_s") == kvs_cli_number(b, "ttft_s"));
+    assert_true(kvs_cli_number(a, "loss_nats") == kvs_cli_number(b, "loss_nats"));
+    assert_true(kvs_cli_number(a, "load_bytes") == kvs_cli_number(b, "load_bytes"));
+    assert_true(fabs(kvs_cli_number(c, "load_bytes") -
+                     (kvs_cli_number(a, "load_bytes") + raw_bytes) / 2) < 10);
+    assert_true(kvs_cli_number(c, "loss_nats") > .005);
+    assert_true(fabs(kvs_cli_number(c, "loss_nats") - kvs_cli_number(loss, "nats")) < 1e-6);
+    kvs_cli_expect(json_array_get(json_object_get(loss, "parts"), 0), "{\"what\": \"p4\"}");
+    kvs_cli_expect(json_array_get(json_object_get(loss, "parts"), 1),
+                   "{\"what\": \"carried\", \"nats\": 0.005}");
+    kvs_cli_expect(json_array_get(json_object_get(half, "spans"), 0),
+                   "{\"level\": \"p4\", \"carried_nats\": 0.01}");
+    kvs_cli_expect(json_array_get(json_object_get(half, "spans"), 1), "{\"level\": \"raw16\"}");
+    kvs_cli_expect(json_array_get(json_object_get(half, "layers"), 0),
+                   "{\"level\": \"as stored\"}");
+    /* nothing may be lost: the first span is computed again in every layer */
+    kvs_cli_expect(json_object_get(best, "plan"), "{\"loss_nats\": 0.0}");
+    assert_true(kvs_cli_number(json_array_get(json_object_get(best, "layers"), 31),
+                               "recompute_tok") >= 4096);
+    json_decref(p4);
+    json_decref(whole);
+    json_decref(half);
+    json_decref(best);
+}
+
 static void wrong_spans_are_named(void **state)
 {
     static const char *const cases[][2] = {
@@ -114,6 +156,15 @@ static void wrong_spans_are_named(void **state)
         {"prefix:8Ki,new:1@nvme", "what is not cached lies on no tier; want new:1"},
         {"prefix:8Ki,new:1 -c 4Ki", "--context: --spans says what the prompt consists of"},
         {"prefix:8Ki@nvme,new:1 -t dram", "--tier: each cached span of --spans names its own"},
+        {"prefix:8Ki=p9,new:1", "--spans: codec gpu-published has no level \"p9\""},
+        {"prefix:8Ki=,new:1", "\"prefix:8Ki=\": want a level behind \"=\""},
+        {"prefix:8Ki@,new:1", "\"prefix:8Ki@\": want a tier behind \"@\""},
+        {"prefix:8Ki+x,new:1", "\"prefix:8Ki+x\": \"x\" is no number"},
+        {"prefix:8Ki+2000,new:1", "found 2000, want 0 to 1000 nats"},
+        {"hbm:8Ki=p4,prefix:1,new:1", "only what lies on a tier has a level"},
+        {"hbm:8Ki+.1,prefix:1,new:1", "only what lies on a tier has a loss of its own"},
+        {"prefix:8Ki=p4,new:1 --levels p8", "--levels: spans of --spans say what they are stored"},
+        {"prefix:8Ki+.1,new:1 --states 8", "--states: the states of text that carries a loss"},
         {"content:8Ki,new:1 --states 8", "--states: the states of passages cached elsewhere"},
     };
 
@@ -140,6 +191,12 @@ static void options_that_mean_nothing_are_refused(void **state)
         {LONE "--error 0.1", "--error: is of --instances FILE"},
         {LONE "--repair deviation", "--repair: is of text cached elsewhere"},
         {LONE "--overwrite", "--overwrite: replaces the folder of --plot; there is none"},
+        {LONE "--decoders 4", "--decoders: nothing is encoded; want --codec"},
+        {LONE "--decoders 4 --budget .1", "--decoders: the codec is decoded by the GPUs"},
+        {LONE "--codec cpu-avx512 --levels raw16", "--codec: raw16 is not encoded"},
+        {LONE "--quality llama-3.1-8b --budget 0", "--quality: tells what is lost, and the"},
+        {LONE "--slo 2s", "--slo: is CacheGen's, which is left out here: there is no level"},
+        {LONE "--levels p8 --budget 0", "--levels: each of them loses something"},
         {LONE "--states 8,8", "--states: found 8 twice, want a layer once"},
         {"plan -m deepseek-v3 -H h100-sxm --hidden", "--hidden: deepseek-v3 stores latent KV"},
         {LONE "-c 1.5", "--context: found \"1.5\", want tokens like"},
@@ -171,6 +228,7 @@ int main(void)
         cmocka_unit_test(mixed_spans_are_loaded_from_where_they_lie),
         cmocka_unit_test(cacheblend_leaves_a_prefix_as_it_is),
         cmocka_unit_test(a_hole_is_computed_and_residents_are_not_loaded),
+        cmocka_unit_test(spans_are_loaded_as_they_are_stored),
         cmocka_unit_test(wrong_spans_are_named),
         cmocka_unit_test(options_that_mean_nothing_are_refused),
     };

@@ -32,7 +32,8 @@ static const struct kvs_opt table[] = {
     {"spans", KVS_OPT_LIST, AT(spans), NULL, 0, 0,
      "the prompt span by span instead of --context, --new and --reuse, as prefix:8Ki,"
      "content:4Ki@dram,new:256; prefix or content as with --reuse, hbm: there already, new: not "
-     "cached, also last; @TIER: there, not on --tier",
+     "cached, also last; behind it @TIER: there, not on --tier; =LEVEL: stored and loaded at it "
+     "(raw16 where only others say); +NATS: a loss it carries, as if all cached text were such",
      NULL, false, 0},
     {"budget", KVS_OPT_STR, AT(budget), NULL, 0, 0,
      "nats that may be lost (0; 0.05 with --reuse content or when levels are named)", NULL, false,
@@ -76,8 +77,8 @@ static const struct kvs_opt table[] = {
      false, 0},
     {"fractions", KVS_OPT_U64, AT(fractions), "17", 2, KVS_MAX_FRAC,
      "recompute fractions to begin with; doubled while that gains 0.1 %", NULL, false, 0},
-    {"planner", KVS_OPT_STR, AT(planner), "optimal", 0, 0,
-     "who plans; a wrong name tells the right ones", NULL, false, 'p'},
+    {"planner", KVS_OPT_STR, AT(planner), "optimal", 0, 0, "who plans, of those named above", NULL,
+     false, 'p'},
     {"limit", KVS_OPT_TIME, AT(limit), "60s", 0, 1e6,
      "processor time that planner exact may take, of each problem; then the best known stands",
      NULL, false, 0},
@@ -121,11 +122,12 @@ static enum kvs_code refuse_idle(const struct kvs_plan_options *o, int argc, cha
         "budget",    "codec",     "levels",    "quality", "repair", "hidden", "states",
         "load",      "bandwidth", "slo",       "tp",      "block",  "chunk",  "decoders",
         "fractions", "plot",      "overwrite", NULL};
-    static const char *const
-        of_instances[] = {"error", NULL},
-        *const of_plot[] = {"overwrite", NULL},
-        *const of_spans[] = {"context", "new", "reuse", NULL}, *const of_tier[] = {"tier", NULL},
-        *const of_moved[] = {"repair", NULL}, *const of_exact[] = {"limit", NULL};
+    static const char
+        *const of_instances[] = {"error", NULL},
+               *const of_plot[] = {"overwrite", NULL},
+               *const of_spans[] = {"context", "new", "reuse", NULL},
+               *const of_tier[] = {"tier", NULL}, *const of_moved[] = {"repair", NULL},
+               *const of_levels[] = {"levels", "hidden", NULL}, *const of_exact[] = {"limit", NULL};
     bool moved = o->reuse == 1, shared = o->spans.n == 0, stored = false;
 
     if (strcmp(o->planner, "exact") != 0 &&
@@ -142,7 +144,12 @@ static enum kvs_code refuse_idle(const struct kvs_plan_options *o, int argc, cha
         stored |= cached;
         shared |= cached && !strchr(o->spans.v[i], '@');
     }
-    if (kvs_opt_refuse(table, N_OPT, argc, argv, of_instances,
+    bool levels = false;
+    for (unsigned i = 0; i < o->spans.n; i++)
+        levels |= strchr(o->spans.v[i], '=') != NULL;
+    if ((levels && kvs_opt_refuse(table, N_OPT, argc, argv, of_levels,
+                                  "spans of --spans say what they are stored at", err)) ||
+        kvs_opt_refuse(table, N_OPT, argc, argv, of_instances,
                        "is of --instances FILE; a prompt has the error bars of its profile", err) ||
         (o->spans.n && kvs_opt_refuse(table, N_OPT, argc, argv, of_spans,
                                       "--spans says what the prompt consists of", err)) ||
@@ -157,15 +164,87 @@ static enum kvs_code refuse_idle(const struct kvs_plan_options *o, int argc, cha
     return KVS_OK;
 }
 
+/* What means nothing for this prompt, by its codec, budget and levels. */
+static enum kvs_code refuse_unused(const struct kvs_plan_case *c, int argc, char *const *argv,
+                                   struct kvs_err *err)
+{
+    static const char *const of_codec[] = {"codec", "decoders", NULL},
+                             *const of_host[] = {"decoders", NULL},
+                             *const of_loss[] = {"quality", NULL};
+    const struct kvs_strs *levels = &c->options.levels;
+    bool raw = levels->n == 1 && strcmp(levels->v[0], KVS_CODEC_RAW) == 0;
+
+    if ((raw && kvs_opt_refuse(table, N_OPT, argc, argv, of_codec, "raw16 is not encoded", err)) ||
+        (!c->codec &&
+         kvs_opt_refuse(table, N_OPT, argc, argv, of_host,
+                        "nothing is encoded; want --codec, --levels or --budget", err)) ||
+        (c->codec && c->codec->decoder == KVS_DECODER_GPU &&
+         kvs_opt_refuse(table, N_OPT, argc, argv, of_host,
+                        "the codec is decoded by the GPUs; --codec cpu-avx512 is by the host",
+                        err)) ||
+        (!c->moved && c->budget_nats <= 0 &&
+         kvs_opt_refuse(table, N_OPT, argc, argv, of_loss,
+                        "tells what is lost, and the budget allows nothing", err)))
+        return err->code;
+    return KVS_OK;
+}
+
+/* No level is one that a plan within a budget of 0 may load. */
+static bool all_lossy(const struct kvs_variant *v)
+{
+    for (uint32_t q = 0; q < v->levels->n; q++) {
+        const int64_t *distortion = v->levels->level[q].distortion;
+        int64_t sum = 0;
+
+        for (uint32_t l = 0; distortion && l < v->problem.n_layer; l++)
+            sum += distortion[(size_t)l * v->n_frac]; /* all of it loaded */
+        if (sum == 0)
+            return false;
+    }
+    return true;
+}
+
+/* The same, by what the answer made of it. */
+static enum kvs_code refuse_vain(const struct kvs_plan_case *c,
+                                 const struct kvs_plan_answer *answer, int argc, char *const *argv,
+                                 struct kvs_err *err)
+{
+    static const char *const of_cachegen[] = {"slo", NULL}, *const of_codec[] = {"codec", NULL},
+                             *const of_levels[] = {"levels", NULL};
+    const char *why = NULL;
+    char text[200];
+
+    for (uint32_t i = 0; kvs_own_list[i]; i++)
+        if (strcmp(kvs_own_list[i]->name, "cachegen") == 0)
+            why = kvs_plan_no_own(c, answer, kvs_own_list[i]);
+    snprintf(text, sizeof text, "is CacheGen's, which is left out here: %s", why ? why : "");
+    if ((why && kvs_opt_refuse(table, N_OPT, argc, argv, of_cachegen, text, err)) ||
+        (!kvs_plan_has_levels(&answer->v) && !c->options.levels.n &&
+         kvs_opt_refuse(table, N_OPT, argc, argv, of_codec,
+                        "none of its levels is exact, and the budget allows no loss", err)) ||
+        (c->budget_nats <= 0 && all_lossy(&answer->v) &&
+         kvs_opt_refuse(table, N_OPT, argc, argv, of_levels,
+                        "each of them loses something, and the budget allows nothing; want raw16 "
+                        "or lx among them, or a budget",
+                        err)))
+        return err->code;
+    return KVS_OK;
+}
+
 static enum kvs_code explain(const struct kvs_plan_options *options,
-                             const struct kvs_planner_ops *planner, struct kvs_err *err)
+                             const struct kvs_planner_ops *planner, int argc, char *const *argv,
+                             struct kvs_err *err)
 {
     struct kvs_plan_case *c = NULL;
     struct kvs_plan_answer *answer = NULL;
     enum kvs_code code = kvs_plan_case_open(options, &c, err);
 
     if (!code)
+        code = refuse_unused(c, argc, argv, err);
+    if (!code)
         code = kvs_plan_answer_new(c, planner, &answer, err);
+    if (!code)
+        code = refuse_vain(c, answer, argc, argv, err);
     if (!code && options->json)
         code = kvs_plan_json(c, answer, err);
     else if (!code)
@@ -175,6 +254,24 @@ static enum kvs_code explain(const struct kvs_plan_options *options,
     kvs_plan_answer_free(answer);
     kvs_plan_case_free(c);
     return code;
+}
+
+static void print_help(void)
+{
+    char about[1200];
+    size_t n = (size_t)snprintf(
+        about, sizeof about, "%s",
+        "Plans one prompt: which layers of its cached tokens to load, which to compute "
+        "again, at which\nlevel; beside all policies, with a certificate, and from "
+        "where on loading pays. With --instances\nevery problem of a file is planned "
+        "and checked: within staircase and budget, valued as the\nevaluation does, the "
+        "lower bound not above value or optimum; ends 1 if one fails.\n\nplanners:");
+
+    for (unsigned i = 0; kvs_planner_list[i] && n < sizeof about; i++)
+        n += (size_t)snprintf(about + n, sizeof about - n, "%s %s", i ? "," : "",
+                              kvs_planner_list[i]->name);
+    kvs_opt_help(stdout, "kvsim plan --model M --hardware H --context N --new M --tier T [options]",
+                 about, table, N_OPT);
 }
 
 static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
@@ -187,14 +284,7 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
     if (kvs_opt_argv(table, N_OPT, argc, argv, &options, &pos, &help, err))
         return err->code;
     if (help) {
-        kvs_opt_help(
-            stdout, "kvsim plan --model M --hardware H --context N --new M --tier T [options]",
-            "Plans one prompt: which layers of its cached tokens to load, which to compute "
-            "again, at which\nlevel; beside all policies, with a certificate, and from "
-            "where on loading pays. With --instances\nevery problem of a file is planned "
-            "and checked: within staircase and budget, valued as the\nevaluation does, the "
-            "lower bound not above value or optimum; ends 1 if one fails.",
-            table, N_OPT);
+        print_help();
         return KVS_OK;
     }
     if (pos.n > 0)
@@ -210,7 +300,7 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
                         "%s: missing; want --model and --hardware, or --instances FILE; see kvsim "
                         "plan --help",
                         options.model ? "--hardware" : "--model");
-    return explain(&options, planner, err);
+    return explain(&options, planner, argc, argv, err);
 }
 
 const struct kvs_cmd kvs_cmd_plan = {

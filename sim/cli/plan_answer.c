@@ -73,6 +73,22 @@ bool kvs_plan_row_offer(const struct kvs_variant *v, const struct kvs_plan *plan
     return true;
 }
 
+const char *kvs_plan_flat_level(const struct kvs_plan_answer *answer,
+                                const struct kvs_policy_row *row)
+{
+    const struct kvs_variant *v = &answer->v;
+    uint32_t q = KVS_MAX_LEVEL;
+
+    for (uint32_t l = 0; l < v->problem.n_layer && v->problem.n_level > 1; l++) {
+        if (row->plan.frac_i[l] + 1u == v->problem.n_frac)
+            continue;
+        if (q != KVS_MAX_LEVEL && q != row->plan.level[l])
+            return NULL;
+        q = row->plan.level[l];
+    }
+    return q == KVS_MAX_LEVEL ? NULL : v->levels->level[q].name;
+}
+
 /* A planner that searches is told the plans of all that don't, and another: it is not slower. */
 static enum kvs_code run_planner(const struct kvs_plan_case *c,
                                  const struct kvs_plan_problem *problem,

@@ -64,6 +64,7 @@ struct kvs_plan_loss {
     double level_nats[KVS_MAX_LEVEL]; /* by what layers are loaded at */
     uint32_t level_n[KVS_MAX_LEVEL];  /* layers */
     double moved_nats;                /* of text cached elsewhere, what is not repaired */
+    double carried_nats;              /* what spans carry, as they say */
     double source_nats[4];            /* by where the table has its figures from: enum kvs_source */
 };
 
@@ -119,6 +120,10 @@ static inline bool kvs_plan_has_levels(const struct kvs_variant *v)
 {
     return v->levels->n > 1 || strcmp(v->levels->level[0].name, KVS_CODEC_RAW) != 0;
 }
+
+/* The one level that all of a row's loads have, where there are several; NULL: none such. */
+const char *kvs_plan_flat_level(const struct kvs_plan_answer *answer,
+                                const struct kvs_policy_row *row);
 
 /* plan_held.c: what the tier has to hold, bytes a token of all layers: raw16; all that plans were
  * free to choose in any layer; what this one loads, of each layer one level. */

@@ -189,7 +189,7 @@ static enum kvs_code find_repair(struct kvs_plan_case *c, struct kvs_err *err)
 static enum kvs_code find_quality(struct kvs_plan_case *c, struct kvs_err *err)
 {
     const struct kvs_plan_options *o = &c->options;
-    bool asked = c->moved || o->levels.n || o->codec || o->quality;
+    bool asked = c->moved || c->carries || o->levels.n || o->codec || o->quality;
     struct kvs_err own = {0};
 
     c->budget_nats = asked ? DEFAULT_BUDGET : 0;
@@ -216,6 +216,10 @@ static enum kvs_code find_states(struct kvs_plan_case *c, struct kvs_err *err)
         return kvs_fail(err, KVS_ERR_ARG,
                         "--states: the states of passages cached elsewhere saw other text; want "
                         "--reuse prefix");
+    if (names->n > 0 && c->carries)
+        return kvs_fail(err, KVS_ERR_ARG,
+                        "--states: the states of text that carries a loss are not those of exact "
+                        "text; want spans that carry none");
     if (names->n > 0 && n_layer < 2)
         return kvs_fail(err, KVS_ERR_ARG,
                         "--states: %s has one layer, into which go the tokens themselves",
@@ -358,6 +362,7 @@ void kvs_variant_levels(const struct kvs_plan_case *c, const struct kvs_variant 
         .budget_nats = c->budget_nats,
         .names = c->options.levels.n ? &c->options.levels : &c->menu,
         .exactly = c->options.levels.n > 0,
+        .prefix = c->as_held ? "--spans: " : NULL,
     };
 }
 
@@ -423,6 +428,7 @@ enum kvs_code kvs_variant_begin_of(const struct kvs_plan_case *c, const struct k
         .n_level = v->levels->n,
         .keep_shared = v->levels->n > 1, /* menus differ in their levels only */
         .level = v->levels->level,
+        .as_held = c->as_held,
         .repair = make_repair(c, planner, v),
         .state_at = c->n_state ? c->state_at : NULL,
         .state_bytes_per_tok = kvs_state_bytes_per_tok(c->model),

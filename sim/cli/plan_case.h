@@ -35,7 +35,9 @@ extern const char *const kvs_span_names[]; /* NULL-ended */
 struct kvs_span {
     enum kvs_span_kind kind;
     uint32_t n_tok;
-    int32_t route; /* of a cached one; -1: on all routes that --tier names, in equal parts */
+    int32_t route;    /* of a cached one; -1: on all routes that --tier names, in equal parts */
+    char level[32];   /* that a cached one is stored at; "": as the others */
+    double loss_nats; /* that it carries, as if all cached text were such */
 };
 
 /* What may be turned, as factors of what the options say. */
@@ -66,6 +68,8 @@ struct kvs_plan_case {
     struct kvs_span span[KVS_MAX_SPAN];
     uint32_t context_tok, new_tok; /* cached, and not, of all spans */
     bool moved;                    /* there is text cached elsewhere */
+    bool as_held; /* spans say what they are stored at, and are loaded so: nothing to choose */
+    bool carries; /* a span carries a loss */
     const struct kvs_hw_tier *tier[KVS_MAX_ROUTE];
     double budget_nats;
     bool loss_unknown; /* of moved text: no table tells; the budget is 0, so none of it stays */

@@ -17,14 +17,18 @@ static json_t *nats(bool known, int64_t distortion)
     return known ? json_real((double)distortion / KVS_NAT) : json_null();
 }
 
-static json_t *row_json(const struct kvs_plan_case *c, const struct kvs_policy_row *row)
+static json_t *row_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                        const struct kvs_policy_row *row)
 {
-    return json_pack("{ss so sf sf sf so sb so}", "policy", row->planner->name, "ttft_s",
+    const char *level = kvs_plan_flat_level(answer, row);
+
+    return json_pack("{ss so sf sf sf so sb so so}", "policy", row->planner->name, "ttft_s",
                      seconds(row->eval.end_ns), "recompute_frac", row->recompute_frac, "load_bytes",
                      row->load_bytes, "gpu_s", kvs_plan_gpu_s(c, row), "loss_nats",
                      nats(kvs_plan_loss_known(row), row->eval.distortion), "over_budget",
                      (int)row->over_budget, "lower_bound_s",
-                     row->lower_bound_ns == INT64_MIN ? json_null() : seconds(row->lower_bound_ns));
+                     row->lower_bound_ns == INT64_MIN ? json_null() : seconds(row->lower_bound_ns),
+                     "all_at", level ? json_string(level) : json_null());
 }
 
 /* Tokens whose computing restarts at layer l. */
@@ -63,8 +67,11 @@ static json_t *spans_json(const struct kvs_plan_case *c)
 
         for (uint32_t k = first; k < end; k++)
             json_array_append_new(tiers, json_string(c->tier[k]->name));
-        json_array_append_new(spans, json_pack("{ss si so}", "kind", kvs_span_names[span->kind],
-                                               "tok", (int)span->n_tok, "tiers", tiers));
+        json_array_append_new(spans,
+                              json_pack("{ss si so so sf}", "kind", kvs_span_names[span->kind],
+                                        "tok", (int)span->n_tok, "tiers", tiers, "level",
+                                        *span->level ? json_string(span->level) : json_null(),
+                                        "carried_nats", span->loss_nats));
     }
     return spans;
 }
@@ -96,8 +103,8 @@ static json_t *layers_json(const struct kvs_plan_case *c, const struct kvs_plan_
             "{sf si si si sf ss so so so so}", "recompute_frac", p->frac[i], "recompute_tok",
             (int)kvs_tables_recompute_tok(answer->v.inst, i), "repair_tok",
             (int)kvs_tables_repair_tok(answer->v.inst, i), "state_tok", state_tok(answer, l),
-            "state_bytes", answer->state_bytes[l], "level", answer->v.levels->level[q].name,
-            "loss_nats",
+            "state_bytes", answer->state_bytes[l], "level",
+            c->as_held ? "as stored" : answer->v.levels->level[q].name, "loss_nats",
             nats(kvs_plan_loss_known(&answer->best), p->layer[l]->distortion[i * p->n_level + q]),
             "arrive_s", arrive, "decoded_s", seconds(answer->decode_end_ns[l]), "computed_s",
             seconds(answer->gpu_end_ns[l]));
@@ -126,6 +133,10 @@ static json_t *loss_json(const struct kvs_plan_case *c, const struct kvs_plan_an
         json_array_append_new(parts,
                               json_pack("{ss si sf}", "what", "moved text", "layers",
                                         (int)answer->v.problem.n_layer, "nats", loss->moved_nats));
+    if (loss->carried_nats > 0)
+        json_array_append_new(parts, json_pack("{ss si sf}", "what", "carried", "layers",
+                                               (int)answer->v.problem.n_layer, "nats",
+                                               loss->carried_nats));
     bool known = kvs_plan_loss_known(&answer->best);
     return json_pack(
         "{so so so so so so}", "nats", known ? json_real(loss->nats) : json_null(), "low_nats",
@@ -240,7 +251,7 @@ static json_t *lists_json(const struct kvs_plan_case *c, const struct kvs_plan_a
     char text[KVS_PLAN_WORDS];
 
     for (uint32_t i = 0; i < answer->n_policy; i++)
-        json_array_append_new(policies, row_json(c, &answer->policy[i]));
+        json_array_append_new(policies, row_json(c, answer, &answer->policy[i]));
     for (uint32_t i = 0; i < answer->n_own; i++) {
         const struct kvs_own_result *own = &answer->own[i];
 
@@ -274,7 +285,7 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
                     "reuse", reuse_of(c), "budget_nats", c->budget_nats, "load_bytes_per_s",
                     answer->load_rate, "bandwidth_bytes_per_s", kvs_plan_bandwidth(c),
                     "bandwidth_link", c->hw->link[c->slow_link].name, "plan",
-                    row_json(c, &answer->best));
+                    row_json(c, answer, &answer->best));
     if (!all || !lists || json_object_update(all, lists) ||
         json_object_set_new(all, "fractions", json_integer(answer->v.n_frac)) ||
         json_object_set_new(all, "last_fractions_gain",

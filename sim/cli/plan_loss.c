@@ -47,6 +47,33 @@ static void add_level(const struct kvs_quality *quality, uint32_t layer, const c
     add_side(quality, v, nats * v_nats / (k_nats + v_nats), loss);
 }
 
+/* What a layer loses by levels: by the one it is loaded at, or by those its text is stored at. Of
+ * several, each has the share that it would have alone. */
+static void add_levels(const struct kvs_plan_case *c, const struct kvs_variant *v, uint32_t layer,
+                       uint32_t frac_i, uint32_t q, double nats, struct kvs_plan_loss *loss)
+{
+    uint32_t class_i = kvs_cost_class(v->cost, layer);
+    double alone[KVS_MAX_LEVEL] = {0}, sum = 0;
+
+    alone[q] = 1;
+    for (uint32_t h = 0; c->as_held && h < v->levels->n; h++) {
+        const int64_t *distortion = v->levels->level[h].distortion;
+
+        alone[h] = distortion ? kvs_tables_lossy_frac(v->inst, class_i, frac_i, q, h) *
+                                    (double)distortion[(size_t)layer * v->n_frac]
+                              : 0;
+    }
+    for (uint32_t h = 0; h < v->levels->n; h++)
+        sum += alone[h];
+    for (uint32_t h = 0; h < v->levels->n; h++) {
+        if (alone[h] <= 0)
+            continue;
+        loss->level_nats[h] += nats * alone[h] / sum;
+        loss->level_n[h]++;
+        add_level(c->quality, layer, v->levels->level[h].name, nats * alone[h] / sum, loss);
+    }
+}
+
 static void add_moved(const struct kvs_plan_case *c, const struct kvs_variant *v, uint32_t frac_i,
                       double nats, struct kvs_plan_loss *loss)
 {
@@ -68,15 +95,18 @@ void kvs_plan_lose(const struct kvs_plan_case *c, const struct kvs_variant *v,
     for (uint32_t l = 0; l < p->n_layer && c->quality && (!c->moved || v->repair_method); l++) {
         uint32_t i = plan->frac_i[l], q = plan->level[l];
         double all = (double)p->layer[l]->distortion[i * p->n_level + q] / KVS_NAT;
-        double moved = fmin(all, (double)kvs_tables_other_loss(v->inst, i) / KVS_NAT);
+        double other = fmin(all, (double)kvs_tables_other_loss(v->inst, i) / KVS_NAT);
+        double carried = fmin(other, (double)kvs_tables_carried_loss(v->inst, i) / KVS_NAT);
+        double moved = other - carried;
 
-        if (moved > 0)
+        if (carried > 0) {
+            loss->carried_nats += carried;
+            loss->nats += carried;
+        }
+        if (c->moved && moved > 0)
             add_moved(c, v, i, moved, loss);
-        if (all <= moved)
-            continue;
-        loss->level_nats[q] += all - moved;
-        loss->level_n[q]++;
-        add_level(c->quality, l, v->levels->level[q].name, all - moved, loss);
+        if (all > other)
+            add_levels(c, v, l, i, q, all - other, loss);
     }
     loss->rel_error = loss->nats > 0 ? loss->rel_error / loss->nats : 0;
 }

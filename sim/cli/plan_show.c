@@ -35,6 +35,10 @@ static void show_spans(const struct kvs_plan_case *c)
                kvs_text_count(n, span->n_tok));
         if (span->route >= 0)
             printf(" on %s", c->tier[span->route]->name);
+        if (*span->level)
+            printf(" at %s", span->level);
+        if (span->loss_nats > 0)
+            printf(", which carries %g nats", span->loss_nats);
     }
     printf("\n");
 }
@@ -96,7 +100,8 @@ static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answe
 
 /* Layers that do the same, in one row: '#' computed, '^' from stored states, 'r' repaired, '='
  * loaded. */
-static void show_run(const struct kvs_plan_answer *answer, uint32_t first, uint32_t last)
+static void show_run(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                     uint32_t first, uint32_t last)
 {
     const struct kvs_variant *v = &answer->v;
     uint32_t i = answer->best.plan.frac_i[first], q = answer->best.plan.level[first];
@@ -122,7 +127,8 @@ static void show_run(const struct kvs_plan_answer *answer, uint32_t first, uint3
     }
     printf("| ");
     if (cut + repair < 1)
-        printf("%3.0f %% computed, %s", 100 * (cut + repair), v->levels->level[q].name);
+        printf("%3.0f %% computed, %s", 100 * (cut + repair),
+               c->as_held ? "as stored" : v->levels->level[q].name);
     else
         printf("all computed");
     if (restarts)
@@ -130,7 +136,7 @@ static void show_run(const struct kvs_plan_answer *answer, uint32_t first, uint3
     putchar('\n');
 }
 
-static void show_staircase(const struct kvs_plan_answer *answer)
+static void show_staircase(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     const struct kvs_plan *plan = &answer->best.plan;
     uint32_t n_layer = answer->v.problem.n_layer, last_frac = answer->v.n_frac - 1;
@@ -147,7 +153,7 @@ static void show_staircase(const struct kvs_plan_answer *answer)
         while (last + 1 < n_layer && plan->frac_i[last + 1] == plan->frac_i[first] &&
                (plan->level[last + 1] == plan->level[first] || plan->frac_i[first] == last_frac))
             last++;
-        show_run(answer, first, last);
+        show_run(c, answer, first, last);
         first = last + 1;
     }
     putchar('\n');
@@ -222,13 +228,14 @@ static void show_policy(const struct kvs_plan_answer *answer, const struct kvs_p
 {
     char ttft[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX], nats[24] = "?";
     bool alone = row == &answer->best;
+    const char *level = kvs_plan_flat_level(answer, row);
 
     if (kvs_plan_loss_known(row))
         snprintf(nats, sizeof nats, "%.4f", nats_of(row->eval.distortion));
-    printf("  %-16s %10s   %5.2fx   %9.0f %%   %10s   %8s%s%s\n", row->planner->name,
+    printf("  %-16s %10s   %5.2fx   %9.0f %%   %10s   %8s%s%s%s%s\n", row->planner->name,
            kvs_text_time(ttft, s_of(row->eval.end_ns)),
            (double)recompute_ns / (double)row->eval.end_ns, 100 * row->recompute_frac,
-           kvs_text_bytes(bytes, row->load_bytes), nats,
+           kvs_text_bytes(bytes, row->load_bytes), nats, level ? "  at " : "", level ? level : "",
            row->over_budget ? "  over the budget" : "", alone ? "  <- this plan" : "");
 }
 
@@ -290,6 +297,10 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
                own->distortion > answer->v.problem.budget ? "  over the budget" : "");
     }
     show_policy(answer, &answer->best, recompute_ns);
+    if (answer->v.problem.n_level > 1)
+        printf("  at LEVEL: in all layers, the fastest within the budget; engines load as stored "
+               "(--levels %s)\n",
+               KVS_CODEC_RAW);
     if (answer->n_own)
         printf("  * no staircase: replayed by its own rule, token group by token group\n");
     if (c->moved)
@@ -329,7 +340,7 @@ void kvs_plan_show(const struct kvs_plan_case *c, const struct kvs_plan_answer *
     if (!c->fits)
         printf("%s\n\n", kvs_plan_words(c, answer, 0, words));
     show_case(c, answer);
-    show_staircase(answer);
+    show_staircase(c, answer);
     show_timeline(c, answer);
     show_policies(c, answer);
     kvs_plan_show_sure(c, answer);

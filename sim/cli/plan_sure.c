@@ -66,7 +66,8 @@ static void show_bound(const struct kvs_plan_case *c, const struct kvs_plan_answ
     if (bound_ns != INT64_MIN)
         printf("  certificate: no plan over these %u fractions and %u level%s is below %s; gap "
                "%.2f %%\n",
-               answer->v.n_frac, answer->v.levels->n, answer->v.levels->n > 1 ? "s" : "",
+               answer->v.n_frac, answer->v.problem.n_level,
+               answer->v.problem.n_level > 1 ? "s" : "",
                kvs_text_time(bound, (double)bound_ns * 1e-9),
                100 * (1 - (double)bound_ns / (double)answer->best.eval.end_ns));
     show_choice(answer);
@@ -183,6 +184,12 @@ static void show_loss(const struct kvs_plan_case *c, const struct kvs_plan_answe
         snprintf(text, sizeof text, " %.4f in moved text", loss->moved_nats);
         say(&lines, text);
         say(&lines, " that is not repaired");
+        any = true;
+    }
+    if (loss->carried_nats > 0) {
+        snprintf(text, sizeof text, "%s %.4f carried by what is loaded", any ? "," : "",
+                 loss->carried_nats);
+        say(&lines, text);
     }
     printf("\n");
 }

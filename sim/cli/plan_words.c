@@ -380,7 +380,7 @@ static bool say_held(const struct kvs_plan_case *c, const struct kvs_plan_answer
     struct kvs_plan_held held;
     char k[120], v[120], raw[KVS_TEXT_MAX];
 
-    if (!kvs_plan_has_levels(&answer->v))
+    if (!kvs_plan_has_levels(&answer->v) || c->as_held)
         return false;
     kvs_plan_hold(c, answer, &held);
     kvs_text_bytes(raw, held.raw_bytes);
@@ -407,7 +407,7 @@ static bool say_loaded(const struct kvs_plan_case *c, const struct kvs_plan_answ
     char k[120], v[120], loaded[KVS_TEXT_MAX];
 
     kvs_plan_hold(c, answer, &held);
-    if (!kvs_plan_has_levels(&answer->v) || held.n_loaded[0] == 0)
+    if (!kvs_plan_has_levels(&answer->v) || held.n_loaded[0] == 0 || c->as_held)
         return false;
     list_names(held.loaded[0], held.n_loaded[0], k, sizeof k);
     list_names(held.loaded[1], held.n_loaded[1], v, sizeof v);

@@ -268,6 +268,21 @@ int64_t kvs_tables_other_loss(const struct kvs_tables_inst *inst, uint32_t frac_
     return llround(other_loss(inst->tables, inst, frac_i));
 }
 
+int64_t kvs_tables_carried_loss(const struct kvs_tables_inst *inst, uint32_t frac_i)
+{
+    return llround(inst->cut[frac_i].carried / inst->tables->n_layer);
+}
+
+double kvs_tables_lossy_frac(const struct kvs_tables_inst *inst, uint32_t class_i, uint32_t frac_i,
+                             uint32_t q, uint32_t h)
+{
+    uint32_t at = frac_i * inst->tables->n_menu + q;
+
+    if (!inst->mixed && h != q)
+        return 0;
+    return inst->class[class_i].lossy_frac[at * inst->tables->config.n_level + h];
+}
+
 void kvs_fill_distortion(const struct kvs_tables *t, struct kvs_tables_inst *inst)
 {
     uint32_t n_level = t->config.n_level, n_menu = t->n_menu;

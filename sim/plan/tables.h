@@ -143,6 +143,12 @@ uint32_t kvs_tables_first_tok(const struct kvs_tables_inst *inst); /* absent, in
 /* What a layer loses at a fraction whatever its level: moved text that is not repaired, and what
  * cached text carries. */
 int64_t kvs_tables_other_loss(const struct kvs_tables_inst *inst, uint32_t frac_i);
+/* Of that, what cached text carries. */
+int64_t kvs_tables_carried_loss(const struct kvs_tables_inst *inst, uint32_t frac_i);
+/* The share of all cached tokens that a layer of a class loads at level h, a lossy one, where the
+ * plan has fraction i and level q. */
+double kvs_tables_lossy_frac(const struct kvs_tables_inst *inst, uint32_t class_i, uint32_t frac_i,
+                             uint32_t q, uint32_t h);
 /* Bytes of states that a rise from one fraction to another loads, all ranks: from all routes, and
  * from one. */
 double kvs_tables_state_bytes(const struct kvs_tables_inst *inst, uint32_t from_i, uint32_t to_i);
