@@ -158,7 +158,7 @@ static void gzip_and_missing_files_are_named(void **state)
     assert_int_equal(kvs_lines_mem("t.gz", "\x1f\x8b\x08\0\0", 5, &lines, &err), KVS_ERR_PARSE);
     assert_string_equal(err.msg, "t.gz: found gzip, want plain text or zstd");
     err = (struct kvs_err){0};
-    assert_int_equal(kvs_lines_open("/nonexistent/t", &lines, &err), KVS_ERR_IO);
+    assert_int_equal(kvs_lines_open("/nonexistent/t", &lines, &err), KVS_ERR_ARG);
     assert_string_equal(err.msg, "/nonexistent/t: No such file or directory");
     err = (struct kvs_err){0};
     assert_int_equal(kvs_lines_open("/", &lines, &err), KVS_ERR_IO);

@@ -233,7 +233,7 @@ static void errors_name_file_and_reason(void **state)
     struct kvs_weights *w;
     struct kvs_err err = {0};
     (void)state;
-    assert_int_equal(kvs_weights_open("no/such/file.gguf", &w, &err), KVS_ERR_IO);
+    assert_int_equal(kvs_weights_open("no/such/file.gguf", &w, &err), KVS_ERR_ARG);
     assert_string_equal(err.msg, "no/such/file.gguf: No such file or directory");
     assert_null(w);
     err = (struct kvs_err){0};

@@ -52,7 +52,7 @@ static enum kvs_code map_file(struct kvs_trace *trace, struct kvt *kvt, struct k
     }
     fd = open(trace->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return kvs_fail(err, KVS_ERR_IO, "%s: %s", trace->path, strerror(errno));
+        return kvs_fail(err, kvs_errno_code(errno), "%s: %s", trace->path, strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(fd);
         return kvs_fail(err, KVS_ERR_IO, "%s: is no regular file, which .kvt must be", trace->path);
