@@ -7,7 +7,7 @@
  */
 #include "optimal.h"
 
-#define N_MOST 64000000u
+#define N_MOST 16000000u
 
 /* Below limit_ns, from the sharpest bound there is; *found: there is such a plan. */
 static enum kvs_code search_all(const struct kvs_plan_problem *problem,
