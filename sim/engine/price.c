@@ -20,7 +20,9 @@
  * is computed in its first layers only. What is computed before the loads are there takes passes of
  * its own, one a chunk: no prompt that loads joins another's step. That delays the prompt and those
  * behind it on the GPU; the others would be decoded anyway. In a layer with tokens they take little
- * more time; one with none is read from memory for them.
+ * more time; one with none is read from memory for them. Where prompts wait for a place, they wait
+ * for decoding: a pass then does what an iteration of decoding would, and what both share, the
+ * reading of the weights, is won.
  *
  * Loads of replicas that share a link slow each other down, so a lane's work counts as much longer
  * as its loads took lately; the planner sees io times stretched by the same.
@@ -115,7 +117,8 @@ static double n_behind(const struct run *run, double queue_ns)
     return run->ahead_ns > 0 ? run->pairs / run->ahead_ns * queue_ns : 0;
 }
 
-/* Passes over tokens that wait for no load: what the serving system and those who decode add. */
+/* Passes over tokens that wait for no load: what the serving system and those who decode add, less
+ * the iteration of decoding that a pass saves where prompts wait for a place. */
 static void price_passes(struct sim *sim, const struct req *req, struct kvs_plan_problem *problem)
 {
     const struct replica *replica = &sim->replica[req->record.replica];

@@ -83,7 +83,7 @@ struct kvs_plan_problem {
     /*
      * The passes that work waiting for no load takes, by the first layer's fraction: what others'
      * share in them adds to T and to compute, if it is computed in every layer; and for every layer
-     * where it is not, how much more. NULL: 0.
+     * where it is not, how much more. Less than 0 where a pass saves others more. NULL: 0.
      */
     const int64_t *pass_ns, *pass_rest_ns; /* [i] */
 };
