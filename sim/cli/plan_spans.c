@@ -282,7 +282,8 @@ static uint32_t add_blocks(const struct kvs_plan_case *c, const struct kvs_varia
         return 1;
     }
     for (uint32_t q = 0; c->as_held && q < v->levels->n; q++)
-        held |= strcmp(v->levels->level[q].name, span->level) == 0 ? (uint16_t)(1u << q) : 0;
+        if (strcmp(v->levels->level[q].name, span->level) == 0)
+            held = (uint16_t)(held | 1u << q);
     assert(held || !c->as_held);
     for (uint32_t at = 0; at < n_tok; at += piece[n++].n_tok) {
         uint32_t left = n_tok - at;
