@@ -305,7 +305,9 @@ static inline unsigned i_le(vi a, vi b)
 }
 static inline unsigned i_lt(vi a, vi b)
 {
-    return _mm512_cmplt_epi32_mask(a, b);
+    unsigned mask = _mm512_cmplt_epi32_mask(a, b);
+    __asm__("" : "+r"(mask)); /* gcc 12 else spills 16 bits of it, and may count 32 */
+    return mask & 0xffff;
 }
 static inline vi i_bits(unsigned mask, int32_t value)
 {
