@@ -171,6 +171,69 @@ static void plans_fit_their_schema(void **state)
     json_decref(schema);
 }
 
+/* Writes raw elements and codec files of them: exact, of other levels, and of e-levels all over. */
+static void make_codec_files(const char *folder)
+{
+    static const char *const levels[] = {"raw16", "e4/p4,raw16/fp8", "e3"};
+    char path[128], args[512];
+    snprintf(path, sizeof path, "%s/raw", folder);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    for (unsigned i = 0; i < 2 * 2 * 40 * 32; i++) { /* f16 of 1 to 2, either sign */
+        uint16_t x = (uint16_t)(0x3c00 | (i * 40503u >> 6 & 0x3ff) | (i * 977u >> 4 & 1) << 15);
+        assert_int_equal(fwrite(&x, sizeof x, 1, f), 1);
+    }
+    assert_int_equal(fclose(f), 0);
+    for (int i = 0; i < 3; i++) {
+        snprintf(args, sizeof args,
+                 "codec encode %s/raw -o %s/%d --layers 2 --kv-heads 2 --head-dim 16 --type f16 "
+                 "--level %s",
+                 folder, folder, i, levels[i]);
+        (void)kvs_cli_text(args);
+    }
+}
+
+static json_t *answer_that_fits(const json_t *schema, const char *args)
+{
+    char why[256] = "";
+    json_t *answer = kvs_cli_json(args);
+    if (!jsonfit(schema, answer, why))
+        fail_msg("kvsim %s: %s", args, why);
+    return answer;
+}
+
+static void codec_answers_fit_their_schemas(void **state)
+{
+    static const char *const lossy[] = {"[]", "[\"fp8\", \"p4\", \"e4\"]", "[\"e3\"]"};
+    char folder[] = "/tmp/kvs-schema-XXXXXX", args[512], path[128], raw[128];
+    json_t *bench = load_schema("codec_bench"), *inspect = load_schema("codec_inspect");
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    make_codec_files(folder);
+    snprintf(raw, sizeof raw, "%s/raw", folder);
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%d", folder, i);
+        snprintf(args, sizeof args, "codec inspect %s --json", path);
+        json_decref(answer_that_fits(inspect, args));
+        snprintf(args, sizeof args, "codec inspect %s --against %s --json", path, raw);
+        json_decref(answer_that_fits(inspect, args));
+        snprintf(args, sizeof args, "codec bench --input %s --rounds 1 --json", path);
+        json_t *answer = answer_that_fits(bench, args), *want = json_loads(lossy[i], 0, NULL);
+        assert_true(json_equal(json_object_get(answer, "lossy_input"), want));
+        json_decref(want);
+        json_decref(answer);
+        snprintf(args, sizeof args, "codec bench --input %s --rounds 1", path);
+        assert_int_equal(strstr(kvs_cli_text(args), "input: lossy, ") != NULL, i > 0);
+        assert_int_equal(remove(path), 0);
+    }
+    json_decref(answer_that_fits(
+        bench, "codec bench --tokens 64 --channels 32 --layers 1 --rounds 1 --json"));
+    assert_int_equal(remove(raw), 0);
+    assert_int_equal(remove(folder), 0);
+    json_decref(bench);
+    json_decref(inspect);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +246,7 @@ int main(void)
         cmocka_unit_test(schemas_and_readers_agree),
         cmocka_unit_test(selftest_report_fits_its_schema),
         cmocka_unit_test(plans_fit_their_schema),
+        cmocka_unit_test(codec_answers_fit_their_schemas),
     };
     return cmocka_run_group_tests_name("schema", tests, NULL, NULL);
 }

@@ -97,11 +97,29 @@ struct scene {
     enum kvs_level level[KVS_N_LEVEL];
     uint16_t **x, **as_bf16; /* [n_part]; as_bf16: for lx, where x is none */
     uint8_t *levels;         /* [n][n_part] */
+    bool lossy[KVS_N_LEVEL]; /* --input has sections of that level: x is what they decoded to */
     struct kvs_kvf_in in[KVS_N_LEVEL];
     struct kvs_kvf_measure measure[KVS_N_LEVEL];
     struct kvs_kvf_attention attention[KVS_N_LEVEL];
     double memcpy_gb_per_s;
 };
+
+static void print_lossy(const struct scene *s, bool json)
+{
+    uint32_t n = 0;
+
+    if (json)
+        printf("\"lossy_input\": [");
+    for (int l = 0; l < KVS_N_LEVEL; l++)
+        if (s->lossy[l] && json)
+            printf("%s\"%s\"", n++ ? ", " : "", kvs_level_names[l]);
+        else if (s->lossy[l])
+            printf("%s%s", n++ ? ", " : "input: lossy, ", kvs_level_names[l]);
+    if (json)
+        printf("], ");
+    else if (n)
+        printf("; what is coded, and errors are told of, is what it decodes to\n");
+}
 
 static void print_table(const struct scene *s, const char *isa)
 {
@@ -110,12 +128,14 @@ static void print_table(const struct scene *s, const char *isa)
     for (uint32_t i = 0; i < s->n; i++) /* alike but for their sections' ends: told once */
         apart = apart || fabs(s->measure[i].kv_bits[0] - s->measure[i].kv_bits[1]) >= .05;
     printf("one thread, %s; %s, %u layers, %u tokens in blocks of %u, %u channels\nGB/s of 16-bit "
-           "elements; memcpy %.1f GB/s\n\n",
+           "elements; memcpy %.1f GB/s\n",
            isa, kvs_codec_halves[s->shape.half], s->shape.n_layer, s->shape.n_tok,
            s->shape.block_tok, kvs_kvf_n_chan(&s->shape), s->memcpy_gb_per_s);
-    printf("level  b/elem   ratio%s  payload  over H   side  escapes  SNR K  SNR V  p5 K  encode  "
-           "decode\n",
-           apart ? "  b/el K  b/el V" : "");
+    print_lossy(s, false);
+    printf(
+        "\nlevel  b/elem   ratio%s  payload  over H   side  escapes  SNR K  SNR V  p5 K  encode  "
+        "decode\n",
+        apart ? "  b/el K  b/el V" : "");
     for (uint32_t i = 0; i < s->n; i++) {
         const struct kvs_kvf_measure *m = &s->measure[i];
         double side = m->bits_per_element - m->payload_bits - m->padding_bits;
@@ -139,9 +159,11 @@ static void print_table(const struct scene *s, const char *isa)
 static void print_json(const struct scene *s, const char *isa)
 {
     printf("{\"isa\": \"%s\", \"type\": \"%s\", \"layers\": %u, \"tokens\": %u, "
-           "\"block_tokens\": %u, \"channels\": %u, \"memcpy_gb_per_s\": %.6g, \"levels\": [",
+           "\"block_tokens\": %u, \"channels\": %u, \"memcpy_gb_per_s\": %.6g, ",
            isa, kvs_codec_halves[s->shape.half], s->shape.n_layer, s->shape.n_tok,
            s->shape.block_tok, kvs_kvf_n_chan(&s->shape), s->memcpy_gb_per_s);
+    print_lossy(s, true);
+    printf("\"levels\": [");
     for (uint32_t i = 0; i < s->n; i++) {
         printf("%s\n  {", i ? "," : "");
         kvs_codec_print_measure(kvs_level_names[s->level[i]], &s->measure[i], true,
@@ -212,6 +234,7 @@ static enum kvs_code take(struct scene *s, const struct options *opt, const stru
             code = kvs_nomem(err);
     for (uint32_t i = 0; i < kvs_kvf_n_section(codec) && !code; i++) {
         struct kvs_section at = kvs_kvf_section(codec, i);
+        s->lossy[at.level] = at.level != KVS_RAW16 && at.level != KVS_LX;
         code = kvs_kvf_decode(codec, i, NULL, isa,
                               s->x[at.layer * 2 + (uint32_t)at.kv] + at.first_tok * n_chan, n_chan,
                               err);
