@@ -106,7 +106,7 @@ static void behind_a_queue_online_computes_less_than_optimal(void **state)
 /*
  * Drive and GPU have more to do than they can: 121 ms a load, every 90 ms. The optimum of T alone
  * has the least of both; online takes .82 to .89 of its compute over five seeds, and is 1.24
- * to 1.71 times as slow: its GPU's price is too high here, as those behind could load instead.
+ * to 1.71 times as slow. Why is not known.
  */
 static void behind_two_overloaded_servers_online_is_slower_than_optimal(void **state)
 {

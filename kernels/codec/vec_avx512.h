@@ -299,10 +299,6 @@ static inline vi i_weave_back(vi low, vi high, unsigned half)
     };
     return _mm512_permutex2var_epi16(low, _mm512_loadu_si512(from[half]), high);
 }
-static inline unsigned i_le(vi a, vi b)
-{
-    return _mm512_cmple_epi32_mask(a, b);
-}
 static inline unsigned i_lt(vi a, vi b)
 {
     unsigned mask = _mm512_cmplt_epi32_mask(a, b);

@@ -3,8 +3,9 @@
  *
  * A plan is made when a prompt is admitted, with the GPU's start and the links' rates as they look
  * then. When the GPU could begin with the prompt, all of that is known better: what has arrived is
- * there, and what is still to come comes at the links' present rate. Prompts before this one that
- * wait for their loads leave the GPU free now, but what they have to compute comes before its end.
+ * there, and what is still to come comes at the links' present rate for as long as a load takes,
+ * and then at the rate of late. Prompts before this one that wait for their loads leave the GPU
+ * free now, but what they have to compute comes before its end.
  * The plan is then compared with plans that compute more and load less: a greater fraction in the
  * first layers, for every fraction and every number of layers. The reads which that makes needless
  * are cancelled from the next border of a layer on; what was read of them is counted. No load
