@@ -4,26 +4,26 @@
 /* What is left of the state when a symbol is off it: low bits are the value's, of fewer than 2^15
  * the next word follows. */
 INLINE vi rest16(vi *state, vi next, vi value, const int32_t *low, const uint16_t *word,
-                 uint32_t *at, unsigned lanes, const bool split)
+                 uint32_t *at, vm lanes, const bool split)
 {
     if (split) {
         vi n = i_load(low), high = i_srlv(next, n);
         value = i_add(value, i_sub(next, i_sllv(high, n)));
         next = high;
     }
-    unsigned less = i_lt(next, i_set(KVS_RANS_LOW));
+    vm less = i_lt(next, i_set(KVS_RANS_LOW));
     if (lanes != 0xffff) { /* known to the compiler where all take part */
         less &= lanes;
         next = i_pick(lanes, next, *state);
     }
     *state = i_fill(next, less, word + *at);
-    *at += (unsigned)__builtin_popcount(less);
+    *at += (unsigned)__builtin_popcount(m_bits(less));
     return value;
 }
 
 /* 16 lanes of one stream take a symbol each: their values, and the state after. */
 INLINE vi decode16(vi *state, const uint32_t *table, const struct kvs_chan16 *chan,
-                   const uint16_t *word, uint32_t *at, unsigned lanes)
+                   const uint16_t *word, uint32_t *at, vm lanes)
 {
     vi x = *state, low = i_set(KVS_RANS_M - 1);
     vi entry = i_gather(table, i_or(i_load(chan->table_at), i_and(x, low)));
@@ -48,7 +48,7 @@ INLINE vi decode16_small(vi *state, const struct small_table *table, const struc
     vi x = *state, in = i_and(x, i_set(KVS_RANS_WIDE - 1));
     vi own = i_srl(x, 5); /* higher bits above */
     vi bucket = i_lookup(&table->bucket, own);
-    unsigned mine = i_lt(in, i_and(bucket, i_set(63)));
+    vm mine = i_lt(in, i_and(bucket, i_set(63)));
     vi symbol = i_pick(mine, own, i_srl(bucket, 6));
     vi rank = i_add(i_sub(in, i_set(KVS_RANS_WIDE)), i_lookup(&table->rank, own));
     rank = i_pick(mine, in, rank);
@@ -140,7 +140,7 @@ INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, con
                     }
 #endif
                     value[h] = decode16(&state[s][h], table, &p[h], word[s], &at[s],
-                                        full ? 0xffff : lanes >> 16 * h & 0xffff);
+                                        (vm)(full ? 0xffff : lanes >> 16 * h & 0xffff));
                 }
 #pragma GCC unroll 2
                 for (uint32_t h = 0; h < 2; h++) /* 10 bits times 11: exact */

@@ -2,7 +2,7 @@
 #include "kern_vec.h"
 
 /* 16 bits, the last first */
-INLINE unsigned back16(unsigned mask)
+INLINE vm back16(unsigned mask)
 {
     mask = (mask & 0x5555) << 1 | (mask >> 1 & 0x5555);
     mask = (mask & 0x3333) << 2 | (mask >> 2 & 0x3333);
@@ -11,7 +11,7 @@ INLINE unsigned back16(unsigned mask)
 }
 
 /* Where symbols of freq and n low bits find no room before a word is spilled. */
-INLINE unsigned over16(vi x, vi freq, vi n, const bool split)
+INLINE vm over16(vi x, vi freq, vi n, const bool split)
 {
     vi room = i_sll(freq, 20);
     return i_lt(i_sub(split ? i_srlv(room, n) : room, i_set(1)), x);
@@ -22,7 +22,7 @@ INLINE unsigned over16(vi x, vi freq, vi n, const bool split)
  * symbols of freq and first: x / freq << 11 | slot. The quotient comes right or one too large; the
  * rest of one too large is negative, or huge without a sign.
  */
-INLINE vi encode16(vi x, vi freq, vi first, vi bits, vi n, unsigned over, const uint16_t *slot,
+INLINE vi encode16(vi x, vi freq, vi first, vi bits, vi n, vm over, const uint16_t *slot,
                    const bool split)
 {
     vi y = i_pick(over, i_srl(x, 16), x);
@@ -74,10 +74,10 @@ INLINE void encode32(struct enc_run *run, const struct kvs_rans_enc *enc, uint32
         vi x = run->state[h], low = i_set(KVS_RANS_M - 1);
         vi freq = i_and(both[h], low), first = i_srl(both[h], KVS_RANS_BITS);
         vi bits = i_and(i_srl(both[h], 28), i_set(3)), n = i_srl(both[h], 30);
-        unsigned mine = back16(lanes >> 16 * h & 0xffff);
-        unsigned over = over16(x, freq, n, true) & mine;
+        vm mine = back16(lanes >> 16 * h & 0xffff);
+        vm over = over16(x, freq, n, true) & mine;
         i_spill(run->word, x, over);
-        run->word += __builtin_popcount(over);
+        run->word += __builtin_popcount(m_bits(over));
         x = encode16(x, freq, first, bits, n, over, enc->slot, true);
         run->state[h] = mine == 0xffff ? x : i_pick(mine, x, run->state[h]);
     }
@@ -117,9 +117,9 @@ INLINE void encode32_flat(struct enc_run *run, const struct kvs_rans_flat *flat,
             bits = i_and(i_srl(rest, KVS_RANS_BITS), i_set(3));
             n = i_and(i_srl(rest, KVS_RANS_BITS + 2), i_set(3));
         }
-        unsigned over = over16(x, freq, n, split);
+        vm over = over16(x, freq, n, split);
         i_spill(run->word, x, over);
-        run->word += __builtin_popcount(over);
+        run->word += __builtin_popcount(m_bits(over));
         run->state[h] = encode16(x, freq, first, bits, n, over, slot, split);
     }
 }

@@ -25,7 +25,7 @@ INLINE void pack64(vi q[4], enum kvs_level level, uint8_t *row, uint32_t c, uint
         uint64_t third = 0;
         for (int g = 0; g < 4; g++) {
             low[g] = i_and(q[g], i_set(3));
-            third |= (uint64_t)i_lt(i_set(3), q[g]) << (16 * g);
+            third |= (uint64_t)m_bits(i_lt(i_set(3), q[g])) << (16 * g);
         }
         i_store_u8(row + c / 4,
                    i_or(i_or(low[0], i_sll(low[1], 2)), i_or(i_sll(low[2], 4), i_sll(low[3], 6))));
@@ -63,7 +63,7 @@ INLINE void pack_block(const struct kvs_rows_job *job, const struct pack_row *ro
             q[g] = i_max(i_min(i_round(f_mul(value, unit)), top), i_set(0));
         }
         if (left - 16 * g < 16)
-            q[g] = i_and(q[g], i_bits((1u << (left - 16 * g)) - 1, -1));
+            q[g] = i_and(q[g], i_bits((vm)((1u << (left - 16 * g)) - 1), -1));
     }
     pack64(q, level, row->to, c, job->n_chan);
 }
@@ -110,7 +110,7 @@ static void pack_lx(const struct kvs_rows_job *job)
                 vi bits = load_bits(x + c + 16 * g, left);
                 q[g] = i_gather(code, i_and(i_srl(bits, 7), i_set(0xff)));
                 if (left < 16)
-                    q[g] = i_and(q[g], i_bits((1u << left) - 1, -1));
+                    q[g] = i_and(q[g], i_bits((vm)((1u << left) - 1), -1));
                 i_store_u8(rest + c + 16 * g,
                            i_or(i_and(i_srl(bits, 8), i_set(0x80)), i_and(bits, i_set(0x7f))));
             }

@@ -21,13 +21,14 @@ bool KERN(quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const
     for (uint32_t c = 0; c < n_chan; c += 16) {
         vf value = f_sub(load(x + c, n_chan - c, half), f_load(mean + c));
         vi q = i_add(i_round(f_mul(value, f_load(inverse + c))), i_set(KVS_SYMBOL_ZERO));
-        unsigned bad = i_lt(q, i_set(1)) | i_lt(i_set(255), q);
+        vm bad = i_lt(q, i_set(1)) | i_lt(i_set(255), q);
         if (n_chan - c < 16) {
-            bad &= (1u << (n_chan - c)) - 1;
-            q = i_pick((1u << (n_chan - c)) - 1, q, i_set(KVS_SYMBOL_ZERO));
+            vm there = (vm)((1u << (n_chan - c)) - 1);
+            bad &= there;
+            q = i_pick(there, q, i_set(KVS_SYMBOL_ZERO));
         }
         i_store_u8(symbol + c, i_pick(bad, i_set(0), q));
-        out |= bad;
+        out |= m_bits(bad);
     }
     return out != 0;
 }

@@ -14,6 +14,7 @@ typedef struct {
 typedef struct {
     __m256i a, b;
 } vi;
+typedef unsigned vm;
 
 #define F2(f, x, y) ((vf){f((x).a, (y).a), f((x).b, (y).b)})
 #define I2(f, x, y) ((vi){f((x).a, (y).a), f((x).b, (y).b)})
@@ -220,11 +221,15 @@ static inline vi i_quotient(vi y, vi freq)
 {
     return i_trunc(f_add(f_div(f_of_i(y), f_of_i(freq)), f_set(.25f)));
 }
-static inline unsigned i_lt(vi a, vi b)
+static inline vm i_lt(vi a, vi b)
 {
     unsigned low = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.a, a.a)));
     unsigned high = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.b, a.b)));
     return low | high << 8;
+}
+static inline unsigned m_bits(vm mask)
+{
+    return mask;
 }
 /* all ones in the lanes of 8 mask bits */
 static inline __m256i lanes8(unsigned mask)
@@ -232,15 +237,15 @@ static inline __m256i lanes8(unsigned mask)
     __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)mask), bit), bit);
 }
-static inline vi i_bits(unsigned mask, int32_t value)
+static inline vi i_bits(vm mask, int32_t value)
 {
     return i_and((vi){lanes8(mask), lanes8(mask >> 8)}, i_set(value));
 }
-static inline vi i_or_bits(vi a, unsigned mask, int32_t value)
+static inline vi i_or_bits(vi a, vm mask, int32_t value)
 {
     return i_or(a, i_bits(mask, value));
 }
-static inline vi i_pick(unsigned mask, vi a, vi b)
+static inline vi i_pick(vm mask, vi a, vi b)
 {
     return (vi){_mm256_blendv_epi8(b.a, a.a, lanes8(mask)),
                 _mm256_blendv_epi8(b.b, a.b, lanes8(mask >> 8))};
@@ -259,7 +264,7 @@ static inline __m256i fill8(__m256i a, unsigned mask, const uint16_t *p)
     word = _mm256_or_si256(_mm256_slli_epi32(a, 16), word);
     return _mm256_blendv_epi8(a, word, lanes8(mask));
 }
-static inline vi i_fill(vi a, unsigned mask, const uint16_t *p)
+static inline vi i_fill(vi a, vm mask, const uint16_t *p)
 {
     unsigned low = mask & 0xff;
     return (vi){fill8(a.a, low, p), fill8(a.b, mask >> 8, p + __builtin_popcount(low))};
@@ -275,7 +280,7 @@ static inline void spill8(uint16_t *p, __m256i a, unsigned mask)
     word = _mm256_permute4x64_epi64(word, 0x08);
     _mm_storeu_si128((void *)p, _mm256_castsi256_si128(word));
 }
-static inline void i_spill(uint16_t *p, vi a, unsigned mask)
+static inline void i_spill(uint16_t *p, vi a, vm mask)
 {
     spill8(p, a.a, mask & 0xff);
     spill8(p + __builtin_popcount(mask & 0xff), a.b, mask >> 8);

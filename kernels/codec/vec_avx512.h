@@ -10,6 +10,7 @@
 
 typedef __m512 vf;
 typedef __m512i vi;
+typedef __mmask16 vm; /* a bit a lane */
 
 static inline vf f_set(float x)
 {
@@ -209,9 +210,9 @@ static inline vi i_gather16(const uint16_t *table, vi at)
     return _mm512_cvtepu16_epi32(_mm256_inserti128_si256(
         _mm256_castsi128_si256(gather8(table, four)), gather8(table, four + 2), 1));
 }
-static inline vi i_pick(unsigned mask, vi a, vi b)
+static inline vi i_pick(vm mask, vi a, vi b)
 {
-    return _mm512_mask_blend_epi32((__mmask16)mask, b, a);
+    return _mm512_mask_blend_epi32(mask, b, a);
 }
 /* 64 numbers of 16 bits, looked up by the low 6 bits of what may have more */
 #define KVS_VEC_LOOKUP
@@ -299,28 +300,33 @@ static inline vi i_weave_back(vi low, vi high, unsigned half)
     };
     return _mm512_permutex2var_epi16(low, _mm512_loadu_si512(from[half]), high);
 }
-static inline unsigned i_lt(vi a, vi b)
+static inline vm i_lt(vi a, vi b)
 {
-    unsigned mask = _mm512_cmplt_epi32_mask(a, b);
-    __asm__("" : "+r"(mask)); /* gcc 12 else spills 16 bits of it, and may count 32 */
-    return mask & 0xffff;
+    return _mm512_cmplt_epi32_mask(a, b);
 }
-static inline vi i_bits(unsigned mask, int32_t value)
+/* as a number: left to gcc 12, 16 bits of it may be spilled and 32 read back */
+static inline unsigned m_bits(vm mask)
 {
-    return _mm512_maskz_set1_epi32((__mmask16)mask, value);
+    unsigned bits;
+    __asm__("kmovw %1, %0" : "=r"(bits) : "k"(mask));
+    return bits;
 }
-static inline vi i_or_bits(vi a, unsigned mask, int32_t value)
+static inline vi i_bits(vm mask, int32_t value)
 {
-    return _mm512_mask_or_epi32(a, (__mmask16)mask, a, _mm512_set1_epi32(value));
+    return _mm512_maskz_set1_epi32(mask, value);
 }
-static inline vi i_fill(vi a, unsigned mask, const uint16_t *p)
+static inline vi i_or_bits(vi a, vm mask, int32_t value)
 {
-    vi word = _mm512_maskz_expand_epi32((__mmask16)mask, i_u16(p));
-    return _mm512_or_si512(_mm512_mask_slli_epi32(a, (__mmask16)mask, a, 16), word);
+    return _mm512_mask_or_epi32(a, mask, a, _mm512_set1_epi32(value));
 }
-static inline void i_spill(uint16_t *p, vi a, unsigned mask)
+static inline vi i_fill(vi a, vm mask, const uint16_t *p)
 {
-    i_store_u16(p, _mm512_maskz_compress_epi32((__mmask16)mask, a));
+    vi word = _mm512_maskz_expand_epi32(mask, i_u16(p));
+    return _mm512_or_si512(_mm512_mask_slli_epi32(a, mask, a, 16), word);
+}
+static inline void i_spill(uint16_t *p, vi a, vm mask)
+{
+    i_store_u16(p, _mm512_maskz_compress_epi32(mask, a));
 }
 static inline vf f_half(const uint16_t *p, enum kvs_half half)
 {

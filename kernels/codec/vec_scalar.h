@@ -18,6 +18,7 @@ typedef struct {
 typedef struct {
     int32_t v[16];
 } vi;
+typedef unsigned vm; /* a bit a lane */
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): to is a declarator */
 #define EACH(type, to, value)                                                                      \
@@ -228,35 +229,39 @@ static inline vi i_gather16(const uint16_t *table, vi at) /* by the low 16 bits 
     EACH(vi, y, table[at.v[i] & 0xffff]);
 }
 /* Lanes where a < b, signed. */
-static inline unsigned i_lt(vi a, vi b)
+static inline vm i_lt(vi a, vi b)
 {
     unsigned mask = 0;
     for (int i = 0; i < 16; i++)
         mask |= (unsigned)(a.v[i] < b.v[i]) << i;
     return mask;
 }
+static inline unsigned m_bits(vm mask)
+{
+    return mask;
+}
 /* value where the mask has a bit, else 0 */
-static inline vi i_bits(unsigned mask, int32_t value)
+static inline vi i_bits(vm mask, int32_t value)
 {
     EACH(vi, y, mask >> i & 1 ? value : 0);
 }
 /* or what has value where the mask has a bit */
-static inline vi i_or_bits(vi a, unsigned mask, int32_t value)
+static inline vi i_or_bits(vi a, vm mask, int32_t value)
 {
     return i_or(a, i_bits(mask, value));
 }
 /* a where the mask has a bit, else b */
-static inline vi i_pick(unsigned mask, vi a, vi b)
+static inline vi i_pick(vm mask, vi a, vi b)
 {
     EACH(vi, y, mask >> i & 1 ? a.v[i] : b.v[i]);
 }
 /* Lanes of the mask take the words at p in turn: x << 16 | word. 32 bytes at p may be read. */
-static inline vi i_fill(vi a, unsigned mask, const uint16_t *p)
+static inline vi i_fill(vi a, vm mask, const uint16_t *p)
 {
     EACH(vi, y, mask >> i & 1 ? (int32_t)((uint32_t)a.v[i] << 16 | *p++) : a.v[i]);
 }
 /* The low 16 bits of the mask's lanes go to p, side by side; 32 bytes at p may be written. */
-static inline void i_spill(uint16_t *p, vi a, unsigned mask)
+static inline void i_spill(uint16_t *p, vi a, vm mask)
 {
     for (int i = 0; i < 16; i++)
         if (mask >> i & 1)
