@@ -83,7 +83,7 @@ static void optimal_is_the_least_and_better_machines_are_no_slower(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= N_SEED; seed++) {
-        char args[500] = "plan --json";
+        char args[500] = "plan -p optimal --json";
 
         draw(seed, args, sizeof args);
         json_t *answer = kvs_cli_json(args);
@@ -100,7 +100,7 @@ static void who_is_asked_changes_no_other_row_and_exact_is_never_worse(void **st
                                         " -p careful"};
     (void)state;
     for (uint64_t seed = 101; seed <= 104; seed++) {
-        char args[500] = "plan --json";
+        char args[500] = "plan -p optimal --json";
         size_t n;
 
         draw(seed, args, sizeof args);
@@ -136,9 +136,10 @@ static void the_order_of_the_tiers_says_nothing(void **state)
     for (int i = 0; i < 2; i++) {
         char args[300];
 
-        snprintf(args, sizeof args,
-                 "plan --json -m llama-3.1-70b -H h100-2gpu -c 12251 -n 16 -b 0.02 -t %s",
-                 order[i]);
+        snprintf(
+            args, sizeof args,
+            "plan -p optimal --json -m llama-3.1-70b -H h100-2gpu -c 12251 -n 16 -b 0.02 -t %s",
+            order[i]);
         answer[i] = kvs_cli_json(args);
     }
     assert_true(json_equal(answer[0], answer[1]));
@@ -149,8 +150,9 @@ static void the_order_of_the_tiers_says_nothing(void **state)
 /* Of text moved without repair, which loses 0.49 nats, and may lose 0.01. */
 static void a_policy_over_the_budget_has_real_times_and_says_so(void **state)
 {
-    json_t *got = kvs_cli_json("plan --json -m llama-3.1-8b -H h100-2gpu --reuse content -b 0.01 "
-                               "-p load");
+    json_t *got =
+        kvs_cli_json("plan -p optimal --json -m llama-3.1-8b -H h100-2gpu --reuse content -b 0.01 "
+                     "-p load");
     const char *first = json_string_value(json_array_get(json_object_get(got, "words"), 0));
 
     (void)state;
@@ -166,16 +168,20 @@ static void a_policy_over_the_budget_has_real_times_and_says_so(void **state)
 static void prompts_that_were_answered_wrongly(void **state)
 {
     static const char *const prompt[] = {
-        "plan --json -m llama-3.1-8b -H rtx-4090 --spans new:86,content:6746@remote,new:963 "
+        "plan -p optimal --json -m llama-3.1-8b -H rtx-4090 --spans "
+        "new:86,content:6746@remote,new:963 "
         "-b 0.01 --block 64",
-        "plan --json -m llama-3.1-8b -H h100-sxm -c 18013 -n 769 -t nvme,remote "
+        "plan -p optimal --json -m llama-3.1-8b -H h100-sxm -c 18013 -n 769 -t nvme,remote "
         "--bandwidth 10.7MB/s",
-        "plan --json -m llama-3-8b -H b200 --spans prefix:6081,prefix:37@dram,prefix:569@dram,"
+        "plan -p optimal --json -m llama-3-8b -H b200 --spans "
+        "prefix:6081,prefix:37@dram,prefix:569@dram,"
         "new:11 -b 0.05 --bandwidth 207MB/s --levels e4 --tp 1",
-        "plan --json -m llama-3.1-8b -H b200 -c 19931 -n 3 -t remote,dram --reuse content "
+        "plan -p optimal --json -m llama-3.1-8b -H b200 -c 19931 -n 3 -t remote,dram --reuse "
+        "content "
         "--levels lx",
-        "plan --json -m llama-3.1-70b -H a100-80g -c 4861 -n 118 -t remote --reuse content",
-        "plan --json -m llama-3.1-8b -H h100-2gpu -c 7747 -n 33 -b 0.001",
+        "plan -p optimal --json -m llama-3.1-70b -H a100-80g -c 4861 -n 118 -t remote --reuse "
+        "content",
+        "plan -p optimal --json -m llama-3.1-8b -H h100-2gpu -c 7747 -n 33 -b 0.001",
     };
     (void)state;
     for (size_t i = 0; i < sizeof prompt / sizeof *prompt; i++) {

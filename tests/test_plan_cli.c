@@ -335,8 +335,8 @@ static double at(const json_t *object, const char *in, const char *key)
  */
 static void the_regret_is_told_and_heeded(void **state)
 {
-    json_t *got = kvs_cli_json(LONE "-c 32Ki --budget 0.02 --json"),
-           *careful = kvs_cli_json(LONE "-c 32Ki --budget 0.02 -p careful --json"),
+    json_t *got = kvs_cli_json(LONE "-c 32Ki --budget 0.02 -p optimal --json"),
+           *careful = kvs_cli_json(LONE "-c 32Ki --budget 0.02 --json"),
            *raw = kvs_cli_json(LONE "-c 32Ki --bandwidth 10GB/s --json");
     const json_t *error = json_object_get(json_object_get(got, "regret"), "rel_error");
 

@@ -77,8 +77,9 @@ static const struct kvs_opt table[] = {
      false, 0},
     {"fractions", KVS_OPT_U64, AT(fractions), "17", 2, KVS_MAX_FRAC,
      "recompute fractions to begin with; doubled while that gains 0.1 %", NULL, false, 0},
-    {"planner", KVS_OPT_STR, AT(planner), "optimal", 0, 0, "who plans, of those named above", NULL,
-     false, 'p'},
+    {"planner", KVS_OPT_STR, AT(planner), NULL, 0, 0,
+     "who plans, of those named above; default careful, with --instances optimal", NULL, false,
+     'p'},
     {"limit", KVS_OPT_TIME, AT(limit), "60s", 0, 1e6,
      "processor time that planner exact may take, of each problem; then the best known stands",
      NULL, false, 0},
@@ -290,6 +291,8 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
     if (pos.n > 0)
         return kvs_fail(err, KVS_ERR_ARG, "\"%s\": want options only; see kvsim plan --help",
                         pos.v[0]);
+    if (!options.planner) /* the rule of never worse; problems by themselves have no error bars */
+        options.planner = options.instances ? "optimal" : "careful";
     planner = find_planner(options.planner, err);
     if (!planner || refuse_idle(&options, argc, argv, err))
         return err->code;

@@ -217,7 +217,7 @@ static enum kvs_code plan_asked(const struct kvs_plan_case *c,
         answer->best = answer->optimum;
         return KVS_OK;
     }
-    if (strcmp(planner->name, "exact") != 0) {
+    if (strcmp(planner->name, "exact") != 0 && strcmp(planner->name, "careful") != 0) {
         answer->n_pair = 0;
         answer->pair_bound_ns = INT64_MIN;
     }

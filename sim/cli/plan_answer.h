@@ -199,7 +199,10 @@ bool kvs_plan_row_offer(const struct kvs_variant *v, const struct kvs_plan *plan
 struct kvs_turned;
 KVS_MUST_CHECK enum kvs_code kvs_turned_new(struct kvs_plan_case *c, struct kvs_plan_answer *answer,
                                             struct kvs_turned **turned, struct kvs_err *err);
-/* The asked planner's rows; of exact, optimal's and the answer's own plan. */
+/* The plan whose knobs are turned: the asked planner's, but where that is careful the optimum: its
+ * plans jump where an error bar ends. */
+const struct kvs_policy_row *kvs_plan_turned_row(const struct kvs_plan_answer *answer);
+/* That planner's rows; of exact, optimal's and the answer's own plan. */
 KVS_MUST_CHECK enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c,
                                              struct kvs_turned *turned,
                                              struct kvs_plan_answer *answer, struct kvs_err *err);

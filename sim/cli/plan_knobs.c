@@ -139,10 +139,16 @@ static enum kvs_code take_own(const struct kvs_plan_case *c, const struct kvs_pl
     return KVS_OK;
 }
 
+const struct kvs_policy_row *kvs_plan_turned_row(const struct kvs_plan_answer *answer)
+{
+    return strcmp(answer->best.planner->name, "careful") == 0 ? &answer->optimum : &answer->best;
+}
+
 enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c, struct kvs_turned *turned,
                               struct kvs_plan_answer *answer, struct kvs_err *err)
 {
-    const struct kvs_planner_ops *planner = answer->best.planner;
+    const struct kvs_policy_row *of = kvs_plan_turned_row(answer);
+    const struct kvs_planner_ops *planner = of->planner;
     bool is_best = planner == answer->optimum.planner || strcmp(planner->name, "exact") == 0;
 
     for (uint32_t i = 0; i < turned->n; i++) {
@@ -154,12 +160,12 @@ enum kvs_code kvs_turned_rows(const struct kvs_plan_case *c, struct kvs_turned *
         for (uint32_t j = 0; is_best && j < turned->n; j++)
             (void)kvs_plan_row_offer(&one->v, &turned->one[j].row.plan, &row);
         if (is_best)
-            (void)kvs_plan_row_offer(&one->v, &answer->best.plan, &row);
+            (void)kvs_plan_row_offer(&one->v, &of->plan, &row);
         if (take_own(c, planner, is_best, one, &row, err))
             return err->code;
         /* what little another menu may gain */
-        if (is_best && is_worse(one, i % N_SIDE) && row.eval.end_ns < answer->best.eval.end_ns)
-            row.eval.end_ns = answer->best.eval.end_ns;
+        if (is_best && is_worse(one, i % N_SIDE) && row.eval.end_ns < of->eval.end_ns)
+            row.eval.end_ns = of->eval.end_ns;
         answer->n_knob = i / N_SIDE + 1;
         answer->knob[i / N_SIDE].name = one->knob->name;
         answer->knob[i / N_SIDE].kind = one->knob->kind;

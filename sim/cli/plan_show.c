@@ -77,7 +77,7 @@ static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answe
            kvs_text_bytes(bytes, kv));
     for (uint32_t k = 0; k < c->n_route; k++)
         printf("%s%s", k ? " and " : "", c->tier[k]->name);
-    printf(" (%s), %s new\n", kvs_text_rate(rate, answer->load_rate),
+    printf(" (loads come at %s), %s new\n", kvs_text_rate(rate, answer->load_rate),
            kvs_text_count(more, answer->v.new_tok));
     if (c->options.spans.n)
         show_spans(c);
@@ -311,12 +311,12 @@ static void show_policies(const struct kvs_plan_case *c, const struct kvs_plan_a
 static void show_knobs(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     static const char *const head[][3] = {
-        {"TTFT, planned anew, with", "half as fast", "twice as fast"},
+        {NULL, "half as fast", "twice as fast"},
         {"of the links:", "half of it", "twice it"},
         {"and with", "half as many", "twice as many"},
     };
     const char *binds = kvs_plan_binds(answer);
-    double now = (double)answer->best.eval.end_ns;
+    double now = (double)kvs_plan_turned_row(answer)->eval.end_ns;
     char name[KVS_PLAN_KNOB_NAME];
 
     for (uint32_t i = 0; i < answer->n_knob; i++) {
@@ -324,7 +324,11 @@ static void show_knobs(const struct kvs_plan_case *c, const struct kvs_plan_answ
         const char *const *of = head[row->kind];
 
         if (i == 0 || row->kind != answer->knob[i - 1].kind)
-            printf("  %-28s %13s %14s\n", of[0], of[1], of[2]);
+            printf("  %-28s %13s %14s\n",
+                   of[0]               ? of[0]
+                   : answer->fell_back ? "the optimum's TTFT, with"
+                                       : "TTFT, planned anew, with",
+                   of[1], of[2]);
         printf("    %-26s %+11.1f %% %+12.1f %%%s\n", kvs_plan_knob_name(c, row, name),
                100 * ((double)row->half_ns / now - 1), 100 * ((double)row->twice_ns / now - 1),
                row->kind == KVS_KNOB_STAGE && binds && strcmp(binds, row->name) == 0 ? "  <- binds"

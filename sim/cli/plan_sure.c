@@ -41,12 +41,12 @@ static void show_choice(const struct kvs_plan_answer *answer)
     char bound[KVS_TEXT_MAX];
 
     if (answer->n_pair > 0 && answer->pair_bound_ns != INT64_MIN)
-        printf(
-            "  levels: the %u are chosen from %u pairs, K and V apart, around this plan; over all "
-            "%u none is\n  below %s; gap %.2f %%\n",
-            answer->v.levels->n, answer->n_pair + 1, answer->n_pair + 1,
-            kvs_text_time(bound, (double)answer->pair_bound_ns * 1e-9),
-            100 * (1 - (double)answer->pair_bound_ns / (double)answer->best.eval.end_ns));
+        printf("  levels: the %u are chosen from %u pairs, K and V apart, around the optimum; over "
+               "all "
+               "%u none is\n  below %s; gap %.2f %%\n",
+               answer->v.levels->n, answer->n_pair + 1, answer->n_pair + 1,
+               kvs_text_time(bound, (double)answer->pair_bound_ns * 1e-9),
+               100 * (1 - (double)answer->pair_bound_ns / (double)answer->best.eval.end_ns));
     if (answer->v.n_frac == KVS_MAX_FRAC && answer->refine_gain >= KVS_ENOUGH_GAIN &&
         answer->refine_gain < 1)
         printf("  fractions: %d are the most that are tried; the last finer list still gained %.2f "
@@ -65,11 +65,16 @@ static void show_bound(const struct kvs_plan_case *c, const struct kvs_plan_answ
                kvs_text_time(bound, c->options.limit));
     if (bound_ns != INT64_MIN)
         printf("  certificate: no plan over these %u fractions and %u level%s is below %s; gap "
-               "%.2f %%\n",
+               "%.2f %%",
                answer->v.n_frac, answer->v.problem.n_level,
                answer->v.problem.n_level > 1 ? "s" : "",
                kvs_text_time(bound, (double)bound_ns * 1e-9),
                100 * (1 - (double)bound_ns / (double)answer->best.eval.end_ns));
+    if (bound_ns != INT64_MIN && answer->fell_back)
+        printf(", the optimum's %.2f %%",
+               100 * (1 - (double)bound_ns / (double)answer->optimum.eval.end_ns));
+    if (bound_ns != INT64_MIN)
+        printf("\n");
     show_choice(answer);
 }
 

@@ -49,7 +49,7 @@ const char *kvs_plan_knob_name(const struct kvs_plan_case *c, const struct kvs_k
 
 const char *kvs_plan_binds(const struct kvs_plan_answer *answer)
 {
-    int64_t least_ns = llround((double)answer->best.eval.end_ns * .99);
+    int64_t least_ns = llround((double)kvs_plan_turned_row(answer)->eval.end_ns * .99);
     const char *name = NULL;
 
     for (uint32_t i = 0; i < answer->n_knob; i++) {
@@ -151,7 +151,8 @@ static bool say_bandwidth(const struct kvs_plan_case *c, const struct kvs_plan_a
     snprintf(n, sizeof n, "%s token%s", count(at, answer->v.context_tok),
              answer->v.context_tok == 1 ? "" : "s");
     exact_rate(rate, kvs_plan_bandwidth(c));
-    snprintf(here, sizeof here, "here %.32s's is %s%s", c->hw->link[c->slow_link].name, rate, per);
+    snprintf(here, sizeof here, "here link %.32s has %s%s", c->hw->link[c->slow_link].name, rate,
+             per);
     if (x->n_range == 0)
         snprintf(buf, KVS_PLAN_WORDS,
                  "At %s recomputing wins at any --bandwidth, other links as they are; %s.", n,
@@ -233,7 +234,9 @@ static bool say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer
     const char *name = answer->best.planner->name;
     struct rival end = {NULL, INT64_MAX}, rival = find_rival(answer);
     char ttft[KVS_TEXT_MAX], other[KVS_TEXT_MAX], more[KVS_PLAN_WORDS / 2] = "";
-    bool best = strcmp(name, "optimal") == 0, no_load = load && load->over_budget;
+    bool careful = strcmp(name, "careful") == 0;
+    bool best = strcmp(name, "optimal") == 0 || (careful && !answer->fell_back),
+         no_load = load && load->over_budget;
     double end_ns = (double)answer->best.eval.end_ns;
 
     if (answer->best.over_budget) {
@@ -267,9 +270,12 @@ static bool say_gain(const struct kvs_plan_case *c, const struct kvs_plan_answer
                  kvs_text_time(other, s_of(rival.end_ns)));
     kvs_text_time(other, s_of(end.end_ns));
     snprintf(buf, KVS_PLAN_WORDS, "%s here: %s, %.2f times as fast as %s (%s%s%s%s)%s.",
-             best ? "Best" : name, ttft, ratio,
-             no_load ? "recompute" : "the better of load and recompute", no_load ? "" : end.name,
-             no_load ? "" : ", ", other, no_load ? "; load is over the budget" : "", more);
+             best      ? "Best"
+             : careful ? "Taken"
+                       : name,
+             ttft, ratio, no_load ? "recompute" : "the better of load and recompute",
+             no_load ? "" : end.name, no_load ? "" : ", ", other,
+             no_load ? "; load is over the budget" : "", more);
     return true;
 }
 
@@ -281,6 +287,7 @@ static bool say_knob(const struct kvs_plan_case *c, const struct kvs_plan_answer
     const struct kvs_knob_row *most = NULL, *part = NULL;
     char now[KVS_TEXT_MAX], better[KVS_TEXT_MAX], own[KVS_TEXT_MAX];
     char name[KVS_PLAN_KNOB_NAME];
+    double end_ns = (double)kvs_plan_turned_row(answer)->eval.end_ns;
     size_t used;
 
     for (uint32_t i = 0; i < answer->n_knob; i++) {
@@ -291,16 +298,16 @@ static bool say_knob(const struct kvs_plan_case *c, const struct kvs_plan_answer
             *best = row;
     }
     assert(most && part);
-    if ((double)most->twice_ns > .99 * (double)answer->best.eval.end_ns) {
+    if ((double)most->twice_ns > .99 * end_ns) {
         snprintf(buf, KVS_PLAN_WORDS, "No single stage that were twice as fast gains 1 %%.");
         return true;
     }
-    kvs_text_time(now, s_of(answer->best.eval.end_ns));
+    kvs_text_time(now, s_of((int64_t)end_ns));
     kvs_text_time(better, s_of(most->twice_ns));
-    snprintf(buf, KVS_PLAN_WORDS, "What binds: the %s; twice as fast %s %s of %s.", most->name,
-             strcmp(most->name, "links") == 0 ? "they make" : "it makes", better, now);
-    if (strcmp(most->name, "links") != 0 ||
-        (double)part->twice_ns > .99 * (double)answer->best.eval.end_ns)
+    snprintf(buf, KVS_PLAN_WORDS, "What binds: the %s; twice as fast %s %s of %s%s.", most->name,
+             strcmp(most->name, "links") == 0 ? "they make" : "it makes", better,
+             answer->fell_back ? "the optimum's " : "", now);
+    if (strcmp(most->name, "links") != 0 || (double)part->twice_ns > .99 * end_ns)
         return true;
     used = strlen(buf);
     snprintf(buf + used, KVS_PLAN_WORDS - used,
@@ -443,8 +450,30 @@ static bool say_online(const struct kvs_plan_case *c, const struct kvs_plan_answ
     return true;
 }
 
-/* The fastest plan may lose to loading or recomputing all, within the error bars; what one that
- * can't costs. */
+/* The optimum was not taken: it may lose to loading or recomputing all, within the error bars. */
+static bool say_optimum(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                        char *buf)
+{
+    const struct kvs_policy_row *optimum = &answer->optimum;
+    double end_ns = (double)optimum->eval.end_ns, share;
+    struct kvs_regret regret;
+    char ttft[KVS_TEXT_MAX];
+
+    (void)c;
+    if (!answer->fell_back || answer->best.over_budget)
+        return false;
+    kvs_regret_of(&answer->v.problem, &optimum->plan, &regret);
+    share = regret.most_ns / end_ns;
+    snprintf(buf, KVS_PLAN_WORDS,
+             "The optimum takes %s (%+.1f %%) if all inputs are exact; within their error bars it "
+             "may lose %.1f %% to the better of load and recompute, so it is not taken "
+             "(--planner optimal takes it).",
+             kvs_text_time(ttft, s_of(optimum->eval.end_ns)),
+             100 * (end_ns / (double)answer->best.eval.end_ns - 1), 100 * share);
+    return true;
+}
+
+/* The asked planner's plan may lose so; what one that can't costs. */
 static bool say_careful(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                         char *buf)
 {
@@ -471,9 +500,9 @@ const char *kvs_plan_words(const struct kvs_plan_case *c, const struct kvs_plan_
                            unsigned n, char buf[KVS_PLAN_WORDS])
 {
     static bool (*const say[])(const struct kvs_plan_case *, const struct kvs_plan_answer *,
-                               char *) = {say_no_room, say_gain,   say_context, say_bandwidth,
-                                          say_held,    say_loaded, say_knob,    say_online,
-                                          say_states,  say_careful};
+                               char *) = {say_no_room, say_gain,    say_context, say_bandwidth,
+                                          say_held,    say_loaded,  say_knob,    say_online,
+                                          say_states,  say_optimum, say_careful};
 
     for (size_t i = 0; i < sizeof say / sizeof *say; i++)
         if (say[i](c, answer, buf) && n-- == 0)
