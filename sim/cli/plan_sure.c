@@ -116,12 +116,12 @@ static void show_regret(const struct kvs_plan_case *c, const struct kvs_plan_ans
     else
         snprintf(text, sizeof text, " this plan gains %s or more", time);
     say(&lines, text);
-    say(&lines, regret_s > 0 ? " to the better of load all and recompute all"
-                             : " on the better of load all and recompute all");
-    if (answer->best.over_budget)
-        say(&lines, ", which keep the budget");
+    snprintf(text, sizeof text, " %s the better of load all and recompute all%s%s",
+             regret_s > 0 ? "to" : "on", answer->best.over_budget ? ", which keep the budget" : "",
+             answer->fell_back ? ";" : "");
+    say(&lines, text);
     if (answer->fell_back)
-        say(&lines, "; the optimum could lose over 1 %, so it is not taken");
+        say(&lines, " the optimum could lose over 1 %, so it is not taken");
     printf("\n");
 }
 
