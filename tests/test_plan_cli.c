@@ -72,6 +72,21 @@ static void with(const char *from, const char *to, char *path)
     assert_int_equal(fclose(out), 0);
 }
 
+/* As kvsim itself prints it where no optimum is known. */
+static void an_optimum_that_is_not_known_may_be_null(void **state)
+{
+    char path[] = "/tmp/kvsim-plan-XXXXXX", args[256];
+
+    (void)state;
+    with("1052", "null", path);
+    snprintf(args, sizeof args, "plan --instances %s --json", path);
+    json_t *got = kvs_cli_json(args);
+    unlink(path);
+    kvs_cli_expect(json_array_get(json_object_get(got, "instances"), 0),
+                   "{\"optimum_ns\": null, \"value_ns\": 1052}");
+    json_decref(got);
+}
+
 static void a_plan_that_fails_its_check_ends_1(void **state)
 {
     static const struct {
@@ -460,6 +475,7 @@ int main(void)
         cmocka_unit_test(epic_computes_no_more_of_short_prompts_than_there_is),
         cmocka_unit_test(a_problem_with_a_restart_point_is_planned),
         cmocka_unit_test(the_certified_planner_answers_by_default),
+        cmocka_unit_test(an_optimum_that_is_not_known_may_be_null),
         cmocka_unit_test(a_plan_that_fails_its_check_ends_1),
         cmocka_unit_test(wrong_input_ends_2_and_is_named),
         cmocka_unit_test(the_slowest_bandwidth_and_longest_context_are_planned),

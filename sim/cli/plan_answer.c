@@ -224,6 +224,14 @@ static enum kvs_code plan_asked(const struct kvs_plan_case *c,
     return kvs_plan_row(c, &answer->v, planner, &answer->optimum.plan, &answer->best, err);
 }
 
+static bool is_stored_at(const struct kvs_plan_case *c)
+{
+    for (uint32_t i = 0; i < c->n_span; i++)
+        if (*c->span[i].level)
+            return true;
+    return false;
+}
+
 const char *kvs_plan_no_own(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
                             const struct kvs_own_ops *ops)
 {
@@ -232,7 +240,8 @@ const char *kvs_plan_no_own(const struct kvs_plan_case *c, const struct kvs_plan
     if (c->moved)
         return "a rule by token groups repairs no text cached elsewhere";
     if (ops->chooses_level && problem->n_level < (problem->hidden_level ? 3 : 2))
-        return "there is no level to choose (--budget)";
+        return is_stored_at(c) ? "the text's level is what it is stored at (--spans)"
+                               : "there is no level to choose (--budget)";
     return NULL;
 }
 

@@ -28,7 +28,7 @@ static enum kvs_code fail_room(const struct kvs_plan_case *c, uint32_t most, dou
     char kv[KVS_TEXT_MAX], room[KVS_TEXT_MAX], tok[KVS_TEXT_MAX], fit[KVS_TEXT_MAX];
 
     return kvs_fail(err, KVS_ERR_RANGE,
-                    "--context: KV of %s tokens is %s, where the %u GPU%s of a host of %s leave%s "
+                    "--context and --new: KV of %s tokens is %s, where the %u GPU%s of a host of %s leave%s "
                     "%s beside weights and activations; want about %s tokens in all at most, or "
                     "--tp %u, which plans it though it does not fit",
                     kvs_text_count(tok, (uint64_t)total), kvs_text_bytes(kv, need), most,

@@ -251,10 +251,10 @@ static enum kvs_code read_instance(struct kvs_arena *arena, struct kvs_json node
     if ((kvs_json_get(node, "states").v || kvs_json_get(node, "state_ns").v) &&
         read_states(arena, node, problem, err))
         return err->code;
-    out->has_optimum = optimum.v != NULL;
+    out->has_optimum = optimum.v && !json_is_null(optimum.v);
     if (out->has_optimum && kvs_json_i64(optimum, 0, INT64_MAX, &out->optimum_ns, err))
         return err->code;
-    out->has_plan = plan.v != NULL;
+    out->has_plan = plan.v && !json_is_null(plan.v);
     if (out->has_plan && read_plan(plan, problem, &out->plan, err))
         return err->code;
     out->name = kvs_arena_str(arena, name);
