@@ -159,8 +159,8 @@ static enum kvs_code run_or_help(const struct kvs_spec *spec, const struct sweep
         code = kvs_sweep_help(spec, kvs_mpi_work, mpi, err);
     else
         code = run_sweep(spec, args, dir, mpi, err);
-    if (mpi && code && kvs_mpi_rank(mpi) == 0)
-        fprintf(stderr, "kvsim sweep: %s\n", err->msg); /* before the others are ended with it */
+    if (mpi && code) /* the first to fail ends all, so it says why itself */
+        fprintf(stderr, "kvsim sweep: %s\n", err->msg);
     kvs_mpi_leave(mpi, code != KVS_OK);
     return code;
 }
