@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "base/units.h"
+#include "engine/state.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -182,12 +183,25 @@ static void a_load_that_others_slow_down_is_cut(void **state)
     simlab_close(&b);
 }
 
+/* Work of 10 at a third of its pace: 30; where the others end after 12, in which 4 was done, what
+ * is left goes at half its pace: 12 + 6 * 2; and is no slower where loads took longer lately. */
+static void a_load_is_slow_as_long_as_those_that_share_its_link(void **state)
+{
+    (void)state;
+    assert_true(sim_slowed_ns(10, 3, 0, 2) == 30);
+    assert_true(sim_slowed_ns(10, 3, 12, 2) == 24);
+    assert_true(sim_slowed_ns(10, 3, 12, 5) == 30);
+    assert_true(sim_slowed_ns(4, 3, 12, 1) == 12);
+    assert_true(sim_slowed_ns(3, 3, 12, 1) == 9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost_and_every_byte_is_counted),
         cmocka_unit_test(a_lone_request_keeps_its_plan),
         cmocka_unit_test(a_load_that_others_slow_down_is_cut),
+        cmocka_unit_test(a_load_is_slow_as_long_as_those_that_share_its_link),
     };
     return cmocka_run_group_tests_name("replan", tests, NULL, NULL);
 }

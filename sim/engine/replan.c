@@ -99,14 +99,12 @@ static void price(struct sim *sim, const struct req *req, struct kvs_plan_proble
     replica->backlog_ns += req->work_ns;
 }
 
-/* How long so much work takes from coming->from_ns on. */
-static double took_ns(const struct coming *coming, double work_ns)
+double sim_slowed_ns(double work_ns, double slow, double while_ns, double later_slow)
 {
-    double soon_ns = work_ns * coming->slow;
-    if (coming->while_ns <= 0 || soon_ns <= coming->while_ns)
+    double soon_ns = work_ns * slow;
+    if (while_ns <= 0 || soon_ns <= while_ns)
         return soon_ns;
-    return coming->while_ns +
-           (work_ns - coming->while_ns / coming->slow) * fmin(coming->slow, coming->later_slow);
+    return while_ns + (work_ns - while_ns / slow) * fmin(slow, later_slow);
 }
 
 /* Cost of a plan from now on; its evaluation counts from now too. */
@@ -122,8 +120,9 @@ static double cost_of(const struct sim *sim, const struct req *req, struct repla
         double own_ns = (double)sim_due(req, plan, t, coming->keep, due_ns);
         int64_t kept_ns = coming->keep ? due_ns[coming->keep - 1] : 0;
         for (uint32_t l = coming->keep; l < sim->n_layer; l++)
-            coming->at_ns[l] =
-                coming->from_ns + (int64_t)took_ns(coming, (double)(due_ns[l] - kept_ns));
+            coming->at_ns[l] = coming->from_ns +
+                               (int64_t)sim_slowed_ns((double)(due_ns[l] - kept_ns), coming->slow,
+                                                      coming->while_ns, coming->later_slow);
         link += problem->price_link[t] * own_ns * coming->slow;
         actual.arrive_ns[t] = coming->at_ns;
     }

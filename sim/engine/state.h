@@ -432,6 +432,10 @@ void sim_drop_unread(struct sim *sim, struct req *req);
  * more to compute now than before, some of it at once.
  */
 bool sim_replan(struct sim *sim, struct req *req, bool *computes);
+/* How long work takes that takes `slow` times as long for the first while_ns (0: for ever), since
+ * those that share the link end then, and later_slow times as long after, but never longer than at
+ * first. */
+double sim_slowed_ns(double work_ns, double slow, double while_ns, double later_slow);
 
 /* due.c */
 /*
