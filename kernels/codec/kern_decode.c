@@ -83,98 +83,161 @@ INLINE void turn_row(uint16_t *x, const uint16_t *row, const uint8_t *place, uin
 /* where tables are looked up: in memory; in registers, one of each 16 channels, or of all */
 enum how { BY_LOADS, BY_EACH, BY_ONE };
 
+/* The table of all, where there is one. */
+struct rans_one {
+#ifdef KVS_VEC_LOOKUP
+    struct small_table table;
+#else
+    char none;
+#endif
+};
+INLINE void one_load(struct rans_one *one, const struct kvs_stream_job *job, const enum how how)
+{
+#ifdef KVS_VEC_LOOKUP
+    if (how == BY_ONE)
+        one->table = small_load(job->small);
+#else
+    one->none = 0;
+    (void)job;
+    (void)how;
+#endif
+}
+
+/* A stream being decoded. Members by themselves, and no loop over streams or halves where they
+ * change: compilers would keep states in memory. */
+struct dec_run {
+    vi low, high; /* states of lanes 0 to 15 and 16 to 31 */
+    const uint16_t *word;
+    uint32_t at, n_word;
+    const struct kvs_chan16 *chan;
+    const struct kvs_rans_small *const *each;
+    uint16_t *x, *row; /* where it goes, or waits for its place */
+    const uint8_t *place;
+};
+
+INLINE vi take16(struct dec_run *run, vi *state, const struct kvs_chan16 *p, uint32_t i,
+                 const uint32_t *table, const struct rans_one *one, const enum how how,
+                 const bool split, vm lanes)
+{
+#ifdef KVS_VEC_LOOKUP
+    if (how == BY_EACH) {
+        struct small_table own = small_load(run->each[i]);
+        return decode16_small(state, &own, p, run->word, &run->at, split);
+    }
+    if (how == BY_ONE)
+        return decode16_small(state, &one->table, p, run->word, &run->at, split);
+#endif
+    (void)i;
+    (void)one;
+    (void)how;
+    (void)split;
+    return decode16(state, table, p, run->word, &run->at, lanes);
+}
+
+/* 32 channels from c on; of them `left`, if not full. false: words have run out. */
+INLINE bool decode32(struct dec_run *run, uint32_t c, uint32_t left, const uint32_t *table,
+                     const struct rans_one *one, enum kvs_half half, const bool full,
+                     const enum how how, const bool split, bool stream)
+{
+    const struct kvs_chan16 *p = &run->chan[c / 16];
+    uint32_t lanes = left >= 32 ? UINT32_MAX : (1u << left) - 1;
+
+    if (run->at > run->n_word)
+        return false;
+    vi low = take16(run, &run->low, p, c / 16, table, one, how, split,
+                    (vm)(full ? 0xffff : lanes & 0xffff));
+    vi high = take16(run, &run->high, p + 1, c / 16 + 1, table, one, how, split,
+                     (vm)(full ? 0xffff : lanes >> 16));
+    /* 10 bits times 11: exact */
+    vf a = f_fma(f_of_i(low), f_load(p[0].step), f_load(p[0].mean));
+    vf b = f_fma(f_of_i(high), f_load(p[1].step), f_load(p[1].mean));
+    uint16_t *to = run->place ? run->row + c : run->x + c;
+    if (!full) {
+        store(to, a, left, half);
+        if (left > 16)
+            store(to + 16, b, left - 16, half);
+    } else if (how == BY_LOADS) { /* beside lookups by loads: faster */
+        half_store(to, a, half);
+        half_store(to + 16, b, half);
+    } else {
+        half_store32(to, a, b, half, stream && !run->place);
+    }
+    return true;
+}
+
+INLINE void run_begin(struct dec_run *run, const struct kvs_stream_job *job, uint16_t *row,
+                      const enum how how)
+{
+    *run = (struct dec_run){.low = i_load(job->state),
+                            .high = i_load(job->state + 16),
+                            .word = job->word,
+                            .n_word = job->n_word,
+                            .chan = job->chan,
+                            .each = job->each,
+                            .x = job->x,
+                            .row = row,
+                            .place =
+                                how != BY_ONE ? job->place : NULL}; /* one table: all stand still */
+    if (run->place)
+        memset(row, 0, KVS_RANS_CHAN * sizeof *row);
+}
+
+INLINE void run_row(struct dec_run *run, size_t stride, uint32_t n_chan, bool full, bool stream)
+{
+    if (run->place)
+        turn_row(run->x, run->row, run->place, n_chan, full, stream);
+    run->x += stride;
+}
+
+/* All words are taken, and states are those that encoding began with. */
+INLINE bool run_end(const struct dec_run *run)
+{
+    vi start = i_set(KVS_RANS_LOW);
+
+    return run->at == run->n_word &&
+           !(m_bits(i_lt(run->low, start)) | m_bits(i_lt(start, run->low)) |
+             m_bits(i_lt(run->high, start)) | m_bits(i_lt(start, run->high)));
+}
+
 /* full: channels come in whole 32s */
 INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, const uint32_t *table,
                          enum kvs_half half, bool full, const enum how how, const bool split)
 {
     uint16_t row[4][KVS_RANS_CHAN] __attribute__((aligned(64)));
-    const uint8_t *place[4] = {NULL};
-    vi state[4][2];
-    uint32_t at[4] = {0}, n_chan = job[0].n_chan, n_word[4];
-    const uint16_t *word[4];
-    const struct kvs_chan16 *chan[4];
-    uint16_t *x[4];
+    uint32_t n_chan = job[0].n_chan;
     bool stream = job[0].stream;
-#ifdef KVS_VEC_LOOKUP
-    struct small_table tables;
-    if (how == BY_ONE)
-        tables = small_load(job[0].small);
-#endif
+    struct dec_run run0, run1, run2, run3;
+    struct rans_one one;
 
-    (void)split;
-    for (unsigned s = 0; s < n; s++) {
-        state[s][0] = i_load(job[s].state);
-        state[s][1] = i_load(job[s].state + 16);
-        n_word[s] = job[s].n_word;
-        word[s] = job[s].word;
-        chan[s] = job[s].chan;
-        x[s] = job[s].x;
-        place[s] = how != BY_ONE ? job[s].place : NULL; /* one table: all stand still */
-        if (place[s])
-            memset(row[s], 0, sizeof row[s]);
-    }
+    one_load(&one, &job[0], how);
+    run_begin(&run0, &job[0], row[0], how);
+    if (n > 1)
+        run_begin(&run1, &job[1], row[1], how);
+    if (n > 2)
+        run_begin(&run2, &job[2], row[2], how);
+    if (n > 3)
+        run_begin(&run3, &job[3], row[3], how);
     for (uint32_t t = 0; t < job[0].n_tok; t++) {
         for (uint32_t c = 0; c < n_chan; c += KVS_RANS_LANES) {
             uint32_t left = full ? 32 : n_chan - c;
-            uint32_t lanes = left >= 32 ? UINT32_MAX : (1u << left) - 1;
-#pragma GCC unroll 4
-            for (unsigned s = 0; s < n; s++) {
-                const struct kvs_chan16 *p = &chan[s][c / 16];
-                vi value[2];
-                vf y[2];
-                if (at[s] > n_word[s])
-                    return false;
-#pragma GCC unroll 2
-                for (uint32_t h = 0; h < 2; h++) {
-#ifdef KVS_VEC_LOOKUP
-                    if (how == BY_EACH) {
-                        struct small_table own = small_load(job[s].each[c / 16 + h]);
-                        value[h] =
-                            decode16_small(&state[s][h], &own, &p[h], word[s], &at[s], split);
-                        continue;
-                    }
-                    if (how == BY_ONE) {
-                        value[h] =
-                            decode16_small(&state[s][h], &tables, &p[h], word[s], &at[s], split);
-                        continue;
-                    }
-#endif
-                    value[h] = decode16(&state[s][h], table, &p[h], word[s], &at[s],
-                                        (vm)(full ? 0xffff : lanes >> 16 * h & 0xffff));
-                }
-#pragma GCC unroll 2
-                for (uint32_t h = 0; h < 2; h++) /* 10 bits times 11: exact */
-                    y[h] = f_fma(f_of_i(value[h]), f_load(p[h].step), f_load(p[h].mean));
-                uint16_t *to = place[s] ? row[s] + c : x[s] + c;
-                if (full) {
-                    if (how == BY_LOADS) { /* beside lookups by loads: faster */
-                        half_store(to, y[0], half);
-                        half_store(to + 16, y[1], half);
-                        continue;
-                    }
-                    half_store32(to, y[0], y[1], half, stream && !place[s]);
-                    continue;
-                }
-                for (uint32_t h = 0; h < 2 && left > 16 * h; h++)
-                    store(to + 16 * h, y[h], left - 16 * h, half);
-            }
+            if (!decode32(&run0, c, left, table, &one, half, full, how, split, stream) ||
+                (n > 1 && !decode32(&run1, c, left, table, &one, half, full, how, split, stream)) ||
+                (n > 2 && !decode32(&run2, c, left, table, &one, half, full, how, split, stream)) ||
+                (n > 3 && !decode32(&run3, c, left, table, &one, half, full, how, split, stream)))
+                return false;
         }
-        for (unsigned s = 0; s < n; s++) {
-            if (place[s])
-                turn_row(x[s], row[s], place[s], n_chan, full, stream);
-            x[s] += job[s].stride;
-        }
+        run_row(&run0, job[0].stride, n_chan, full, stream);
+        if (n > 1)
+            run_row(&run1, job[1].stride, n_chan, full, stream);
+        if (n > 2)
+            run_row(&run2, job[2].stride, n_chan, full, stream);
+        if (n > 3)
+            run_row(&run3, job[3].stride, n_chan, full, stream);
     }
     if (stream)
         stream_end();
-    unsigned wrong = 0;
-    for (unsigned s = 0; s < n; s++) {
-        wrong |= at[s] != n_word[s];
-        for (int h = 0; h < 2; h++)
-            wrong |=
-                i_lt(state[s][h], i_set(KVS_RANS_LOW)) | i_lt(i_set(KVS_RANS_LOW), state[s][h]);
-    }
-    return wrong == 0;
+    return run_end(&run0) && (n < 2 || run_end(&run1)) && (n < 3 || run_end(&run2)) &&
+           (n < 4 || run_end(&run3));
 }
 
 INLINE bool rans_full(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
