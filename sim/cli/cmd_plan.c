@@ -205,6 +205,15 @@ static bool all_lossy(const struct kvs_variant *v)
     return true;
 }
 
+static const char *why_not(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer,
+                           uint32_t level)
+{
+    struct kvs_levels_config config;
+
+    kvs_variant_levels(c, &answer->v, &config);
+    return config.codec ? kvs_levels_why_not(&config, level) : "";
+}
+
 /* The same, by what the answer made of it. */
 static enum kvs_code refuse_vain(const struct kvs_plan_case *c,
                                  const struct kvs_plan_answer *answer, int argc, char *const *argv,
@@ -213,16 +222,21 @@ static enum kvs_code refuse_vain(const struct kvs_plan_case *c,
     static const char *const of_cachegen[] = {"slo", NULL}, *const of_codec[] = {"codec", NULL},
                              *const of_levels[] = {"levels", NULL};
     const char *why = NULL;
-    char text[200];
+    char text[200], vain[200] = "none of its levels is exact, and the budget allows no loss";
 
     for (uint32_t i = 0; kvs_own_list[i]; i++)
         if (strcmp(kvs_own_list[i]->name, "cachegen") == 0)
             why = kvs_plan_no_own(c, answer, kvs_own_list[i]);
+    if (c->codec && c->budget_nats > 0 && c->codec->n_level > 1)
+        snprintf(vain, sizeof vain,
+                 "nothing can be planned with any of its levels; %s, for one: %s",
+                 c->codec->level[1].name, why_not(c, answer, 1));
+    else if (c->codec && c->budget_nats > 0)
+        snprintf(vain, sizeof vain, "it has no level but raw16");
     snprintf(text, sizeof text, "is CacheGen's, which is left out here: %s", why ? why : "");
     if ((why && kvs_opt_refuse(table, N_OPT, argc, argv, of_cachegen, text, err)) ||
         (!kvs_plan_has_levels(&answer->v) && !c->options.levels.n &&
-         kvs_opt_refuse(table, N_OPT, argc, argv, of_codec,
-                        "none of its levels is exact, and the budget allows no loss", err)) ||
+         kvs_opt_refuse(table, N_OPT, argc, argv, of_codec, vain, err)) ||
         (c->budget_nats <= 0 && all_lossy(&answer->v) &&
          kvs_opt_refuse(table, N_OPT, argc, argv, of_levels,
                         "each of them loses something, and the budget allows nothing; want raw16 "

@@ -124,6 +124,14 @@ static inline double kvs_load_price(double rho)
     return rho / ((1 - rho) * (1 - rho));
 }
 
+/* How many levels a plan with a quality table may choose from where --levels names none; 0: it has
+ * no choice. */
+static inline uint32_t kvs_plan_n_choice(const struct kvs_plan_case *c,
+                                         const struct kvs_levels_config *config)
+{
+    return config->codec && c->quality && !c->options.levels.n ? config->codec->n_level : 0;
+}
+
 /* What the levels of a variant are chosen from; codec is NULL where there is nothing to choose. */
 void kvs_variant_levels(const struct kvs_plan_case *c, const struct kvs_variant *v,
                         struct kvs_levels_config *config);

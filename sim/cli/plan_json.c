@@ -231,15 +231,32 @@ static json_t *held_json(const struct kvs_plan_case *c, const struct kvs_plan_an
                      held.loaded_bytes);
 }
 
+/* Levels of the codec that nothing can be planned with. */
+static json_t *unusable_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    struct kvs_levels_config config;
+    json_t *list = json_array();
+
+    kvs_variant_levels(c, &answer->v, &config);
+    for (uint32_t q = 0; q < kvs_plan_n_choice(c, &config); q++) {
+        const char *why = kvs_levels_why_not(&config, q);
+        if (why)
+            json_array_append_new(
+                list, json_pack("{ss ss}", "level", config.codec->level[q].name, "why", why));
+    }
+    return list;
+}
+
 /* Which levels the plan chose from, of how many, and what is proven over all of them. */
-static json_t *menu_json(const struct kvs_plan_answer *answer)
+static json_t *menu_json(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     bool proven = answer->n_pair > 0 && answer->pair_bound_ns != INT64_MIN;
     json_t *names = json_array();
 
     for (uint32_t q = 0; q < answer->v.levels->n; q++)
         json_array_append_new(names, json_string(answer->v.levels->level[q].name));
-    return json_pack("{so so so}", "levels", names, "chosen_from",
+    return json_pack("{so so so so}", "levels", names, "unusable", unusable_json(c, answer),
+                     "chosen_from",
                      answer->n_pair > 0 ? json_integer(answer->n_pair + 1) : json_null(),
                      "lower_bound_all_s", proven ? seconds(answer->pair_bound_ns) : json_null());
 }
@@ -291,7 +308,7 @@ enum kvs_code kvs_plan_json(const struct kvs_plan_case *c, const struct kvs_plan
         json_object_set_new(all, "last_fractions_gain",
                             answer->refine_gain < 1 ? json_real(answer->refine_gain)
                                                     : json_null()) ||
-        json_object_set_new(all, "menu", menu_json(answer)) ||
+        json_object_set_new(all, "menu", menu_json(c, answer)) ||
         json_object_set_new(all, "held", held_json(c, answer)) ||
         json_object_set_new(all, "fits", json_boolean(c->fits)) ||
         json_object_set_new(all, "load",

@@ -63,6 +63,22 @@ static void show_sources(const struct kvs_codec *codec, bool rates)
     }
 }
 
+/* Levels of the codec that nothing can be planned with. */
+static void show_unusable(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
+{
+    struct kvs_levels_config config;
+    bool any = false;
+
+    kvs_variant_levels(c, &answer->v, &config);
+    for (uint32_t q = 0; q < kvs_plan_n_choice(c, &config); q++) {
+        const char *why = kvs_levels_why_not(&config, q);
+        if (why)
+            printf("%s%s (%s)", any ? ", " : "\nlevels left out: ", config.codec->level[q].name,
+                   why);
+        any |= why != NULL;
+    }
+}
+
 static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answer *answer)
 {
     char n[KVS_TEXT_MAX], more[KVS_TEXT_MAX], rate[KVS_TEXT_MAX], bytes[KVS_TEXT_MAX];
@@ -90,6 +106,7 @@ static void show_case(const struct kvs_plan_case *c, const struct kvs_plan_answe
         if (c->quality) /* exact levels need none */
             printf("\nlosses of quality table %s", c->quality->model);
     }
+    show_unusable(c, answer);
     if (c->options.load > 0)
         printf("\nothers take %.0f %% of the GPU's time: all it does takes %.3g times as long; a "
                "second of its own time\nmakes others wait %.3g s (M/M/1), which online heeds; not "

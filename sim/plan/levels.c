@@ -95,11 +95,18 @@ static double time_of(const struct kvs_levels_config *config, const struct kvs_m
                                                      : fmax(load, decode_s(config, pair));
 }
 
-static bool is_usable(const struct kvs_levels_config *config, uint32_t q)
+const char *kvs_levels_why_not(const struct kvs_levels_config *config, uint32_t q)
 {
     const struct kvs_codec_level *level = &config->codec->level[q];
 
-    return can_decode(level) && is_known(config->quality, level);
+    return !can_decode(level)                  ? "no decoding rate"
+           : !is_known(config->quality, level) ? "not in the quality table"
+                                               : NULL;
+}
+
+static bool is_usable(const struct kvs_levels_config *config, uint32_t q)
+{
+    return !kvs_levels_why_not(config, q);
 }
 
 double kvs_levels_bits(const struct kvs_levels_config *config, uint32_t level, bool value)
@@ -343,14 +350,30 @@ static bool wants_hidden(const struct kvs_levels_config *config)
            (is_named(config, KVS_HIDDEN) || (config->hidden && hidden_ratio(config->model) < 1));
 }
 
+/* What a codec's file calls lossless is not asked for its loss. */
+static enum kvs_code check_lossless(const struct kvs_levels_config *config, struct kvs_err *err)
+{
+    for (uint32_t q = 1; config->codec && config->quality && q < config->codec->n_level; q++) {
+        const struct kvs_codec_level *level = &config->codec->level[q];
+        if (level->lossless && kvs_quality_knows(config->quality, level->name))
+            return kvs_fail(err, KVS_ERR_ARG,
+                            "codec %s says that %s is lossless, but the quality table of %s has a "
+                            "loss of it; want one of them mended",
+                            config->codec->name, level->name, config->quality->model);
+    }
+    return KVS_OK;
+}
+
 static enum kvs_code fill(const struct kvs_levels_config *config, struct kvs_menu_pair *pair,
                           struct kvs_levels *levels, struct kvs_err *err)
 {
     bool hidden = wants_hidden(config), named = config->names && config->names->n;
     bool raw = !named || !config->exactly || is_named(config, KVS_CODEC_RAW);
     uint32_t n = 0, n_most = KVS_MAX_LEVEL - (raw ? 1u : 0u) - (hidden ? 1u : 0u);
-    enum kvs_code code = KVS_OK;
+    enum kvs_code code = check_lossless(config, err);
 
+    if (code)
+        return code;
     if (raw)
         add_raw(config, levels);
     if (hidden && raw)

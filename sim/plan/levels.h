@@ -48,10 +48,13 @@ struct kvs_levels {
  * To be freed. */
 KVS_MUST_CHECK enum kvs_code kvs_levels_pairs(const struct kvs_levels_config *config,
                                               char (**name)[64], uint32_t *n, struct kvs_err *err);
+/* Why nothing can be planned with a level of the codec, as "no decoding rate"; NULL: it can. */
+const char *kvs_levels_why_not(const struct kvs_levels_config *config, uint32_t level);
 /* Bits an element of K, or of V, as blocks are stored at a level of the codec; 0: nothing can be
  * planned with it. */
 double kvs_levels_bits(const struct kvs_levels_config *config, uint32_t level, bool value);
-/* KVS_ERR_ARG names a level that the codec lacks, or that has no decoding rate or no loss. */
+/* KVS_ERR_ARG names a level that the codec lacks, or that has no decoding rate or no loss, or that
+ * the codec calls lossless where the quality table has a loss. */
 KVS_MUST_CHECK enum kvs_code kvs_levels_new(const struct kvs_levels_config *config,
                                             struct kvs_levels **levels, struct kvs_err *err);
 void kvs_levels_free(struct kvs_levels *levels); /* accepts NULL */
