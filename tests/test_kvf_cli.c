@@ -189,6 +189,19 @@ static void bench_prints_what_was_promised(void **state)
                      0);
 }
 
+/* What is no regular file is refused before it is opened: nobody writes into this pipe. */
+static void pipes_are_refused_not_waited_for(void **state)
+{
+    (void)state;
+    assert_int_equal(run("mkfifo ff; timeout 10 $k codec encode ff -o q $s 2>e; s=$?; "
+                         "grep -q 'ff: is no file' e && test ! -e q && exit $s; exit 98"),
+                     2);
+    assert_int_equal(run("mkfifo ff; $k codec encode kv.raw -o a $s >/dev/null; "
+                         "timeout 10 $k codec inspect a --against ff 2>e; s=$?; "
+                         "grep -q 'ff: is no file' e && exit $s; exit 98"),
+                     2);
+}
+
 static void the_input_stays_and_json_is_json(void **state)
 {
     (void)state;
@@ -222,6 +235,7 @@ int main(void)
         cmocka_unit_test(attention_is_exact_if_elements_are),
         cmocka_unit_test(weights_of_another_shape_are_refused),
         cmocka_unit_test(bench_prints_what_was_promised),
+        cmocka_unit_test(pipes_are_refused_not_waited_for),
         cmocka_unit_test(the_input_stays_and_json_is_json),
     };
     return cmocka_run_group_tests_name("kvsim codec", tests, NULL, NULL);

@@ -122,16 +122,16 @@ enum kvs_code kvs_codec_pick_isa(const char *name, const struct kvs_kvf_isa **is
 
 enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct kvs_err *err)
 {
-    FILE *file = fopen(path, "rb");
     struct stat about;
+    FILE *file;
     long size = -1;
 
     *data = NULL;
     *n = 0;
-    if (file && fstat(fileno(file), &about) == 0 && !S_ISREG(about.st_mode)) {
-        (void)fclose(file); /* was only read */
+    /* before it is opened: a pipe without a writer would be waited for */
+    if (stat(path, &about) == 0 && !S_ISREG(about.st_mode))
         return kvs_fail(err, KVS_ERR_ARG, "%s: is no file, but a folder, pipe or device", path);
-    }
+    file = fopen(path, "rb");
     if (file && fseek(file, 0, SEEK_END) == 0)
         size = ftell(file);
     if (size < 0 || fseek(file, 0, SEEK_SET) != 0) {
@@ -274,8 +274,8 @@ static enum kvs_code encode(const struct kvs_codec_options *opt, const char *fro
     if (!code)
         code = write_all(opt->out, file, n_file, err);
     if (!code)
-        printf("%s: %u tokens, %zu bytes of %zu: %.3f bits an element\n", opt->out, shape.n_tok,
-               n_file, n, (double)n_file * 16 / (double)n);
+        printf("%s: %u token%s, %zu bytes of %zu: %.3f bits an element\n", opt->out, shape.n_tok,
+               KVS_S(shape.n_tok), n_file, n, (double)n_file * 16 / (double)n);
 out:
     free(data);
     free(x);
@@ -312,8 +312,9 @@ static enum kvs_code decode(const struct kvs_codec_options *opt, const char *fro
     if (!code)
         code = write_all(opt->out, y, n * sizeof *y, err);
     if (!code)
-        printf("%s: %u tokens of %u layers, %u KV heads of %u, %s\n", opt->out, s->n_tok,
-               s->n_layer, s->n_kv_head, s->head_dim, kvs_codec_halves[s->half]);
+        printf("%s: %u token%s of %u layer%s, %u KV head%s of %u, %s\n", opt->out, s->n_tok,
+               KVS_S(s->n_tok), s->n_layer, KVS_S(s->n_layer), s->n_kv_head, KVS_S(s->n_kv_head),
+               s->head_dim, kvs_codec_halves[s->half]);
     free(y);
     kvs_kvf_close(codec);
     return code;
@@ -370,6 +371,8 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
             printf("  %-8s %s\n", commands[i].name, commands[i].help);
         printf("  %-8s %s\n\n`kvsim codec COMMAND --help` has each one's options.\n", "bench",
                "sizes, errors and rates of every level");
+        printf("Exit status: 0; 2 if the input or an option is bad; 1 if the machine has no memory, "
+               "space or right.\n");
         return KVS_OK;
     }
     for (unsigned i = 0; i < N_COMMAND; i++)

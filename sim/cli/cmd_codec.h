@@ -14,6 +14,8 @@ struct kvs_codec_options {
     int half;
     bool before_rope, json, no_check;
 };
+/* Behind a word that counts n. */
+#define KVS_S(n) ((n) == 1 ? "" : "s")
 extern const char *const kvs_codec_halves[]; /* by enum kvs_half; then NULL */
 
 /* from: the file. It prints to stdout. */

@@ -174,6 +174,15 @@ static void print_json(const struct seen *seen, double n)
     printf("}\n");
 }
 
+/* A figure that this tensor does not have is NaN. */
+static void print_or_dash(int width, int digits, double x)
+{
+    if (isnan(x))
+        printf("%*s", width, "-");
+    else
+        printf("%*.*f", width, digits, x);
+}
+
 /* A layer a line: K, V, and what attention makes of them. */
 static void print_layers(const struct seen *seen)
 {
@@ -183,9 +192,11 @@ static void print_layers(const struct seen *seen)
         printf("%-5u", l);
         for (uint32_t kv = 0; kv < 2; kv++) {
             const struct kvs_kvf_error *e = &seen->error[l * 2 + kv];
-            printf(" %7.3f %5.1f %5.1f  %.4f  ", part_bits(seen->codec, l, (enum kvs_kv)kv),
-                   e->snr_db, e->snr_db_p5, e->rel_l2);
-            printf(isnan(e->max_step) ? "   -    " : "%8.3f", e->max_step);
+            printf(" %7.3f", part_bits(seen->codec, l, (enum kvs_kv)kv));
+            print_or_dash(6, 1, e->snr_db);
+            print_or_dash(6, 1, e->snr_db_p5);
+            printf("  %.4f  ", e->rel_l2);
+            print_or_dash(8, 3, e->max_step);
         }
         printf("   %.5f\n", seen->at_layer[l].output_rel_l2);
     }
@@ -197,12 +208,14 @@ static void print_text(const struct seen *seen, double n)
     const struct kvs_kvf_measure *m = &seen->measure;
 
     if (s->hidden)
-        printf("hidden states from layer %u on: halves of width %u as K and V\n", s->first_layer,
-               2 * kvs_kvf_n_chan(s));
-    printf("%u layers, %u KV heads of %u, %s; %u tokens in blocks of %u, %u sinks raw; keys %s "
-           "RoPE\n",
-           s->n_layer, s->n_kv_head, s->head_dim, kvs_codec_halves[s->half], s->n_tok, s->block_tok,
-           s->n_sink, s->before_rope ? "before" : "after");
+        printf("hidden states from layer %u on, %u layer%s: halves of width %u as K and V, ",
+               s->first_layer, s->n_layer, KVS_S(s->n_layer), 2 * kvs_kvf_n_chan(s));
+    else
+        printf("%u layer%s, %u KV head%s of %u, ", s->n_layer, KVS_S(s->n_layer), s->n_kv_head,
+               KVS_S(s->n_kv_head), s->head_dim);
+    printf("%s; %u token%s in blocks of %u, %u sink%s raw", kvs_codec_halves[s->half], s->n_tok,
+           KVS_S(s->n_tok), s->block_tok, s->n_sink, KVS_S(s->n_sink));
+    printf("%s\n", s->hidden ? "" : s->before_rope ? "; keys before RoPE" : "; keys after RoPE");
     print_levels(seen->codec, false);
     printf("\n");
     kvs_codec_print_parts(&m->parts, n, false);
@@ -214,9 +227,11 @@ static void print_text(const struct seen *seen, double n)
         return;
     for (int kv = 0; kv < 2; kv++) {
         const struct kvs_kvf_error *e = &m->error[kv];
-        printf("%c: SNR %.2f dB (5th percentile of channels %.2f), relative L2 %.4g, largest "
-               "error %.4g",
-               kv ? 'V' : 'K', e->snr_db, e->snr_db_p5, e->rel_l2, e->max_abs);
+        printf("%c: SNR ", kv ? 'V' : 'K');
+        print_or_dash(0, 2, e->snr_db);
+        printf(" dB (5th percentile of channels ");
+        print_or_dash(0, 2, e->snr_db_p5);
+        printf("), relative L2 %.4g, largest error %.4g", e->rel_l2, e->max_abs);
         if (isfinite(e->max_step))
             printf(", over its step %.3f", e->max_step);
         printf("\n");
