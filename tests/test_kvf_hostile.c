@@ -271,6 +271,52 @@ static void newer_versions_are_told_apart(void **state)
     free(copy);
 }
 
+/* At minor version 0, whose reserved fields are zero; a higher one may use them. Words of rANS are
+ * e-levels' in any. */
+static void reserved_fields_and_words_of_no_stream_are_refused(void **state)
+{
+    struct lab *lab = *state;
+    uint8_t *copy = malloc(lab->n);
+    for (int minor = 0; minor < 2; minor++) {
+        for (uint32_t k = 0; k < 6; k++) { /* the header's, an entry's first to last */
+            struct kvs_err err = {0};
+            struct kvs_kvf *codec;
+            struct kvs_header head;
+            memcpy(copy, lab->file, lab->n);
+            memcpy(&head, copy, sizeof head);
+            size_t entry = KVS_KVF_PAGE + kvs_page_up(head.table_bytes) + sizeof(struct kvs_entry);
+            copy[offsetof(struct kvs_header, minor)] = (uint8_t)minor;
+            copy[k == 5 ? offsetof(struct kvs_header, zero) + 3
+                        : entry + offsetof(struct kvs_entry, zeros) + 4 * k + 1] = 1;
+            assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, &err),
+                             minor ? KVS_OK : KVS_ERR_PARSE);
+            assert_true(minor || strstr(err.msg, "a reserved field is not zero"));
+            kvs_kvf_close(codec);
+        }
+        for (uint32_t i = 0; i < N_LAYER * 2; i++)
+            for (uint32_t k = 0; k < 8; k++) { /* words, reserved fields */
+                struct kvs_err err = {0};
+                struct kvs_kvf *codec;
+                memcpy(copy, lab->file, lab->n);
+                copy[offsetof(struct kvs_header, minor)] = (uint8_t)minor;
+                assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, &err),
+                                 KVS_OK);
+                struct kvs_section s = kvs_kvf_section(codec, i);
+                if (k || s.level < KVS_E6) {
+                    copy[s.at_bytes + (k ? offsetof(struct kvs_section_head, zeros) + 4 * (k - 1)
+                                         : offsetof(struct kvs_section_head, n_word))] = 1;
+                    assert_int_equal(
+                        kvs_kvf_decode(codec, i, NULL, lab->isa[0], lab->out, lab->n_chan, &err),
+                        k && minor ? KVS_OK : KVS_ERR_PARSE);
+                    assert_true((k && minor) || strstr(err.msg, k ? "a reserved field is not zero"
+                                                                  : "words of rANS, level"));
+                }
+                kvs_kvf_close(codec);
+            }
+    }
+    free(copy);
+}
+
 /* The first table's low bits, fraction and first value. */
 static void tables_whose_values_would_overflow_are_refused(void **state)
 {
@@ -362,6 +408,7 @@ int main(void)
         cmocka_unit_test(duplicated_fields_do_no_harm),
         cmocka_unit_test(cut_and_grown_files_are_refused),
         cmocka_unit_test(newer_versions_are_told_apart),
+        cmocka_unit_test(reserved_fields_and_words_of_no_stream_are_refused),
         cmocka_unit_test(tables_whose_values_would_overflow_are_refused),
         cmocka_unit_test(negative_steps_and_padding_that_is_not_zero_are_refused),
     };

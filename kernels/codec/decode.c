@@ -53,6 +53,11 @@ static enum kvs_code find(struct decoder *d, uint32_t i, const uint8_t *bytes, s
         head.zero != 0 || head.n_tok != e->n_tok || head.n_sink != sink ||
         head.n_chan != kvs_kvf_n_chan(shape))
         return FAIL("%s: section %u: its header and the directory disagree", codec->name, i);
+    if (codec->minor == 0 && !kvs_all_zero(head.zeros, 7))
+        return FAIL("%s: section %u: a reserved field is not zero", codec->name, i);
+    if (head.n_word && !kvs_level_is_e((enum kvs_level)e->level))
+        return FAIL("%s: section %u: %u words of rANS, level %s has none", codec->name, i,
+                    head.n_word, kvs_level_names[e->level]);
     if (head.n_escape > n || head.n_word > n)
         return FAIL("%s: section %u: %u escapes and %u words in %llu elements", codec->name, i,
                     head.n_escape, head.n_word, (unsigned long long)n);

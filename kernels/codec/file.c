@@ -65,6 +65,9 @@ static enum kvs_code check_header(struct kvs_kvf *codec, const struct kvs_header
         .model_hash = {head->model_hash[0], head->model_hash[1]},
         .prefix_hash = {head->prefix_hash[0], head->prefix_hash[1]},
     };
+    codec->minor = head->minor;
+    if (head->minor == 0 && head->zero != 0)
+        return FAIL("%s: header: a reserved field is not zero", name);
     if (head->half > KVS_HALF_BF16)
         return FAIL("%s: number type: found %u, want 0 or 1", name, head->half);
     if (kvs_kvf_check_shape(name, shape, err))
@@ -146,6 +149,8 @@ static enum kvs_code check_directory(struct kvs_kvf *codec, struct kvs_err *err)
             e->first_tok != block * shape->block_tok || e->n_tok != kvs_block_tok(shape, block) ||
             e->zero != 0)
             return FAIL("%s: directory: entry %u is not that of its place", codec->name, i);
+        if (codec->minor == 0 && !kvs_all_zero(e->zeros, 5))
+            return FAIL("%s: directory: entry %u: a reserved field is not zero", codec->name, i);
         if (e->level >= KVS_N_LEVEL || (e->level == KVS_LX && shape->half != KVS_HALF_BF16))
             return FAIL("%s: directory: entry %u: level: found %u", codec->name, i, e->level);
         if (e->at_bytes != at || e->n_byte < sizeof(struct kvs_section_head) ||

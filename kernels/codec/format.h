@@ -36,9 +36,17 @@
  * of kvs_part_chan channels, the last of what is left). In it channels stand table by table
  * (kvs_order), so that vectors of lanes find one table; an encoder sees to it that 16 do. Token by
  * token, 32 channels at a time, lane = place % 32. Lane state x, 2^15 <= x < 2^31, begins as stored
- * and ends at 2^15: slot = x % 2^11 finds symbol and rank (kvs_rans_alias), x = freq * (x >> 11) +
+ * and ends at 2^15: slot = x % 2^11 finds symbol and rank (below), x = freq * (x >> 11) +
  * rank; the table's low bits are then taken from x's lowest and added to the value; if x < 2^15, x
  * = x << 16 | next word, lanes in order. x = mean + step * value * 2^-fraction.
+ *
+ * Whose slots are whose, by the alias method: 64 buckets of 32 slots, slot / 32. left[s] = freq of
+ * symbol s, 0 for those that a table has not; done[b] = false; large: the least s with left >= 32.
+ * For i = 0 .. 63, from b = i, while b is not done and left[b] < 32: done[b] = true, other[b] =
+ * large, left[large] -= 32 - left[b]; if left[large] >= 32 still, the next i; else b = large, and
+ * large goes up to the next that is not done and has left >= 32. The buckets that are not done have
+ * other[b] = b. Of bucket b the first left[b] slots are symbol b's, of ranks 0 and up; the rest are
+ * other[b]'s, whose ranks go on from left[other[b]], over the buckets ascending.
  */
 #ifndef KVS_KVF_FORMAT_H
 #define KVS_KVF_FORMAT_H
@@ -118,7 +126,7 @@ struct kvs_section_head {
     uint32_t block, layer;
     uint8_t kv, level, half, zero;
     uint32_t n_tok, n_sink, n_chan;
-    uint32_t n_escape, n_word; /* n_word: of rANS */
+    uint32_t n_escape, n_word; /* n_word: of rANS; 0 but for e */
     uint32_t zeros[7];
 };
 KVS_KVF_ASSERT(sizeof(struct kvs_section_head) == 64, "on disk");
@@ -130,6 +138,7 @@ struct kvs_kvf {
     size_t n_byte; /* of data */
     bool check;
     uint8_t *own; /* data, if it is to be freed; or NULL */
+    uint16_t minor;
     struct kvs_kvf_shape shape;
     uint64_t head_bytes, file_bytes;
     uint32_t n_section, n_table, table_bytes;
@@ -147,6 +156,15 @@ struct kvs_layout {
     uint32_t n_escape, n_word;
     uint64_t sink_at, param_at, stream_at, payload_at, escape_at, n_byte;
 };
+
+/* Reserved fields, which a file of minor version 0 leaves zero. */
+static inline bool kvs_all_zero(const uint32_t *x, uint32_t n)
+{
+    uint32_t any = 0;
+    for (uint32_t i = 0; i < n; i++)
+        any |= x[i];
+    return any == 0;
+}
 
 static inline uint64_t kvs_page_up(uint64_t n)
 {
