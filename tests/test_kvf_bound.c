@@ -64,15 +64,15 @@ static struct spread spread_of(const uint16_t *x, uint32_t stride, uint32_t n, e
     return s;
 }
 
-/* How far element (t, c) may be off, from the elements themselves; all: of each channel. */
+/* How far element (t, c) may be off, from the elements themselves; all: of each channel; tiny:
+ * what is under it counts for nothing. */
 static double bound(const struct made *made, enum kvs_level level, enum kvs_kv kv,
-                    const uint16_t *x, const struct spread *all, uint32_t t, uint32_t c)
+                    const uint16_t *x, const struct spread *all, uint32_t t, uint32_t c, double tiny)
 {
     const struct kvs_kvf_shape *s = &made->shape;
     uint32_t n_chan = kvs_kvf_n_chan(s), sink = s->n_sink;
     double unit = s->half == KVS_F16 ? 0x1p-11 : 0x1p-8;
     double v = fabs(value(x[(size_t)t * n_chan + c], s->half));
-    double tiny = s->half == KVS_F16 ? 0x1p-24 : 0x1p-126; /* below, little is promised */
     if (t < sink || level == KVS_RAW16 || level == KVS_LX)
         return 0;
     if (kvs_level_is_e(level)) {
@@ -102,7 +102,8 @@ static double bound(const struct made *made, enum kvs_level level, enum kvs_kv k
     return step * .5001 + (fmax(fabs(g.low), fabs(g.high)) + step) * unit + tiny;
 }
 
-static void check_bounds(const struct made *made, enum kvs_level level, const char *isa)
+static void check_bounds(const struct made *made, enum kvs_level level, const char *isa,
+                         double tiny)
 {
     size_t n;
     uint8_t *file = kvf_encode(made, isa, &n);
@@ -120,7 +121,7 @@ static void check_bounds(const struct made *made, enum kvs_level level, const ch
                 size_t at = (size_t)t * n_chan + c;
                 double off =
                     fabs(value(made->x[kv][at], made->shape.half) - value(y[at], made->shape.half));
-                double most = bound(made, level, (enum kvs_kv)kv, made->x[kv], all, t, c);
+                double most = bound(made, level, (enum kvs_kv)kv, made->x[kv], all, t, c, tiny);
                 if (!(off <= most))
                     fail_msg("%s, %s, %s, %s: %u tokens of %u channels: (%u, %u) is %g off, at "
                              "most %g",
@@ -133,6 +134,8 @@ static void check_bounds(const struct made *made, enum kvs_level level, const ch
     kvs_kvf_close(codec);
     free(file);
 }
+
+static const double smallest[2] = {0x1p-24, 0x1p-126}; /* f16: subnormal; bf16: normal */
 
 static void every_level_keeps_its_bound_in_every_shape(void **state)
 {
@@ -150,7 +153,8 @@ static void every_level_keeps_its_bound_in_every_shape(void **state)
                     made.level[0] = made.level[1] = (uint8_t)level;
                     check_bounds(
                         &made, (enum kvs_level)level,
-                        kvf_isas[((unsigned)level + t + c) % (kvs_kvf_isa("avx512") ? 3 : 1)]);
+                        kvf_isas[((unsigned)level + t + c) % (kvs_kvf_isa("avx512") ? 3 : 1)],
+                        smallest[half]);
                 }
                 kvf_made_free(&made);
             }
@@ -327,10 +331,42 @@ static void odd_channels_keep_the_bound(void **state)
                 made.level[0] = made.level[1] = (uint8_t)level;
                 for (size_t s = 0; s < 3; s++)
                     if (kvs_kvf_isa(kvf_isas[s]))
-                        check_bounds(&made, (enum kvs_level)level, kvf_isas[s]);
+                        check_bounds(&made, (enum kvs_level)level, kvf_isas[s], smallest[half]);
             }
         kvf_made_free(&made);
     }
+}
+
+/* Least deviation, a power of 2, from which numbers of bf16 keep their bound: README, "Bounds". */
+static int least_deviation(enum kvs_level level)
+{
+    if (kvs_level_is_e(level))
+        return -116;
+    if (level == KVS_FP8)
+        return -120;
+    /* of p: the step is to be 2^-126; groups reach over 2 deviations at least */
+    return -127 + (int)kvs_level_bits(level);
+}
+
+static void small_numbers_of_bf16_keep_the_bound_down_to_where_it_is_promised(void **state)
+{
+    struct made made = kvf_make(1, 1, 64, 256, 256, 0, KVS_HALF_BF16);
+    (void)state;
+    for (int level = KVS_FP8; level < KVS_N_LEVEL; level++)
+        for (int e = least_deviation((enum kvs_level)level); e <= -96; e++) {
+            made.level[0] = made.level[1] = (uint8_t)level;
+            for (uint32_t i = 0; i < 2 * 256 * 64; i++) {
+                uint32_t r = (i + 1) * 2654435761u; /* sum of four bytes: deviation 148 */
+                r ^= r >> 15;
+                r *= 2246822519u;
+                r ^= r >> 13;
+                int sum = (int)((r & 255) + (r >> 8 & 255) + (r >> 16 & 255) + (r >> 24)) - 510;
+                ((uint16_t *)(uintptr_t)made.x[i / (256 * 64)])[i % (256 * 64)] =
+                    kvs_half_of(ldexpf((float)sum / 148, e), KVS_HALF_BF16);
+            }
+            check_bounds(&made, (enum kvs_level)level, "scalar", 0x1p-133);
+        }
+    kvf_made_free(&made);
 }
 
 int main(void)
@@ -343,6 +379,7 @@ int main(void)
         cmocka_unit_test(escapes_differ_from_the_least_symbols),
         cmocka_unit_test(the_largest_numbers_that_are_quantised_overflow_nothing),
         cmocka_unit_test(odd_channels_keep_the_bound),
+        cmocka_unit_test(small_numbers_of_bf16_keep_the_bound_down_to_where_it_is_promised),
     };
     return cmocka_run_group_tests_name("codec, bounds", tests, NULL, NULL);
 }
