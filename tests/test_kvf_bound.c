@@ -67,7 +67,8 @@ static struct spread spread_of(const uint16_t *x, uint32_t stride, uint32_t n, e
 /* How far element (t, c) may be off, from the elements themselves; all: of each channel; tiny:
  * what is under it counts for nothing. */
 static double bound(const struct made *made, enum kvs_level level, enum kvs_kv kv,
-                    const uint16_t *x, const struct spread *all, uint32_t t, uint32_t c, double tiny)
+                    const uint16_t *x, const struct spread *all, uint32_t t, uint32_t c,
+                    double tiny)
 {
     const struct kvs_kvf_shape *s = &made->shape;
     uint32_t n_chan = kvs_kvf_n_chan(s), sink = s->n_sink;

@@ -371,8 +371,9 @@ static enum kvs_code run(int argc, char *const *argv, struct kvs_err *err)
             printf("  %-8s %s\n", commands[i].name, commands[i].help);
         printf("  %-8s %s\n\n`kvsim codec COMMAND --help` has each one's options.\n", "bench",
                "sizes, errors and rates of every level");
-        printf("Exit status: 0; 2 if the input or an option is bad; 1 if the machine has no memory, "
-               "space or right.\n");
+        printf(
+            "Exit status: 0; 2 if the input or an option is bad; 1 if the machine has no memory, "
+            "space or right.\n");
         return KVS_OK;
     }
     for (unsigned i = 0; i < N_COMMAND; i++)
