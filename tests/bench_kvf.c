@@ -105,8 +105,8 @@ static double decode_s(const struct kvs_kvf *kvf, const struct scene *s,
     return cpu_s() - from;
 }
 
-/* e3 beside the others, on the same symbols; medians. */
-static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
+/* An e-level beside the others, on the same symbols; medians. */
+static void beside(const struct scene *s, const struct kvs_kvf_isa *isa, enum kvs_level e)
 {
     size_t n = (size_t)2 * s->n_layer * s->n_tok * s->n_chan, room = ZSTD_compressBound(n) + n;
     uint8_t *q = malloc(n), *z = malloc(room), *h = malloc(room), *back = malloc(n), *file = NULL;
@@ -136,7 +136,7 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
     unsigned n_h = (unsigned)room;
     if (!q || !z || !h || !back || !out || !level)
         exit(1);
-    memset(level, KVS_E3, 2 * (size_t)s->n_layer);
+    memset(level, (int)e, 2 * (size_t)s->n_layer);
     memset(out, 1, n * sizeof *out);
     if (kvs_kvf_encode(&in, isa, &file, &n_file, NULL) ||
         kvs_kvf_parse("bench", file, n_file, n_file, false, &kvf, NULL))
@@ -157,16 +157,17 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
             exit(1);
         hts[r] = cpu_s() - from;
     }
-    snprintf(what, sizeof what, "decode e3, no checksum%s", how);
+    snprintf(what, sizeof what, "decode %s, no checksum%s", kvs_level_names[e], how);
     line(what, gb / median(ours, NULL), "GB/s", 4);
-    snprintf(what, sizeof what, "decode zstd -1 of its symbols%s", how);
+    snprintf(what, sizeof what, "decode zstd -1 of %s's symbols%s", kvs_level_names[e], how);
     line(what, gb / median(zstd, NULL), "GB/s", 0);
-    snprintf(what, sizeof what, "e3 over zstd -1%s", how);
+    snprintf(what, sizeof what, "%s over zstd -1%s", kvs_level_names[e], how);
     line(what, median(zstd, ours), "1", 1.5);
     if (decode) {
-        snprintf(what, sizeof what, "decode htscodecs rANS32x16 of its symbols%s", how);
+        snprintf(what, sizeof what, "decode htscodecs rANS32x16 of %s's symbols%s",
+                 kvs_level_names[e], how);
         line(what, gb / median(hts, NULL), "GB/s", 0);
-        snprintf(what, sizeof what, "e3 over htscodecs rANS32x16%s", how);
+        snprintf(what, sizeof what, "%s over htscodecs rANS32x16%s", kvs_level_names[e], how);
         line(what, median(hts, ours), "1", 1.2);
     } else {
         fprintf(stderr, "# skip: no libhtscodecs.so.2\n");
@@ -181,6 +182,14 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa)
     free(out);
     if (lib)
         (void)dlclose(lib);
+}
+
+static void beside_all(const struct scene *s, const struct kvs_kvf_isa *isa)
+{
+    static const enum kvs_level of[] = {KVS_E6, KVS_E5, KVS_E3};
+
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        beside(s, isa, of[i]);
 }
 
 /* The same of a codec file's elements, in blocks of 256. */
@@ -204,7 +213,7 @@ static void beside_file(const char *name, const char *model, const struct kvs_kv
     for (uint32_t i = 0; i < 2 * s.n_layer; i++)
         s.x[i] = x + i * part;
     (void)decode_s(kvf, &s, isa, x);
-    beside(&s, isa);
+    beside_all(&s, isa);
     const float **weight = NULL;
     if (model &&
         (kvs_weights_open(model, &weights, &err) || kvs_kvf_weigh(weights, &weight, &err))) {
@@ -213,7 +222,7 @@ static void beside_file(const char *name, const char *model, const struct kvs_kv
     }
     s.weight = weight;
     if (weight)
-        beside(&s, isa);
+        beside_all(&s, isa);
     kvs_weights_close(weights);
     kvs_kvf_close(kvf);
     free(weight);
@@ -295,8 +304,8 @@ int main(int argc, char **argv)
     const float *weights[] = {weight[0], weight[1]};
     made_weights(weight[0], 0);
     made_weights(weight[1], 1);
-    beside(&(struct scene){x, 1, N_TOK, N_CHAN, N_TOK, KVS_F16, NULL}, isa);
-    beside(&(struct scene){x, 1, N_TOK, N_CHAN, N_TOK, KVS_F16, weights}, isa);
+    beside_all(&(struct scene){x, 1, N_TOK, N_CHAN, N_TOK, KVS_F16, NULL}, isa);
+    beside_all(&(struct scene){x, 1, N_TOK, N_CHAN, N_TOK, KVS_F16, weights}, isa);
     for (uint32_t i = 0; i < N_LAYER * 2; i++)
         free((void *)(uintptr_t)x[i]);
     return 0;
