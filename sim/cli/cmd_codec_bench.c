@@ -129,8 +129,8 @@ static void print_table(const struct scene *s, const char *isa)
         apart = apart || fabs(s->measure[i].kv_bits[0] - s->measure[i].kv_bits[1]) >= .05;
     printf("one thread, %s; %s, %u layer%s, %u tokens in blocks of %u, %u channels\nGB/s of 16-bit "
            "elements; memcpy %.1f GB/s\n",
-           isa, kvs_codec_halves[s->shape.half], s->shape.n_layer,
-           KVS_S(s->shape.n_layer), s->shape.n_tok, s->shape.block_tok, kvs_kvf_n_chan(&s->shape), s->memcpy_gb_per_s);
+           isa, kvs_codec_halves[s->shape.half], s->shape.n_layer, KVS_S(s->shape.n_layer),
+           s->shape.n_tok, s->shape.block_tok, kvs_kvf_n_chan(&s->shape), s->memcpy_gb_per_s);
     print_lossy(s, false);
     printf(
         "\nlevel  b/elem   ratio%s  payload  over H   side  escapes  SNR K  SNR V  p5 K  encode  "

@@ -27,14 +27,14 @@ static enum kvs_code fail_room(const struct kvs_plan_case *c, uint32_t most, dou
     double unit = pow(10, fmax(floor(log10(fmax(room_tok, 1))) - 2, 0)); /* three digits of it */
     char kv[KVS_TEXT_MAX], room[KVS_TEXT_MAX], tok[KVS_TEXT_MAX], fit[KVS_TEXT_MAX];
 
-    return kvs_fail(err, KVS_ERR_RANGE,
-                    "--context and --new: KV of %s tokens is %s, where the %u GPU%s of a host of %s leave%s "
-                    "%s beside weights and activations; want about %s tokens in all at most, or "
-                    "--tp %u, which plans it though it does not fit",
-                    kvs_text_count(tok, (uint64_t)total), kvs_text_bytes(kv, need), most,
-                    most > 1 ? "s" : "", c->hw->name, most > 1 ? "" : "s",
-                    kvs_text_bytes(room, fmax(has, 0)),
-                    kvs_text_count(fit, (uint64_t)(floor(room_tok / unit) * unit)), most);
+    return kvs_fail(
+        err, KVS_ERR_RANGE,
+        "--context and --new: KV of %s tokens is %s, where the %u GPU%s of a host of %s leave%s "
+        "%s beside weights and activations; want about %s tokens in all at most, or "
+        "--tp %u, which plans it though it does not fit",
+        kvs_text_count(tok, (uint64_t)total), kvs_text_bytes(kv, need), most, most > 1 ? "s" : "",
+        c->hw->name, most > 1 ? "" : "s", kvs_text_bytes(room, fmax(has, 0)),
+        kvs_text_count(fit, (uint64_t)(floor(room_tok / unit) * unit)), most);
 }
 
 /* Whether so many GPUs hold the model; and whether the prompt beside it. */

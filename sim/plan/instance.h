@@ -12,8 +12,8 @@
  *     gpu_start_ns, head_ns, budget     numbers
  *     states, state_ns                  may be absent: restart points, ascending, 1 to L - 1; and
  *                                       [K][R] ascending from 0, the time that their states take
- *     optimum_ns, plan                  may be absent or null: the least T, and [i, q] per layer of one
- * plan that reaches it
+ *     optimum_ns, plan                  may be absent or null: the least T, and [i, q] per layer of
+ * one plan that reaches it
  */
 #ifndef KVS_PLAN_INSTANCE_H
 #define KVS_PLAN_INSTANCE_H
