@@ -16,7 +16,7 @@ static void with(const char *level, const char *key, json_t *value, char path[40
     json_t *codec = json_load_file("configs/codec/gpu-published.json", 0, NULL), *one;
     size_t i;
 
-    strcpy(path, "/tmp/kvsim-codec-XXXXXX");
+    snprintf(path, 40, "/tmp/kvsim-codec-XXXXXX");
     int fd = mkstemp(path);
     json_array_foreach(json_object_get(codec, "levels"), i, one)
     {
