@@ -42,8 +42,7 @@ static void show_choice(const struct kvs_plan_answer *answer)
 
     if (answer->n_pair > 0 && answer->pair_bound_ns != INT64_MIN)
         printf("  levels: the %u are chosen from %u pairs, K and V apart, around the optimum; over "
-               "all "
-               "%u none is\n  below %s; gap %.2f %%\n",
+               "all %u none is\n  below %s; gap %.2f %%\n",
                answer->v.levels->n, answer->n_pair + 1, answer->n_pair + 1,
                kvs_text_time(bound, (double)answer->pair_bound_ns * 1e-9),
                100 * (1 - (double)answer->pair_bound_ns / (double)answer->best.eval.end_ns));
