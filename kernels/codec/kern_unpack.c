@@ -1,31 +1,32 @@
 /* kern_unpack.c - rows of packed integers, fp8 and lx to elements. See kern.h. */
 #include "kern_vec.h"
 
-/* 64 channels as 4 vectors of integers */
-INLINE void unpack64(vi q[4], enum kvs_level level, const uint8_t *row, uint32_t c, uint32_t n_chan)
+/* 64 channels, 16 by 16. No array: compilers would keep it in memory. */
+struct vec4 {
+    vi a, b, c, d;
+};
+
+INLINE struct vec4 unpack64(enum kvs_level level, const uint8_t *row, uint32_t c, uint32_t n_chan)
 {
-    if (level == KVS_P8 || level == KVS_FP8) {
-        for (int g = 0; g < 4; g++)
-            q[g] = i_u8(row + c + 16 * g);
-    } else if (level == KVS_P4 || level == KVS_LX) {
-        for (int g = 0; g < 2; g++) {
-            vi both = i_u8(row + c / 2 + 16 * g);
-            q[g] = i_and(both, i_set(15));
-            q[g + 2] = i_srl(both, 4);
-        }
-    } else {
-        vi all = i_u8(row + c / 4);
-        q[0] = i_and(all, i_set(3));
-        q[1] = i_and(i_srl(all, 2), i_set(3));
-        q[2] = i_and(i_srl(all, 4), i_set(3));
-        q[3] = i_srl(all, 6);
-        if (level == KVS_P3) {
-            uint16_t third[4];
-            memcpy(third, row + kvs_up(n_chan, 64) / 4 + c / 8, 8);
-            for (int g = 0; g < 4; g++)
-                q[g] = i_or_bits(q[g], third[g], 4);
-        }
+    if (level == KVS_P8 || level == KVS_FP8)
+        return (struct vec4){i_u8(row + c), i_u8(row + c + 16), i_u8(row + c + 32),
+                             i_u8(row + c + 48)};
+    if (level == KVS_P4 || level == KVS_LX) {
+        vi one = i_u8(row + c / 2), two = i_u8(row + c / 2 + 16), low = i_set(15);
+        return (struct vec4){i_and(one, low), i_and(two, low), i_srl(one, 4), i_srl(two, 4)};
     }
+    vi all = i_u8(row + c / 4), low = i_set(3);
+    struct vec4 q = {i_and(all, low), i_and(i_srl(all, 2), low), i_and(i_srl(all, 4), low),
+                     i_srl(all, 6)};
+    if (level == KVS_P3) {
+        uint16_t third[4];
+        memcpy(third, row + kvs_up(n_chan, 64) / 4 + c / 8, 8);
+        q.a = i_or_bits(q.a, third[0], 4);
+        q.b = i_or_bits(q.b, third[1], 4);
+        q.c = i_or_bits(q.c, third[2], 4);
+        q.d = i_or_bits(q.d, third[3], 4);
+    }
+    return q;
 }
 
 /* e4m3 by its bits: four of exponent above three of mantissa are those of an f32 over 2^120. */
@@ -35,15 +36,36 @@ INLINE vf fp8_value(vi code)
     return f_as(i_or(i_as(size), i_sll(i_and(code, i_set(0x80)), 24)));
 }
 
-/* one of 16 integers, from channel c */
-INLINE vf unpack_value(vi q, const float *low, const float *step, enum kvs_level level,
-                       bool by_token, uint32_t at)
+/* Rows being unpacked: what is the same for all of them is constant where it is called. */
+struct unpacking {
+    enum kvs_level level;
+    enum kvs_half half;
+    bool by_token;
+    uint32_t group; /* channels, by_token */
+    const float *low, *step;
+};
+
+/* 16 integers, from channel c on */
+INLINE vf unpack_value(struct unpacking how, vi q, uint32_t c)
 {
-    vf unit = by_token ? f_set(step[at]) : f_load(step + at);
-    if (level == KVS_FP8)
+    uint32_t at = how.by_token ? c / how.group : c;
+    vf unit = how.by_token ? f_set(how.step[at]) : f_load(how.step + at);
+    if (how.level == KVS_FP8)
         return f_mul(fp8_value(q), unit);
     /* 8 bits times 11: exact */
-    return f_fma(f_of_i(q), unit, by_token ? f_set(low[at]) : f_load(low + at));
+    return f_fma(f_of_i(q), unit, how.by_token ? f_set(how.low[at]) : f_load(how.low + at));
+}
+
+/* the last channels of a row, fewer than 64 */
+INLINE void unpack_end(struct unpacking how, uint16_t *x, struct vec4 q, uint32_t c, uint32_t left)
+{
+    store(x, unpack_value(how, q.a, c), left, how.half);
+    if (left > 16)
+        store(x + 16, unpack_value(how, q.b, c + 16), left - 16, how.half);
+    if (left > 32)
+        store(x + 32, unpack_value(how, q.c, c + 32), left - 32, how.half);
+    if (left > 48)
+        store(x + 48, unpack_value(how, q.d, c + 48), left - 48, how.half);
 }
 
 INLINE void unpack_rows(const struct kvs_rows_job *job, enum kvs_level level, bool by_token,
@@ -51,53 +73,60 @@ INLINE void unpack_rows(const struct kvs_rows_job *job, enum kvs_level level, bo
 {
     enum { AHEAD = 4096 }; /* bytes; a checksum has brought them into the second cache */
     const uint32_t bits = level == KVS_P4 ? 4 : level == KVS_P8 || level == KVS_FP8 ? 8 : 2;
+    uint32_t n_chan = job->n_chan, c;
     bool stream = job->stream;
 
     for (uint32_t t = 0; t < job->n_row; t++) {
         const uint8_t *row = job->packed + t * job->row_bytes;
         uint16_t *x = job->x + t * job->stride;
-        const float *low = job->low + (by_token ? t * job->n_group : 0);
-        const float *step = job->step + (by_token ? t * job->n_group : 0);
-        for (uint32_t c = 0; c < job->n_chan; c += 64) {
-            uint32_t left = job->n_chan - c;
-            vi q[4];
-            vf value[4];
+        struct unpacking how = {level,
+                                half,
+                                by_token,
+                                group,
+                                job->low + (by_token ? t * job->n_group : 0),
+                                job->step + (by_token ? t * job->n_group : 0)};
+        for (c = 0; c + 64 <= n_chan; c += 64) {
             __builtin_prefetch(row + AHEAD + c * bits / 8);
-            unpack64(q, level, row, c, job->n_chan);
-            for (uint32_t g = 0; g < 4 && 16 * g < left; g++)
-                value[g] = unpack_value(q[g], low, step, level, by_token,
-                                        by_token ? c / group + 16 * g / group : c + 16 * g);
-            if (left >= 64) {
-                half_store32(x + c, value[0], value[1], half, stream);
-                half_store32(x + c + 32, value[2], value[3], half, stream);
-                continue;
-            }
-            for (uint32_t g = 0; g < 4 && 16 * g < left; g++)
-                store(x + c + 16 * g, value[g], left - 16 * g, half);
+            struct vec4 q = unpack64(level, row, c, n_chan);
+            half_store32(x + c, unpack_value(how, q.a, c), unpack_value(how, q.b, c + 16), half,
+                         stream);
+            half_store32(x + c + 32, unpack_value(how, q.c, c + 32),
+                         unpack_value(how, q.d, c + 48), half, stream);
         }
+        if (c < n_chan)
+            unpack_end(how, x + c, unpack64(level, row, c, n_chan), c, n_chan - c);
     }
     if (stream && !job->more)
         stream_end();
 }
 
+INLINE void unpack_lx16(uint16_t *x, vi code, const uint8_t *rest, const uint32_t *exponent,
+                        uint32_t left)
+{
+    vi low = i_u8(rest);
+    vi bits = i_or(i_sll(i_and(low, i_set(0x80)), 8), i_and(low, i_set(0x7f)));
+    store_bits(x, i_or(bits, i_gather(exponent, code)), left);
+}
+
 static void unpack_lx(const struct kvs_rows_job *job)
 {
-    uint32_t exponent[16];
+    uint32_t exponent[16], n_chan = job->n_chan;
     for (int i = 0; i < 16; i++)
         exponent[i] = (uint32_t)job->exponent[i] << 7;
     for (uint32_t t = 0; t < job->n_row; t++) {
         const uint8_t *row = job->packed + t * job->row_bytes;
-        const uint8_t *rest = row + kvs_up(job->n_chan, 64) / 2;
+        const uint8_t *rest = row + kvs_up(n_chan, 64) / 2;
         uint16_t *x = job->x + t * job->stride;
-        for (uint32_t c = 0; c < job->n_chan; c += 64) {
-            vi q[4];
-            unpack64(q, KVS_LX, row, c, job->n_chan);
-            for (uint32_t g = 0; g < 4 && c + 16 * g < job->n_chan; g++) {
-                vi low = i_u8(rest + c + 16 * g);
-                vi bits = i_or(i_sll(i_and(low, i_set(0x80)), 8), i_and(low, i_set(0x7f)));
-                bits = i_or(bits, i_gather(exponent, q[g]));
-                store_bits(x + c + 16 * g, bits, job->n_chan - c - 16 * g);
-            }
+        for (uint32_t c = 0; c < n_chan; c += 64, x += 64, rest += 64) {
+            struct vec4 q = unpack64(KVS_LX, row, c, n_chan);
+            uint32_t left = n_chan - c;
+            unpack_lx16(x, q.a, rest, exponent, left);
+            if (left > 16)
+                unpack_lx16(x + 16, q.b, rest + 16, exponent, left - 16);
+            if (left > 32)
+                unpack_lx16(x + 32, q.c, rest + 32, exponent, left - 32);
+            if (left > 48)
+                unpack_lx16(x + 48, q.d, rest + 48, exponent, left - 48);
         }
     }
 }
