@@ -343,10 +343,25 @@ static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
     vi u = i_as(a), odd = i_and(i_srl(u, 16), i_set(1));
     i_store_u16(p, i_srl(i_add(u, i_add(odd, i_set(0x7fff))), 16)); /* never NaN here */
 }
-static inline vi bf16_round(vf a) /* in the upper halves; never NaN here */
+/*
+ * 32 numbers, never NaN here, rounded to bf16, ties to even: upper halves, and one more where the lower
+ * one and the upper's last bit are over 2^15: the mean of low and 0x7ffe + bit, rounded up, is 2^15
+ * or more.
+ */
+static inline __m512i bf16_both(vf a, vf b)
 {
-    vi u = i_as(a);
-    return i_add(i_add(u, i_set(0x7fff)), i_and(i_srl(u, 16), i_set(1)));
+    static const uint16_t high_at[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                         23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                         45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+    static const uint16_t low_at[32] = {0,  2,  4,  6,  8,  10, 12, 14, 16, 18, 20,
+                                        22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42,
+                                        44, 46, 48, 50, 52, 54, 56, 58, 60, 62};
+    __m512i high = _mm512_permutex2var_epi16(i_as(a), _mm512_loadu_si512(high_at), i_as(b));
+    __m512i low = _mm512_permutex2var_epi16(i_as(a), _mm512_loadu_si512(low_at), i_as(b));
+    enum { A_AND_B_OR_C = 0xea };
+    __m512i with = _mm512_ternarylogic_epi32(high, _mm512_set1_epi16(1), _mm512_set1_epi16(0x7ffe),
+                                             A_AND_B_OR_C);
+    return _mm512_add_epi16(high, _mm512_srli_epi16(_mm512_avg_epu16(low, with), 15));
 }
 static inline void half_store32(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
 {
@@ -356,10 +371,7 @@ static inline void half_store32(uint16_t *p, vf a, vf b, enum kvs_half half, boo
             _mm512_castsi256_si512(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)),
             _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT), 1);
     } else {
-        static const uint16_t odd[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
-                                         23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
-                                         45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
-        x = _mm512_permutex2var_epi16(bf16_round(a), _mm512_loadu_si512(odd), bf16_round(b));
+        x = bf16_both(a, b);
     }
     if (stream)
         _mm512_stream_si512((void *)p, x);
