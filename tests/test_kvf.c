@@ -210,9 +210,9 @@ static void a_symbol_has_as_many_slots_as_its_frequency_says(void **state)
             taken[s][rank] = 1;
             seen[s]++;
             uint32_t b = slot / KVS_RANS_WIDE, in = slot % KVS_RANS_WIDE;
-            uint32_t own = small.bucket[b] & 63;
-            assert_int_equal(s, in < own ? b : small.bucket[b] >> 6);
-            assert_int_equal(rank, in < own ? in : in + small.rank[b] - KVS_RANS_WIDE);
+            bool is_own = (int16_t)(in << 10) < (int16_t)small.bucket[b];
+            assert_int_equal(s, is_own ? b : small.bucket[b] & 63);
+            assert_int_equal(rank, is_own ? in : (uint16_t)(in + small.rank[b]));
         }
         for (uint32_t s = 0; s < n; s++)
             assert_int_equal(seen[s], freq[s]);

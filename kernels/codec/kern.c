@@ -1,8 +1,8 @@
 /* kern.c - the loops of an instruction set, as kern.h has them. */
 #include "kern_vec.h"
 
-#define XXH_INLINE_ALL          /* with this instruction set */
-#define XXH_PREFETCH_DIST 4096  /* bytes; sections come from memory */
+#define XXH_INLINE_ALL         /* with this instruction set */
+#define XXH_PREFETCH_DIST 4096 /* bytes; sections come from memory */
 #include <xxhash.h>
 
 static uint64_t hash(const void *data, size_t n_byte)

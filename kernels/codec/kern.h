@@ -31,9 +31,9 @@ struct kvs_rows_job {
 };
 
 /* What decoding wants of 16 channels side by side in a stream: where their tables begin, means, and
- * steps as a table's values count them; low bits of the tables. */
+ * steps as a table's values count them; low bits of the tables, how many and 2^low - 1. */
 struct kvs_chan16 {
-    int32_t table_at[16], low[16];
+    int32_t table_at[16], low[16], low_mask[16];
     float step[16], mean[16];
 };
 
@@ -86,9 +86,8 @@ struct kvs_rans_flat {
 
 /* A decoder's table, small enough for registers; see kvs_rans_alias. */
 struct kvs_rans_small {
-    _Alignas(64) uint16_t bucket[KVS_RANS_SYMBOL]; /* own slots | other symbol << 6 */
-    /* what is added to the place in the bucket for the other's rank, + the bucket's slots */
-    uint16_t rank[KVS_RANS_SYMBOL];
+    _Alignas(64) uint16_t bucket[KVS_RANS_SYMBOL]; /* (own slots << 10) - 64 + other symbol */
+    uint16_t rank[KVS_RANS_SYMBOL];                /* the other's first less own slots, mod 2^16 */
     uint16_t freq[KVS_RANS_SYMBOL];
     uint16_t value[KVS_RANS_SYMBOL]; /* + 512 */
 };
@@ -142,7 +141,7 @@ struct kvs_kvf_isa {
     /* whether a symbol of a row lies outside its channel's low .. last */
     bool (*outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last,
                     uint32_t n_chan);
-    /* n streams (at most 4) of equal n_tok and n_chan; false: words ran out or were left over, or a
+    /* n streams (at most 3) of equal n_tok and n_chan; false: words ran out or were left over, or a
      * state did not end right; words may be read 64 bytes beyond the end */
     bool (*rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                         enum kvs_half half);

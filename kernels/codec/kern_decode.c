@@ -3,13 +3,12 @@
 
 /* What is left of the state when a symbol is off it: low bits are the value's, of fewer than 2^15
  * the next word follows. */
-INLINE vi rest16(vi *state, vi next, vi value, const int32_t *low, const uint16_t *word,
+INLINE vi rest16(vi *state, vi next, vi value, const struct kvs_chan16 *chan, const uint16_t *word,
                  uint32_t *at, vm lanes, const bool split)
 {
     if (split) {
-        vi n = i_load(low), high = i_srlv(next, n);
-        value = i_add(value, i_sub(next, i_sllv(high, n)));
-        next = high;
+        value = i_add(value, i_and(next, i_load(chan->low_mask)));
+        next = i_srlv(next, i_load(chan->low));
     }
     vm less = i_lt(next, i_set(KVS_RANS_LOW));
     if (lanes != 0xffff) { /* known to the compiler where all take part */
@@ -29,7 +28,7 @@ INLINE vi decode16(vi *state, const uint32_t *table, const struct kvs_chan16 *ch
     vi entry = i_gather(table, i_or(i_load(chan->table_at), i_and(x, low)));
     vi freq = i_and(i_srl(entry, KVS_RANS_BITS), low);
     vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), i_and(entry, low));
-    return rest16(state, next, i_sra(entry, 2 * KVS_RANS_BITS), chan->low, word, at, lanes, true);
+    return rest16(state, next, i_sra(entry, 2 * KVS_RANS_BITS), chan, word, at, lanes, true);
 }
 
 #ifdef KVS_VEC_LOOKUP
@@ -48,35 +47,30 @@ INLINE vi decode16_small(vi *state, const struct small_table *table, const struc
     vi x = *state, in = i_and(x, i_set(KVS_RANS_WIDE - 1));
     vi own = i_srl(x, 5); /* higher bits above */
     vi bucket = i_lookup(&table->bucket, own);
-    vm mine = i_lt(in, i_and(bucket, i_set(63)));
-    vi symbol = i_pick(mine, own, i_srl(bucket, 6));
-    vi rank = i_add(i_sub(in, i_set(KVS_RANS_WIDE)), i_lookup(&table->rank, own));
-    rank = i_pick(mine, in, rank);
+    wm off = w_off(bucket, in);
+    vi symbol = w_pick(off, bucket, own);
+    vi rank = w_add_where(off, in, i_lookup(&table->rank, own));
     vi freq = i_lookup(&table->freq, symbol);
     vi value = i_sub(i_lookup(&table->value, symbol), i_set(512));
     vi next = i_add(i_mul(freq, i_srl(x, KVS_RANS_BITS)), rank);
-    return rest16(state, next, value, chan->low, word, at, 0xffff, split);
-}
-#endif
-
-#ifndef KVS_VEC_LOOKUP
-static inline void half_turn32(uint16_t *x, const uint16_t *row, const uint8_t *place, bool stream)
-{
-    (void)stream;
-    for (int i = 0; i < 32; i++)
-        x[i] = row[place[i]];
+    return rest16(state, next, value, chan, word, at, 0xffff, split);
 }
 #endif
 
 /* A row in the stream's order to where its channels are. */
-INLINE void turn_row(uint16_t *x, const uint16_t *row, const uint8_t *place, uint32_t n_chan,
-                     bool full, bool stream)
+INLINE void turn_row(uint16_t *x, const uint16_t *row, const uint16_t *place, uint32_t n_chan,
+                     bool stream)
 {
     uint32_t c = 0;
 
+#ifdef KVS_VEC_LOOKUP
+    vt both[2] = {i_lookup_table(row), i_lookup_table(row + 64)};
     for (; c + 32 <= n_chan; c += 32)
-        half_turn32(x + c, row, place + c, stream);
-    for (; c < n_chan && !full; c++)
+        w_store(x + c, w_lookup2(both, i_load(place + c)), stream);
+#else
+    (void)stream;
+#endif
+    for (; c < n_chan; c++)
         x[c] = row[place[c]];
 }
 
@@ -103,6 +97,11 @@ INLINE void one_load(struct rans_one *one, const struct kvs_stream_job *job, con
 #endif
 }
 
+/* A row in the stream's order, and which of it comes next. */
+struct dec_turn {
+    _Alignas(64) uint16_t row[KVS_RANS_CHAN], place[KVS_RANS_CHAN];
+};
+
 /* A stream being decoded. Members by themselves, and no loop over streams or halves where they
  * change: compilers would keep states in memory. */
 struct dec_run {
@@ -111,8 +110,8 @@ struct dec_run {
     uint32_t at, n_word;
     const struct kvs_chan16 *chan;
     const struct kvs_rans_small *const *each;
-    uint16_t *x, *row; /* where it goes, or waits for its place */
-    const uint8_t *place;
+    uint16_t *x;           /* where it goes */
+    struct dec_turn *turn; /* if channels stand elsewhere: where it waits; NULL */
 };
 
 INLINE vi take16(struct dec_run *run, vi *state, const struct kvs_chan16 *p, uint32_t i,
@@ -135,15 +134,13 @@ INLINE vi take16(struct dec_run *run, vi *state, const struct kvs_chan16 *p, uin
 }
 
 /* 32 channels from c on; of them `left`, if not full. false: words have run out. */
-INLINE bool decode32(struct dec_run *run, uint32_t c, uint32_t left, const uint32_t *table,
+INLINE void decode32(struct dec_run *run, uint32_t c, uint32_t left, const uint32_t *table,
                      const struct rans_one *one, enum kvs_half half, const bool full,
                      const enum how how, const bool split, bool stream)
 {
     const struct kvs_chan16 *p = &run->chan[c / 16];
     uint32_t lanes = left >= 32 ? UINT32_MAX : (1u << left) - 1;
 
-    if (run->at > run->n_word)
-        return false;
     vi low = take16(run, &run->low, p, c / 16, table, one, how, split,
                     (vm)(full ? 0xffff : lanes & 0xffff));
     vi high = take16(run, &run->high, p + 1, c / 16 + 1, table, one, how, split,
@@ -151,7 +148,7 @@ INLINE bool decode32(struct dec_run *run, uint32_t c, uint32_t left, const uint3
     /* 10 bits times 11: exact */
     vf a = f_fma(f_of_i(low), f_load(p[0].step), f_load(p[0].mean));
     vf b = f_fma(f_of_i(high), f_load(p[1].step), f_load(p[1].mean));
-    uint16_t *to = run->place ? run->row + c : run->x + c;
+    uint16_t *to = run->turn ? run->turn->row + c : run->x + c;
     if (!full) {
         store(to, a, left, half);
         if (left > 16)
@@ -160,12 +157,11 @@ INLINE bool decode32(struct dec_run *run, uint32_t c, uint32_t left, const uint3
         half_store(to, a, half);
         half_store(to + 16, b, half);
     } else {
-        half_store32(to, a, b, half, stream && !run->place);
+        half_store32(to, a, b, half, stream && !run->turn);
     }
-    return true;
 }
 
-INLINE void run_begin(struct dec_run *run, const struct kvs_stream_job *job, uint16_t *row,
+INLINE void run_begin(struct dec_run *run, const struct kvs_stream_job *job, struct dec_turn *turn,
                       const enum how how)
 {
     *run = (struct dec_run){.low = i_load(job->state),
@@ -175,17 +171,19 @@ INLINE void run_begin(struct dec_run *run, const struct kvs_stream_job *job, uin
                             .chan = job->chan,
                             .each = job->each,
                             .x = job->x,
-                            .row = row,
-                            .place =
-                                how != BY_ONE ? job->place : NULL}; /* one table: all stand still */
-    if (run->place)
-        memset(row, 0, KVS_RANS_CHAN * sizeof *row);
+                            /* one table: all stand still */
+                            .turn = how != BY_ONE && job->place ? turn : NULL};
+    if (!run->turn)
+        return;
+    memset(turn->row, 0, sizeof turn->row);
+    for (uint32_t c = 0; c < job->n_chan; c++)
+        turn->place[c] = job->place[c];
 }
 
-INLINE void run_row(struct dec_run *run, size_t stride, uint32_t n_chan, bool full, bool stream)
+INLINE void run_row(struct dec_run *run, size_t stride, uint32_t n_chan, bool stream)
 {
-    if (run->place)
-        turn_row(run->x, run->row, run->place, n_chan, full, stream);
+    if (run->turn)
+        turn_row(run->x, run->turn->row, run->turn->place, n_chan, stream);
     run->x += stride;
 }
 
@@ -199,53 +197,50 @@ INLINE bool run_end(const struct dec_run *run)
              m_bits(i_lt(run->high, start)) | m_bits(i_lt(start, run->high)));
 }
 
-/* full: channels come in whole 32s */
+/* full: channels come in whole 32s. Streams in turn without a branch between: what one waits for
+ * the others fill. */
 INLINE bool rans_streams(const struct kvs_stream_job *job, const unsigned n, const uint32_t *table,
                          enum kvs_half half, bool full, const enum how how, const bool split)
 {
-    uint16_t row[4][KVS_RANS_CHAN] __attribute__((aligned(64)));
+    struct dec_turn turn[3];
     uint32_t n_chan = job[0].n_chan;
     bool stream = job[0].stream;
-    struct dec_run run0, run1, run2, run3;
+    struct dec_run run0, run1, run2;
     struct rans_one one;
 
     one_load(&one, &job[0], how);
-    run_begin(&run0, &job[0], row[0], how);
+    run_begin(&run0, &job[0], &turn[0], how);
     if (n > 1)
-        run_begin(&run1, &job[1], row[1], how);
+        run_begin(&run1, &job[1], &turn[1], how);
     if (n > 2)
-        run_begin(&run2, &job[2], row[2], how);
-    if (n > 3)
-        run_begin(&run3, &job[3], row[3], how);
+        run_begin(&run2, &job[2], &turn[2], how);
     for (uint32_t t = 0; t < job[0].n_tok; t++) {
         for (uint32_t c = 0; c < n_chan; c += KVS_RANS_LANES) {
             uint32_t left = full ? 32 : n_chan - c;
-            if (!decode32(&run0, c, left, table, &one, half, full, how, split, stream) ||
-                (n > 1 && !decode32(&run1, c, left, table, &one, half, full, how, split, stream)) ||
-                (n > 2 && !decode32(&run2, c, left, table, &one, half, full, how, split, stream)) ||
-                (n > 3 && !decode32(&run3, c, left, table, &one, half, full, how, split, stream)))
+            if ((run0.at > run0.n_word) | (n > 1 && run1.at > run1.n_word) |
+                (n > 2 && run2.at > run2.n_word))
                 return false;
+            decode32(&run0, c, left, table, &one, half, full, how, split, stream);
+            if (n > 1)
+                decode32(&run1, c, left, table, &one, half, full, how, split, stream);
+            if (n > 2)
+                decode32(&run2, c, left, table, &one, half, full, how, split, stream);
         }
-        run_row(&run0, job[0].stride, n_chan, full, stream);
+        run_row(&run0, job[0].stride, n_chan, stream);
         if (n > 1)
-            run_row(&run1, job[1].stride, n_chan, full, stream);
+            run_row(&run1, job[1].stride, n_chan, stream);
         if (n > 2)
-            run_row(&run2, job[2].stride, n_chan, full, stream);
-        if (n > 3)
-            run_row(&run3, job[3].stride, n_chan, full, stream);
+            run_row(&run2, job[2].stride, n_chan, stream);
     }
     if (stream)
         stream_end();
-    return run_end(&run0) && (n < 2 || run_end(&run1)) && (n < 3 || run_end(&run2)) &&
-           (n < 4 || run_end(&run3));
+    return run_end(&run0) && (n < 2 || run_end(&run1)) && (n < 3 || run_end(&run2));
 }
 
 INLINE bool rans_full(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                       enum kvs_half half, const enum how how, const bool split)
 {
     switch (n) {
-    case 4:
-        return rans_streams(job, 4, table, half, true, how, split);
     case 3:
         return rans_streams(job, 3, table, half, true, how, split);
     case 2:

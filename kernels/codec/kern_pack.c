@@ -68,6 +68,44 @@ INLINE void pack_block(const struct kvs_rows_job *job, const struct pack_row *ro
     pack64(q, level, row->to, c, job->n_chan);
 }
 
+#ifdef KVS_VEC_LOOKUP
+/* A whole block, by bytes. */
+INLINE void pack_whole(const struct kvs_rows_job *job, const struct pack_row *row,
+                       enum kvs_level level, bool by_token, enum kvs_half half, uint32_t group,
+                       uint32_t c)
+{
+    const uint8_t top = level == KVS_P4 ? 15 : level == KVS_P3 ? 7 : level == KVS_P2 ? 3 : 255;
+    vf2 one = f_half32(row->x + c, half), two = f_half32(row->x + c + 32, half);
+    vf value[4] = {one.low, one.high, two.low, two.high};
+    vi q[4];
+
+#pragma GCC unroll 4
+    for (uint32_t g = 0; g < 4; g++) {
+        uint32_t at = c + 16 * g, param = by_token ? c / group + 16 * g / group : at;
+        vf unit = by_token ? f_set(row->inverse[param]) : f_load(row->inverse + param);
+        if (level == KVS_FP8) {
+            q[g] = fp8_code(f_mul(value[g], unit));
+        } else {
+            vf low = by_token ? f_set(row->low[param]) : f_load(row->low + param);
+            q[g] = i_round(f_mul(f_sub(value[g], low), unit));
+        }
+    }
+    vb b = b_of_i(q[0], q[1], q[2], q[3]);
+    if (top != 255)
+        b = b_least(b, top);
+    if (level == KVS_P4) {
+        b_store4(row->to + c / 2, b);
+    } else if (level == KVS_P8 || level == KVS_FP8) {
+        b_store8(row->to + c, b);
+    } else {
+        b_store2(row->to + c / 4, b);
+        uint64_t third = b_bits(b, 4);
+        if (level == KVS_P3)
+            memcpy(row->to + kvs_up(job->n_chan, 64) / 4 + c / 8, &third, 8);
+    }
+}
+#endif
+
 INLINE void pack_rows(const struct kvs_rows_job *job, enum kvs_level level, bool by_token,
                       enum kvs_half half, uint32_t group)
 {
@@ -87,7 +125,11 @@ INLINE void pack_rows(const struct kvs_rows_job *job, enum kvs_level level, bool
             }
             __builtin_prefetch(row.to + AHEAD + c * bits / 8, 1);
             if (left >= 64)
+#ifdef KVS_VEC_LOOKUP
+                pack_whole(job, &row, level, by_token, half, group, c);
+#else
                 pack_block(job, &row, level, by_token, half, group, c, 64);
+#endif
             else
                 pack_block(job, &row, level, by_token, half, group, c, left);
         }

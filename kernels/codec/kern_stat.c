@@ -52,12 +52,58 @@ INLINE void range_n(float *low, float *high, const uint16_t *x, size_t stride, u
     }
 }
 
+#ifdef KVS_VEC_LOOKUP
+/* 64 channels, by words */
+INLINE void range_words(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+                        enum kvs_half half)
+{
+    vi least = w_order(i_load(x)), least2 = w_order(i_load(x + 32)), most = least, most2 = least2;
+    uint16_t words[32];
+
+    for (uint32_t t = 1; t < n_tok; t++) {
+        vi one = w_order(i_load(x + t * stride)), two = w_order(i_load(x + t * stride + 32));
+        least = w_min(least, one);
+        most = w_max(most, one);
+        least2 = w_min(least2, two);
+        most2 = w_max(most2, two);
+    }
+    i_store(words, w_order(least));
+    KERN(widen)(low, words, 32, half);
+    i_store(words, w_order(least2));
+    KERN(widen)(low + 32, words, 32, half);
+    i_store(words, w_order(most));
+    KERN(widen)(high, words, 32, half);
+    i_store(words, w_order(most2));
+    KERN(widen)(high + 32, words, 32, half);
+}
+
+/* Of 32 or 64 channels of a row. */
+INLINE void range_row_words(float *low, float *high, const uint16_t *x, uint32_t n,
+                            enum kvs_half half)
+{
+    vi least = w_order(i_load(x)), most = least;
+
+    if (n == 64) {
+        vi two = w_order(i_load(x + 32));
+        least = w_min(least, two);
+        most = w_max(most, two);
+    }
+    int16_t down = w_least(least), up = (int16_t)~w_least(i_sub(i_set(-1), most));
+    *low = kvs_f32_of_half((uint16_t)(down ^ (down >> 15 & 0x7fff)), half);
+    *high = kvs_f32_of_half((uint16_t)(up ^ (up >> 15 & 0x7fff)), half);
+}
+#endif
+
 void KERN(range)(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
                  uint32_t n_chan, enum kvs_half half)
 {
     uint32_t c = 0;
     for (; c + 64 <= n_chan; c += 64)
+#ifdef KVS_VEC_LOOKUP
+        range_words(low + c, high + c, x + c, stride, n_tok, half);
+#else
         range_n(low + c, high + c, x + c, stride, n_tok, 4, 64, half);
+#endif
     for (; c < n_chan; c += 16)
         range_n(low + c, high + c, x + c, stride, n_tok, 1, n_chan - c, half);
 }
@@ -68,6 +114,9 @@ void KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan
     for (uint32_t g = 0; g * group < n_chan; g++) {
         uint32_t from = g * group, n = n_chan - from < group ? n_chan - from : group;
         if (n == 64 || n == 32) {
+#ifdef KVS_VEC_LOOKUP
+            range_row_words(low + g, high + g, x + from, n, half);
+#else
             vf least = f_half(x + from, half), most = least;
             for (uint32_t c = 16; c < n; c += 16) {
                 vf value = f_half(x + from + c, half);
@@ -76,6 +125,7 @@ void KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan
             }
             low[g] = f_least(least);
             high[g] = f_most(most);
+#endif
             continue;
         }
         low[g] = high[g] = kvs_f32_of_half(x[from], half);

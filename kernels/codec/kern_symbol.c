@@ -14,13 +14,29 @@ static inline void w_pick32(uint8_t *to, const uint16_t *row, const uint8_t *fro
 }
 #endif
 
+INLINE vi symbol16(vf x, const float *mean, const float *inverse)
+{
+    vf away = f_mul(f_sub(x, f_load(mean)), f_load(inverse));
+    return i_add(i_round(away), i_set(KVS_SYMBOL_ZERO));
+}
+
 bool KERN(quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const float *inverse,
                     uint32_t n_chan, enum kvs_half half)
 {
-    unsigned out = 0;
-    for (uint32_t c = 0; c < n_chan; c += 16) {
-        vf value = f_sub(load(x + c, n_chan - c, half), f_load(mean + c));
-        vi q = i_add(i_round(f_mul(value, f_load(inverse + c))), i_set(KVS_SYMBOL_ZERO));
+    bool out = false;
+    uint32_t c = 0;
+
+#ifdef KVS_VEC_LOOKUP
+    for (; c + 64 <= n_chan; c += 64) {
+        vf2 one = f_half32(x + c, half), two = f_half32(x + c + 32, half);
+        b_store8(symbol + c, b_within(symbol16(one.low, mean + c, inverse + c),
+                                      symbol16(one.high, mean + c + 16, inverse + c + 16),
+                                      symbol16(two.low, mean + c + 32, inverse + c + 32),
+                                      symbol16(two.high, mean + c + 48, inverse + c + 48), &out));
+    }
+#endif
+    for (; c < n_chan; c += 16) {
+        vi q = symbol16(load(x + c, n_chan - c, half), mean + c, inverse + c);
         vm bad = i_lt(q, i_set(1)) | i_lt(i_set(255), q);
         if (n_chan - c < 16) {
             vm there = (vm)((1u << (n_chan - c)) - 1);
@@ -28,9 +44,9 @@ bool KERN(quantise)(uint8_t *symbol, const uint16_t *x, const float *mean, const
             q = i_pick(there, q, i_set(KVS_SYMBOL_ZERO));
         }
         i_store_u8(symbol + c, i_pick(bad, i_set(0), q));
-        out |= m_bits(bad);
+        out = out || m_bits(bad);
     }
-    return out != 0;
+    return out;
 }
 
 bool KERN(outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last, uint32_t n_chan)

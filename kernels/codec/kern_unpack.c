@@ -32,8 +32,8 @@ INLINE struct vec4 unpack64(enum kvs_level level, const uint8_t *row, uint32_t c
 /* e4m3 by its bits: four of exponent above three of mantissa are those of an f32 over 2^120. */
 INLINE vf fp8_value(vi code)
 {
-    vf size = f_mul(f_as(i_sll(i_and(code, i_set(0x7f)), 20)), f_set(0x1p120f));
-    return f_as(i_or(i_as(size), i_sll(i_and(code, i_set(0x80)), 24)));
+    vi bits = i_and(i_sra(i_sll(code, 24), 4), i_set((int32_t)0x87f00000));
+    return f_mul(f_as(bits), f_set(0x1p120f));
 }
 
 /* Rows being unpacked: what is the same for all of them is constant where it is called. */
@@ -68,6 +68,59 @@ INLINE void unpack_end(struct unpacking how, uint16_t *x, struct vec4 q, uint32_
         store(x + 48, unpack_value(how, q.d, c + 48), left - 48, how.half);
 }
 
+/* 64 channels of a token, group by group: few integers, so their elements are looked up. false:
+ * not by this instruction set. */
+INLINE bool unpack64_by_lookup(struct unpacking how, uint16_t *x, const uint8_t *row, uint32_t c,
+                               uint32_t n_chan, bool stream)
+{
+#ifdef KVS_VEC_LOOKUP
+    if (!how.by_token || how.level == KVS_P8 || how.level == KVS_FP8)
+        return false;
+    static const float number[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    static const float in8[16] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
+    static const float in4[16] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
+    uint32_t at = c / how.group;
+    vf q = f_load(how.level == KVS_P4 ? number : how.level == KVS_P3 ? in8 : in4);
+    vf a = f_fma(q, f_set(how.step[at]), f_set(how.low[at])), b = a;
+    if (how.group == 32) /* bit 4 tells which */
+        b = f_fma(q, f_set(how.step[at + 1]), f_set(how.low[at + 1]));
+    vi table = w_half(a, b, how.half), one, two;
+    if (how.level == KVS_P4) {
+        one = w_u8(row + c / 2);
+        two = w_srl4(one);
+    } else {
+        static const uint16_t shift[2][32] = {
+            {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+             2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2},
+            {4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4,
+             6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6},
+        };
+        vi all = w_u8_twice(row + c / 4);
+        one = i_and(w_srlv(all, i_load(shift[0])), w_set(3));
+        two = i_and(w_srlv(all, i_load(shift[1])), w_set(3));
+        if (how.level == KVS_P3) {
+            uint32_t third[2];
+            memcpy(third, row + kvs_up(n_chan, 64) / 4 + c / 8, 8);
+            one = w_or_bits(one, third[0], 4);
+            two = w_or_bits(two, third[1], 4);
+        }
+        if (how.group == 32)
+            two = i_or(two, w_set(16));
+    }
+    w_store(x + c, w_lookup32(table, one), stream);
+    w_store(x + c + 32, w_lookup32(table, two), stream);
+    return true;
+#else
+    (void)how;
+    (void)x;
+    (void)row;
+    (void)c;
+    (void)n_chan;
+    (void)stream;
+    return false;
+#endif
+}
+
 INLINE void unpack_rows(const struct kvs_rows_job *job, enum kvs_level level, bool by_token,
                         enum kvs_half half, uint32_t group)
 {
@@ -87,11 +140,13 @@ INLINE void unpack_rows(const struct kvs_rows_job *job, enum kvs_level level, bo
                                 job->step + (by_token ? t * job->n_group : 0)};
         for (c = 0; c + 64 <= n_chan; c += 64) {
             __builtin_prefetch(row + AHEAD + c * bits / 8);
+            if (unpack64_by_lookup(how, x, row, c, n_chan, stream))
+                continue;
             struct vec4 q = unpack64(level, row, c, n_chan);
             half_store32(x + c, unpack_value(how, q.a, c), unpack_value(how, q.b, c + 16), half,
                          stream);
-            half_store32(x + c + 32, unpack_value(how, q.c, c + 32),
-                         unpack_value(how, q.d, c + 48), half, stream);
+            half_store32(x + c + 32, unpack_value(how, q.c, c + 32), unpack_value(how, q.d, c + 48),
+                         half, stream);
         }
         if (c < n_chan)
             unpack_end(how, x + c, unpack64(level, row, c, n_chan), c, n_chan - c);

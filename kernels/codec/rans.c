@@ -184,8 +184,8 @@ void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *a
 {
     memset(small, 0, sizeof *small);
     for (uint32_t b = 0; b < KVS_RANS_SYMBOL; b++) {
-        small->bucket[b] = (uint16_t)(alias->own[b] | alias->other[b] << 6);
-        small->rank[b] = (uint16_t)(alias->rank[b] + KVS_RANS_WIDE - alias->own[b]);
+        small->bucket[b] = (uint16_t)((alias->own[b] << 10) - 64 + alias->other[b]);
+        small->rank[b] = (uint16_t)(alias->rank[b] - alias->own[b]);
     }
     for (uint32_t s = 0; s < n; s++) {
         small->freq[s] = freq[s];

@@ -201,14 +201,20 @@ static inline __m128i gather8(const uint16_t *table, const uint64_t four[2])
     x = _mm_insert_epi16(x, table[four[1] >> 32 & 0xffff], 6);
     return _mm_insert_epi16(x, table[four[1] >> 48], 7);
 }
-/* by the low 16 bits; few loads of what was just stored, which are slow */
-static inline vi i_gather16(const uint16_t *table, vi at)
+/* By 16 words of memory: few loads of them. */
+static inline vi i_gather16_at(const uint16_t *table, uint16_t *at)
 {
-    uint64_t four[4] __attribute__((aligned(32)));
-    _mm256_store_si256((void *)four, _mm512_cvtepi32_epi16(at));
-    __asm__("" : "+m"(four));
+    uint64_t four[4];
+    __asm__("" : "+m"(*(uint16_t(*)[16])at)); /* else compilers take apart what was stored */
+    memcpy(four, at, sizeof four);
     return _mm512_cvtepu16_epi32(_mm256_inserti128_si256(
         _mm256_castsi128_si256(gather8(table, four)), gather8(table, four + 2), 1));
+}
+static inline vi i_gather16(const uint16_t *table, vi at) /* by the low 16 bits */
+{
+    uint16_t words[16] __attribute__((aligned(32)));
+    _mm256_store_si256((void *)words, _mm512_cvtepi32_epi16(at));
+    return i_gather16_at(table, words);
 }
 static inline vi i_pick(vm mask, vi a, vi b)
 {
@@ -232,6 +238,18 @@ static inline vi w_u8(const uint8_t *p)
 {
     return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)p));
 }
+static inline vi w_u8_twice(const uint8_t *p) /* 16 bytes, and once more */
+{
+    return _mm512_cvtepu8_epi16(_mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)p)));
+}
+static inline vi w_or_bits(vi a, uint32_t mask, int16_t value)
+{
+    return _mm512_or_si512(a, _mm512_maskz_set1_epi16(mask, value));
+}
+static inline vi w_srl4(vi a)
+{
+    return _mm512_srli_epi16(a, 4);
+}
 static inline vi w_add(vi a, vi b)
 {
     return _mm512_add_epi16(a, b);
@@ -252,28 +270,114 @@ static inline vi w_srlv(vi a, vi n)
 {
     return _mm512_srlv_epi16(a, n);
 }
-/* looked up in n blocks of 64 */
-static inline vi w_lookup(const vt *table, vi at, unsigned n)
+static inline vi w_lookup(const vt *table, vi at)
 {
-    vi x = _mm512_permutex2var_epi16(table[0].low, at, table[0].high);
-    for (unsigned i = 1; i < n; i++) {
-        __mmask32 here =
-            _mm512_cmpeq_epi16_mask(_mm512_srli_epi16(at, 6), _mm512_set1_epi16((short)i));
-        x = _mm512_mask_blend_epi16(here, x,
-                                    _mm512_permutex2var_epi16(table[i].low, at, table[i].high));
-    }
-    return x;
+    return _mm512_permutex2var_epi16(table->low, at, table->high);
 }
-/* 32 numbers of a row of 128, at a multiple of 64 bytes, to a place like it if past the caches */
-static inline void half_turn32(uint16_t *x, const uint16_t *row, const uint8_t *place, bool stream)
+static inline vi w_lookup32(vi table, vi at) /* by the low 5 bits */
 {
-    vt both[2] = {i_lookup_table(row), i_lookup_table(row + 64)};
-    vi y = w_lookup(both, w_u8(place), 2);
-
+    return _mm512_permutexvar_epi16(at, table);
+}
+/* in 128, by the low 7 bits */
+static inline vi w_lookup2(const vt table[2], vi at)
+{
+    return _mm512_mask_mov_epi16(w_lookup(table, at),
+                                 _mm512_test_epi16_mask(at, _mm512_set1_epi16(64)),
+                                 w_lookup(table + 1, at));
+}
+/* Where slots are halved between two: in its words, bucket (own slots << 10) - 64 + other, so that
+ * what stands at `in` is the other's where in << 10 is not less. The mask is of words. */
+typedef __mmask32 wm;
+static inline wm w_off(vi bucket, vi in)
+{
+    return _mm512_cmple_epi16_mask(bucket, _mm512_slli_epi16(in, 10));
+}
+static inline vi w_pick(wm mask, vi a, vi b)
+{
+    return _mm512_mask_mov_epi16(b, mask, a);
+}
+static inline vi w_add_where(wm mask, vi a, vi b) /* a elsewhere */
+{
+    return _mm512_mask_add_epi16(a, mask, a, b);
+}
+static inline void w_store(uint16_t *p, vi x, bool stream) /* stream: p at a multiple of 64 bytes */
+{
     if (stream)
-        _mm512_stream_si512((void *)x, y);
+        _mm512_stream_si512((void *)p, x);
     else
-        _mm512_storeu_si512(x, y);
+        _mm512_storeu_si512(p, x);
+}
+/* 32 numbers in the order of signed words, and back; no NaN */
+static inline vi w_order(vi x)
+{
+    enum { A_XOR_B_AND_C = 0x78 };
+    return _mm512_ternarylogic_epi32(x, _mm512_srai_epi16(x, 15), _mm512_set1_epi16(0x7fff),
+                                     A_XOR_B_AND_C);
+}
+static inline vi w_min(vi a, vi b)
+{
+    return _mm512_min_epi16(a, b);
+}
+static inline vi w_max(vi a, vi b)
+{
+    return _mm512_max_epi16(a, b);
+}
+static inline int16_t w_least(vi a)
+{
+    __m256i x = _mm256_min_epi16(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
+    __m128i y = _mm_min_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    y = _mm_minpos_epu16(_mm_xor_si128(y, _mm_set1_epi16(INT16_MIN)));
+    return (int16_t)(_mm_extract_epi16(y, 0) ^ 0x8000);
+}
+/* 64 integers to bytes, saturated to 0 .. 255; words of two 16s each, as packs_epi32 mixes them */
+typedef __m512i vb;
+static inline vb b_mix(vi one, vi two)
+{
+    vi mixed = _mm512_packus_epi16(one, two);
+    return _mm512_permutexvar_epi32(
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), mixed);
+}
+static inline vb b_of_i(vi a, vi b, vi c, vi d)
+{
+    return b_mix(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+}
+/* The same of 1 .. 255; others 0, and true is added to *out. */
+static inline vb b_within(vi a, vi b, vi c, vi d, bool *out)
+{
+    vi one = _mm512_packs_epi32(a, b), two = _mm512_packs_epi32(c, d), least = _mm512_set1_epi16(1);
+    __mmask32 in = _mm512_cmplt_epu16_mask(_mm512_sub_epi16(one, least), _mm512_set1_epi16(255));
+    __mmask32 in2 = _mm512_cmplt_epu16_mask(_mm512_sub_epi16(two, least), _mm512_set1_epi16(255));
+    *out = *out || (in & in2) != UINT32_MAX;
+    return b_mix(_mm512_maskz_mov_epi16(in, one), _mm512_maskz_mov_epi16(in2, two));
+}
+static inline vb b_least(vb a, uint8_t top)
+{
+    return _mm512_min_epu8(a, _mm512_set1_epi8((char)top));
+}
+static inline void b_store8(uint8_t *p, vb a)
+{
+    _mm512_storeu_si512(p, a);
+}
+/* 4 bits each: 32 bytes, the first 32 numbers low */
+static inline __m256i b_fold(vb a)
+{
+    return _mm256_or_si256(_mm512_castsi512_si256(a),
+                           _mm256_slli_epi16(_mm512_extracti64x4_epi64(a, 1), 4));
+}
+static inline void b_store4(uint8_t *p, vb a)
+{
+    _mm256_storeu_si256((void *)p, b_fold(a));
+}
+/* the low 2 bits of each: 16 bytes, the first 16 numbers lowest */
+static inline void b_store2(uint8_t *p, vb a)
+{
+    __m256i x = b_fold(_mm512_and_si512(a, _mm512_set1_epi8(3)));
+    _mm_storeu_si128((void *)p, _mm_or_si128(_mm256_castsi256_si128(x),
+                                             _mm_slli_epi16(_mm256_extracti128_si256(x, 1), 2)));
+}
+static inline uint64_t b_bits(vb a, uint8_t bit) /* where the bit is set */
+{
+    return _mm512_test_epi8_mask(a, _mm512_set1_epi8((char)bit));
 }
 /* 32 bytes as words, and back from places of a row of 128 words at a multiple of 64 bytes */
 static inline void w_widen32(uint16_t *row, const uint8_t *from)
@@ -283,7 +387,7 @@ static inline void w_widen32(uint16_t *row, const uint8_t *from)
 static inline void w_pick32(uint8_t *to, const uint16_t *row, const uint8_t *from)
 {
     vt both[2] = {i_lookup_table(row), i_lookup_table(row + 64)};
-    _mm256_storeu_si256((void *)to, _mm512_cvtepi16_epi8(w_lookup(both, w_u8(from), 2)));
+    _mm256_storeu_si256((void *)to, _mm512_cvtepi16_epi8(w_lookup2(both, w_u8(from))));
 }
 static inline vi w_halves(vi low, vi high) /* lanes 0 to 15 of one, 16 to 31 of the other */
 {
@@ -334,6 +438,25 @@ static inline vf f_half(const uint16_t *p, enum kvs_half half)
     return half == KVS_F16 ? _mm512_cvtph_ps(x)
                            : f_as(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }
+typedef struct {
+    vf low, high;
+} vf2;
+static inline vf2 f_half32(const uint16_t *p, enum kvs_half half)
+{
+    if (half == KVS_F16)
+        return (vf2){f_half(p, half), f_half(p + 16, half)};
+    static const uint16_t at[2][32] = {
+        {0, 0, 0, 1, 0, 2,  0, 3,  0, 4,  0, 5,  0, 6,  0, 7,
+         0, 8, 0, 9, 0, 10, 0, 11, 0, 12, 0, 13, 0, 14, 0, 15},
+        {0, 16, 0, 17, 0, 18, 0, 19, 0, 20, 0, 21, 0, 22, 0, 23,
+         0, 24, 0, 25, 0, 26, 0, 27, 0, 28, 0, 29, 0, 30, 0, 31},
+    };
+    __m512i x = _mm512_loadu_si512(p);
+    enum { ODD = (int)0xaaaaaaaa };
+    return (vf2){
+        f_as(_mm512_maskz_permutexvar_epi16((__mmask32)ODD, _mm512_loadu_si512(at[0]), x)),
+        f_as(_mm512_maskz_permutexvar_epi16((__mmask32)ODD, _mm512_loadu_si512(at[1]), x))};
+}
 static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
 {
     if (half == KVS_F16) {
@@ -344,9 +467,9 @@ static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
     i_store_u16(p, i_srl(i_add(u, i_add(odd, i_set(0x7fff))), 16)); /* never NaN here */
 }
 /*
- * 32 numbers, never NaN here, rounded to bf16, ties to even: upper halves, and one more where the lower
- * one and the upper's last bit are over 2^15: the mean of low and 0x7ffe + bit, rounded up, is 2^15
- * or more.
+ * 32 numbers, never NaN here, rounded to bf16, ties to even: upper halves, and one more where the
+ * lower one and the upper's last bit are over 2^15: the mean of low and 0x7ffe + bit, rounded up,
+ * is 2^15 or more.
  */
 static inline __m512i bf16_both(vf a, vf b)
 {
@@ -363,20 +486,16 @@ static inline __m512i bf16_both(vf a, vf b)
                                              A_AND_B_OR_C);
     return _mm512_add_epi16(high, _mm512_srli_epi16(_mm512_avg_epu16(low, with), 15));
 }
+static inline vi w_half(vf a, vf b, enum kvs_half half)
+{
+    if (half != KVS_F16)
+        return bf16_both(a, b);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)),
+                              _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT), 1);
+}
 static inline void half_store32(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
 {
-    __m512i x;
-    if (half == KVS_F16) {
-        x = _mm512_inserti64x4(
-            _mm512_castsi256_si512(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)),
-            _mm512_cvtps_ph(b, _MM_FROUND_TO_NEAREST_INT), 1);
-    } else {
-        x = bf16_both(a, b);
-    }
-    if (stream)
-        _mm512_stream_si512((void *)p, x);
-    else
-        _mm512_storeu_si512(p, x);
+    w_store(p, w_half(a, b, half), stream);
 }
 static inline void stream_end(void)
 {
