@@ -176,6 +176,34 @@ static void output_past_the_caches_has_the_same_bits(void **state)
     }
 }
 
+/* Steps from the mean on, one by one past both ends, and far: 127 have symbols, others 0. */
+static void symbols_end_at_127_steps_by_every_instruction_set(void **state)
+{
+    enum { N = 64 + 43 };
+    uint16_t x[N];
+    float mean[128] = {0}, inverse[128];
+    uint8_t symbol[128];
+    (void)state;
+    for (int c = 0; c < 128; c++)
+        inverse[c] = 1;
+    for (size_t k = 0; k < 3; k++) {
+        const struct kvs_kvf_isa *isa = kvs_kvf_isa(kvf_isas[k]);
+        for (int from = -1024; isa && from < 1024; from += 7) {
+            bool out = false;
+            for (int c = 0; c < N; c++) {
+                x[c] = kvs_half_of((float)(from + c) * (c == 70 ? 30 : 1), KVS_F16);
+                int steps = (int)lrintf(kvs_f32_of_half(x[c], KVS_F16));
+                out = out || steps < -127 || steps > 127;
+            }
+            assert_int_equal(isa->quantise(symbol, x, mean, inverse, N, KVS_F16), out);
+            for (int c = 0; c < N; c++) {
+                int steps = (int)lrintf(kvs_f32_of_half(x[c], KVS_F16));
+                assert_int_equal(symbol[c], steps < -127 || steps > 127 ? 0 : steps + 128);
+            }
+        }
+    }
+}
+
 /* Frequencies of every kind: whatever is left over goes to one symbol. */
 static void a_symbol_has_as_many_slots_as_its_frequency_says(void **state)
 {
@@ -494,6 +522,7 @@ int main(void)
         cmocka_unit_test(counts_are_exact),
         cmocka_unit_test(equal_numbers_are_sorted_as_they_come),
         cmocka_unit_test(output_past_the_caches_has_the_same_bits),
+        cmocka_unit_test(symbols_end_at_127_steps_by_every_instruction_set),
         cmocka_unit_test(a_symbol_has_as_many_slots_as_its_frequency_says),
         cmocka_unit_test(symbols_too_many_for_a_table_leave_their_low_bits),
         cmocka_unit_test(files_of_version_4_stay_as_they_are),
