@@ -97,7 +97,7 @@ INLINE void one_load(struct rans_one *one, const struct kvs_stream_job *job, con
 #endif
 }
 
-/* A row in the stream's order, and which of it comes next. */
+/* A row in the stream's order, and where in it each channel stands. */
 struct dec_turn {
     _Alignas(64) uint16_t row[KVS_RANS_CHAN], place[KVS_RANS_CHAN];
 };
@@ -133,7 +133,7 @@ INLINE vi take16(struct dec_run *run, vi *state, const struct kvs_chan16 *p, uin
     return decode16(state, table, p, run->word, &run->at, lanes);
 }
 
-/* 32 channels from c on; of them `left`, if not full. false: words have run out. */
+/* 32 channels from c on; of them `left`, if not full. Words have not run out: at <= n_word. */
 INLINE void decode32(struct dec_run *run, uint32_t c, uint32_t left, const uint32_t *table,
                      const struct rans_one *one, enum kvs_half half, const bool full,
                      const enum how how, const bool split, bool stream)
