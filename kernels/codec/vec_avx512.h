@@ -52,14 +52,6 @@ static inline vf f_max(vf a, vf b)
 {
     return _mm512_max_ps(a, b);
 }
-static inline float f_least(vf a)
-{
-    return _mm512_reduce_min_ps(a);
-}
-static inline float f_most(vf a)
-{
-    return _mm512_reduce_max_ps(a);
-}
 static inline vf f_of_i(vi a)
 {
     return _mm512_cvtepi32_ps(a);
