@@ -265,8 +265,8 @@ INLINE void rans_encode_all(struct kvs_stream_job *job, unsigned n, const struct
 {
     for (; n >= 4 && full; job += 4, n -= 4)
         rans_encode_n(job, 4, enc, true, how, split);
-    for (; n >= 4 && full; job += 4, n -= 4)
-        rans_encode_n(job, 4, enc, true, how, split);
+    for (; n >= 2 && full; job += 2, n -= 2)
+        rans_encode_n(job, 2, enc, true, how, split);
     for (; n > 0; job++, n--)
         rans_encode_n(job, 1, enc, full, how, split);
 }
