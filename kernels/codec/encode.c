@@ -24,7 +24,7 @@ struct encoder {
     uint32_t n_table, table_bytes;
     struct kvs_rans_enc enc; /* one allocation, rest's */
     uint8_t *symbol;         /* of all sections */
-    uint16_t *word;          /* of four streams */
+    struct kvs_coder *coder;
     uint16_t *calm;
 };
 
@@ -170,7 +170,7 @@ static void rows_of(const struct encoder *e, uint32_t i, struct kvs_rows *rows)
     rows->next = next_of(e, i);
 }
 
-/* Room for the symbols and for four streams' words; how many are counted. */
+/* Room for the symbols, who codes them; how many are counted. */
 static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &e->in->shape;
@@ -186,8 +186,14 @@ static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
     while (e->counts->every < 4 && n / e->counts->every >= 2 * ENOUGH)
         e->counts->every *= 2;
     e->symbol = symbol_room(e->memory, n);
-    e->word = malloc(4 * KVS_ENC_WORDS * sizeof *e->word);
-    return e->symbol && e->word ? KVS_OK : kvs_nomem(err);
+    struct kvs_coder_in in = {.quant = e->quant,
+                              .n_section = e->n_section,
+                              .n_chan = n_chan,
+                              .model = e->model,
+                              .enc = &e->enc,
+                              .isa = e->isa};
+    e->coder = kvs_coder_new(&in);
+    return e->symbol && e->coder ? KVS_OK : kvs_nomem(err);
 }
 
 static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
@@ -216,7 +222,7 @@ static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
     if (!e->enc.rest)
         return kvs_nomem(err);
     e->enc.slot = (void *)(e->enc.rest + KVS_N_MODEL * KVS_N_SYMBOL);
-    kvs_counts_end(e->counts);
+    kvs_counts_end(e->counts, e->isa);
     for (uint32_t m = 0; m < KVS_N_MODEL; m++) {
         float offset[KVS_N_SYMBOL];
         if (!e->counts->used[m])
@@ -249,28 +255,34 @@ static void write_tables(const struct encoder *e, uint8_t *to)
     }
 }
 
-/* Codes the streams of a section into the output's end, of which n_word is known only then. */
+/* The streams of section i into the output's end; how many words they have is known only then. */
 static enum kvs_code write_streams(struct encoder *e, uint32_t i, size_t from,
                                    const struct kvs_layout *at, uint32_t *n_word,
                                    struct kvs_err *err)
 {
     const struct kvs_quant *quant = &e->quant[i];
     size_t most = (size_t)at->n_tok * at->n_chan * sizeof(uint16_t);
-    int32_t *scratch = malloc(kvs_quant_scratch(at) * sizeof *scratch);
 
-    if (!scratch)
-        return kvs_nomem(err);
-    enum kvs_code code = grow(e, from + at->payload_at + most, err);
-    if (!code) {
-        uint8_t *section = e->out + from, *param = section + at->param_at;
-        memcpy(param, quant->mean, at->n_chan * 2);
-        memcpy(param + at->n_chan * 2, quant->step, at->n_chan * 2);
-        for (uint32_t c = 0; c < at->n_chan; c++)
-            param[at->n_chan * 4 + c] = e->table_of[quant->model[c]];
-        *n_word = kvs_quant_encode(quant, at, e->model, &e->enc, section, e->word, scratch, e->isa);
+    if (grow(e, from + at->payload_at + most, err))
+        return err->code;
+    uint8_t *section = e->out + from, *param = section + at->param_at;
+    memcpy(param, quant->mean, at->n_chan * 2);
+    memcpy(param + at->n_chan * 2, quant->step, at->n_chan * 2);
+    for (uint32_t c = 0; c < at->n_chan; c++)
+        param[at->n_chan * 4 + c] = e->table_of[quant->model[c]];
+    uint32_t *words = (void *)(section + at->stream_at), *state = words + at->n_stream;
+    uint16_t *to = (void *)(section + at->payload_at);
+    *n_word = 0;
+    for (uint32_t s = 0; s < at->n_stream; s++) {
+        const struct kvs_stream_job *stream;
+        if (kvs_coder_stream(e->coder, &stream, err))
+            return err->code;
+        e->isa->turn(to + *n_word, stream->word, stream->n_word);
+        memcpy(state + (size_t)s * KVS_RANS_LANES, stream->state, KVS_RANS_LANES * sizeof *state);
+        words[s] = stream->n_word;
+        *n_word += stream->n_word;
     }
-    free(scratch);
-    return code;
+    return KVS_OK;
 }
 
 static void write_escapes(uint8_t *to, const struct kvs_escapes *escapes, const uint16_t *x)
@@ -313,8 +325,7 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
                                         kvs_half_huge(shape->half))
         code = kvs_rows_calm(&rows, &e->calm, err);
     if (!code)
-        code = is_e ? kvs_quant_clip(&e->quant[i], e->model, &rows, e->isa, err)
-                    : kvs_pack_escapes(escapes, &rows, err);
+        code = is_e ? kvs_coder_section(e->coder, i, err) : kvs_pack_escapes(escapes, &rows, err);
     if (code)
         goto out;
     struct kvs_layout at = kvs_layout(shape, rows.level, rows.kv, n_tok, sink, escapes->n, 0);
@@ -471,7 +482,7 @@ enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory, const struct kv
     free(e.enc.rest);
     if (!memory)
         free(e.symbol);
-    free(e.word);
+    kvs_coder_free(e.coder);
     free(e.calm);
     return code;
 }

@@ -45,10 +45,12 @@ enum { KVS_N_CLASS = 32, KVS_N_MODEL = 2 * KVS_N_CLASS }; /* tables to choose fr
 
 /* A section between its analysis and its coding. */
 struct kvs_quant {
+    uint32_t n_tok;  /* without the sinks; 0 if the level is no e-level */
     uint8_t *symbol; /* [n_tok][symbol_stride] */
     size_t symbol_stride;
     uint16_t *mean, *step; /* [n_chan] */
     uint8_t *model;        /* [n_chan]: below KVS_N_MODEL */
+    unsigned order;        /* the coder's */
     struct kvs_escapes escapes;
 };
 void kvs_quant_free(struct kvs_quant *quant);
@@ -64,29 +66,42 @@ struct kvs_counts {
     uint64_t place[KVS_N_MODEL * KVS_N_SYMBOL];
     uint32_t each[4 * KVS_COUNT_ALL];
     uint32_t n_sampled;               /* elements in place */
-    uint32_t pair[2 * KVS_COUNT_ALL]; /* 0 between sections */
+    uint32_t pair[2][KVS_COUNT_PAIR]; /* of a model of K's, of one of V's */
+    uint8_t pair_model[2];
+    bool pair_any[2];
 };
-void kvs_counts_end(struct kvs_counts *counts); /* all is in the sums */
+/* all is in the sums */
+void kvs_counts_end(struct kvs_counts *counts, const struct kvs_kvf_isa *isa);
 
 /* weight: [n_chan] or NULL; calm: as in kvs_rows_calm, which it calls if it must. KVS_ERR_NOMEM. */
 KVS_MUST_CHECK enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *counts,
                                                struct kvs_rows *rows, uint16_t **calm,
                                                const float *weight, const struct kvs_kvf_isa *isa,
                                                struct kvs_err *err);
-/* Symbols that their model has not become escapes. KVS_ERR_NOMEM. */
-KVS_MUST_CHECK enum kvs_code kvs_quant_clip(struct kvs_quant *quant,
-                                            const struct kvs_rans_model *model,
-                                            const struct kvs_rows *rows,
-                                            const struct kvs_kvf_isa *isa, struct kvs_err *err);
-enum { KVS_ENC_WORDS = KVS_RANS_TOK * KVS_RANS_CHAN + KVS_RANS_LANES }; /* of a stream, at most */
+
 /*
- * Words, lengths and states of all streams into the section, where the file has them; the number of
- * words. word: room for 4 * KVS_ENC_WORDS; scratch: kvs_quant_scratch words.
+ * Codes the streams of a file's sections. Those of several sections go at once where one has few:
+ * a stream alone waits for itself.
  */
-uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
-                          const struct kvs_rans_model *model, const struct kvs_rans_enc *enc,
-                          uint8_t *section, uint16_t *word, int32_t *scratch,
-                          const struct kvs_kvf_isa *isa);
-size_t kvs_quant_scratch(const struct kvs_layout *at);
+struct kvs_coder_in {
+    struct kvs_quant *quant; /* [n_section] */
+    uint32_t n_section, n_chan;
+    const struct kvs_rans_model *model;
+    const struct kvs_rans_enc *enc;
+    const struct kvs_kvf_isa *isa;
+};
+struct kvs_coder;
+/* All that `in` points to outlives the coder. NULL: no memory. */
+struct kvs_coder *kvs_coder_new(const struct kvs_coder_in *in);
+void kvs_coder_free(struct kvs_coder *coder);
+/* Sections in their order, those without streams may be left out: symbols that their model has not
+ * become escapes, so that all but the streams is known. KVS_ERR_NOMEM. */
+KVS_MUST_CHECK enum kvs_code kvs_coder_section(struct kvs_coder *coder, uint32_t i,
+                                               struct kvs_err *err);
+/* The next stream: all of a section, then those of the next that has some. Words come the last
+ * first; they and the state are the coder's, until the next call. KVS_ERR_NOMEM. */
+KVS_MUST_CHECK enum kvs_code kvs_coder_stream(struct kvs_coder *coder,
+                                              const struct kvs_stream_job **stream,
+                                              struct kvs_err *err);
 
 #endif

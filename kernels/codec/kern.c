@@ -29,6 +29,7 @@ const struct kvs_kvf_isa TABLE(KVS_VEC_NAME) = {
     .quantise = KERN(quantise),
     .places = KERN(places),
     .count = KERN(count),
+    .count_pairs = KERN(count_pairs),
     .count_each = KERN(count_each),
     .sort = KERN(sort),
     .turn = KERN(turn),

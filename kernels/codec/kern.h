@@ -61,6 +61,7 @@ struct kvs_stream_job {
     const uint8_t *block;             /* of each 16: whose in flat their model is */
     const uint16_t *delta;            /* [n_chan]: from a symbol to its model's first, mod 2^16 */
     const uint16_t *low;              /* [n_chan]: low bits of the model */
+    const uint16_t *slot;             /* of K's models or V's, see kvs_rans_enc */
     const uint8_t *symbol;            /* [n_tok][symbol_stride] */
     size_t symbol_stride;
 };
@@ -79,9 +80,10 @@ struct kvs_rans_enc {
  * lookups in registers. */
 enum { KVS_FLAT_MODELS = 32 }; /* K's or V's */
 struct kvs_rans_flat {
-    _Alignas(64) uint16_t freq[KVS_FLAT_MODELS * KVS_RANS_SYMBOL]; /* | low bits << 13 */
+    _Alignas(64) uint16_t freq16[KVS_FLAT_MODELS * KVS_RANS_SYMBOL]; /* frequencies times 16 */
     uint16_t first[KVS_FLAT_MODELS * KVS_RANS_SYMBOL];
-    bool split; /* some model has low bits */
+    uint32_t low[KVS_FLAT_MODELS]; /* bits */
+    bool split;                    /* some model has low bits */
 };
 
 /* A decoder's table, small enough for registers; see kvs_rans_alias. */
@@ -92,7 +94,8 @@ struct kvs_rans_small {
     uint16_t value[KVS_RANS_SYMBOL]; /* + 512 */
 };
 
-enum { KVS_COUNT_ALL = 64 * 256 }; /* symbols of all models */
+enum { KVS_COUNT_ALL = 64 * 256 };       /* symbols of all models */
+enum { KVS_COUNT_PAIR = 2 * 128 * 128 }; /* of symbols, in two tables */
 
 struct kvs_kvf_isa {
     const char *name;
@@ -123,9 +126,11 @@ struct kvs_kvf_isa {
      * bin from 0 to 2^16 - 1; elements of symbol 0 anything. Symbols may be read to the next 16. */
     void (*places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, const uint16_t *x,
                    const float *mean, const float *inverse, uint32_t n_chan, enum kvs_half half);
-    /* adds how often each symbol came; pair: [2 * KVS_COUNT_ALL], 0 before and after */
+    /* adds how often each symbol came to count and, where count_pairs finds it, to pair, of
+     * KVS_COUNT_PAIR */
     void (*count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
                   uint32_t n_tok, uint32_t n_chan);
+    void (*count_pairs)(uint32_t count[256], const uint32_t *pair);
     /* adds how often each symbol came, at base[channel], a multiple of 256, + symbol, to one of
      * four tables of KVS_COUNT_ALL */
     void (*count_each)(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
@@ -145,9 +150,9 @@ struct kvs_kvf_isa {
      * state did not end right; words may be read 64 bytes beyond the end */
     bool (*rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                         enum kvs_half half);
-    /* n streams, at most 4; words are written the last first, and anything to the 16 after them;
-     * n_word becomes how many they are */
-    void (*rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc);
+    /* n streams (at most 4) of equal n_tok and n_chan; words are written the last first, and
+     * anything to the 16 after them; n_word becomes how many they are */
+    void (*rans_encode)(struct kvs_stream_job *job, unsigned n, const uint32_t *rest);
 };
 
 extern const struct kvs_kvf_isa kvs_kvf_scalar;

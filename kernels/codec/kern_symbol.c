@@ -130,43 +130,6 @@ INLINE bool row_within(const uint8_t *symbol, uint32_t n_chan, uint8_t low, uint
     return !bad;
 }
 
-/* Least and largest symbol of rows, but not outside 64 .. 191, from a multiple of 16 to one. */
-static void symbol_range(uint32_t *low, uint32_t *end, const uint8_t *symbol, size_t stride,
-                         uint32_t n_tok, uint32_t n_chan)
-{
-    uint8_t least = 191, most = 64;
-
-    for (uint32_t t = 0; t < n_tok; t++, symbol += stride)
-        for (uint32_t c = 0; c < n_chan; c++) {
-            least = symbol[c] < least ? symbol[c] : least;
-            most = symbol[c] > most ? symbol[c] : most;
-        }
-    least = least < 64 ? 64 : least;
-    most = most > 191 ? 191 : most;
-    *low = least / 16 * 16u - 64;
-    *end = kvs_up(most + 1u, 16) - 64;
-}
-
-/* What pairs of symbols 64 + low .. 64 + end were counted, to their symbols. */
-static void count_pairs(uint32_t count[256], uint32_t *pair, uint32_t low, uint32_t end)
-{
-    uint32_t first[128] = {0};
-
-    pair += (size_t)low * 128;
-    for (uint32_t k = low; k < end; k++, pair += 128) {
-        uint32_t second = 0;
-        for (uint32_t g = low; g < end; g += 16)
-            for (uint32_t i = g; i < g + 16; i++) {
-                first[i] += pair[i];
-                second += pair[i];
-                pair[i] = 0;
-            }
-        count[64 + k] += second;
-    }
-    for (uint32_t i = low; i < end; i++)
-        count[64 + i] += first[i];
-}
-
 /*
  * Symbols 64 to 191 in pairs, half the work: 7 bits of one at an even place and of the next. In two
  * tables, so that equal neighbours don't wait, where symbols are few; else both would not fit into
@@ -175,11 +138,10 @@ static void count_pairs(uint32_t count[256], uint32_t *pair, uint32_t low, uint3
 void KERN(count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
                  uint32_t n_tok, uint32_t n_chan)
 {
-    enum { FEW = 20 };
+    enum { FEW = 20, N_PAIR = KVS_COUNT_PAIR / 2 };
     bool few = n_tok && row_within(symbol, n_chan, KVS_SYMBOL_ZERO - FEW, KVS_SYMBOL_ZERO + FEW);
-    uint32_t *a = pair, *b = few ? pair + (1 << 14) : pair, low, end;
+    uint32_t *a = pair, *b = few ? pair + N_PAIR : pair;
 
-    symbol_range(&low, &end, symbol, stride, n_tok, n_chan);
     for (uint32_t t = 0; t < n_tok; t++, symbol += stride) {
         uint32_t c = 0;
         if (!row_within(symbol, n_chan, 64, 191)) {
@@ -200,7 +162,20 @@ void KERN(count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, siz
         for (; c < n_chan; c++)
             count[symbol[c]]++;
     }
-    count_pairs(count, a, low, end);
-    if (few)
-        count_pairs(count, b, low, end);
+}
+
+void KERN(count_pairs)(uint32_t count[256], const uint32_t *pair)
+{
+    uint32_t first[128] = {0};
+
+    for (uint32_t k = 0; k < 2 * 128; k++, pair += 128) {
+        uint32_t second = 0;
+        for (uint32_t i = 0; i < 128; i++) {
+            first[i] += pair[i];
+            second += pair[i];
+        }
+        count[64 + k % 128] += second;
+    }
+    for (uint32_t i = 0; i < 128; i++)
+        count[64 + i] += first[i];
 }

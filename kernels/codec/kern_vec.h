@@ -39,6 +39,7 @@ void KERN(places)(uint64_t *place, const uint16_t *base, const uint8_t *symbol, 
                   const float *mean, const float *inverse, uint32_t n_chan, enum kvs_half half);
 void KERN(count)(uint32_t count[256], uint32_t *pair, const uint8_t *symbol, size_t stride,
                  uint32_t n_tok, uint32_t n_chan);
+void KERN(count_pairs)(uint32_t count[256], const uint32_t *pair);
 void KERN(count_each)(uint32_t *count, const uint16_t *base, const uint8_t *symbol, size_t stride,
                       uint32_t n_tok, uint32_t n_chan);
 void KERN(sort)(uint8_t *by, const float *x, uint32_t n);
@@ -48,7 +49,7 @@ void KERN(turn)(uint16_t *to, const uint16_t *from, size_t n);
 bool KERN(outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last, uint32_t n_chan);
 bool KERN(rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                        enum kvs_half half);
-void KERN(rans_encode)(struct kvs_stream_job *job, unsigned n, const struct kvs_rans_enc *enc);
+void KERN(rans_encode)(struct kvs_stream_job *job, unsigned n, const uint32_t *rest);
 
 /* what differs is constant inside */
 #define BY_HALF(f, ...)                                                                            \

@@ -1,4 +1,4 @@
-/* quant.c - sections of e-levels: steps, symbols, streams. */
+/* quant.c - sections of e-levels: steps and symbols. */
 #include "encode.h"
 #include "half.h"
 
@@ -118,23 +118,41 @@ static void choose_steps(struct kvs_quant *quant, float *mean, float *inverse, f
         group_models(quant->model, deviation, rows->n_chan, rows->kv, isa);
 }
 
+/* What was counted by pairs, to its model. */
+static void end_pairs(struct kvs_counts *counts, unsigned kv, const struct kvs_kvf_isa *isa)
+{
+    if (counts->pair_any[kv]) {
+        isa->count_pairs(counts->count[counts->pair_model[kv]], counts->pair[kv]);
+        memset(counts->pair[kv], 0, sizeof counts->pair[kv]);
+    }
+    counts->pair_any[kv] = false;
+}
+
 /* Counts of symbols. base: where channels' models begin. */
 static void count(struct kvs_counts *counts, const struct kvs_quant *quant,
                   const struct kvs_rows *rows, const uint16_t *base, const struct kvs_kvf_isa *isa)
 {
     size_t stride = quant->symbol_stride * counts->every;
     uint32_t n_tok = (rows->n_tok + counts->every - 1) / counts->every;
+    uint8_t model = quant->model[0];
 
-    if (one_model(quant, rows->n_chan))
-        isa->count(counts->count[base[0] / KVS_N_SYMBOL], counts->pair, quant->symbol, stride,
-                   n_tok, rows->n_chan);
-    else
+    if (!one_model(quant, rows->n_chan)) {
         isa->count_each(counts->each, base, quant->symbol, stride, n_tok, rows->n_chan);
+        return;
+    }
+    if (counts->pair_model[rows->kv] != model) /* seldom: without weights all is of one */
+        end_pairs(counts, rows->kv, isa);
+    counts->pair_model[rows->kv] = model;
+    counts->pair_any[rows->kv] = true;
+    isa->count(counts->count[model], counts->pair[rows->kv], quant->symbol, stride, n_tok,
+               rows->n_chan);
 }
 
-void kvs_counts_end(struct kvs_counts *counts)
+void kvs_counts_end(struct kvs_counts *counts, const struct kvs_kvf_isa *isa)
 {
     enum { N = KVS_N_SYMBOL };
+    end_pairs(counts, KVS_K, isa);
+    end_pairs(counts, KVS_V, isa);
     for (uint32_t m = 0; m < KVS_N_MODEL; m++)
         for (uint32_t i = m * N; counts->used[m] && i < (m + 1) * N; i++) {
             for (uint32_t part = 0; part < 4; part++) {
@@ -157,7 +175,7 @@ static void sample(struct kvs_counts *counts, const struct kvs_quant *quant,
 
     for (uint32_t t = 0; t < rows->n_tok; t += 8 * counts->every) {
         if (counts->n_sampled + rows->n_chan >= MOST)
-            kvs_counts_end(counts);
+            kvs_counts_end(counts, isa);
         counts->n_sampled += rows->n_chan;
         isa->places(counts->place, base, quant->symbol + t * quant->symbol_stride,
                     rows->x + (size_t)t * rows->n_chan, mean, inverse, rows->n_chan, rows->half);
@@ -188,6 +206,7 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
     enum kvs_code code = KVS_OK;
     bool huge;
 
+    quant->n_tok = rows->n_tok;
     quant->symbol_stride = kvs_up(n_chan, 32);
     quant->mean = calloc(n_chan, sizeof *quant->mean);
     quant->step = calloc(n_chan, sizeof *quant->step);
@@ -207,7 +226,8 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
         choose_steps(quant, mean, inverse, deviation, rows, weight, isa);
     for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
         uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
-        memset(symbol + quant->symbol_stride - 32, KVS_SYMBOL_ZERO, 32); /* lanes beyond the last */
+        if (n_chan % 32 != 0) /* lanes beyond the last */
+            memset(symbol + quant->symbol_stride - 32, KVS_SYMBOL_ZERO, 32);
         for (uint32_t c = 0; c < n_chan && rows->next; c += 32)
             __builtin_prefetch(rows->next + (size_t)t * n_chan + c, 0, 2);
         const uint16_t *x = rows->x + (size_t)t * n_chan;
@@ -229,168 +249,4 @@ enum kvs_code kvs_quant_section(struct kvs_quant *quant, struct kvs_counts *coun
     }
     free(scratch);
     return code;
-}
-
-/* Symbols of token t that lie outside low .. last become escapes. */
-static enum kvs_code clip_row(struct kvs_quant *quant, uint8_t *symbol, uint32_t t,
-                              const uint8_t *low, const uint8_t *last, uint32_t n_chan,
-                              const struct kvs_kvf_isa *isa, struct kvs_err *err)
-{
-    for (uint32_t from = 0, n; from < n_chan; from += n) {
-        n = n_chan - from < 64 ? n_chan - from : 64;
-        if (!isa->outside(symbol + from, low + from, last + from, n))
-            continue;
-        for (uint32_t c = from; c < from + n; c++) {
-            if (symbol[c] >= low[c] && symbol[c] <= last[c])
-                continue;
-            symbol[c] = KVS_SYMBOL_ZERO;
-            if (!kvs_escapes_add(&quant->escapes, t * n_chan + c))
-                return kvs_nomem(err);
-        }
-    }
-    return KVS_OK;
-}
-
-enum kvs_code kvs_quant_clip(struct kvs_quant *quant, const struct kvs_rans_model *model,
-                             const struct kvs_rows *rows, const struct kvs_kvf_isa *isa,
-                             struct kvs_err *err)
-{
-    uint32_t n_chan = rows->n_chan;
-    uint8_t *low = malloc(2 * (size_t)n_chan), *last = low + n_chan;
-    enum kvs_code code = KVS_OK;
-
-    if (!low)
-        return kvs_nomem(err);
-    for (uint32_t c = 0; c < n_chan; c++) {
-        const struct kvs_rans_model *m = &model[quant->model[c]];
-        uint32_t first = (uint32_t)m->first << m->low;
-        low[c] = (uint8_t)(first ? first : 1); /* 0 is no symbol */
-        last[c] = (uint8_t)(((uint32_t)(m->first + m->n) << m->low) - 1);
-    }
-    quant->escapes.n = 0; /* all of them again, in order: those without a symbol have symbol 0 */
-    for (uint32_t t = 0; t < rows->n_tok && !code; t++) {
-        uint8_t *symbol = quant->symbol + t * quant->symbol_stride;
-        if (isa->outside(symbol, low, last, n_chan))
-            code = clip_row(quant, symbol, t, low, last, n_chan, isa, err);
-    }
-    free(low);
-    return code;
-}
-
-size_t kvs_quant_scratch(const struct kvs_layout *at)
-{
-    return 3 * (size_t)kvs_up(at->n_chan, 64); /* see order_of */
-}
-
-/* Where the streams' places have their models, and whose place each is. */
-struct enc_order {
-    uint16_t *base, *delta, *low; /* [n_chan, to the next 32]: see kern.h */
-    uint8_t *from;                /* likewise: channel of the part at each place */
-    uint8_t *block;               /* of each 16 */
-    bool moved, each;             /* some stand elsewhere; 16 side by side share a model */
-};
-static struct enc_order order_of(const struct kvs_quant *quant, uint32_t n_chan,
-                                 const struct kvs_rans_model *model, int32_t *scratch)
-{
-    uint32_t wide = kvs_up(n_chan, 64), room = kvs_part_chan(n_chan);
-    struct enc_order order = {.base = (void *)scratch};
-    uint8_t *place;
-
-    order.delta = order.base + wide;
-    order.low = order.delta + wide;
-    order.from = (void *)(order.low + wide);
-    order.block = order.from + wide;
-    place = order.block + wide;
-    order.moved = kvs_order(place, quant->model, n_chan);
-    order.each = n_chan % KVS_RANS_LANES == 0;
-    memset(order.base, 0, wide * sizeof *order.base);
-    for (uint32_t c = 0; c < wide; c++)
-        order.from[c] = (uint8_t)(c % room); /* lanes beyond the last */
-    for (uint32_t c = 0; c < n_chan; c++) {
-        uint32_t m = quant->model[c], at = c - c % room + place[c];
-        order.from[at] = (uint8_t)(c % room);
-        order.base[at] = (uint16_t)(m * KVS_N_SYMBOL);
-        order.delta[at] = (uint16_t) - (model[m].first << model[m].low);
-        order.low[at] = model[m].low;
-    }
-    for (uint32_t at = 0; at < n_chan; at++)
-        order.each = order.each && order.base[at] == order.base[at / 16 * 16];
-    return order;
-}
-
-/* The section's models, one after another. */
-static void flatten(struct kvs_rans_flat *flat, const struct enc_order *order, uint32_t n_chan,
-                    const struct kvs_rans_model *model, const struct kvs_rans_enc *enc)
-{
-    uint8_t block[KVS_N_MODEL] = {0};
-    bool seen[KVS_N_MODEL] = {false};
-    uint8_t next = 0;
-
-    flat->split = false;
-    for (uint32_t g = 0; g < n_chan / 16; g++) {
-        uint32_t m = order->base[16 * g] / KVS_N_SYMBOL, low = model[m].low;
-        if (!seen[m]) {
-            uint32_t at = next * KVS_RANS_SYMBOL;
-            seen[m] = true;
-            block[m] = next++;
-            assert(next <= KVS_FLAT_MODELS); /* K's models or V's */
-            flat->split = flat->split || low > 0;
-            for (uint32_t s = model[m].first; s < model[m].first + model[m].n; s++, at++) {
-                uint32_t rest = enc->rest[m * KVS_N_SYMBOL + (s << low)];
-                flat->freq[at] = (uint16_t)(rest % KVS_RANS_M | low << (KVS_RANS_BITS + 2));
-                flat->first[at] = (uint16_t)(rest >> KVS_RANS_BITS);
-            }
-        }
-        order->block[g] = block[m];
-    }
-}
-
-uint32_t kvs_quant_encode(const struct kvs_quant *quant, const struct kvs_layout *at,
-                          const struct kvs_rans_model *model, const struct kvs_rans_enc *enc,
-                          uint8_t *section, uint16_t *word, int32_t *scratch,
-                          const struct kvs_kvf_isa *isa)
-{
-    struct kvs_rans_flat flat; /* blocks beyond the last model: never looked at */
-    struct enc_order order = order_of(quant, at->n_chan, model, scratch);
-    struct kvs_rans_enc part = {enc->rest, enc->slot};
-    uint32_t n_all = 0, room = kvs_part_chan(at->n_chan);
-    uint32_t *n_word = (void *)(section + at->stream_at), *state = n_word + at->n_stream;
-    uint16_t *to = (void *)(section + at->payload_at);
-
-    if (quant->model[0] >= KVS_N_CLASS)
-        part.slot += (size_t)KVS_N_CLASS * KVS_RANS_M;
-    if (order.each)
-        flatten(&flat, &order, at->n_chan, model, enc);
-    for (uint32_t s = 0; s < at->n_stream;) {
-        struct kvs_stream_job job[4];
-        unsigned n = 0;
-        for (; n < 4 && s + n < at->n_stream; n++) {
-            uint32_t tok = (s + n) / at->n_part * KVS_RANS_TOK, chan = (s + n) % at->n_part * room;
-            job[n] = (struct kvs_stream_job){
-                .n_tok = at->n_tok - tok < KVS_RANS_TOK ? at->n_tok - tok : KVS_RANS_TOK,
-                .n_chan = at->n_chan - chan < room ? at->n_chan - chan : room,
-                .state = state + (size_t)(s + n) * KVS_RANS_LANES,
-                .word = word + (size_t)n * KVS_ENC_WORDS,
-                .base = order.base + chan,
-                .flat = order.each ? &flat : NULL,
-                .block = order.block + chan / 16,
-                .delta = order.delta + chan,
-                .low = order.low + chan,
-                .symbol = quant->symbol + tok * quant->symbol_stride + chan,
-                .symbol_stride = quant->symbol_stride,
-            };
-            if (n && (job[n].n_tok != job[0].n_tok || job[n].n_chan != job[0].n_chan))
-                break;
-            if (order.moved)
-                isa->place(quant->symbol + tok * quant->symbol_stride + chan, quant->symbol_stride,
-                           job[n].n_tok, order.from + chan, job[n].n_chan);
-        }
-        isa->rans_encode(job, n, &part);
-        for (unsigned i = 0; i < n; i++, s++) {
-            isa->turn(to + n_all, job[i].word, job[i].n_word);
-            n_word[s] = job[i].n_word;
-            n_all += job[i].n_word;
-        }
-    }
-    return n_all;
 }

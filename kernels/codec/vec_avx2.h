@@ -227,6 +227,10 @@ static inline vm i_lt(vi a, vi b)
     unsigned high = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b.b, a.b)));
     return low | high << 8;
 }
+static inline vm i_ge(vi a, vi b)
+{
+    return i_lt(a, b) ^ 0xffff;
+}
 static inline unsigned m_bits(vm mask)
 {
     return mask;

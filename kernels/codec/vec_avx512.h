@@ -396,6 +396,10 @@ static inline vi i_weave_back(vi low, vi high, unsigned half)
     };
     return _mm512_permutex2var_epi16(low, _mm512_loadu_si512(from[half]), high);
 }
+static inline vm i_ge(vi a, vi b)
+{
+    return _mm512_cmpge_epi32_mask(a, b);
+}
 static inline vm i_lt(vi a, vi b)
 {
     return _mm512_cmplt_epi32_mask(a, b);

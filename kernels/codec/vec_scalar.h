@@ -236,6 +236,10 @@ static inline vm i_lt(vi a, vi b)
         mask |= (unsigned)(a.v[i] < b.v[i]) << i;
     return mask;
 }
+static inline vm i_ge(vi a, vi b)
+{
+    return i_lt(a, b) ^ 0xffff;
+}
 static inline unsigned m_bits(vm mask)
 {
     return mask;
