@@ -170,19 +170,21 @@ static void rows_of(const struct encoder *e, uint32_t i, struct kvs_rows *rows)
     rows->next = next_of(e, i);
 }
 
-/* Room for the symbols, who codes them; how many are counted. */
+/* What e-levels want, if there are some: room for symbols, counts, who codes them. */
 static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &e->in->shape;
     uint32_t n_chan = kvs_kvf_n_chan(shape), wide = kvs_up(n_chan, 32);
     size_t n = 0;
 
-    assert(e->counts);
-    e->counts->every = 1;
     for (uint32_t i = 0; i < shape->n_layer * 2; i++)
         n += kvs_level_is_e((enum kvs_level)e->in->level[i]) ? (size_t)shape->n_tok * wide : 0;
     if (n == 0)
         return KVS_OK;
+    e->counts = calloc(1, sizeof *e->counts);
+    if (!e->counts)
+        return kvs_nomem(err);
+    e->counts->every = 1;
     while (e->counts->every < 4 && n / e->counts->every >= 2 * ENOUGH)
         e->counts->every *= 2;
     e->symbol = symbol_room(e->memory, n);
@@ -217,6 +219,8 @@ static enum kvs_code analyse(struct encoder *e, struct kvs_err *err)
 
 static enum kvs_code fit_tables(struct encoder *e, struct kvs_err *err)
 {
+    if (!e->counts)
+        return KVS_OK;
     e->enc.rest =
         calloc(KVS_N_MODEL, KVS_N_SYMBOL * sizeof *e->enc.rest + KVS_RANS_M * sizeof *e->enc.slot);
     if (!e->enc.rest)
@@ -469,8 +473,7 @@ enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory, const struct kv
                         (unsigned long long)n_section, KVS_MAX_SECTION);
     e.n_section = (uint32_t)n_section;
     e.quant = calloc(e.n_section, sizeof *e.quant);
-    e.counts = calloc(1, sizeof *e.counts);
-    enum kvs_code code = e.quant && e.counts ? KVS_OK : kvs_nomem(err);
+    enum kvs_code code = e.quant ? KVS_OK : kvs_nomem(err);
     if (!code && !(code = rooms(&e, err)) && !(code = analyse(&e, err)) &&
         !(code = fit_tables(&e, err)))
         code = write_file(&e, err);

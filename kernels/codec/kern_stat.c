@@ -77,20 +77,20 @@ INLINE void range_words(float *low, float *high, const uint16_t *x, size_t strid
     KERN(widen)(high + 32, words, 32, half);
 }
 
-/* Of 32 or 64 channels of a row. */
-INLINE void range_row_words(float *low, float *high, const uint16_t *x, uint32_t n,
-                            enum kvs_half half)
+/* Of eight groups of 32 or 64 channels, side by side. */
+INLINE void range_eight(float *low, float *high, const uint16_t *x, const uint32_t n,
+                        enum kvs_half half)
 {
-    vi least = w_order(i_load(x)), most = least;
+    vi least[8], most[8]; /* most: complements */
 
-    if (n == 64) {
-        vi two = w_order(i_load(x + 32));
-        least = w_min(least, two);
-        most = w_max(most, two);
+#pragma GCC unroll 8
+    for (uint32_t g = 0; g < 8; g++, x += n) {
+        vi one = w_order(i_load(x)), two = n == 64 ? w_order(i_load(x + 32)) : one;
+        least[g] = w_min(one, two);
+        most[g] = i_sub(i_set(-1), w_max(one, two));
     }
-    int16_t down = w_least(least), up = (int16_t)~w_least(i_sub(i_set(-1), most));
-    *low = kvs_f32_of_half((uint16_t)(down ^ (down >> 15 & 0x7fff)), half);
-    *high = kvs_f32_of_half((uint16_t)(up ^ (up >> 15 & 0x7fff)), half);
+    w_least8_store(low, least, false, half);
+    w_least8_store(high, most, true, half);
 }
 #endif
 
@@ -111,12 +111,17 @@ void KERN(range)(float *low, float *high, const uint16_t *x, size_t stride, uint
 void KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
                      enum kvs_half half)
 {
-    for (uint32_t g = 0; g * group < n_chan; g++) {
+    uint32_t g = 0;
+#ifdef KVS_VEC_LOOKUP
+    for (; (g + 8) * group <= n_chan && (group == 64 || group == 32); g += 8)
+        if (group == 64)
+            range_eight(low + g, high + g, x + g * group, 64, half);
+        else
+            range_eight(low + g, high + g, x + g * group, 32, half);
+#endif
+    for (; g * group < n_chan; g++) {
         uint32_t from = g * group, n = n_chan - from < group ? n_chan - from : group;
         if (n == 64 || n == 32) {
-#ifdef KVS_VEC_LOOKUP
-            range_row_words(low + g, high + g, x + from, n, half);
-#else
             vf least = f_half(x + from, half), most = least;
             for (uint32_t c = 16; c < n; c += 16) {
                 vf value = f_half(x + from + c, half);
@@ -125,7 +130,6 @@ void KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan
             }
             low[g] = f_least(least);
             high[g] = f_most(most);
-#endif
             continue;
         }
         low[g] = high[g] = kvs_f32_of_half(x[from], half);

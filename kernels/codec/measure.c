@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 static size_t part_elements(const struct kvs_kvf_shape *shape)
@@ -203,13 +204,27 @@ static double cpu_s(void) /* of this thread: others on the machine disturb least
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* A section to where it was, of all elements [part][n_tok][n_chan]. */
+static enum kvs_code decode_in_place(const struct kvs_kvf *codec, uint32_t i,
+                                     const struct kvs_kvf_isa *isa, uint16_t *out,
+                                     struct kvs_err *err)
+{
+    const struct kvs_kvf_shape *shape = kvs_kvf_shape(codec);
+    struct kvs_section at = kvs_kvf_section(codec, i);
+    uint32_t n_chan = kvs_kvf_n_chan(shape);
+
+    out += (2 * at.layer + at.kv) * part_elements(shape) + (size_t)at.first_tok * n_chan;
+    return kvs_kvf_decode(codec, i, NULL, isa, out, n_chan, err);
+}
+
 enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned rounds,
                             const struct kvs_kvf_isa *isa, struct kvs_kvf_measure *measure,
                             double *memcpy_gb_per_s, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &in[0].shape;
     size_t part = part_elements(shape), all = part * shape->n_layer * 2;
-    uint16_t *out = aligned_alloc(64, (all * sizeof *out + 63) / 64 * 64);
+    const size_t huge = 2 << 20, n_out = (all * sizeof(uint16_t) + huge - 1) / huge * huge;
+    uint16_t *out = aligned_alloc(huge, n_out);
     double *s = malloc(((size_t)n * 2 + 1) * rounds * sizeof *s), gb = (double)all * 2e-9;
     struct kvs_kvf_memory memory = {0}; /* as stores encode block after block */
     enum kvs_code code = KVS_OK;
@@ -218,7 +233,9 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
         (void)kvs_nomem(err);
         code = KVS_ERR_NOMEM;
     } else {
-        memset(out, 1, all * sizeof *out); /* touched */
+        (void)madvise(out, n_out,
+                      MADV_HUGEPAGE); /* as buffers for loads are, where there are some */
+        memset(out, 1, n_out);        /* touched */
     }
     for (unsigned r = 0; r < rounds && !code; r++) {
         double from = cpu_s();
@@ -235,8 +252,8 @@ enum kvs_code kvs_kvf_rates(const struct kvs_kvf_in *in, uint32_t n, unsigned ro
             if (!code)
                 code = kvs_kvf_parse("bench", file, n_byte, n_byte, true, &codec, err);
             from = cpu_s();
-            for (uint32_t i = 0; i < shape->n_layer * 2 && !code; i++)
-                code = decode_part(codec, i / 2, (enum kvs_kv)(i % 2), isa, out + i * part, err);
+            for (uint32_t i = 0; !code && i < kvs_kvf_n_section(codec); i++)
+                code = decode_in_place(codec, i, isa, out, err);
             s[((size_t)n + k) * rounds + r] = cpu_s() - from;
             kvs_kvf_close(codec);
         }

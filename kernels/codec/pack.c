@@ -99,9 +99,10 @@ static void pack_integers(uint16_t *low16, uint16_t *step16, struct kvs_rows_job
     job->low = low;
     job->step = inverse;
     if (job->by_token) {
-        for (uint32_t t = 0; t < n_tok; t++)
+        bool whole = at->n_chan % job->group == 0; /* rows lie side by side: all are one */
+        for (uint32_t t = 0; t < (whole ? 1 : n_tok); t++)
             isa->range_row(low + t * at->n_group, high + t * at->n_group, job->x + t * job->stride,
-                           at->n_chan, job->group, job->half);
+                           whole ? n_tok * at->n_chan : at->n_chan, job->group, job->half);
         isa->scales(low16, step16, inverse, low, high, n, top, job->half);
         isa->pack(job);
         return;

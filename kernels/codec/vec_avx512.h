@@ -52,6 +52,14 @@ static inline vf f_max(vf a, vf b)
 {
     return _mm512_max_ps(a, b);
 }
+static inline float f_least(vf x)
+{
+    return _mm512_reduce_min_ps(x);
+}
+static inline float f_most(vf x)
+{
+    return _mm512_reduce_max_ps(x);
+}
 static inline vf f_of_i(vi a)
 {
     return _mm512_cvtepi32_ps(a);
@@ -314,12 +322,33 @@ static inline vi w_max(vi a, vi b)
 {
     return _mm512_max_epi16(a, b);
 }
-static inline int16_t w_least(vi a)
+/* The least of each eight vectors' 32 words */
+static inline __m128i w_least8(const vi a[8])
 {
-    __m256i x = _mm256_min_epi16(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
-    __m128i y = _mm_min_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-    y = _mm_minpos_epu16(_mm_xor_si128(y, _mm_set1_epi16(INT16_MIN)));
-    return (int16_t)(_mm_extract_epi16(y, 0) ^ 0x8000);
+    vi b[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) { /* 16 words left of each: 0 and 2, 1 and 3, 4 and 6, 5 and 7 */
+        vi x = a[i / 2 * 4 + i % 2], y = a[i / 2 * 4 + i % 2 + 2];
+        b[i] = w_min(_mm512_shuffle_i64x2(x, y, 0x44), _mm512_shuffle_i64x2(x, y, 0xee));
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) /* 8 words: 0, 2, 4, 6 and 1, 3, 5, 7 */
+        b[i] = w_min(_mm512_shuffle_i64x2(b[i], b[i + 2], 0x88),
+                     _mm512_shuffle_i64x2(b[i], b[i + 2], 0xdd));
+    vi x = w_min(_mm512_unpacklo_epi64(b[0], b[1]), _mm512_unpackhi_epi64(b[0], b[1]));
+    x = w_min(x, _mm512_srli_epi64(x, 32));
+    return _mm512_cvtepi64_epi16(w_min(x, _mm512_srli_epi32(x, 16)));
+}
+/* The least of eight vectors in w_order's order, widened; turned: of their complements */
+static inline void w_least8_store(float *to, const vi a[8], bool turned, enum kvs_half half)
+{
+    __m128i x = w_least8(a);
+    if (turned)
+        x = _mm_xor_si128(x, _mm_set1_epi16(-1));
+    x = _mm_xor_si128(x, _mm_srli_epi16(_mm_srai_epi16(x, 15), 1));
+    _mm256_storeu_ps(
+        to, half == KVS_F16 ? _mm256_maskz_cvtph_ps(255, x)
+                            : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)));
 }
 /* 64 integers to bytes, saturated to 0 .. 255; words of two 16s each, as packs_epi32 mixes them */
 typedef __m512i vb;
