@@ -1,5 +1,6 @@
 #include "profile.h"
 
+#include "base/outfile.h"
 #include "base/units.h"
 
 #include <errno.h>
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SCHEMA_VERSION "1.0.0"
 
@@ -361,38 +361,26 @@ json_t *kvs_profile_json(const struct kvs_profile *p)
 /* --- files --------------------------------------------------------------------------------------
  */
 
-static enum kvs_code write_failed(const char *path, struct kvs_err *err)
-{
-    return kvs_fail(err, KVS_ERR_IO, "%s: %s", path, strerror(errno));
-}
-
 enum kvs_code kvs_profile_write(json_t *json, const char *path, struct kvs_err *err)
 {
     size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(12);
-    enum kvs_code code = KVS_OK;
-    char *tmp = NULL;
+    struct kvs_outfile *out;
+
     if (strcmp(path, "-") == 0) {
         if (json_dumpf(json, stdout, flags) != 0 || putchar('\n') == EOF || fflush(stdout) != 0)
-            return write_failed("standard output", err);
+            return kvs_fail(err, KVS_ERR_IO, "standard output: %s", strerror(errno));
         return KVS_OK;
     }
-    if (asprintf(&tmp, "%s.tmp-%ld", path, (long)getpid()) < 0)
+    enum kvs_code code = kvs_outfile_begin(path, &out, err);
+    if (code)
+        return code;
+    FILE *stream = kvs_outfile_stream(out);
+    if (json_dumpf(json, stream, flags) != 0 && !ferror(stream)) {
+        kvs_outfile_abort(out);
         return kvs_nomem(err);
-    FILE *file = fopen(tmp, "w");
-    if (!file) {
-        code = write_failed(path, err);
-        goto done;
     }
-    int bad = json_dumpf(json, file, flags);
-    bad |= fputc('\n', file) == EOF;
-    bad |= fflush(file) != 0 || fsync(fileno(file)) != 0;
-    if (fclose(file) != 0 || bad || rename(tmp, path) != 0) {
-        code = write_failed(path, err);
-        unlink(tmp);
-    }
-done:
-    free(tmp);
-    return code;
+    (void)fputc('\n', stream); /* commit finds the stream's errors */
+    return kvs_outfile_commit(out, err);
 }
 
 enum kvs_code kvs_profile_points(const struct kvs_doc *doc, struct kvs_points *points,

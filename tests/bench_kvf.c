@@ -163,6 +163,10 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa, enum kv
     line(what, gb / median(zstd, NULL), "GB/s", 0);
     snprintf(what, sizeof what, "%s over zstd -1%s", kvs_level_names[e], how);
     line(what, median(zstd, ours), "1", 1.5);
+    snprintf(what, sizeof what, "bits an element of %s, the whole file%s", kvs_level_names[e], how);
+    line(what, (double)n_file * 8 / (double)n, "1", 0);
+    snprintf(what, sizeof what, "bits a symbol of %s by zstd -1%s", kvs_level_names[e], how);
+    line(what, (double)n_z * 8 / (double)n, "1", 0);
     if (decode) {
         snprintf(what, sizeof what, "decode htscodecs rANS32x16 of %s's symbols%s",
                  kvs_level_names[e], how);
@@ -186,10 +190,8 @@ static void beside(const struct scene *s, const struct kvs_kvf_isa *isa, enum kv
 
 static void beside_all(const struct scene *s, const struct kvs_kvf_isa *isa)
 {
-    static const enum kvs_level of[] = {KVS_E6, KVS_E5, KVS_E3};
-
-    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
-        beside(s, isa, of[i]);
+    for (enum kvs_level e = KVS_E6; e < KVS_N_LEVEL; e++)
+        beside(s, isa, e);
 }
 
 /* The same of a codec file's elements, in blocks of 256. */

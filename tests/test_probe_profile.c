@@ -166,6 +166,7 @@ static void a_profile_is_written_whole_and_read_back(void **state)
     kvs_doc_free(doc);
     assert_int_equal(kvs_profile_write(json, "/nowhere/p.json", &err), KVS_ERR_IO);
     assert_non_null(strstr(err.msg, "/nowhere/p.json: No such file"));
+    assert_int_equal(kvs_profile_write(json, "/dev/null", &err), KVS_ERR_ARG); /* it stays one */
     unlink(path);
     json_decref(json);
     kvs_points_free(&points);
