@@ -2,6 +2,7 @@
 #include "kvf_made.h"
 #include "test.h"
 
+#include "base/rng.h"
 #include "kernels/codec/format.h"
 #include "kernels/codec/half.h"
 
@@ -370,6 +371,76 @@ static void small_numbers_of_bf16_keep_the_bound_down_to_where_it_is_promised(vo
     kvf_made_free(&made);
 }
 
+/* --- streams coded together ---------------------------------------------------------------------
+ */
+
+/* No element is further off than a step of its own. */
+static void check_steps(const struct made *made, const struct kvs_kvf *codec, uint32_t part)
+{
+    const struct kvs_kvf_shape *s = &made->shape;
+    uint32_t n_chan = kvs_kvf_n_chan(s);
+    uint16_t *y = kvf_decode(codec, NULL, part / 2, (enum kvs_kv)(part % 2));
+    float *step = malloc((size_t)s->n_tok * n_chan * sizeof *step);
+
+    for (uint32_t b = 0; b < kvs_kvf_n_block(codec); b++)
+        assert_int_equal(kvs_kvf_steps(codec,
+                                       kvs_kvf_section_i(s, b, part / 2, (enum kvs_kv)(part % 2)),
+                                       NULL, step + (size_t)b * s->block_tok * n_chan, NULL),
+                         KVS_OK);
+    for (size_t i = 0; i < (size_t)s->n_tok * n_chan; i++) {
+        double x = value(made->x[part][i], s->half), off = fabs(x - value(y[i], s->half));
+        if (!(off <= (double)step[i] * 1.001 + fabs(x) * 0x1p-9))
+            fail_msg("%u tokens of %u channels, part %u: element %zu is %g off, a step is %g",
+                     s->n_tok, n_chan, part, i, off, (double)step[i]);
+    }
+    free(step);
+    free(y);
+}
+
+/* Sections of one stream to six, whole or cut, whose neighbours have other tables, other levels or
+ * no streams at all. */
+static void streams_of_several_sections_are_coded_together(void **state)
+{
+    static const uint32_t shapes[][3] = {{32, 200, 200},  {96, 600, 256},  {192, 512, 256},
+                                         {192, 300, 300}, {384, 700, 256}, {77, 100, 40}};
+    static const enum kvs_level levels[][2] = {
+        {KVS_E3, KVS_E3}, {KVS_E6, KVS_E4}, {KVS_E5, KVS_P4}, {KVS_P8, KVS_E2}};
+    enum { LAYER = 5 };
+    struct kvs_rng rng = kvs_rng_stream(8, "together");
+    (void)state;
+    for (uint32_t k = 0; k < 6 * 4 * 2; k++) {
+        const uint32_t *of = shapes[k % 6];
+        struct made made = kvf_make(LAYER, 1, of[0], of[1], of[2], k % 3, KVS_HALF_BF16);
+        float weight[384];
+        const float *weights[LAYER * 2];
+        size_t n, n2;
+        for (uint32_t i = 0; i < LAYER * 2; i++) {
+            weights[i] = weight;
+            /* one layer in three, packed */
+            made.level[i] = (uint8_t)(i / 2 == 2 && k % 5 == 0 ? KVS_P3 : levels[k / 6 % 4][i % 2]);
+        }
+        for (uint32_t c = 0; c < of[0]; c++)
+            weight[c] = (float)exp(4 * kvs_rng_unit(&rng));
+        made.weight = k < 24 ? NULL : weights;
+        uint8_t *file = kvf_encode(&made, "scalar", &n);
+        for (int isa = 1; isa < 3; isa++) {
+            if (!kvs_kvf_isa(kvf_isas[isa]))
+                continue;
+            uint8_t *file2 = kvf_encode(&made, kvf_isas[isa], &n2);
+            assert_int_equal(n2, n);
+            assert_memory_equal(file2, file, n);
+            free(file2);
+        }
+        struct kvs_kvf *codec = kvf_parse(file, n);
+        for (uint32_t i = 0; i < LAYER * 2; i++)
+            if (kvs_level_is_e((enum kvs_level)made.level[i]))
+                check_steps(&made, codec, i);
+        kvs_kvf_close(codec);
+        free(file);
+        kvf_made_free(&made);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +452,7 @@ int main(void)
         cmocka_unit_test(the_largest_numbers_that_are_quantised_overflow_nothing),
         cmocka_unit_test(odd_channels_keep_the_bound),
         cmocka_unit_test(small_numbers_of_bf16_keep_the_bound_down_to_where_it_is_promised),
+        cmocka_unit_test(streams_of_several_sections_are_coded_together),
     };
     return cmocka_run_group_tests_name("codec, bounds", tests, NULL, NULL);
 }

@@ -11,6 +11,9 @@
 /* At once: streams that come after each other, of as many sections at most. */
 enum { AT_ONCE = 4, ENC_WORDS = KVS_RANS_TOK * KVS_RANS_CHAN + KVS_RANS_LANES };
 
+/* Rows of 16 bits a channel that an order has: three, and three of 8 bits. */
+enum { ORDER_ROWS = 5 };
+
 /* Where a section's streams have their models, and whose place each is. */
 struct order {
     struct kvs_rans_flat flat;    /* if each; blocks beyond the last model: never looked at */
@@ -36,7 +39,8 @@ struct kvs_coder {
 
 struct kvs_coder *kvs_coder_new(const struct kvs_coder_in *in)
 {
-    size_t wide = kvs_up(in->n_chan, 64), n = sizeof(struct kvs_coder) + AT_ONCE * wide * 6 * 2;
+    size_t wide = kvs_up(in->n_chan, 64), n_room = ORDER_ROWS * wide;
+    size_t n = sizeof(struct kvs_coder) + AT_ONCE * n_room * sizeof(uint16_t);
     struct kvs_coder *coder = aligned_alloc(64, (n + 63) / 64 * 64);
 
     if (!coder)
@@ -45,7 +49,7 @@ struct kvs_coder *kvs_coder_new(const struct kvs_coder_in *in)
     coder->in = *in;
     for (unsigned i = 0; i < AT_ONCE; i++) {
         struct order *order = &coder->order[i];
-        order->base = coder->room + i * wide * 6;
+        order->base = coder->room + i * n_room;
         order->delta = order->base + wide;
         order->low = order->delta + wide;
         order->from = (void *)(order->low + wide);
