@@ -53,6 +53,16 @@ static void levels_are_told_of_all_of_k_and_v_or_layer_by_layer(void **state)
                          "grep -q '\"v\": {\"level\": \"e4\"' j && "
                          "grep -q '{\"layer\": 1, \"k\": {\"level\": \"raw16\"' j"),
                      0);
+    /* what inspect says is what encode takes */
+    for (const char *const *level = (const char *[]){"p8/e4,e3/e3", "e4/p4*2", NULL}; *level;
+         level++) {
+        char command[256];
+        snprintf(command, sizeof command,
+                 "$k codec encode kv.raw -o a $s --level '%s' >/dev/null && $k codec inspect a | "
+                 "grep -qxF 'levels K/V by layer: %s'",
+                 *level, *level);
+        assert_int_equal(run(command), 0);
+    }
     assert_int_equal(run("$k codec encode kv.raw -o a $s --level p8*3 2>e; s=$?; "
                          "grep -q 'names 3 layers, the model has 2' e && exit $s; exit 98"),
                      2);

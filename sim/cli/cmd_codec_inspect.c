@@ -84,16 +84,25 @@ void kvs_codec_print_attention(const struct kvs_kvf_attention *attention)
     printf("}");
 }
 
+/* As --level of encode takes them: runs of layers alike. */
 static void print_levels(const struct kvs_kvf *codec, bool json)
 {
     const struct kvs_kvf_shape *s = kvs_kvf_shape(codec);
-    for (uint32_t l = 0; l < s->n_layer; l++) {
-        const char *k = kvs_level_names[kvs_kvf_section(codec, l * 2).level];
-        const char *v = kvs_level_names[kvs_kvf_section(codec, l * 2 + 1).level];
+
+    printf("%s", json ? "" : "levels K/V by layer: ");
+    for (uint32_t l = 0, n; l < s->n_layer; l += n) {
+        enum kvs_level k = kvs_kvf_section(codec, l * 2).level;
+        enum kvs_level v = kvs_kvf_section(codec, l * 2 + 1).level;
+        for (n = 1; !json && l + n < s->n_layer; n++)
+            if (kvs_kvf_section(codec, (l + n) * 2).level != k ||
+                kvs_kvf_section(codec, (l + n) * 2 + 1).level != v)
+                break;
         if (json)
-            printf("%s[\"%s\", \"%s\"]", l ? ", " : "", k, v);
+            printf("%s[\"%s\", \"%s\"]", l ? ", " : "", kvs_level_names[k], kvs_level_names[v]);
         else
-            printf("%s%s/%s", l ? " " : "levels K/V by layer: ", k, v);
+            printf("%s%s/%s", l ? "," : "", kvs_level_names[k], kvs_level_names[v]);
+        if (n > 1)
+            printf("*%u", n);
     }
 }
 
