@@ -380,7 +380,7 @@ static void check_steps(const struct made *made, const struct kvs_kvf *codec, ui
     const struct kvs_kvf_shape *s = &made->shape;
     uint32_t n_chan = kvs_kvf_n_chan(s);
     uint16_t *y = kvf_decode(codec, NULL, part / 2, (enum kvs_kv)(part % 2));
-    float *step = malloc((size_t)s->n_tok * n_chan * sizeof *step);
+    float *step = calloc((size_t)s->n_tok * n_chan, sizeof *step);
 
     for (uint32_t b = 0; b < kvs_kvf_n_block(codec); b++)
         assert_int_equal(kvs_kvf_steps(codec,
