@@ -11,11 +11,12 @@ $(SIMD_OBJ): $(BUILD)/kernels/cpu/simd-%.o: kernels/cpu/simd.c Makefile kernels/
 	$(Q)$(CC) $(KVS_CPPFLAGS) $(KVS_CFLAGS) $(CFLAGS) -O3 -ffp-contract=fast -Wno-psabi -DKVS_SIMD=$* $(simd_$*) -MMD -MP -c $< -o $@
 
 # the codec's loops likewise; no contraction: all copies give the same bits
-CODEC_SIMD     := scalar $(filter-out base,$(SIMD))
+CODEC_SIMD     := scalar $(filter-out base,$(SIMD)) $(patsubst %,%bf16,$(filter avx512,$(SIMD)))
 CODEC_KERN     := $(patsubst kernels/codec/%.c,%,$(sort $(wildcard kernels/codec/kern*.c)))
 CODEC_OBJ      := $(foreach set,$(CODEC_SIMD),$(CODEC_KERN:%=$(BUILD)/kernels/codec/%-$(set).o))
 codec_avx2     := -mavx2 -mfma -mf16c -mbmi2 -mpopcnt
 codec_avx512   := -mavx512f -mavx512vl -mavx512bw -mavx512dq -mbmi2 -mpopcnt -mprefer-vector-width=512
+codec_avx512bf16 := $(codec_avx512) -mavx512vbmi2 -mavx512bf16
 define codec_rules
 $(BUILD)/kernels/codec/%-$(1).o: kernels/codec/%.c Makefile kernels/build.mk $(BUILD)/config.mk
 	@mkdir -p $$(@D)

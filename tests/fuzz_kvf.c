@@ -45,7 +45,7 @@ static void decode(const struct kvs_kvf *codec, const struct kvs_kvf_isa *isa)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_byte)
 {
-    static const char *const isas[] = {"scalar", "avx2", "avx512"};
+    static const char *const isas[] = {"scalar", "avx2", "avx512", "avx512bf16"};
     const struct kvs_kvf_isa *isa;
     struct kvs_kvf *codec;
     struct kvs_err err = {0};
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_byte)
     if (n_byte < 1)
         return 0;
     bool check = data[0] & 1;
-    isa = kvs_kvf_isa(isas[(data[0] >> 1) % 3]);
+    isa = kvs_kvf_isa(isas[(data[0] >> 1) % 4]);
     if (!isa)
         return 0;
     for (size_t at = 1; at + 2 <= n_byte; n_page++) {

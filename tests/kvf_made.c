@@ -66,7 +66,7 @@ uint16_t *kvf_decode(const struct kvs_kvf *codec, const char *isa, uint32_t laye
     return out;
 }
 
-const char *const kvf_isas[3] = {"scalar", "avx2", "avx512"};
+const char *const kvf_isas[KVF_ISAS] = {"scalar", "avx2", "avx512", "avx512bf16"};
 
 struct made kvf_mixed(enum kvs_half half, uint32_t dim)
 {

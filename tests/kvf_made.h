@@ -26,6 +26,7 @@ uint8_t *kvf_encode(const struct made *made, const char *isa, size_t *n);
 struct kvs_kvf *kvf_parse(const uint8_t *file, size_t n);
 /* K or V of a layer, all blocks: [n_tok][n_chan], the caller's to free */
 uint16_t *kvf_decode(const struct kvs_kvf *codec, const char *isa, uint32_t layer, enum kvs_kv kv);
-extern const char *const kvf_isas[3];
+enum { KVF_ISAS = 4 };
+extern const char *const kvf_isas[KVF_ISAS];
 
 #endif

@@ -33,7 +33,7 @@ static void all_instruction_sets_write_the_same_bytes(void **state)
             made.weight = d < 2 ? NULL : weights;
             size_t n, n_other;
             uint8_t *file = kvf_encode(&made, "scalar", &n);
-            for (size_t s = 1; s < 3; s++) {
+            for (size_t s = 1; s < KVF_ISAS; s++) {
                 if (!kvs_kvf_isa(kvf_isas[s]))
                     continue;
                 uint8_t *other = kvf_encode(&made, kvf_isas[s], &n_other);
@@ -44,7 +44,7 @@ static void all_instruction_sets_write_the_same_bytes(void **state)
             struct kvs_kvf *codec = kvf_parse(file, n);
             for (uint32_t part = 0; part < 14; part++) {
                 uint16_t *y = kvf_decode(codec, "scalar", part / 2, (enum kvs_kv)(part % 2));
-                for (size_t s = 1; s < 3; s++) {
+                for (size_t s = 1; s < KVF_ISAS; s++) {
                     if (!kvs_kvf_isa(kvf_isas[s]))
                         continue;
                     uint16_t *z = kvf_decode(codec, kvf_isas[s], part / 2, (enum kvs_kv)(part % 2));
@@ -61,6 +61,46 @@ static void all_instruction_sets_write_the_same_bytes(void **state)
         }
 }
 
+/* Down to numbers that an instruction for bf16 may take for 0. */
+static void the_least_numbers_decode_alike(void **state)
+{
+    enum { TOK = 256, CHAN = 192 };
+    unsigned n_least = 0;
+    (void)state;
+    for (int down = 100; down < 134; down += down < 114 ? 4 : 1) {
+        struct made made = kvf_make(KVS_N_LEVEL, 3, CHAN / 3, TOK, 256, 4, KVS_HALF_BF16);
+        for (int part = 0; part < 2 * KVS_N_LEVEL; part++)
+            made.level[part] = (uint8_t)(part / 2);
+        for (int part = 0; part < 2 * KVS_N_LEVEL; part++)
+            for (int i = 0; i < TOK * CHAN; i++) {
+                uint16_t *x = (uint16_t *)(uintptr_t)made.x[part] + i;
+                *x = kvs_half_of(ldexpf(kvs_f32_of_half(*x, KVS_HALF_BF16), -down), KVS_HALF_BF16);
+            }
+        size_t n;
+        uint8_t *file = kvf_encode(&made, "scalar", &n);
+        struct kvs_kvf *codec = kvf_parse(file, n);
+        for (uint32_t part = 0; part < 2 * KVS_N_LEVEL; part++) {
+            uint16_t *y = kvf_decode(codec, "scalar", part / 2, (enum kvs_kv)(part % 2));
+            for (int i = 4 * CHAN; i < TOK * CHAN; i++) /* beyond sinks */
+                n_least += (y[i] & 0x7f80) == 0 && (y[i] & 0x7f) != 0;
+            for (size_t s = 1; s < KVF_ISAS; s++) {
+                if (!kvs_kvf_isa(kvf_isas[s]))
+                    continue;
+                uint16_t *z = kvf_decode(codec, kvf_isas[s], part / 2, (enum kvs_kv)(part % 2));
+                if (memcmp(y, z, TOK * CHAN * sizeof *y) != 0)
+                    fail_msg("2^-%d, %s: %s decodes otherwise than scalar", down,
+                             kvs_level_names[part / 2], kvf_isas[s]);
+                free(z);
+            }
+            free(y);
+        }
+        kvs_kvf_close(codec);
+        free(file);
+        kvf_made_free(&made);
+    }
+    assert_true(n_least > 10000);
+}
+
 /* XXH3 of the whole, though long data is summed in steps; never a byte from beyond the end. */
 static void checksums_in_steps_are_those_of_the_whole(void **state)
 {
@@ -70,7 +110,7 @@ static void checksums_in_steps_are_those_of_the_whole(void **state)
         uint8_t *data = malloc(sizes[i] + 1);
         for (size_t k = 0; k < sizes[i] + 1; k++)
             data[k] = (uint8_t)(k * k >> 3);
-        for (size_t s = 0; s < 3; s++)
+        for (size_t s = 0; s < KVF_ISAS; s++)
             if (kvs_kvf_isa(kvf_isas[s]))
                 assert_true(kvs_kvf_isa(kvf_isas[s])->hash(data, sizes[i]) ==
                             XXH3_64bits(data, sizes[i]));
@@ -89,7 +129,7 @@ static void equal_numbers_are_sorted_as_they_come(void **state)
         int two = c * 37 % KVS_RANS_CHAN / 2;
         many[c] = (float)two;
     }
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < KVF_ISAS; k++) {
         const struct kvs_kvf_isa *isa = kvs_kvf_isa(kvf_isas[k]);
         if (!isa)
             continue;
@@ -116,15 +156,15 @@ static void counts_are_exact(void **state)
     (void)state;
     for (int c = 0; c < CHAN; c++)
         base[c] = (uint16_t)(c % 32 * 256);
-    for (size_t k = 0; k < 6 * 3 * 2; k++) {
-        const struct kvs_kvf_isa *isa = kvs_kvf_isa(kvf_isas[k % 3]);
-        bool each = k >= 18;
+    for (size_t k = 0; k < 6 * KVF_ISAS * 2; k++) {
+        const struct kvs_kvf_isa *isa = kvs_kvf_isa(kvf_isas[k % KVF_ISAS]);
+        bool each = k >= 6 * KVF_ISAS;
         if (!isa)
             continue;
         memset(want, 0, 2 * KVS_COUNT_ALL * sizeof *want);
         for (int i = 0; i < TOK * STRIDE; i++)
-            symbol[i] = (uint8_t)(128 + widths[k / 3 % 6] * (2 * kvs_rng_unit(&rng) - 1));
-        if (k % 6 < 3)
+            symbol[i] = (uint8_t)(128 + widths[k / KVF_ISAS % 6] * (2 * kvs_rng_unit(&rng) - 1));
+        if (k / KVF_ISAS % 2 == 0)
             symbol[3 * STRIDE + 5] = 0; /* an escape */
         for (int i = 0; i < TOK * CHAN; i++)
             want[(each ? base[i % CHAN] : 0) + symbol[i / CHAN * STRIDE + i % CHAN]] += 2;
@@ -157,7 +197,7 @@ static void output_past_the_caches_has_the_same_bits(void **state)
             made.level[i] = (uint8_t)(i == KVS_LX && half == KVS_F16 ? KVS_RAW16 : i);
         uint8_t *file = kvf_encode(&made, NULL, &n);
         struct kvs_kvf *codec = kvf_parse(file, n);
-        for (size_t s = 0; s < 3; s++) {
+        for (size_t s = 0; s < KVF_ISAS; s++) {
             const struct kvs_kvf_isa *isa = kvs_kvf_isa(kvf_isas[s]);
             for (uint32_t part = 0; isa && part < 14; part++) {
                 struct kvs_err err = {0};
@@ -189,7 +229,7 @@ static void symbols_end_at_127_steps_by_every_instruction_set(void **state)
     (void)state;
     for (int c = 0; c < 128; c++)
         inverse[c] = 1;
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < KVF_ISAS; k++) {
         const struct kvs_kvf_isa *isa = kvs_kvf_isa(kvf_isas[k]);
         for (int from = -1024; isa && from < 1024; from += 7) {
             bool out = false;
@@ -241,9 +281,11 @@ static void a_symbol_has_as_many_slots_as_its_frequency_says(void **state)
             taken[s][rank] = 1;
             seen[s]++;
             uint32_t b = slot / KVS_RANS_WIDE, in = slot % KVS_RANS_WIDE;
-            bool is_own = (int16_t)(in << 10) < (int16_t)small.bucket[b];
-            assert_int_equal(s, is_own ? b : small.bucket[b] & 63);
-            assert_int_equal(rank, is_own ? in : (uint16_t)(in + small.rank[b]));
+            uint32_t own = in << 11 | 64 | b, less = small.bucket[b] < own ? small.bucket[b] : own;
+            assert_int_equal(s, less & 63);
+            assert_int_equal(rank, less == own ? in : (uint16_t)(in + small.rank[b]));
+            assert_int_equal(small.freq[s], 32 * freq[s]);
+            assert_int_equal(small.value[s], value[s] + 512);
         }
         for (uint32_t s = 0; s < n; s++)
             assert_int_equal(seen[s], freq[s]);
@@ -521,6 +563,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_instruction_sets_write_the_same_bytes),
+        cmocka_unit_test(the_least_numbers_decode_alike),
         cmocka_unit_test(checksums_in_steps_are_those_of_the_whole),
         cmocka_unit_test(counts_are_exact),
         cmocka_unit_test(equal_numbers_are_sorted_as_they_come),

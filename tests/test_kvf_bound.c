@@ -153,10 +153,9 @@ static void every_level_keeps_its_bound_in_every_shape(void **state)
                     if (level == KVS_LX && half == KVS_F16)
                         continue;
                     made.level[0] = made.level[1] = (uint8_t)level;
-                    check_bounds(
-                        &made, (enum kvs_level)level,
-                        kvf_isas[((unsigned)level + t + c) % (kvs_kvf_isa("avx512") ? 3 : 1)],
-                        smallest[half]);
+                    const char *isa = kvf_isas[((unsigned)level + t + c) % KVF_ISAS];
+                    check_bounds(&made, (enum kvs_level)level, kvs_kvf_isa(isa) ? isa : "scalar",
+                                 smallest[half]);
                 }
                 kvf_made_free(&made);
             }
@@ -215,7 +214,7 @@ static void wide_channels_keep_huge_numbers_and_all_finite(void **state)
             double sum = (r & 255) + (r >> 8 & 255) + (r >> 16 & 255) + (r >> 24) - 510.;
             *x = kvs_f16_of((float)fmin(fmax(sum * 135, -65504), 65504));
         }
-        for (size_t s = 0; s < 3; s++) {
+        for (size_t s = 0; s < KVF_ISAS; s++) {
             if (!kvs_kvf_isa(kvf_isas[s]))
                 continue;
             uint8_t *file = kvf_encode(&made, kvf_isas[s], &n);
@@ -267,7 +266,7 @@ static void escapes_differ_from_the_least_symbols(void **state)
         ((uint16_t *)(uintptr_t)made.x[kv])[5 * 64 + 3] = 0x7c00; /* infinite */
     uint8_t *file = kvf_encode(&made, NULL, &n);
     struct kvs_kvf *codec = kvf_parse(file, n);
-    for (size_t s = 0; s < 3; s++)
+    for (size_t s = 0; s < KVF_ISAS; s++)
         for (uint32_t kv = 0; kv < 2 && kvs_kvf_isa(kvf_isas[s]); kv++) {
             uint16_t *y = kvf_decode(codec, kvf_isas[s], 0, (enum kvs_kv)kv);
             for (uint32_t i = 0; i < 256 * 64; i++)
@@ -331,7 +330,7 @@ static void odd_channels_keep_the_bound(void **state)
         for (int level = 0; level < KVS_N_LEVEL; level++)
             if (level != KVS_LX || half == KVS_HALF_BF16) {
                 made.level[0] = made.level[1] = (uint8_t)level;
-                for (size_t s = 0; s < 3; s++)
+                for (size_t s = 0; s < KVF_ISAS; s++)
                     if (kvs_kvf_isa(kvf_isas[s]))
                         check_bounds(&made, (enum kvs_level)level, kvf_isas[s], smallest[half]);
             }
@@ -423,7 +422,7 @@ static void streams_of_several_sections_are_coded_together(void **state)
             weight[c] = (float)exp(4 * kvs_rng_unit(&rng));
         made.weight = k < 24 ? NULL : weights;
         uint8_t *file = kvf_encode(&made, "scalar", &n);
-        for (int isa = 1; isa < 3; isa++) {
+        for (int isa = 1; isa < KVF_ISAS; isa++) {
             if (!kvs_kvf_isa(kvf_isas[isa]))
                 continue;
             uint8_t *file2 = kvf_encode(&made, kvf_isas[isa], &n2);

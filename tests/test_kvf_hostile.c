@@ -7,7 +7,9 @@
 
 #include "base/rng.h"
 #include "kernels/codec/format.h"
+#include "kernels/codec/gpu.h"
 #include "kernels/codec/made.h"
+#include "kvf_made.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,7 @@ struct lab {
     size_t n;
     uint16_t *good[N_LAYER * 2 * 2], *out; /* of each section, of all tokens */
     uint16_t *out_end;
-    const struct kvs_kvf_isa *isa[3];
+    const struct kvs_kvf_isa *isa[KVF_ISAS];
     unsigned n_isa, turn, n_opened, n_decoded;
     uint32_t n_chan;
     uint32_t first, end_i; /* sections that are decoded: the damage can reach no other */
@@ -79,7 +81,6 @@ static void both(struct lab *lab, const uint8_t *data, size_t n)
 
 static int set_up(void **state, uint32_t n_chan)
 {
-    static const char *const isas[] = {"scalar", "avx2", "avx512"};
     struct lab *lab = calloc(1, sizeof *lab);
     lab->end_i = 64;
     lab->n_chan = n_chan;
@@ -107,9 +108,9 @@ static int set_up(void **state, uint32_t n_chan)
                             level,
                             weight};
     assert_int_equal(kvs_kvf_encode(&in, kvs_kvf_isa(NULL), &lab->file, &lab->n, NULL), KVS_OK);
-    for (unsigned i = 0; i < 3; i++)
-        if (kvs_kvf_isa(isas[i]))
-            lab->isa[lab->n_isa++] = kvs_kvf_isa(isas[i]);
+    for (unsigned i = 0; i < KVF_ISAS; i++)
+        if (kvs_kvf_isa(kvf_isas[i]))
+            lab->isa[lab->n_isa++] = kvs_kvf_isa(kvf_isas[i]);
     (void)fenced(2 * lab->n, &lab->end);
     lab->out = (uint16_t *)(void *)fenced(ROOM, &lab->out_end);
     struct kvs_kvf *codec;
@@ -317,6 +318,91 @@ static void reserved_fields_and_words_of_no_stream_are_refused(void **state)
     free(copy);
 }
 
+/* Where the first stream's states are in the file, of section i; 0: it has none. */
+static size_t states_at(const uint8_t *file, const struct kvs_kvf *codec, uint32_t i)
+{
+    const struct kvs_kvf_shape *shape = kvs_kvf_shape(codec);
+    struct kvs_section s = kvs_kvf_section(codec, i);
+    struct kvs_section_head head;
+    if (!kvs_level_is_e(s.level))
+        return 0;
+    memcpy(&head, file + s.at_bytes, sizeof head);
+    struct kvs_layout at =
+        kvs_layout(shape, s.level, s.kv, s.n_tok, head.n_sink, head.n_escape, head.n_word);
+    return s.at_bytes + at.stream_at + at.n_stream * sizeof(uint32_t);
+}
+
+static void states_that_no_encoder_leaves_are_refused(void **state)
+{
+    static const uint32_t bad[] = {0, 0x7fff, 0x80000000, 0xffffffff};
+    struct lab *lab = *state;
+    uint8_t *copy = malloc(lab->n), order[128];
+    uint32_t word_at[64];
+    struct kvs_kvf_gpu job;
+    struct kvs_kvf *codec;
+    unsigned n_tried = 0;
+    memcpy(copy, lab->file, lab->n);
+    assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, NULL), KVS_OK);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(codec); i++) {
+        size_t at = states_at(copy, codec, i);
+        for (unsigned k = 0; at && k < 4 * 32; k++, n_tried++) {
+            struct kvs_err err = {0}, gpu_err = {0};
+            memcpy(copy + at + k / 4 * 4, &bad[k % 4], 4);
+            assert_int_equal(kvs_kvf_decode(codec, i, NULL, lab->isa[k % lab->n_isa], lab->out,
+                                            lab->n_chan, &err),
+                             KVS_ERR_PARSE);
+            assert_non_null(strstr(err.msg, "stream 0: 1 of 32 states are less than 2^15 or not"));
+            assert_int_equal(kvs_kvf_gpu_plan(codec, i, NULL, &job, word_at, order, &gpu_err),
+                             KVS_ERR_PARSE);
+            assert_string_equal(err.msg, gpu_err.msg);
+            memcpy(copy + at, lab->file + at, 128);
+        }
+    }
+    assert_true(n_tried > 0);
+    kvs_kvf_close(codec);
+    free(copy);
+}
+
+/* States, words and escapes at random: what one set of instructions takes all do, for the same. */
+static void damaged_streams_are_the_same_to_all(void **state)
+{
+    struct lab *lab = *state;
+    struct kvs_rng rng = kvs_rng_stream(10, "streams");
+    uint8_t *copy = malloc(lab->n);
+    uint16_t *first = malloc(ROOM);
+    struct kvs_kvf *codec;
+    unsigned n_refused = 0;
+    memcpy(copy, lab->file, lab->n);
+    assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, NULL), KVS_OK);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(codec); i++) {
+        size_t at = states_at(copy, codec, i);
+        struct kvs_section s = kvs_kvf_section(codec, i);
+        size_t end = s.at_bytes + s.n_byte, size = (size_t)s.n_tok * lab->n_chan;
+        for (int k = 0; at && k < 60; k++) {
+            enum kvs_code want = KVS_OK;
+            for (int n = k % 3; n >= 0; n--) /* states stay below 2^31 */
+                copy[at + kvs_rng_below(&rng, end - at)] = (uint8_t)kvs_rng_below(&rng, 128);
+            for (unsigned isa = 0; isa < lab->n_isa; isa++) {
+                enum kvs_code code =
+                    kvs_kvf_decode(codec, i, NULL, lab->isa[isa], lab->out, lab->n_chan, NULL);
+                if (isa == 0) {
+                    want = code;
+                    memcpy(first, lab->out, size * sizeof *first);
+                }
+                assert_int_equal(code, want);
+                if (!code)
+                    assert_memory_equal(first, lab->out, size * sizeof *first);
+            }
+            n_refused += want != KVS_OK;
+            memcpy(copy + at, lab->file + at, end - at);
+        }
+    }
+    assert_true(n_refused > 100);
+    kvs_kvf_close(codec);
+    free(first);
+    free(copy);
+}
+
 /* The first table's low bits, fraction and first value. */
 static void tables_whose_values_would_overflow_are_refused(void **state)
 {
@@ -409,6 +495,8 @@ int main(void)
         cmocka_unit_test(cut_and_grown_files_are_refused),
         cmocka_unit_test(newer_versions_are_told_apart),
         cmocka_unit_test(reserved_fields_and_words_of_no_stream_are_refused),
+        cmocka_unit_test(states_that_no_encoder_leaves_are_refused),
+        cmocka_unit_test(damaged_streams_are_the_same_to_all),
         cmocka_unit_test(tables_whose_values_would_overflow_are_refused),
         cmocka_unit_test(negative_steps_and_padding_that_is_not_zero_are_refused),
     };

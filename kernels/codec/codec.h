@@ -72,7 +72,7 @@ static inline uint32_t kvs_kvf_n_chan(const struct kvs_kvf_shape *shape)
  */
 
 /* All give the same bytes and the same numbers, bit for bit. */
-struct kvs_kvf_isa; /* "scalar", "avx2", "avx512" */
+struct kvs_kvf_isa; /* "scalar", "avx2", "avx512", "avx512bf16" */
 /* The one of that name, or with NULL the fastest here. NULL: unknown, or this CPU has it not. */
 const struct kvs_kvf_isa *kvs_kvf_isa(const char *name);
 const char *kvs_kvf_isa_name(const struct kvs_kvf_isa *isa);

@@ -185,19 +185,28 @@ static const uint8_t *tables_of(const struct decoder *d)
     return d->bytes + d->at.param_at + 4 * (size_t)d->at.n_chan;
 }
 
-/* The table of all channels, if they have one. */
-static const struct kvs_rans_small *small_table(const struct decoder *d)
+/* States are those that an encoder leaves: then they stay so, whatever the words are. */
+static enum kvs_code check_states(const struct decoder *d, uint32_t stream, struct kvs_err *err)
 {
-    const uint8_t *table = tables_of(d);
+    const uint32_t *state = (const uint32_t *)(const void *)(d->bytes + d->at.stream_at) +
+                            d->at.n_stream + (size_t)stream * KVS_RANS_LANES;
+    uint32_t n_bad = 0;
 
-    return memcmp(table, table + 1, d->at.n_chan - 1) == 0 ? &d->codec->small[table[0]] : NULL;
+    for (unsigned i = 0; i < KVS_RANS_LANES; i++)
+        n_bad += state[i] - KVS_RANS_LOW > (uint32_t)INT32_MAX - KVS_RANS_LOW;
+    if (n_bad)
+        return FAIL("%s: block %u, layer %u, %s: stream %u: %u of %d states are less than 2^15 or "
+                    "not less than 2^31",
+                    d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
+                    stream, n_bad, KVS_RANS_LANES);
+    return KVS_OK;
 }
 
 /* The tables of 16 places side by side each. false: in some 16 they differ. */
-static bool small_tables(struct decoder *d, const struct kvs_chan16 *chan)
+static bool small_tables(struct decoder *d, const struct kvs_chan32 *chan)
 {
     for (uint32_t g = 0; g < d->at.n_chan / 16; g++) {
-        const int32_t *at = chan[g].table_at;
+        const int32_t *at = chan[g / 2].table_at + g % 2 * 16;
         if (memcmp(at, at + 1, 15 * sizeof *at) != 0)
             return false;
         d->each[g] = &d->codec->small[at[0] / KVS_RANS_M];
@@ -205,35 +214,72 @@ static bool small_tables(struct decoder *d, const struct kvs_chan16 *chan)
     return true;
 }
 
-/* Means, steps and tables of all channels, place by place, as the kernels want them. moved: whether
- * channels stand elsewhere in their streams. */
-static enum kvs_code params(struct decoder *d, struct kvs_chan16 *chan, bool *moved,
+/* What a table is to its channels. */
+struct chan_table {
+    int32_t at;
+    uint16_t low, low_mask, high_mask;
+    float unit; /* of values, in steps */
+};
+
+static struct chan_table chan_table(const struct kvs_kvf *codec, uint32_t table)
+{
+    unsigned fraction = codec->fraction[table] & 15, low = codec->fraction[table] >> 4;
+
+    return (struct chan_table){.at = (int32_t)(table * KVS_RANS_M),
+                               .low = (uint16_t)low,
+                               .low_mask = (uint16_t)((1u << low) - 1),
+                               .high_mask = (uint16_t) ~(((1u << low) - 1) >> 1),
+                               .unit = 1.f / (float)(1u << fraction)};
+}
+
+static inline void place_channel(struct kvs_chan32 *to, uint32_t at, struct chan_table table,
+                                 float mean, float step)
+{
+    to->table_at[at] = table.at;
+    to->low[at] = table.low;
+    to->low_mask[at] = table.low_mask;
+    to->high_mask[at] = table.high_mask;
+    to->mean[at] = mean;
+    to->step[at] = step * table.unit; /* exact */
+}
+
+/* Means, steps and tables of all channels, place by place, as the kernels want them. one: they
+ * have one table; moved: whether channels stand elsewhere in their streams. */
+static enum kvs_code params(struct decoder *d, struct kvs_chan32 *chan, bool one, bool *moved,
                             struct kvs_err *err)
 {
-    uint32_t n = d->at.n_chan, room = kvs_part_chan(n);
+    uint32_t n = d->at.n_chan, wide = kvs_up(n, 64), room = kvs_part_chan(n);
     enum kvs_half half = d->codec->shape.half;
     const uint16_t *mean16 = (const void *)(d->bytes + d->at.param_at), *step16 = mean16 + n;
-    const uint8_t *table = (const void *)(step16 + n);
+    const uint8_t *table = tables_of(d);
+    float *mean = (float *)(chan + wide / 32), *step = mean + wide;
 
     if (check_params(d, mean16, 2 * (size_t)n, n, err))
         return KVS_ERR_PARSE;
-    for (uint32_t c = 0; c < n; c++)
+    for (uint32_t c = 0; c < (one ? 1 : n); c++)
         if (table[c] >= d->codec->n_table)
             return FAIL("%s: block %u, layer %u, %s: channel %u: found table %u of %u",
                         d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
                         c, table[c], d->codec->n_table);
-    *moved = kvs_order(d->place, table, n);
-    for (uint32_t c = 0; c < n; c++) {
-        uint32_t at = c - c % room + d->place[c], fraction = d->codec->fraction[table[c]];
-        struct kvs_chan16 *to = &chan[at / 16];
-        to->mean[at % 16] = d->values ? 0 : kvs_f32_of_half(mean16[c], half);
-        to->step[at % 16] = d->values ? 1
-                                      : kvs_f32_of_half(step16[c], half) /
-                                            (float)(1 << (fraction & 15)); /* exact */
-        to->table_at[at % 16] = table[c] * KVS_RANS_M;
-        to->low[at % 16] = (int32_t)(fraction >> 4);
-        to->low_mask[at % 16] = (1 << (fraction >> 4)) - 1;
-        d->split = d->split || fraction >> 4;
+    memset(mean, 0, 2 * wide * sizeof *mean);
+    d->isa->widen(mean, mean16, n, half);
+    d->isa->widen(step, step16, n, half);
+    for (uint32_t c = 0; c < n && d->values; c++) {
+        mean[c] = 0;
+        step[c] = (float)(1 << (d->codec->fraction[table[c]] & 15));
+    }
+    *moved = !one && kvs_order(d->place, table, n);
+    for (uint32_t c = 0; c < n && !one; c++) {
+        uint32_t at = c - c % room + d->place[c];
+        place_channel(&chan[at / 32], at % 32, chan_table(d->codec, table[c]), mean[c], step[c]);
+        d->split = d->split || d->codec->fraction[table[c]] >> 4;
+    }
+    if (one) {
+        struct chan_table all = chan_table(d->codec, table[0]);
+        d->split = all.low > 0;
+        for (uint32_t c = 0; c < n; c += 32)
+            for (uint32_t i = 0; i < 32; i++)
+                place_channel(&chan[c / 32], i, all, mean[c + i], step[c + i]);
     }
     return KVS_OK;
 }
@@ -244,14 +290,16 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
     uint32_t wide = kvs_up(at->n_chan, 64), room = kvs_part_chan(at->n_chan);
     const uint32_t *n_word = (const void *)(d->bytes + at->stream_at);
     const uint16_t *word = (const void *)(d->bytes + at->payload_at);
-    struct kvs_chan16 *chans = (void *)d->scratch;
+    struct kvs_chan32 *chans = (void *)d->scratch;
     uint64_t left = at->n_word;
     bool stream = past_caches(d, STREAM_CODED), moved = false;
 
-    memset(chans, 0, wide / 16 * sizeof *chans);
-    if (params(d, chans, &moved, err))
+    const uint8_t *table = tables_of(d);
+    bool one = memcmp(table, table + 1, at->n_chan - 1) == 0; /* of all channels */
+    memset(chans, 0, wide / 32 * sizeof *chans);
+    if (params(d, chans, one, &moved, err))
         return KVS_ERR_PARSE;
-    const struct kvs_rans_small *small = small_table(d);
+    const struct kvs_rans_small *small = one ? &d->codec->small[table[0]] : NULL;
     bool each = !small && small_tables(d, chans);
     const unsigned most = small || each ? 3 : 2; /* as many as is fastest */
     for (uint32_t s = 0; s < at->n_stream;) {
@@ -266,7 +314,7 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
                                                  (size_t)(s + n) * KVS_RANS_LANES),
                 .word = (uint16_t *)(uintptr_t)word,
                 .n_word = n_word[s + n],
-                .chan = chans + chan / 16,
+                .chan = chans + chan / 32,
                 .x = d->out + tok * d->stride + chan,
                 .small = small,
                 .each = each ? d->each + chan / 16 : NULL,
@@ -277,6 +325,8 @@ static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
             };
             if (n && (job[n].n_tok != job[0].n_tok || job[n].n_chan != job[0].n_chan))
                 break;
+            if (check_states(d, s + n, err))
+                return KVS_ERR_PARSE;
             if (job[n].n_word > left)
                 return FAIL("%s: block %u, layer %u, %s: stream %u has %u words, %llu are left",
                             d->codec->name, d->entry->block, d->entry->layer,
@@ -316,11 +366,11 @@ static enum kvs_code escapes(struct decoder *d, struct kvs_err *err)
     return KVS_OK;
 }
 
-/* Five rows of channels, or two of 64 tokens' groups, and what streams want besides: bounded by
+/* Six rows of channels, or two of 64 tokens' groups, and what streams want besides: bounded by
  * the shape, not by the file. At a multiple of 64 bytes: what is loaded often crosses no line. */
 static enum kvs_code new_scratch(struct decoder *d, struct kvs_err *err)
 {
-    size_t n = 5 * (size_t)kvs_up(d->at.n_chan + 64 * d->at.n_group, 64);
+    size_t n = 7 * (size_t)kvs_up(d->at.n_chan + 64 * d->at.n_group, 64);
     size_t wide = kvs_up(d->at.n_chan, 64);
     size_t n_byte = n * sizeof *d->scratch + wide / 16 * sizeof(void *) + wide;
 
@@ -484,6 +534,8 @@ static enum kvs_code check_streams(struct decoder *d, uint32_t *word_at, uint8_t
     free(d->scratch);
     word_at[0] = 0;
     for (uint32_t s = 0; s < at->n_stream; s++) {
+        if (check_states(d, s, err))
+            return KVS_ERR_PARSE;
         sum += n_word[s];
         if (sum > at->n_word)
             break;

@@ -14,6 +14,12 @@ static bool has_avx512(void)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
+
+static bool has_avx512bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vbmi2") &&
+           __builtin_cpu_supports("avx512bf16");
+}
 #endif
 
 static bool has_all(void)
@@ -26,6 +32,7 @@ static const struct {
     bool (*here)(void);
 } all[] = {
 #if defined(__x86_64__)
+    {&kvs_kvf_avx512bf16, has_avx512bf16},
     {&kvs_kvf_avx512, has_avx512},
     {&kvs_kvf_avx2, has_avx2},
 #endif

@@ -1,7 +1,7 @@
 /*
- * kern.h - the loops of the codec, three times from one source: kern*.c are compiled over plain C,
- * AVX2 and AVX-512 (vec_*.h), and isa.c picks at start-up. All copies agree bit for bit: the plain
- * one is the format's definition.
+ * kern.h - the loops of the codec, four times from one source: kern*.c are compiled over plain C,
+ * AVX2, AVX-512 and what Zen 4 and Sapphire Rapids have of it (vec_*.h), and isa.c picks at
+ * start-up. All copies agree bit for bit: the plain one is the format's definition.
  *
  * Rows of floats (means, steps and so on) are padded to a multiple of 64 channels.
  */
@@ -30,11 +30,13 @@ struct kvs_rows_job {
     const uint8_t *exponent; /* lx: decoding [16]; encoding [256]: code of each, 255: none */
 };
 
-/* What decoding wants of 16 channels side by side in a stream: where their tables begin, means, and
- * steps as a table's values count them; low bits of the tables, how many and 2^low - 1. */
-struct kvs_chan16 {
-    int32_t table_at[16], low[16], low_mask[16];
-    float step[16], mean[16];
+/* What decoding wants of 32 channels side by side in a stream: where their tables begin, means, and
+ * steps as a table's values count them; low bits of the tables: how many, 2^low - 1, and of a
+ * state's upper half those which, if low > 0, say that it is 2^(15 + low) or more. */
+struct kvs_chan32 {
+    int32_t table_at[32];
+    uint16_t low[32], low_mask[32], high_mask[32];
+    float step[32], mean[32];
 };
 
 /* One rANS stream: its tokens and channels, states, words. */
@@ -44,7 +46,7 @@ struct kvs_stream_job {
     uint16_t *word;
     uint32_t n_word;
     /* decoding */
-    const struct kvs_chan16 *chan;      /* from the part's first place, a multiple of 32 */
+    const struct kvs_chan32 *chan;      /* from the part's first place, a multiple of 32 */
     const struct kvs_rans_small *small; /* the table of all channels; NULL: they differ */
     /* of each 16 places likewise, if not of all; NULL: in some 16 they differ */
     const struct kvs_rans_small *const *each;
@@ -88,10 +90,11 @@ struct kvs_rans_flat {
 
 /* A decoder's table, small enough for registers; see kvs_rans_alias. */
 struct kvs_rans_small {
-    _Alignas(64) uint16_t bucket[KVS_RANS_SYMBOL]; /* (own slots << 10) - 64 + other symbol */
+    _Alignas(64) uint16_t bucket[KVS_RANS_SYMBOL]; /* own slots << 11 | other symbol; all own: as if
+                                                      none were, and the other the same */
     uint16_t rank[KVS_RANS_SYMBOL];                /* the other's first less own slots, mod 2^16 */
-    uint16_t freq[KVS_RANS_SYMBOL];
-    uint16_t value[KVS_RANS_SYMBOL]; /* + 512 */
+    uint16_t freq[KVS_RANS_SYMBOL];                /* times 32 */
+    uint16_t value[KVS_RANS_SYMBOL];               /* + 512 */
 };
 
 enum { KVS_COUNT_ALL = 64 * 256 };       /* symbols of all models */
@@ -157,7 +160,7 @@ struct kvs_kvf_isa {
 
 extern const struct kvs_kvf_isa kvs_kvf_scalar;
 #if defined(__x86_64__)
-extern const struct kvs_kvf_isa kvs_kvf_avx2, kvs_kvf_avx512;
+extern const struct kvs_kvf_isa kvs_kvf_avx2, kvs_kvf_avx512, kvs_kvf_avx512bf16;
 #endif
 
 #endif

@@ -184,11 +184,13 @@ void kvs_rans_small(struct kvs_rans_small *small, const struct kvs_rans_alias *a
 {
     memset(small, 0, sizeof *small);
     for (uint32_t b = 0; b < KVS_RANS_SYMBOL; b++) {
-        small->bucket[b] = (uint16_t)((alias->own[b] << 10) - 64 + alias->other[b]);
-        small->rank[b] = (uint16_t)(alias->rank[b] - alias->own[b]);
+        uint32_t own = alias->own[b], other = alias->other[b], rank = alias->rank[b];
+        bool all = own == KVS_RANS_WIDE;
+        small->bucket[b] = (uint16_t)(all ? b : own << 11 | other);
+        small->rank[b] = (uint16_t)(all ? 0 : rank - own);
     }
     for (uint32_t s = 0; s < n; s++) {
-        small->freq[s] = freq[s];
+        small->freq[s] = (uint16_t)(freq[s] << 5);
         small->value[s] = (uint16_t)(value[s] + 512);
     }
 }

@@ -6,7 +6,9 @@
 
 #include <immintrin.h>
 
+#ifndef KVS_VEC_NAME
 #define KVS_VEC_NAME avx512
+#endif
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -229,10 +231,6 @@ static inline vt i_lookup_table(const uint16_t *p)
 {
     return (vt){_mm512_loadu_si512(p), _mm512_loadu_si512(p + 32)};
 }
-static inline vi i_lookup(const vt *table, vi at)
-{
-    return _mm512_maskz_permutex2var_epi16(0x55555555, table->low, at, table->high);
-}
 /* 32 words of 16 bits */
 static inline vi w_u8(const uint8_t *p)
 {
@@ -258,6 +256,14 @@ static inline vi w_sub(vi a, vi b)
 {
     return _mm512_sub_epi16(a, b);
 }
+static inline vi w_mul(vi a, vi b) /* lower halves */
+{
+    return _mm512_mullo_epi16(a, b);
+}
+static inline vi w_mul_high(vi a, vi b) /* upper halves, unsigned */
+{
+    return _mm512_mulhi_epu16(a, b);
+}
 static inline vi w_set(int16_t x)
 {
     return _mm512_set1_epi16(x);
@@ -274,6 +280,10 @@ static inline vi w_lookup(const vt *table, vi at)
 {
     return _mm512_permutex2var_epi16(table->low, at, table->high);
 }
+static inline vi w_lookup_at(const uint16_t table[64], vi at)
+{
+    return _mm512_permutex2var_epi16(_mm512_loadu_si512(table), at, _mm512_loadu_si512(table + 32));
+}
 static inline vi w_lookup32(vi table, vi at) /* by the low 5 bits */
 {
     return _mm512_permutexvar_epi16(at, table);
@@ -285,20 +295,82 @@ static inline vi w_lookup2(const vt table[2], vi at)
                                  _mm512_test_epi16_mask(at, _mm512_set1_epi16(64)),
                                  w_lookup(table + 1, at));
 }
-/* Where slots are halved between two: in its words, bucket (own slots << 10) - 64 + other, so that
- * what stands at `in` is the other's where in << 10 is not less. The mask is of words. */
-typedef __mmask32 wm;
-static inline wm w_off(vi bucket, vi in)
+typedef __mmask32 wm;                       /* of words */
+static inline vi w_and_or(vi a, vi b, vi c) /* a & b | c */
 {
-    return _mm512_cmple_epi16_mask(bucket, _mm512_slli_epi16(in, 10));
+    enum { A_AND_B_OR_C = 0xea };
+    return _mm512_ternarylogic_epi32(a, b, c, A_AND_B_OR_C);
 }
-static inline vi w_pick(wm mask, vi a, vi b)
+static inline vi w_rotate11(vi a) /* to the left */
 {
-    return _mm512_mask_mov_epi16(b, mask, a);
+#ifdef __AVX512VBMI2__
+    return _mm512_shldi_epi16(a, a, 11);
+#else
+    return _mm512_or_si512(_mm512_slli_epi16(a, 11), _mm512_srli_epi16(a, 5));
+#endif
 }
 static inline vi w_add_where(wm mask, vi a, vi b) /* a elsewhere */
 {
     return _mm512_mask_add_epi16(a, mask, a, b);
+}
+static inline wm w_lt_unsigned(vi a, vi b)
+{
+    return _mm512_cmplt_epu16_mask(a, b);
+}
+/* of 32 numbers a vector has 16 each: their lower halves, their upper halves */
+static inline vi w_lower(vi a, vi b)
+{
+    static const uint16_t at[32] = {0,  2,  4,  6,  8,  10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30,
+                                    32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60, 62};
+    return _mm512_permutex2var_epi16(a, _mm512_loadu_si512(at), b);
+}
+static inline vi w_upper(vi a, vi b)
+{
+    static const uint16_t at[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+                                    33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+    return _mm512_permutex2var_epi16(a, _mm512_loadu_si512(at), b);
+}
+/* numbers of 32 bits in two halves, n bits to the right: their lower half */
+static inline vi w_shift_in(vi high, vi low, vi n)
+{
+#ifdef __AVX512VBMI2__
+    return _mm512_shrdv_epi16(low, high, n);
+#else
+    return _mm512_or_si512(_mm512_srlv_epi16(low, n),
+                           _mm512_sllv_epi16(high, _mm512_sub_epi16(_mm512_set1_epi16(16), n)));
+#endif
+}
+/* over: 0 or not; where it is 0, numbers in two halves become 16 bits to the left and the next
+ * words, of which how many is told. 32 words are read. */
+static inline unsigned w_fill(vi *high, vi *low, vi over, const uint16_t *p)
+{
+    __mmask32 less = _mm512_testn_epi16_mask(over, over);
+    *high = _mm512_mask_mov_epi16(*high, less, *low);
+#ifdef __AVX512VBMI2__
+    *low = _mm512_mask_expand_epi16(*low, less, _mm512_loadu_si512(p));
+    return (unsigned)__builtin_popcount(less);
+#else
+    unsigned n = (unsigned)_mm_popcnt_u32((uint16_t)less);
+    vi a = _mm512_maskz_expand_epi32((__mmask16)less, i_u16(p));
+    vi b = _mm512_maskz_expand_epi32((__mmask16)_kshiftri_mask32(less, 16), i_u16(p + n));
+    *low = _mm512_mask_mov_epi16(*low, less, w_lower(a, b));
+    return (unsigned)_mm_popcnt_u32(less);
+#endif
+}
+/* whether numbers in two halves are 2^15 or more: 0 or not */
+static inline vi w_over(vi high, vi low)
+{
+    return w_and_or(low, _mm512_set1_epi16((int16_t)-0x8000), high);
+}
+static inline vi w_add_most(vi a, vi b) /* unsigned, 2^16 - 1 at most */
+{
+    return _mm512_adds_epu16(a, b);
+}
+/* 1 where a + b, which came to sum, is 2^16 or more */
+static inline vi w_carry(vi a, vi b, vi sum)
+{
+    enum { A_AND_B_OR_EITHER_NOT_C = 0xd4 };
+    return _mm512_srli_epi16(_mm512_ternarylogic_epi32(a, b, sum, A_AND_B_OR_EITHER_NOT_C), 15);
 }
 static inline void w_store(uint16_t *p, vi x, bool stream) /* stream: p at a multiple of 64 bytes */
 {
@@ -317,6 +389,10 @@ static inline vi w_order(vi x)
 static inline vi w_min(vi a, vi b)
 {
     return _mm512_min_epi16(a, b);
+}
+static inline vi w_min_unsigned(vi a, vi b)
+{
+    return _mm512_min_epu16(a, b);
 }
 static inline vi w_max(vi a, vi b)
 {
@@ -466,6 +542,22 @@ static inline vf f_half(const uint16_t *p, enum kvs_half half)
 typedef struct {
     vf low, high;
 } vf2;
+/* 32 words of 0 to 2^16 - 1, less `less` */
+static inline vf2 f_of_w(vi a, int less)
+{
+    static const uint16_t at[2][32] = {
+        {0, 32, 1, 32, 2,  32, 3,  32, 4,  32, 5,  32, 6,  32, 7,  32,
+         8, 32, 9, 32, 10, 32, 11, 32, 12, 32, 13, 32, 14, 32, 15, 32},
+        {16, 32, 17, 32, 18, 32, 19, 32, 20, 32, 21, 32, 22, 32, 23, 32,
+         24, 32, 25, 32, 26, 32, 27, 32, 28, 32, 29, 32, 30, 32, 31, 32},
+    };
+    enum { EXPONENT_23 = 0x4b00 }; /* then the 16 bits: 2^23 + a */
+    const vi exponent = _mm512_set1_epi16(EXPONENT_23);
+    const vf base = _mm512_set1_ps((float)((1 << 23) + less));
+    return (vf2){
+        f_sub(f_as(_mm512_permutex2var_epi16(a, _mm512_loadu_si512(at[0]), exponent)), base),
+        f_sub(f_as(_mm512_permutex2var_epi16(a, _mm512_loadu_si512(at[1]), exponent)), base)};
+}
 static inline vf2 f_half32(const uint16_t *p, enum kvs_half half)
 {
     if (half == KVS_F16)
@@ -498,14 +590,7 @@ static inline void half_store(uint16_t *p, vf a, enum kvs_half half)
  */
 static inline __m512i bf16_both(vf a, vf b)
 {
-    static const uint16_t high_at[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
-                                         23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
-                                         45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
-    static const uint16_t low_at[32] = {0,  2,  4,  6,  8,  10, 12, 14, 16, 18, 20,
-                                        22, 24, 26, 28, 30, 32, 34, 36, 38, 40, 42,
-                                        44, 46, 48, 50, 52, 54, 56, 58, 60, 62};
-    __m512i high = _mm512_permutex2var_epi16(i_as(a), _mm512_loadu_si512(high_at), i_as(b));
-    __m512i low = _mm512_permutex2var_epi16(i_as(a), _mm512_loadu_si512(low_at), i_as(b));
+    vi high = w_upper(i_as(a), i_as(b)), low = w_lower(i_as(a), i_as(b));
     enum { A_AND_B_OR_C = 0xea };
     __m512i with = _mm512_ternarylogic_epi32(high, _mm512_set1_epi16(1), _mm512_set1_epi16(0x7ffe),
                                              A_AND_B_OR_C);
@@ -521,6 +606,29 @@ static inline vi w_half(vf a, vf b, enum kvs_half half)
 static inline void half_store32(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
 {
     w_store(p, w_half(a, b, half), stream);
+}
+/* Lanes of means or steps, bf16's 8 bits, whose multiples' sums may be less than 2^-126: what an
+ * instruction for bf16 takes for 0. */
+static inline vm f_tiny(vf x)
+{
+#ifdef __AVX512BF16__
+    vi less = i_sub(i_and(i_as(x), i_set(INT32_MAX)), i_set(1)); /* 0: the most */
+    return _mm512_cmplt_epu32_mask(less, i_set(((127 - 126 + 7) << 23) - 1));
+#else
+    (void)x;
+    return 0;
+#endif
+}
+/* half_store32 of numbers that are 0, or not less than 2^-126 */
+static inline void half_store32_normal(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
+{
+#ifdef __AVX512BF16__
+    if (half == KVS_HALF_BF16) {
+        w_store(p, (vi)_mm512_cvtne2ps_pbh(b, a), stream);
+        return;
+    }
+#endif
+    half_store32(p, a, b, half, stream);
 }
 static inline void stream_end(void)
 {

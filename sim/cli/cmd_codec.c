@@ -21,7 +21,7 @@ const char *const kvs_codec_halves[] = {"f16", "bf16", NULL};
 #define ISA_OPTION                                                                                 \
     {                                                                                              \
         .key = "isa", .type = KVS_OPT_STR, .offset = FIELD(isa),                                   \
-        .help = "scalar, avx2 or avx512; default the fastest here"                                 \
+        .help = "scalar, avx2, avx512 or avx512bf16; default the fastest here"                     \
     }
 #define OUT_OPTION                                                                                 \
     {                                                                                              \
@@ -114,10 +114,10 @@ enum kvs_code kvs_codec_pick_isa(const char *name, const struct kvs_kvf_isa **is
 {
     *isa = kvs_kvf_isa(name);
     return *isa ? KVS_OK
-                : kvs_fail(
-                      err, KVS_ERR_ARG,
-                      "--isa: found \"%s\", want scalar, or avx2 or avx512 where the CPU has it",
-                      name);
+                : kvs_fail(err, KVS_ERR_ARG,
+                           "--isa: found \"%s\", want scalar, or avx2, avx512 or avx512bf16 where "
+                           "the CPU has it",
+                           name);
 }
 
 enum kvs_code kvs_codec_read(const char *path, uint8_t **data, size_t *n, struct kvs_err *err)
