@@ -309,43 +309,33 @@ static size_t payload_bytes(const struct kvs_layout *at, enum kvs_level level)
     return kvs_level_is_e(level) ? at->n_word * 2ull : at->n_tok * kvs_row_bytes(level, at->n_chan);
 }
 
-static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_entry *entry,
-                                   struct kvs_err *err)
+/* Section i at the end of the output. again: it holds nothing, and rows->calm must be other than
+ * rows->x. */
+static enum kvs_code put_section(struct encoder *e, uint32_t i, const struct kvs_rows *rows,
+                                 const struct kvs_escapes *escapes, struct kvs_entry *entry,
+                                 bool *again, struct kvs_err *err)
 {
     const struct kvs_kvf_shape *shape = &e->in->shape;
     uint32_t block = block_of(e, i), layer = i / 2 % shape->n_layer;
     uint32_t n_tok = kvs_block_tok(shape, block), sink = kvs_block_sink(shape, block), n_word = 0;
+    bool is_e = kvs_level_is_e(rows->level);
     size_t from = e->n;
     float *scratch = NULL;
-    struct kvs_rows rows;
-    struct kvs_escapes plain = {0}, *escapes = &plain;
-    bool is_e = kvs_level_is_e((enum kvs_level)e->in->level[part_of(e, i)]);
-    enum kvs_code code = KVS_OK;
+    struct kvs_layout at = kvs_layout(shape, rows->level, rows->kv, n_tok, sink, escapes->n, 0);
+    enum kvs_code code = grow(e, from + at.payload_at, err);
 
-    rows_of(e, i, &rows);
-    if (is_e)
-        escapes = &e->quant[i].escapes;
-    else if (rows.level > KVS_LX && e->isa->max_bits(rows.x, (size_t)rows.n_tok * rows.n_chan) >
-                                        kvs_half_huge(shape->half))
-        code = kvs_rows_calm(&rows, &e->calm, err);
-    if (!code)
-        code = is_e ? kvs_coder_section(e->coder, i, err) : kvs_pack_escapes(escapes, &rows, err);
     if (code)
-        goto out;
-    struct kvs_layout at = kvs_layout(shape, rows.level, rows.kv, n_tok, sink, escapes->n, 0);
-    code = grow(e, from + at.payload_at, err);
-    if (code)
-        goto out;
+        return code;
     memset(e->out + from, 0, at.payload_at);
     if (is_e) {
         code = write_streams(e, i, from, &at, &n_word, err);
-        at = kvs_layout(shape, rows.level, rows.kv, n_tok, sink, escapes->n, n_word);
+        at = kvs_layout(shape, rows->level, rows->kv, n_tok, sink, escapes->n, n_word);
     } else {
         scratch = malloc(kvs_pack_scratch(&at) * sizeof *scratch);
         if (!scratch)
             code = kvs_nomem(err);
     }
-    size_t end = kvs_page_up(from + at.n_byte), payload = payload_bytes(&at, rows.level);
+    size_t end = kvs_page_up(from + at.n_byte), payload = payload_bytes(&at, rows->level);
     if (code || (code = grow(e, end, err)))
         goto out;
     assert(e->out);
@@ -354,8 +344,8 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
     struct kvs_section_head head = {.magic = {'k', 'v', 's', 's'},
                                     .block = block,
                                     .layer = layer,
-                                    .kv = (uint8_t)rows.kv,
-                                    .level = (uint8_t)rows.level,
+                                    .kv = (uint8_t)rows->kv,
+                                    .level = (uint8_t)rows->level,
                                     .half = (uint8_t)shape->half,
                                     .n_tok = n_tok,
                                     .n_sink = sink,
@@ -364,23 +354,53 @@ static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_ent
                                     .n_word = n_word};
     memcpy(section, &head, sizeof head);
     if (sink)
-        memcpy(section + at.sink_at, rows.x - (size_t)sink * at.n_chan,
+        memcpy(section + at.sink_at, rows->x - (size_t)sink * at.n_chan,
                (size_t)sink * at.n_chan * 2);
-    if (!is_e)
-        kvs_pack_section(section, &at, &rows, shape->n_kv_head, scratch, e->isa);
-    write_escapes(section + at.escape_at, escapes, rows.x);
+    *again = !is_e && !kvs_pack_section(section, &at, rows, shape->n_kv_head, scratch, e->isa);
+    write_escapes(section + at.escape_at, escapes, rows->x);
     *entry = (struct kvs_entry){.at_bytes = from,
                                 .n_byte = at.n_byte,
-                                .hash = e->isa->hash(section, at.n_byte),
+                                .hash = *again ? 0 : e->isa->hash(section, at.n_byte),
                                 .block = block,
                                 .layer = layer,
-                                .kv = (uint8_t)rows.kv,
-                                .level = (uint8_t)rows.level,
+                                .kv = (uint8_t)rows->kv,
+                                .level = (uint8_t)rows->level,
                                 .first_tok = block * shape->block_tok,
                                 .n_tok = n_tok};
 out:
-    free(plain.at);
     free(scratch);
+    return code;
+}
+
+/* Packed levels find what is huge while they look for extremes: there seldom is any. */
+static enum kvs_code write_section(struct encoder *e, uint32_t i, struct kvs_entry *entry,
+                                   struct kvs_err *err)
+{
+    struct kvs_rows rows;
+    struct kvs_escapes plain = {0}, *escapes = &plain;
+    size_t from = e->n;
+    bool again = false;
+    enum kvs_code code;
+
+    rows_of(e, i, &rows);
+    if (kvs_level_is_e(rows.level)) {
+        escapes = &e->quant[i].escapes;
+        code = kvs_coder_section(e->coder, i, err);
+    } else {
+        code = kvs_pack_escapes(escapes, &rows, err);
+    }
+    if (!code)
+        code = put_section(e, i, &rows, escapes, entry, &again, err);
+    if (!code && again) {
+        code = kvs_rows_calm(&rows, &e->calm, err);
+        if (!code)
+            code = kvs_pack_escapes(escapes, &rows, err);
+        e->n = from;
+        if (!code)
+            code = put_section(e, i, &rows, escapes, entry, &again, err);
+        assert(code || !again);
+    }
+    free(plain.at);
     return code;
 }
 

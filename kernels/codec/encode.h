@@ -30,8 +30,9 @@ KVS_MUST_CHECK enum kvs_code kvs_rows_calm(struct kvs_rows *rows, uint16_t **roo
                                            struct kvs_err *err);
 
 /* Levels without entropy coding: writes parameters and payload, both zero before. scratch:
- * kvs_pack_scratch floats. */
-void kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struct kvs_rows *rows,
+ * kvs_pack_scratch floats. false: some of rows->calm is huge or no number, what was written is
+ * nothing. */
+bool kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struct kvs_rows *rows,
                       uint32_t n_kv_head, float *scratch, const struct kvs_kvf_isa *isa);
 size_t kvs_pack_scratch(const struct kvs_layout *at);
 /* Which elements no code stands for (all levels but e and raw16). KVS_ERR_NOMEM. */

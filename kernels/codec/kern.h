@@ -106,11 +106,12 @@ struct kvs_kvf_isa {
     void (*widen)(float *to, const uint16_t *from, size_t n, enum kvs_half half);
     /* the largest of n numbers as bits without the sign */
     unsigned (*max_bits)(const uint16_t *x, size_t n);
-    /* least and largest of each channel over n_tok rows */
-    void (*range)(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+    /* least and largest of each channel over n_tok rows; true: some element is more than
+     * kvs_half_huge or none, and they are anything */
+    bool (*range)(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
                   uint32_t n_chan, enum kvs_half half);
     /* least and largest of each group of channels of one row */
-    void (*range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
+    bool (*range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
                       enum kvs_half half);
     /* minimum and step as stored (step rounded up), and as used: step's inverse, 0 for 0 */
     void (*scales)(uint16_t *low16, uint16_t *step16, float *inverse, const float *low,

@@ -32,29 +32,41 @@ unsigned KERN(max_bits)(const uint16_t *x, size_t n)
     return most;
 }
 
+/* Whether some of the bits, of floats without their signs, are more than kvs_half_huge has. */
+INLINE bool any_huge(vi bits, enum kvs_half half)
+{
+    float most = half == KVS_F16 ? 0x1p15f : 0x1p48f;
+    return m_bits(i_lt(i_as(f_set(most)), bits)) != 0;
+}
+
 /* n vectors side by side: whole lines of the cache are read, and once */
-INLINE void range_n(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+INLINE bool range_n(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
                     const uint32_t n, uint32_t left, enum kvs_half half)
 {
     vf least[4], most[4];
-    for (uint32_t g = 0; g < n; g++)
+    vi size = i_set(0), mask = i_set(INT32_MAX);
+    for (uint32_t g = 0; g < n; g++) {
         least[g] = most[g] = load(x + 16 * g, left - 16 * g, half);
+        size = i_max(size, i_and(i_as(least[g]), mask));
+    }
     for (uint32_t t = 1; t < n_tok; t++)
 #pragma GCC unroll 4
         for (uint32_t g = 0; g < n; g++) {
             vf value = load(x + t * stride + 16 * g, left - 16 * g, half);
             least[g] = f_min(value, least[g]);
             most[g] = f_max(value, most[g]);
+            size = i_max(size, i_and(i_as(value), mask));
         }
     for (uint32_t g = 0; g < n; g++) {
         f_store(low + 16 * g, least[g]);
         f_store(high + 16 * g, most[g]);
     }
+    return any_huge(size, half);
 }
 
 #ifdef KVS_VEC_LOOKUP
 /* 64 channels, by words */
-INLINE void range_words(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+INLINE bool range_words(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
                         enum kvs_half half)
 {
     vi least = w_order(i_load(x)), least2 = w_order(i_load(x + 32)), most = least, most2 = least2;
@@ -75,10 +87,11 @@ INLINE void range_words(float *low, float *high, const uint16_t *x, size_t strid
     KERN(widen)(high, words, 32, half);
     i_store(words, w_order(most2));
     KERN(widen)(high + 32, words, 32, half);
+    return w_beyond(w_min(least, least2), w_max(most, most2), kvs_half_huge(half));
 }
 
 /* Of eight groups of 32 or 64 channels, side by side. */
-INLINE void range_eight(float *low, float *high, const uint16_t *x, const uint32_t n,
+INLINE bool range_eight(float *low, float *high, const uint16_t *x, const uint32_t n,
                         enum kvs_half half)
 {
     vi least[8], most[8]; /* most: complements */
@@ -89,42 +102,48 @@ INLINE void range_eight(float *low, float *high, const uint16_t *x, const uint32
         least[g] = w_min(one, two);
         most[g] = i_sub(i_set(-1), w_max(one, two));
     }
-    w_least8_store(low, least, false, half);
-    w_least8_store(high, most, true, half);
+    bool huge = w_least8_store(low, least, false, half);
+    return w_least8_store(high, most, true, half) || huge;
 }
 #endif
 
-void KERN(range)(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+bool KERN(range)(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
                  uint32_t n_chan, enum kvs_half half)
 {
     uint32_t c = 0;
+    bool huge = false;
     for (; c + 64 <= n_chan; c += 64)
 #ifdef KVS_VEC_LOOKUP
-        range_words(low + c, high + c, x + c, stride, n_tok, half);
+        huge |= range_words(low + c, high + c, x + c, stride, n_tok, half);
 #else
-        range_n(low + c, high + c, x + c, stride, n_tok, 4, 64, half);
+        huge |= range_n(low + c, high + c, x + c, stride, n_tok, 4, 64, half);
 #endif
     for (; c < n_chan; c += 16)
-        range_n(low + c, high + c, x + c, stride, n_tok, 1, n_chan - c, half);
+        huge |= range_n(low + c, high + c, x + c, stride, n_tok, 1, n_chan - c, half);
+    return huge;
 }
 
-void KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
+bool KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
                      enum kvs_half half)
 {
+    vi size = i_set(0), mask = i_set(INT32_MAX);
     uint32_t g = 0;
+    bool huge = false;
 #ifdef KVS_VEC_LOOKUP
     for (; (g + 8) * group <= n_chan && (group == 64 || group == 32); g += 8)
         if (group == 64)
-            range_eight(low + g, high + g, x + g * group, 64, half);
+            huge |= range_eight(low + g, high + g, x + g * group, 64, half);
         else
-            range_eight(low + g, high + g, x + g * group, 32, half);
+            huge |= range_eight(low + g, high + g, x + g * group, 32, half);
 #endif
     for (; g * group < n_chan; g++) {
         uint32_t from = g * group, n = n_chan - from < group ? n_chan - from : group;
         if (n == 64 || n == 32) {
             vf least = f_half(x + from, half), most = least;
+            size = i_max(size, i_and(i_as(least), mask));
             for (uint32_t c = 16; c < n; c += 16) {
                 vf value = f_half(x + from + c, half);
+                size = i_max(size, i_and(i_as(value), mask));
                 least = f_min(value, least);
                 most = f_max(value, most);
             }
@@ -133,12 +152,14 @@ void KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan
             continue;
         }
         low[g] = high[g] = kvs_f32_of_half(x[from], half);
+        huge |= KERN(max_bits)(x + from, n) > kvs_half_huge(half);
         for (uint32_t c = 1; c < n; c++) {
             float value = kvs_f32_of_half(x[from + c], half);
             low[g] = value < low[g] ? value : low[g];
             high[g] = value > high[g] ? value : high[g];
         }
     }
+    return huge || any_huge(size, half);
 }
 
 void KERN(scales)(uint16_t *low16, uint16_t *step16, float *inverse, const float *low,

@@ -23,9 +23,9 @@
 
 void KERN(widen)(float *to, const uint16_t *from, size_t n, enum kvs_half half);
 unsigned KERN(max_bits)(const uint16_t *x, size_t n);
-void KERN(range)(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
+bool KERN(range)(float *low, float *high, const uint16_t *x, size_t stride, uint32_t n_tok,
                  uint32_t n_chan, enum kvs_half half);
-void KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
+bool KERN(range_row)(float *low, float *high, const uint16_t *x, uint32_t n_chan, uint32_t group,
                      enum kvs_half half);
 void KERN(scales)(uint16_t *low16, uint16_t *step16, float *inverse, const float *low,
                   const float *high, uint32_t n, float top, enum kvs_half half);

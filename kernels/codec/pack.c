@@ -65,14 +65,16 @@ size_t kvs_pack_scratch(const struct kvs_layout *at)
     return 3 * (size_t)kvs_up(at->n_param + at->n_chan, 64);
 }
 
-static void pack_fp8(uint16_t *step16, struct kvs_rows_job *job, const struct kvs_rows *rows,
+/* As kvs_pack_section, what follows too. */
+static bool pack_fp8(uint16_t *step16, struct kvs_rows_job *job, const struct kvs_rows *rows,
                      uint32_t n_param, float *scratch, const struct kvs_kvf_isa *isa)
 {
     uint32_t room = kvs_up(rows->n_chan, 64), wide = rows->n_chan / n_param;
     float *low = scratch, *high = low + room, *inverse = high + room;
     uint16_t low16[64];
 
-    isa->range(low, high, job->x, job->stride, job->n_row, job->n_chan, job->half);
+    if (isa->range(low, high, job->x, job->stride, job->n_row, job->n_chan, job->half))
+        return false;
     for (uint32_t c = 0; c < rows->n_chan; c++) { /* of a channel, or a head */
         float size = -low[c] > high[c] ? -low[c] : high[c];
         high[c / wide] = c % wide && high[c / wide] > size ? high[c / wide] : size;
@@ -85,9 +87,10 @@ static void pack_fp8(uint16_t *step16, struct kvs_rows_job *job, const struct kv
         low[c] = inverse[c / wide];
     job->low = job->step = low;
     isa->pack(job);
+    return true;
 }
 
-static void pack_integers(uint16_t *low16, uint16_t *step16, struct kvs_rows_job *job,
+static bool pack_integers(uint16_t *low16, uint16_t *step16, struct kvs_rows_job *job,
                           const struct kvs_layout *at, float *scratch,
                           const struct kvs_kvf_isa *isa)
 {
@@ -101,11 +104,13 @@ static void pack_integers(uint16_t *low16, uint16_t *step16, struct kvs_rows_job
     if (job->by_token) {
         bool whole = at->n_chan % job->group == 0; /* rows lie side by side: all are one */
         for (uint32_t t = 0; t < (whole ? 1 : n_tok); t++)
-            isa->range_row(low + t * at->n_group, high + t * at->n_group, job->x + t * job->stride,
-                           whole ? n_tok * at->n_chan : at->n_chan, job->group, job->half);
+            if (isa->range_row(low + t * at->n_group, high + t * at->n_group,
+                               job->x + t * job->stride, whole ? n_tok * at->n_chan : at->n_chan,
+                               job->group, job->half))
+                return false;
         isa->scales(low16, step16, inverse, low, high, n, top, job->half);
         isa->pack(job);
-        return;
+        return true;
     }
     for (uint32_t g = 0; g < at->n_group; g++) {
         struct kvs_rows_job part = *job;
@@ -114,14 +119,16 @@ static void pack_integers(uint16_t *low16, uint16_t *step16, struct kvs_rows_job
         part.packed += g * job->group * job->row_bytes;
         if (job->next)
             part.next += (size_t)g * job->group * job->n_chan;
-        isa->range(low, high, part.x, job->stride, part.n_row, at->n_chan, job->half);
+        if (isa->range(low, high, part.x, job->stride, part.n_row, at->n_chan, job->half))
+            return false;
         isa->scales(low16 + (size_t)g * at->n_chan, step16 + (size_t)g * at->n_chan, inverse, low,
                     high, at->n_chan, top, job->half);
         isa->pack(&part);
     }
+    return true;
 }
 
-void kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struct kvs_rows *rows,
+bool kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struct kvs_rows *rows,
                       uint32_t n_kv_head, float *scratch, const struct kvs_kvf_isa *isa)
 {
     uint8_t code[256];
@@ -142,22 +149,22 @@ void kvs_pack_section(uint8_t *section, const struct kvs_layout *at, const struc
     };
 
     if (at->n_tok == 0)
-        return;
+        return true;
     switch (rows->level) {
     case KVS_RAW16:
         memcpy(section + at->payload_at, rows->x, (size_t)at->n_tok * at->n_chan * 2);
-        return;
+        return true;
     case KVS_LX:
         lx_codes(code, section + at->param_at, rows);
         job.x = (uint16_t *)(uintptr_t)rows->x;
         job.exponent = code;
         isa->pack(&job);
-        return;
+        return true;
     case KVS_FP8:
-        pack_fp8(param, &job, rows, rows->kv == KVS_K ? at->n_chan : n_kv_head, scratch, isa);
-        return;
+        return pack_fp8(param, &job, rows, rows->kv == KVS_K ? at->n_chan : n_kv_head, scratch,
+                        isa);
     default:
-        pack_integers(param, param + at->n_param, &job, at, scratch, isa);
+        return pack_integers(param, param + at->n_param, &job, at, scratch, isa);
     }
 }
 

@@ -415,16 +415,27 @@ static inline __m128i w_least8(const vi a[8])
     x = w_min(x, _mm512_srli_epi64(x, 32));
     return _mm512_cvtepi64_epi16(w_min(x, _mm512_srli_epi32(x, 16)));
 }
-/* The least of eight vectors in w_order's order, widened; turned: of their complements */
-static inline void w_least8_store(float *to, const vi a[8], bool turned, enum kvs_half half)
+/* Words in w_order's order: whether some are off -huge .. huge */
+static inline bool w_beyond(vi least, vi most, uint16_t huge)
 {
+    __mmask32 below = _mm512_cmplt_epi16_mask(least, _mm512_set1_epi16((int16_t)(-1 - huge)));
+    return (below | _mm512_cmpgt_epi16_mask(most, _mm512_set1_epi16((int16_t)huge))) != 0;
+}
+/* The least of eight vectors in w_order's order, widened; turned: of their complements. Whether
+ * some are off what kvs_half_huge bounds. */
+static inline bool w_least8_store(float *to, const vi a[8], bool turned, enum kvs_half half)
+{
+    const int16_t huge = (int16_t)kvs_half_huge(half);
     __m128i x = w_least8(a);
     if (turned)
         x = _mm_xor_si128(x, _mm_set1_epi16(-1));
+    __mmask8 off = _mm_cmplt_epi16_mask(x, _mm_set1_epi16((int16_t)(-1 - huge))) |
+                   _mm_cmpgt_epi16_mask(x, _mm_set1_epi16(huge));
     x = _mm_xor_si128(x, _mm_srli_epi16(_mm_srai_epi16(x, 15), 1));
     _mm256_storeu_ps(
         to, half == KVS_F16 ? _mm256_maskz_cvtph_ps(255, x)
                             : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)));
+    return off != 0;
 }
 /* 64 integers to bytes, saturated to 0 .. 255; words of two 16s each, as packs_epi32 mixes them */
 typedef __m512i vb;
