@@ -103,6 +103,8 @@ struct kvs_kvf_memory {
     size_t room;
     uint8_t *symbol; /* of e-levels, between analysis and coding */
     size_t n_symbol;
+    uint8_t *section; /* one, on its way past the caches */
+    size_t n_section;
 };
 void kvs_kvf_memory_free(struct kvs_kvf_memory *memory);
 /* The same into memory, over the last file there; NULL: as above. */

@@ -26,6 +26,7 @@ struct encoder {
     uint8_t *symbol;         /* of all sections */
     struct kvs_coder *coder;
     uint16_t *calm;
+    struct kvs_kvf_memory own, *rooms; /* the rest of the memory's, or its own */
 };
 
 static uint32_t block_of(const struct encoder *e, uint32_t i)
@@ -46,7 +47,8 @@ static uint32_t part_of(const struct encoder *e, uint32_t i)
 static void *big_alloc(size_t n)
 {
     const size_t huge = 2 << 20;
-    void *p = n < 2 * huge ? malloc(n ? n : 1) : aligned_alloc(huge, (n + huge - 1) / huge * huge);
+    size_t align = n < 2 * huge ? 64 : huge;
+    void *p = aligned_alloc(align, (n + align - 1) / align * align + (n ? 0 : align));
 
     if (p && n >= 2 * huge)
         (void)madvise(p, n, MADV_HUGEPAGE); /* a kernel without them does as well */
@@ -57,20 +59,19 @@ void kvs_kvf_memory_free(struct kvs_kvf_memory *memory)
 {
     free(memory->bytes);
     free(memory->symbol);
+    free(memory->section);
     *memory = (struct kvs_kvf_memory){0};
 }
 
-/* Room for n symbols: the memory's, or what free ends. NULL: there is none. */
-static uint8_t *symbol_room(struct kvs_kvf_memory *memory, size_t n)
+/* *room holds n bytes, of anything. NULL: there are none. */
+static uint8_t *room_for(uint8_t **room, size_t *n_room, size_t n)
 {
-    if (!memory)
-        return big_alloc(n);
-    if (memory->n_symbol < n) {
-        free(memory->symbol);
-        memory->symbol = big_alloc(n);
-        memory->n_symbol = memory->symbol ? n : 0;
+    if (*n_room < n || !*room) {
+        free(*room);
+        *room = big_alloc(n);
+        *n_room = *room ? n : 0;
     }
-    return memory->symbol;
+    return *room;
 }
 
 /* The output's first memory: what is given, if that is large enough. */
@@ -187,7 +188,7 @@ static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
     e->counts->every = 1;
     while (e->counts->every < 4 && n / e->counts->every >= 2 * ENOUGH)
         e->counts->every *= 2;
-    e->symbol = symbol_room(e->memory, n);
+    e->symbol = room_for(&e->rooms->symbol, &e->rooms->n_symbol, n);
     struct kvs_coder_in in = {.quant = e->quant,
                               .n_section = e->n_section,
                               .n_chan = n_chan,
@@ -289,6 +290,17 @@ static enum kvs_code write_streams(struct encoder *e, uint32_t i, size_t from,
     return KVS_OK;
 }
 
+/* Where a packed section of n_byte is made: in its place; or beside it, if that is in no cache and
+ * its lines would come from memory only to be overwritten: of p8, as much again as it writes. */
+static uint8_t *section_room(struct encoder *e, size_t from, size_t n_byte, enum kvs_level level)
+{
+    enum { LARGE = 32 << 10, LARGE_FILE = 4 << 20 };
+
+    if (level != KVS_P8 || n_byte < LARGE || e->room < LARGE_FILE)
+        return e->out + from;
+    return room_for(&e->rooms->section, &e->rooms->n_section, n_byte);
+}
+
 static void write_escapes(uint8_t *to, const struct kvs_escapes *escapes, const uint16_t *x)
 {
     uint16_t value;
@@ -322,24 +334,30 @@ static enum kvs_code put_section(struct encoder *e, uint32_t i, const struct kvs
     size_t from = e->n;
     float *scratch = NULL;
     struct kvs_layout at = kvs_layout(shape, rows->level, rows->kv, n_tok, sink, escapes->n, 0);
-    enum kvs_code code = grow(e, from + at.payload_at, err);
+    enum kvs_code code = KVS_OK;
 
-    if (code)
-        return code;
-    memset(e->out + from, 0, at.payload_at);
     if (is_e) {
-        code = write_streams(e, i, from, &at, &n_word, err);
+        code = grow(e, from + at.payload_at, err);
+        if (!code) {
+            memset(e->out + from, 0, at.payload_at);
+            code = write_streams(e, i, from, &at, &n_word, err);
+        }
         at = kvs_layout(shape, rows->level, rows->kv, n_tok, sink, escapes->n, n_word);
-    } else {
-        scratch = malloc(kvs_pack_scratch(&at) * sizeof *scratch);
-        if (!scratch)
-            code = kvs_nomem(err);
     }
     size_t end = kvs_page_up(from + at.n_byte), payload = payload_bytes(&at, rows->level);
     if (code || (code = grow(e, end, err)))
-        goto out;
+        return code;
     assert(e->out);
     uint8_t *section = e->out + from;
+    if (!is_e) {
+        section = section_room(e, from, end - from, rows->level);
+        scratch = malloc(kvs_pack_scratch(&at) * sizeof *scratch);
+        if (!scratch || !section) {
+            free(scratch);
+            return kvs_nomem(err);
+        }
+        memset(section, 0, at.payload_at);
+    }
     memset(section + at.payload_at + payload, 0, end - from - at.payload_at - payload);
     struct kvs_section_head head = {.magic = {'k', 'v', 's', 's'},
                                     .block = block,
@@ -367,9 +385,10 @@ static enum kvs_code put_section(struct encoder *e, uint32_t i, const struct kvs
                                 .level = (uint8_t)rows->level,
                                 .first_tok = block * shape->block_tok,
                                 .n_tok = n_tok};
-out:
+    if (section != e->out + from && !*again)
+        e->isa->copy(e->out + from, section, end - from);
     free(scratch);
-    return code;
+    return KVS_OK;
 }
 
 /* Packed levels find what is huge while they look for extremes: there seldom is any. */
@@ -480,6 +499,7 @@ enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory, const struct kv
     struct encoder e = {.in = in, .isa = isa, .memory = memory};
     struct kvs_err local = {0};
 
+    e.rooms = memory ? memory : &e.own;
     err = err ? err : &local;
     *file = NULL;
     *n_byte = 0;
@@ -503,9 +523,8 @@ enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory, const struct kv
     free(e.quant);
     free(e.counts);
     free(e.enc.rest);
-    if (!memory)
-        free(e.symbol);
     kvs_coder_free(e.coder);
+    kvs_kvf_memory_free(&e.own);
     free(e.calm);
     return code;
 }

@@ -10,6 +10,18 @@ static uint64_t hash(const void *data, size_t n_byte)
     return XXH3_64bits(data, n_byte);
 }
 
+static void copy(void *to, const void *from, size_t n_byte)
+{
+#ifdef KVS_VEC_LOOKUP
+    bool stream = (uintptr_t)to % 64 == 0;
+    for (size_t i = 0; i < n_byte; i += 64)
+        w_store((uint16_t *)((char *)to + i), i_load((const char *)from + i), stream);
+    stream_end();
+#else
+    memcpy(to, from, n_byte);
+#endif
+}
+
 #define TEXT_(name) #name
 #define TEXT(name) TEXT_(name)
 #define TABLE_(set) kvs_kvf_##set
@@ -17,6 +29,7 @@ static uint64_t hash(const void *data, size_t n_byte)
 
 const struct kvs_kvf_isa TABLE(KVS_VEC_NAME) = {
     .name = TEXT(KVS_VEC_NAME),
+    .copy = copy,
     .hash = hash,
     .widen = KERN(widen),
     .max_bits = KERN(max_bits),

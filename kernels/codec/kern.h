@@ -102,6 +102,8 @@ enum { KVS_COUNT_PAIR = 2 * 128 * 128 }; /* of symbols, in two tables */
 
 struct kvs_kvf_isa {
     const char *name;
+    /* n_byte a multiple of 64; past the caches, if to is one too */
+    void (*copy)(void *to, const void *from, size_t n_byte);
     uint64_t (*hash)(const void *data, size_t n_byte); /* XXH3, 64 bits */
     void (*widen)(float *to, const uint16_t *from, size_t n, enum kvs_half half);
     /* the largest of n numbers as bits without the sign */
