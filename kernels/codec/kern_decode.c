@@ -133,11 +133,26 @@ INLINE bool decode(const struct kvs_stream_job *job, unsigned n, const uint32_t 
     return true;
 }
 
+#ifdef KVS_VEC_BF16
+static bool tiny(const struct kvs_stream_job *job, unsigned n, enum kvs_half half)
+{
+    for (unsigned i = 0; i < n && half == KVS_HALF_BF16; i++)
+        for (uint32_t c = 0; c < job[i].n_chan; c += 32)
+            if (f_tiny(job[i].chan[c / 32].step, 32) || f_tiny(job[i].chan[c / 32].mean, 32))
+                return true;
+    return false;
+}
+#endif
+
 bool KERN(rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                        enum kvs_half half)
 {
+#ifdef KVS_VEC_BF16
+    if (tiny(job, n, half))
+        return kvs_kvf_avx512.rans_decode(job, n, table, half);
+#endif
 #ifdef KVS_VEC_LOOKUP
-    if (KERN(rans_can_look)(job, n, half))
+    if (job[0].n_chan % KVS_RANS_LANES == 0 && (job[0].small || job[0].each))
         return KERN(rans_look)(job, n, half);
 #endif
     return half == KVS_F16 ? decode(job, n, table, KVS_F16) : decode(job, n, table, KVS_HALF_BF16);

@@ -92,8 +92,7 @@ INLINE void put_elements(const struct look_run *run, uint32_t c, enum kvs_half h
     vf a = f_fma(value.low, f_load(chan->step), f_load(chan->mean));
     vf b = f_fma(value.high, f_load(chan->step + 16), f_load(chan->mean + 16));
 
-    half_store32_normal(run->turn ? run->turn->row + c : run->x + c, a, b, half,
-                        stream && !run->turn);
+    half_store32(run->turn ? run->turn->row + c : run->x + c, a, b, half, stream && !run->turn);
 }
 
 INLINE void run_begin(struct look_run *run, const struct kvs_stream_job *job,
@@ -204,25 +203,6 @@ INLINE bool look_half(const struct kvs_stream_job *job, unsigned n, enum kvs_hal
     struct look_table all = {i_lookup_table(small->bucket), i_lookup_table(small->rank),
                              i_lookup_table(small->freq), i_lookup_table(small->value)};
     return job[0].split ? look_n(job, n, &all, half, true) : look_n(job, n, &all, half, false);
-}
-
-/* Whether what comes of these channels is what half_store32_normal takes. */
-static bool can_store(const struct kvs_stream_job *job, unsigned n, enum kvs_half half)
-{
-    vm tiny = 0;
-
-    for (unsigned i = 0; i < n && half == KVS_HALF_BF16; i++)
-        for (uint32_t c = 0; c < job[i].n_chan; c += 16) {
-            tiny |= f_tiny(f_load(job[i].chan[c / 32].step + c % 32));
-            tiny |= f_tiny(f_load(job[i].chan[c / 32].mean + c % 32));
-        }
-    return m_bits(tiny) == 0;
-}
-
-bool KERN(rans_can_look)(const struct kvs_stream_job *job, unsigned n, enum kvs_half half)
-{
-    return job[0].n_chan % KVS_RANS_LANES == 0 && (job[0].small || job[0].each) &&
-           can_store(job, n, half);
 }
 
 bool KERN(rans_look)(const struct kvs_stream_job *job, unsigned n, enum kvs_half half)

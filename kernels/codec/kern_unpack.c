@@ -186,8 +186,24 @@ static void unpack_lx(const struct kvs_rows_job *job)
     }
 }
 
+#ifdef KVS_VEC_BF16
+static bool tiny(const struct kvs_rows_job *job)
+{
+    size_t n = job->by_token ? (size_t)job->n_row * job->n_group : job->n_chan;
+
+    return job->half == KVS_HALF_BF16 && job->level != KVS_LX &&
+           (f_tiny(job->low, n) || f_tiny(job->step, n));
+}
+#endif
+
 void KERN(unpack)(const struct kvs_rows_job *job)
 {
+#ifdef KVS_VEC_BF16
+    if (tiny(job)) {
+        kvs_kvf_avx512.unpack(job);
+        return;
+    }
+#endif
     switch (job->level) {
     case KVS_P8:
         BY_TOKEN(unpack_rows, KVS_P8);

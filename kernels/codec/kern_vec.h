@@ -49,8 +49,7 @@ void KERN(turn)(uint16_t *to, const uint16_t *from, size_t n);
 bool KERN(outside)(const uint8_t *symbol, const uint8_t *low, const uint8_t *last, uint32_t n_chan);
 bool KERN(rans_decode)(const struct kvs_stream_job *job, unsigned n, const uint32_t *table,
                        enum kvs_half half);
-/* the same by lookups in registers, where that is possible */
-bool KERN(rans_can_look)(const struct kvs_stream_job *job, unsigned n, enum kvs_half half);
+/* the same by lookups in registers: whole 32s of channels that have `small` or `each` */
 bool KERN(rans_look)(const struct kvs_stream_job *job, unsigned n, enum kvs_half half);
 void KERN(rans_encode)(struct kvs_stream_job *job, unsigned n, const uint32_t *rest);
 

@@ -607,8 +607,28 @@ static inline __m512i bf16_both(vf a, vf b)
                                              A_AND_B_OR_C);
     return _mm512_add_epi16(high, _mm512_srli_epi16(_mm512_avg_epu16(low, with), 15));
 }
+#ifdef KVS_VEC_BF16
+/* Whether some of n numbers, but 0, is less than 2^-110. */
+static inline bool f_tiny(const float *x, size_t n)
+{
+    const __m512i least = _mm512_set1_epi32(((127 - 110) << 23) - 1);
+    __mmask16 tiny = 0;
+
+    for (size_t i = 0; i < n; i += 16) {
+        __mmask16 lanes = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        __m512i bits = _mm512_slli_epi32(_mm512_maskz_loadu_epi32(lanes, x + i), 1);
+        bits = _mm512_sub_epi32(_mm512_srli_epi32(bits, 1), _mm512_set1_epi32(1)); /* 0: the most */
+        tiny |= _mm512_cmplt_epu32_mask(bits, least);
+    }
+    return tiny != 0;
+}
+#endif
 static inline vi w_half(vf a, vf b, enum kvs_half half)
 {
+#ifdef KVS_VEC_BF16
+    if (half != KVS_F16)
+        return (vi)_mm512_cvtne2ps_pbh(b, a); /* takes less than 2^-126 for 0 */
+#endif
     if (half != KVS_F16)
         return bf16_both(a, b);
     return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)),
@@ -617,29 +637,6 @@ static inline vi w_half(vf a, vf b, enum kvs_half half)
 static inline void half_store32(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
 {
     w_store(p, w_half(a, b, half), stream);
-}
-/* Lanes of means or steps, bf16's 8 bits, whose multiples' sums may be less than 2^-126: what an
- * instruction for bf16 takes for 0. */
-static inline vm f_tiny(vf x)
-{
-#ifdef __AVX512BF16__
-    vi less = i_sub(i_and(i_as(x), i_set(INT32_MAX)), i_set(1)); /* 0: the most */
-    return _mm512_cmplt_epu32_mask(less, i_set(((127 - 126 + 7) << 23) - 1));
-#else
-    (void)x;
-    return 0;
-#endif
-}
-/* half_store32 of numbers that are 0, or not less than 2^-126 */
-static inline void half_store32_normal(uint16_t *p, vf a, vf b, enum kvs_half half, bool stream)
-{
-#ifdef __AVX512BF16__
-    if (half == KVS_HALF_BF16) {
-        w_store(p, (vi)_mm512_cvtne2ps_pbh(b, a), stream);
-        return;
-    }
-#endif
-    half_store32(p, a, b, half, stream);
 }
 static inline void stream_end(void)
 {
