@@ -1,36 +1,19 @@
-/* decode.c - a section back to its elements. */
-#include "gpu.h"
+/* decode.c - a section back to its elements: what is in it, packed levels, escapes. */
+#include "decode.h"
+
 #include "half.h"
-#include "kern.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FAIL(...) kvs_fail(err, KVS_ERR_PARSE, __VA_ARGS__)
 
-/* Sections from which stores go past the caches: packed levels wait for memory, e-levels don't. */
-enum { STREAM_PACKED = 32 << 10, STREAM_CODED = 128 << 10 };
+/* Bytes of a section from which stores go past the caches: packed levels wait for memory. */
+enum { PAST_CACHES = 32 << 10 };
 
-struct decoder {
-    const struct kvs_kvf *codec;
-    const struct kvs_kvf_isa *isa;
-    const struct kvs_entry *entry;
-    const uint8_t *bytes;
-    struct kvs_layout at;
-    uint16_t *out; /* of the first coded token */
-    size_t stride;
-    float *scratch;
-    /* of e-levels, a place each, see kvs_order; and tables of each 16 places */
-    uint8_t *place;
-    const struct kvs_rans_small **each;
-    bool split;  /* as a stream's job has it */
-    bool values; /* f16 of the tables' values is wanted instead of elements; of e-levels */
-};
-
-/* Finds the section's bytes and believes its header only where it agrees with the directory. */
-static enum kvs_code find(struct decoder *d, uint32_t i, const uint8_t *bytes, struct kvs_err *err)
+enum kvs_code kvs_decoder_find(struct kvs_decoder *d, uint32_t i, const uint8_t *bytes,
+                               struct kvs_err *err)
 {
     const struct kvs_kvf *codec = d->codec;
     const struct kvs_kvf_shape *shape = &codec->shape;
@@ -69,10 +52,8 @@ static enum kvs_code find(struct decoder *d, uint32_t i, const uint8_t *bytes, s
     return KVS_OK;
 }
 
-/* Parameters are numbers; then no sum or product of a decoder is NaN, on any machine. The last
- * n_step are steps, which are not negative. */
-static enum kvs_code check_params(const struct decoder *d, const uint16_t *param, size_t n,
-                                  size_t n_step, struct kvs_err *err)
+enum kvs_code kvs_decoder_check_params(const struct kvs_decoder *d, const uint16_t *param, size_t n,
+                                       size_t n_step, struct kvs_err *err)
 {
     uint64_t sign = 0, four;
     size_t i = n - n_step;
@@ -92,14 +73,13 @@ static enum kvs_code check_params(const struct decoder *d, const uint16_t *param
     return KVS_OK;
 }
 
-/* Stores past the caches save reading what they overwrite; what is small may be used at once. */
-static bool past_caches(const struct decoder *d, uint64_t least_bytes)
+bool kvs_decoder_past_caches(const struct kvs_decoder *d, uint64_t least_bytes)
 {
     return (uintptr_t)d->out % 64 == 0 && d->stride % 32 == 0 &&
            (uint64_t)d->at.n_tok * d->at.n_chan * 2 >= least_bytes;
 }
 
-static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job,
+static enum kvs_code unpack_integers(struct kvs_decoder *d, struct kvs_rows_job *job,
                                      struct kvs_err *err)
 {
     const struct kvs_layout *at = &d->at;
@@ -110,7 +90,7 @@ static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job
     uint32_t n_one = job->by_token ? 64 * at->n_group : at->n_chan;
     float *low = d->scratch, *step = low + kvs_up(n_one, 64);
 
-    if (check_params(d, low16, 2 * (size_t)at->n_param, at->n_param, err))
+    if (kvs_decoder_check_params(d, low16, 2 * (size_t)at->n_param, at->n_param, err))
         return KVS_ERR_PARSE;
     job->group = group;
     job->n_group = at->n_group;
@@ -131,12 +111,13 @@ static enum kvs_code unpack_integers(struct decoder *d, struct kvs_rows_job *job
     return KVS_OK;
 }
 
-static enum kvs_code unpack_fp8(struct decoder *d, struct kvs_rows_job *job, struct kvs_err *err)
+static enum kvs_code unpack_fp8(struct kvs_decoder *d, struct kvs_rows_job *job,
+                                struct kvs_err *err)
 {
     const uint16_t *step16 = (const void *)(d->bytes + d->at.param_at);
     uint32_t wide = d->at.n_chan / d->at.n_param;
 
-    if (check_params(d, step16, d->at.n_param, d->at.n_param, err))
+    if (kvs_decoder_check_params(d, step16, d->at.n_param, d->at.n_param, err))
         return KVS_ERR_PARSE;
     for (uint32_t c = 0; c < d->at.n_chan; c++)
         d->scratch[c] = kvs_f32_of_half(step16[c / wide], job->half);
@@ -145,7 +126,7 @@ static enum kvs_code unpack_fp8(struct decoder *d, struct kvs_rows_job *job, str
     return KVS_OK;
 }
 
-static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
+static enum kvs_code unpack(struct kvs_decoder *d, struct kvs_err *err)
 {
     enum kvs_level level = (enum kvs_level)d->entry->level;
     const uint8_t *payload = d->bytes + d->at.payload_at;
@@ -156,7 +137,7 @@ static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
         .n_row = d->at.n_tok,
         .n_chan = d->at.n_chan,
         .stride = d->stride,
-        .stream = past_caches(d, STREAM_PACKED),
+        .stream = kvs_decoder_past_caches(d, PAST_CACHES),
         .row_bytes = kvs_row_bytes(level, d->at.n_chan),
         .packed = (uint8_t *)(uintptr_t)payload, /* read only when unpacking */
         .x = d->out,
@@ -179,177 +160,7 @@ static enum kvs_code unpack(struct decoder *d, struct kvs_err *err)
     }
 }
 
-/* The channels' tables, one byte each. */
-static const uint8_t *tables_of(const struct decoder *d)
-{
-    return d->bytes + d->at.param_at + 4 * (size_t)d->at.n_chan;
-}
-
-/* States are those that an encoder leaves: then they stay so, whatever the words are. */
-static enum kvs_code check_states(const struct decoder *d, uint32_t stream, struct kvs_err *err)
-{
-    const uint32_t *state = (const uint32_t *)(const void *)(d->bytes + d->at.stream_at) +
-                            d->at.n_stream + (size_t)stream * KVS_RANS_LANES;
-    uint32_t n_bad = 0;
-
-    for (unsigned i = 0; i < KVS_RANS_LANES; i++)
-        n_bad += state[i] - KVS_RANS_LOW > (uint32_t)INT32_MAX - KVS_RANS_LOW;
-    if (n_bad)
-        return FAIL("%s: block %u, layer %u, %s: stream %u: %u of %d states are less than 2^15 or "
-                    "not less than 2^31",
-                    d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
-                    stream, n_bad, KVS_RANS_LANES);
-    return KVS_OK;
-}
-
-/* The tables of 16 places side by side each. false: in some 16 they differ. */
-static bool small_tables(struct decoder *d, const struct kvs_chan32 *chan)
-{
-    for (uint32_t g = 0; g < d->at.n_chan / 16; g++) {
-        const int32_t *at = chan[g / 2].table_at + g % 2 * 16;
-        if (memcmp(at, at + 1, 15 * sizeof *at) != 0)
-            return false;
-        d->each[g] = &d->codec->small[at[0] / KVS_RANS_M];
-    }
-    return true;
-}
-
-/* What a table is to its channels. */
-struct chan_table {
-    int32_t at;
-    uint16_t low, low_mask, high_mask;
-    float unit; /* of values, in steps */
-};
-
-static struct chan_table chan_table(const struct kvs_kvf *codec, uint32_t table)
-{
-    unsigned fraction = codec->fraction[table] & 15, low = codec->fraction[table] >> 4;
-
-    return (struct chan_table){.at = (int32_t)(table * KVS_RANS_M),
-                               .low = (uint16_t)low,
-                               .low_mask = (uint16_t)((1u << low) - 1),
-                               .high_mask = (uint16_t) ~(((1u << low) - 1) >> 1),
-                               .unit = 1.f / (float)(1u << fraction)};
-}
-
-static inline void place_channel(struct kvs_chan32 *to, uint32_t at, struct chan_table table,
-                                 float mean, float step)
-{
-    to->table_at[at] = table.at;
-    to->low[at] = table.low;
-    to->low_mask[at] = table.low_mask;
-    to->high_mask[at] = table.high_mask;
-    to->mean[at] = mean;
-    to->step[at] = step * table.unit; /* exact */
-}
-
-/* Means, steps and tables of all channels, place by place, as the kernels want them. one: they
- * have one table; moved: whether channels stand elsewhere in their streams. */
-static enum kvs_code params(struct decoder *d, struct kvs_chan32 *chan, bool one, bool *moved,
-                            struct kvs_err *err)
-{
-    uint32_t n = d->at.n_chan, wide = kvs_up(n, 64), room = kvs_part_chan(n);
-    enum kvs_half half = d->codec->shape.half;
-    const uint16_t *mean16 = (const void *)(d->bytes + d->at.param_at), *step16 = mean16 + n;
-    const uint8_t *table = tables_of(d);
-    float *mean = (float *)(chan + wide / 32), *step = mean + wide;
-
-    if (check_params(d, mean16, 2 * (size_t)n, n, err))
-        return KVS_ERR_PARSE;
-    for (uint32_t c = 0; c < (one ? 1 : n); c++)
-        if (table[c] >= d->codec->n_table)
-            return FAIL("%s: block %u, layer %u, %s: channel %u: found table %u of %u",
-                        d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
-                        c, table[c], d->codec->n_table);
-    memset(mean, 0, 2 * wide * sizeof *mean);
-    d->isa->widen(mean, mean16, n, half);
-    d->isa->widen(step, step16, n, half);
-    for (uint32_t c = 0; c < n && d->values; c++) {
-        mean[c] = 0;
-        step[c] = (float)(1 << (d->codec->fraction[table[c]] & 15));
-    }
-    *moved = !one && kvs_order(d->place, table, n);
-    for (uint32_t c = 0; c < n && !one; c++) {
-        uint32_t at = c - c % room + d->place[c];
-        place_channel(&chan[at / 32], at % 32, chan_table(d->codec, table[c]), mean[c], step[c]);
-        d->split = d->split || d->codec->fraction[table[c]] >> 4;
-    }
-    if (one) {
-        struct chan_table all = chan_table(d->codec, table[0]);
-        d->split = all.low > 0;
-        for (uint32_t c = 0; c < n; c += 32)
-            for (uint32_t i = 0; i < 32; i++)
-                place_channel(&chan[c / 32], i, all, mean[c + i], step[c + i]);
-    }
-    return KVS_OK;
-}
-
-static enum kvs_code streams(struct decoder *d, struct kvs_err *err)
-{
-    const struct kvs_layout *at = &d->at;
-    uint32_t wide = kvs_up(at->n_chan, 64), room = kvs_part_chan(at->n_chan);
-    const uint32_t *n_word = (const void *)(d->bytes + at->stream_at);
-    const uint16_t *word = (const void *)(d->bytes + at->payload_at);
-    struct kvs_chan32 *chans = (void *)d->scratch;
-    uint64_t left = at->n_word;
-    bool stream = past_caches(d, STREAM_CODED), moved = false;
-
-    const uint8_t *table = tables_of(d);
-    bool one = memcmp(table, table + 1, at->n_chan - 1) == 0; /* of all channels */
-    memset(chans, 0, wide / 32 * sizeof *chans);
-    if (params(d, chans, one, &moved, err))
-        return KVS_ERR_PARSE;
-    const struct kvs_rans_small *small = one ? &d->codec->small[table[0]] : NULL;
-    bool each = !small && small_tables(d, chans);
-    const unsigned most = small || each ? 3 : 2; /* as many as is fastest */
-    for (uint32_t s = 0; s < at->n_stream;) {
-        struct kvs_stream_job job[3];
-        unsigned n = 0;
-        for (; n < most && s + n < at->n_stream; n++) {
-            uint32_t tok = (s + n) / at->n_part * KVS_RANS_TOK, chan = (s + n) % at->n_part * room;
-            job[n] = (struct kvs_stream_job){
-                .n_tok = at->n_tok - tok < KVS_RANS_TOK ? at->n_tok - tok : KVS_RANS_TOK,
-                .n_chan = at->n_chan - chan < room ? at->n_chan - chan : room,
-                .state = (uint32_t *)(uintptr_t)(n_word + at->n_stream + /* read only */
-                                                 (size_t)(s + n) * KVS_RANS_LANES),
-                .word = (uint16_t *)(uintptr_t)word,
-                .n_word = n_word[s + n],
-                .chan = chans + chan / 32,
-                .x = d->out + tok * d->stride + chan,
-                .small = small,
-                .each = each ? d->each + chan / 16 : NULL,
-                .split = d->split,
-                .place = moved ? d->place + chan : NULL,
-                .stride = d->stride,
-                .stream = stream,
-            };
-            if (n && (job[n].n_tok != job[0].n_tok || job[n].n_chan != job[0].n_chan))
-                break;
-            if (check_states(d, s + n, err))
-                return KVS_ERR_PARSE;
-            if (job[n].n_word > left)
-                return FAIL("%s: block %u, layer %u, %s: stream %u has %u words, %llu are left",
-                            d->codec->name, d->entry->block, d->entry->layer,
-                            d->entry->kv ? "V" : "K", s + n, job[n].n_word,
-                            (unsigned long long)left);
-            word += job[n].n_word;
-            left -= job[n].n_word;
-        }
-        if (!d->isa->rans_decode(job, n, d->codec->table,
-                                 d->values ? KVS_F16 : d->codec->shape.half))
-            return FAIL("%s: block %u, layer %u, %s: streams %u to %u do not end as they began",
-                        d->codec->name, d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
-                        s, s + n - 1);
-        s += n;
-    }
-    if (left)
-        return FAIL("%s: block %u, layer %u, %s: %llu words belong to no stream", d->codec->name,
-                    d->entry->block, d->entry->layer, d->entry->kv ? "V" : "K",
-                    (unsigned long long)left);
-    return KVS_OK;
-}
-
-static enum kvs_code escapes(struct decoder *d, struct kvs_err *err)
+static enum kvs_code escapes(struct kvs_decoder *d, struct kvs_err *err)
 {
     const uint32_t *where = (const void *)(d->bytes + d->at.escape_at);
     const uint16_t *value = (const void *)(where + d->at.n_escape);
@@ -368,7 +179,7 @@ static enum kvs_code escapes(struct decoder *d, struct kvs_err *err)
 
 /* Six rows of channels, or two of 64 tokens' groups, and what streams want besides: bounded by
  * the shape, not by the file. At a multiple of 64 bytes: what is loaded often crosses no line. */
-static enum kvs_code new_scratch(struct decoder *d, struct kvs_err *err)
+enum kvs_code kvs_decoder_scratch(struct kvs_decoder *d, struct kvs_err *err)
 {
     size_t n = 7 * (size_t)kvs_up(d->at.n_chan + 64 * d->at.n_group, 64);
     size_t wide = kvs_up(d->at.n_chan, 64);
@@ -388,8 +199,8 @@ enum kvs_code kvs_kvf_decode(const struct kvs_kvf *codec, uint32_t i, const uint
                              const struct kvs_kvf_isa *isa, uint16_t *out, size_t stride,
                              struct kvs_err *err)
 {
-    struct decoder d = {.codec = codec, .isa = isa, .stride = stride};
-    enum kvs_code code = find(&d, i, bytes, err);
+    struct kvs_decoder d = {.codec = codec, .isa = isa, .stride = stride};
+    enum kvs_code code = kvs_decoder_find(&d, i, bytes, err);
 
     if (code)
         return code;
@@ -399,10 +210,11 @@ enum kvs_code kvs_kvf_decode(const struct kvs_kvf *codec, uint32_t i, const uint
     d.out = out + d.at.n_sink * stride;
     if (d.at.n_tok == 0)
         return KVS_OK;
-    if (new_scratch(&d, err))
+    if (kvs_decoder_scratch(&d, err))
         return KVS_ERR_NOMEM;
     assert(d.scratch);
-    code = kvs_level_is_e((enum kvs_level)d.entry->level) ? streams(&d, err) : unpack(&d, err);
+    code = kvs_level_is_e((enum kvs_level)d.entry->level) ? kvs_decode_streams(&d, err)
+                                                          : unpack(&d, err);
     if (!code)
         code = escapes(&d, err);
     free(d.scratch);
@@ -412,8 +224,8 @@ enum kvs_code kvs_kvf_decode(const struct kvs_kvf *codec, uint32_t i, const uint
 enum kvs_code kvs_kvf_section_parts(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
                                     struct kvs_kvf_parts *parts, struct kvs_err *err)
 {
-    struct decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
-    enum kvs_code code = find(&d, i, bytes, err);
+    struct kvs_decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
+    enum kvs_code code = kvs_decoder_find(&d, i, bytes, err);
     const struct kvs_layout *at = &d.at;
 
     if (code)
@@ -435,8 +247,8 @@ enum kvs_code kvs_kvf_section_parts(const struct kvs_kvf *codec, uint32_t i, con
 enum kvs_code kvs_kvf_steps(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
                             float *step, struct kvs_err *err)
 {
-    struct decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
-    enum kvs_code code = find(&d, i, bytes, err);
+    struct kvs_decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
+    enum kvs_code code = kvs_decoder_find(&d, i, bytes, err);
     const struct kvs_layout *at = &d.at;
 
     if (code)
@@ -458,135 +270,4 @@ enum kvs_code kvs_kvf_steps(const struct kvs_kvf *codec, uint32_t i, const uint8
             step[(size_t)t * at->n_chan + c] = kvs_f32_of_half(step16[p], codec->shape.half);
         }
     return KVS_OK;
-}
-
-/* How often each value of each table came: [n_table][2 * KVS_RANS_VALUE_MAX + 1]. */
-enum { N_VALUE = 2 * KVS_RANS_VALUE_MAX + 1 };
-static void count_values(const struct decoder *d, uint32_t *count)
-{
-    const uint8_t *table = tables_of(d);
-
-    for (uint32_t t = 0; t < d->at.n_tok; t++)
-        for (uint32_t c = 0; c < d->at.n_chan; c++) {
-            float value = kvs_f32_of_f16(d->out[t * d->stride + c]);
-            int place = (int)value + KVS_RANS_VALUE_MAX;
-            assert(place >= 0 && place < N_VALUE); /* read_table saw to it */
-            count[table[c] * N_VALUE + place]++;
-        }
-}
-
-enum kvs_code kvs_kvf_entropy(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
-                              const struct kvs_kvf_isa *isa, double *bits, struct kvs_err *err)
-{
-    struct decoder d = {.codec = codec, .isa = isa, .values = true};
-    enum kvs_code code = find(&d, i, bytes, err);
-    uint32_t *count = NULL;
-
-    *bits = 0;
-    if (code)
-        return code;
-    assert(d.entry);
-    if (!kvs_level_is_e((enum kvs_level)d.entry->level) || d.at.n_tok == 0)
-        return KVS_OK;
-    d.stride = d.at.n_chan;
-    d.out = calloc((size_t)d.at.n_tok * d.at.n_chan, sizeof *d.out);
-    count = calloc(codec->n_table ? codec->n_table : 1, N_VALUE * sizeof *count);
-    code = d.out && count ? new_scratch(&d, err) : kvs_nomem(err);
-    assert(code || d.scratch);
-    if (!code)
-        code = streams(&d, err);
-    if (!code)
-        count_values(&d, count);
-    for (uint32_t k = 0; k < codec->n_table && !code; k++) {
-        double sum = 0;
-        for (uint32_t v = 0; v < N_VALUE; v++)
-            sum += count[k * N_VALUE + v];
-        for (uint32_t v = k * N_VALUE; v < (k + 1) * N_VALUE; v++)
-            *bits += count[v] ? count[v] * log2(sum / count[v]) : 0;
-    }
-    free(d.scratch);
-    free(d.out);
-    free(count);
-    return code;
-}
-
-/* --- for the GPU: all that a kernel would have to check -----------------------------------------
- */
-
-static enum kvs_code check_streams(struct decoder *d, uint32_t *word_at, uint8_t *order,
-                                   struct kvs_err *err)
-{
-    const struct kvs_layout *at = &d->at;
-    const uint8_t *table = tables_of(d);
-    uint32_t room = kvs_part_chan(at->n_chan);
-    const uint32_t *n_word = (const void *)(d->bytes + at->stream_at);
-    uint64_t sum = 0;
-
-    for (uint32_t c = 0; c < at->n_chan; c++)
-        if (table[c] >= d->codec->n_table)
-            return FAIL("%s: channel %u: found table %u of %u", d->codec->name, c, table[c],
-                        d->codec->n_table);
-    if (new_scratch(d, err))
-        return KVS_ERR_NOMEM;
-    (void)kvs_order(d->place, table, at->n_chan);
-    for (uint32_t c = 0; c < at->n_chan; c++)
-        order[c - c % room + d->place[c]] = (uint8_t)(c % room);
-    free(d->scratch);
-    word_at[0] = 0;
-    for (uint32_t s = 0; s < at->n_stream; s++) {
-        if (check_states(d, s, err))
-            return KVS_ERR_PARSE;
-        sum += n_word[s];
-        if (sum > at->n_word)
-            break;
-        word_at[s + 1] = (uint32_t)sum;
-    }
-    return sum == at->n_word ? KVS_OK
-                             : FAIL("%s: block %u, layer %u, %s: streams have %llu words of %u",
-                                    d->codec->name, d->entry->block, d->entry->layer,
-                                    d->entry->kv ? "V" : "K", (unsigned long long)sum, at->n_word);
-}
-
-enum kvs_code kvs_kvf_gpu_plan(const struct kvs_kvf *codec, uint32_t i, const uint8_t *bytes,
-                               struct kvs_kvf_gpu *job, uint32_t *word_at, uint8_t *order,
-                               struct kvs_err *err)
-{
-    struct decoder d = {.codec = codec, .isa = kvs_kvf_isa(NULL)};
-    enum kvs_code code = find(&d, i, bytes, err);
-    uint64_t next = 0;
-
-    if (code)
-        return code;
-    assert(d.entry);
-    enum kvs_level level = (enum kvs_level)d.entry->level;
-    uint32_t n_param = kvs_level_is_p(level)   ? 2 * d.at.n_param
-                       : kvs_level_is_e(level) ? 2 * d.at.n_chan
-                       : level == KVS_FP8      ? d.at.n_param
-                                               : 0;
-    code = check_params(&d, (const void *)(d.bytes + d.at.param_at), n_param,
-                        level == KVS_FP8 ? n_param : n_param / 2, err);
-    if (!code && kvs_level_is_e(level))
-        code = check_streams(&d, word_at, order, err);
-    const uint32_t *where = (const void *)(d.bytes + d.at.escape_at);
-    for (uint32_t k = 0; k < d.at.n_escape && !code; k++) {
-        if (where[k] < next || where[k] >= (uint64_t)d.at.n_tok * d.at.n_chan)
-            code = FAIL("%s: section %u: escape %u stands at %u", codec->name, i, k, where[k]);
-        next = (uint64_t)where[k] + 1;
-    }
-    job->at = d.at;
-    job->row_bytes = kvs_row_bytes(level, d.at.n_chan);
-    job->group = kvs_level_group(level);
-    job->n_kv_head = codec->shape.n_kv_head;
-    job->level = level;
-    job->kv = (enum kvs_kv)d.entry->kv;
-    job->half = codec->shape.half;
-    return code;
-}
-
-const uint32_t *kvs_kvf_gpu_tables(const struct kvs_kvf *codec, const uint8_t **fraction,
-                                   uint32_t *n_table)
-{
-    *fraction = codec->fraction;
-    *n_table = codec->n_table;
-    return codec->table;
 }
