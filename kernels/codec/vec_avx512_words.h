@@ -283,7 +283,7 @@ static inline bool f_tiny(const float *x, size_t n)
     __mmask16 tiny = 0;
 
     for (size_t i = 0; i < n; i += 16) {
-        __mmask16 lanes = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        __mmask16 lanes = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffff);
         __m512i bits = _mm512_slli_epi32(_mm512_maskz_loadu_epi32(lanes, x + i), 1);
         bits = _mm512_sub_epi32(_mm512_srli_epi32(bits, 1), _mm512_set1_epi32(1)); /* 0: the most */
         tiny |= _mm512_cmplt_epu32_mask(bits, least);
