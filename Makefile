@@ -124,7 +124,7 @@ $(TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call obj,$(HELP_SRC)) $(PROBE_L
 	$(Q)$(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS) $^ $(TEST_LIBS) $(PKG_LIBS) $(PROBE_PKG) -lm -o $@
 
 # Calls that tests/fault.c makes fail.
-WRAPPED := malloc calloc realloc strdup strndup asprintf open read pread write mkdir rename renameat2 fsync fopen fdopen fflush mmap
+WRAPPED := malloc calloc realloc aligned_alloc strdup strndup asprintf open read pread write mkdir rename renameat2 fsync fopen fdopen fflush mmap
 FAULTS  := $(filter $(BUILD)/tests/fault_%,$(TESTS))
 $(FAULTS): $(call obj,tests/fault.c)
 $(FAULTS): LDFLAGS += $(foreach call,$(WRAPPED),-Wl,--wrap=$(call))

@@ -14,7 +14,8 @@
 
 enum kvs_fault {
     KVS_FAULT_NONE,
-    KVS_FAULT_MEM,  /* malloc, calloc, realloc, strdup, strndup, asprintf: no memory */
+    KVS_FAULT_MEM,  /* malloc, calloc, realloc, aligned_alloc, strdup, strndup, asprintf: no
+                       memory */
     KVS_FAULT_IO,   /* open, read, pread, write, mkdir, rename, renameat2, fsync, fopen, fdopen,
                        fflush, mmap: EIO */
     KVS_FAULT_CUT,  /* pread: brings half of what it would, and from then on nothing: the file was
