@@ -74,7 +74,10 @@ static void the_least_numbers_decode_alike(void **state)
         for (int part = 0; part < 2 * KVS_N_LEVEL; part++)
             for (int i = 0; i < TOK * CHAN; i++) {
                 uint16_t *x = (uint16_t *)(uintptr_t)made.x[part] + i;
-                *x = kvs_half_of(ldexpf(kvs_f32_of_half(*x, KVS_HALF_BF16), -down), KVS_HALF_BF16);
+                float y = ldexpf(kvs_f32_of_half(*x, KVS_HALF_BF16), -down);
+                if (down % 2) /* the least is 0: steps alone are small */
+                    y = i / CHAN % 7 == 0 || i % 31 == 0 ? 0 : fabsf(y);
+                *x = kvs_half_of(y, KVS_HALF_BF16);
             }
         size_t n;
         uint8_t *file = kvf_encode(&made, "scalar", &n);
@@ -99,6 +102,79 @@ static void the_least_numbers_decode_alike(void **state)
         kvf_made_free(&made);
     }
     assert_true(n_least > 10000);
+}
+
+/* One element that no code stands for, of either sign, anywhere: all sets of instructions find it.
+ */
+static void one_huge_element_is_found_wherever_it_is(void **state)
+{
+    enum { TOK = 70 };
+    static const uint32_t dims[] = {77, 192}; /* ends of rows; whole groups */
+    static const uint16_t huge[2][4] = {{0x7c00, 0x7e00, 0x7801, 0x7800}, /* the last: not yet */
+                                        {0x7f80, 0x7fc0, 0x5781, 0x5780}};
+    struct kvs_rng rng = kvs_rng_stream(12, "huge");
+    (void)state;
+    for (int k = 0; k < 600; k++) {
+        enum kvs_half half = (enum kvs_half)(k % 2);
+        enum kvs_level level = (enum kvs_level)(KVS_FP8 + k / 2 % 5);
+        uint32_t dim = dims[k / 10 % 2], part = (uint32_t)kvs_rng_below(&rng, 2);
+        struct made made = kvf_make(1, 3, dim, TOK, TOK, 0, half);
+        uint16_t *x = (uint16_t *)(uintptr_t)made.x[part];
+        size_t at = kvs_rng_below(&rng, (uint64_t)TOK * 3 * dim), n, n_other;
+        made.level[0] = made.level[1] = (uint8_t)level;
+        x[at] =
+            (uint16_t)(huge[half == KVS_HALF_BF16][k / 20 % 4] | (kvs_rng_below(&rng, 2) << 15));
+        uint8_t *file = kvf_encode(&made, "scalar", &n);
+        struct kvs_kvf *codec = kvf_parse(file, n);
+        uint16_t *y = kvf_decode(codec, NULL, 0, (enum kvs_kv)part);
+        assert_true(y[at] == x[at] || k / 20 % 4 == 3);
+        for (size_t s = 1; s < KVF_ISAS; s++) {
+            if (!kvs_kvf_isa(kvf_isas[s]))
+                continue;
+            uint8_t *other = kvf_encode(&made, kvf_isas[s], &n_other);
+            assert_int_equal(n, n_other);
+            assert_memory_equal(file, other, n);
+            free(other);
+        }
+        free(y);
+        kvs_kvf_close(codec);
+        free(file);
+        kvf_made_free(&made);
+    }
+}
+
+/* Sections that are made beside the file come whole into it, over what was there. */
+static void large_files_are_whole(void **state)
+{
+    enum { TOK = 6000, BLOCK = 256 };
+    struct made made = kvf_make(1, 3, 64, TOK, BLOCK, 4, KVS_HALF_BF16);
+    struct kvs_kvf_in in = {made.shape, made.x, made.level, NULL};
+    (void)state;
+    for (size_t i = 0; i < TOK * 192; i += 40001)
+        ((uint16_t *)(uintptr_t)made.x[0])[i] = 0x7f80; /* escapes at sections' ends */
+    for (size_t s = 0; s < KVF_ISAS; s++) {
+        const struct kvs_kvf_isa *isa = kvs_kvf_isa(kvf_isas[s]);
+        struct kvs_kvf_memory memory = {0};
+        uint8_t *file;
+        size_t n;
+        if (!isa)
+            continue;
+        for (int level = KVS_RAW16; level <= KVS_P8; level += KVS_P8 - KVS_RAW16) {
+            memset(made.level, level, sizeof made.level);
+            assert_int_equal(kvs_kvf_encode_into(&memory, &in, isa, &file, &n, NULL), KVS_OK);
+        }
+        assert_true(memory.n_section >= 32 << 10);
+        struct kvs_kvf *codec = kvf_parse(file, n);
+        for (int part = 0; part < 2; part++) {
+            uint16_t *y = kvf_decode(codec, NULL, 0, (enum kvs_kv)part);
+            for (size_t i = 0; i < TOK * 192 && part == 0; i += 40001)
+                assert_int_equal(y[i], 0x7f80);
+            free(y);
+        }
+        kvs_kvf_close(codec);
+        kvs_kvf_memory_free(&memory);
+    }
+    kvf_made_free(&made);
 }
 
 /* XXH3 of the whole, though long data is summed in steps; never a byte from beyond the end. */
@@ -564,6 +640,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_instruction_sets_write_the_same_bytes),
         cmocka_unit_test(the_least_numbers_decode_alike),
+        cmocka_unit_test(one_huge_element_is_found_wherever_it_is),
+        cmocka_unit_test(large_files_are_whole),
         cmocka_unit_test(checksums_in_steps_are_those_of_the_whole),
         cmocka_unit_test(counts_are_exact),
         cmocka_unit_test(equal_numbers_are_sorted_as_they_come),

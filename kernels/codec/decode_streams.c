@@ -208,7 +208,7 @@ enum kvs_code kvs_kvf_entropy(const struct kvs_kvf *codec, uint32_t i, const uin
     d.out = calloc((size_t)d.at.n_tok * d.at.n_chan, sizeof *d.out);
     count = calloc(codec->n_table ? codec->n_table : 1, N_VALUE * sizeof *count);
     code = d.out && count ? kvs_decoder_scratch(&d, err) : kvs_nomem(err);
-    assert(code || d.scratch);
+    assert(code || (d.out && count && d.scratch));
     if (!code)
         code = kvs_decode_streams(&d, err);
     if (!code)
