@@ -143,6 +143,24 @@ static void one_huge_element_is_found_wherever_it_is(void **state)
     }
 }
 
+static void tokens_may_all_be_sinks(void **state)
+{
+    (void)state;
+    for (int level = 0; level < KVS_N_LEVEL; level++) {
+        struct made made = kvf_make(1, 1, 64, 4, 4, 4, KVS_HALF_BF16);
+        memset(made.level, level, sizeof made.level);
+        size_t n;
+        uint8_t *file = kvf_encode(&made, NULL, &n);
+        struct kvs_kvf *codec = kvf_parse(file, n);
+        uint16_t *y = kvf_decode(codec, NULL, 0, KVS_V);
+        assert_memory_equal(y, made.x[1], 4 * 64 * sizeof *y);
+        free(y);
+        kvs_kvf_close(codec);
+        free(file);
+        kvf_made_free(&made);
+    }
+}
+
 /* Sections that are made beside the file come whole into it, over what was there. */
 static void large_files_are_whole(void **state)
 {
@@ -641,6 +659,7 @@ int main(void)
         cmocka_unit_test(all_instruction_sets_write_the_same_bytes),
         cmocka_unit_test(the_least_numbers_decode_alike),
         cmocka_unit_test(one_huge_element_is_found_wherever_it_is),
+        cmocka_unit_test(tokens_may_all_be_sinks),
         cmocka_unit_test(large_files_are_whole),
         cmocka_unit_test(checksums_in_steps_are_those_of_the_whole),
         cmocka_unit_test(counts_are_exact),

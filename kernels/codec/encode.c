@@ -43,12 +43,12 @@ static uint32_t part_of(const struct encoder *e, uint32_t i)
     return i % n_part;
 }
 
-/* Memory for much at once: few page faults. Ended by free. */
+/* Memory for much at once, n > 0: few page faults. Ended by free. */
 static void *big_alloc(size_t n)
 {
     const size_t huge = 2 << 20;
     size_t align = n < 2 * huge ? 64 : huge;
-    void *p = aligned_alloc(align, (n + align - 1) / align * align + (n ? 0 : align));
+    void *p = aligned_alloc(align, (n + align - 1) / align * align);
 
     if (p && n >= 2 * huge)
         (void)madvise(p, n, MADV_HUGEPAGE); /* a kernel without them does as well */
@@ -63,10 +63,10 @@ void kvs_kvf_memory_free(struct kvs_kvf_memory *memory)
     *memory = (struct kvs_kvf_memory){0};
 }
 
-/* *room holds n bytes, of anything. NULL: there are none. */
+/* *room holds n bytes, n > 0, of anything. NULL: there are none. */
 static uint8_t *room_for(uint8_t **room, size_t *n_room, size_t n)
 {
-    if (*n_room < n || !*room) {
+    if (*n_room < n) {
         free(*room);
         *room = big_alloc(n);
         *n_room = *room ? n : 0;
