@@ -177,7 +177,7 @@ static enum kvs_code escapes(struct kvs_decoder *d, struct kvs_err *err)
     return KVS_OK;
 }
 
-/* Six rows of channels, or two of 64 tokens' groups, and what streams want besides: bounded by
+/* Seven rows of channels, or two of 64 tokens' groups, and what streams want besides: bounded by
  * the shape, not by the file. At a multiple of 64 bytes: what is loaded often crosses no line. */
 enum kvs_code kvs_decoder_scratch(struct kvs_decoder *d, struct kvs_err *err)
 {
