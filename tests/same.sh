@@ -1,7 +1,7 @@
 #!/bin/sh
-# usage: same.sh [COMPILER:FLAGS ...]   builds kvsim each way (default: gcc and clang, -O0 to -O3, and
-# with sanitizers) and compares what it writes, byte for byte, with what the first one does. Objects
-# lie in build-same.
+# usage: same.sh [COMPILER:FLAGS | KVSIM ...]   builds kvsim each way (default: gcc and clang, -O0 to -O3,
+# and with sanitizers), or takes one that is built, and compares what it writes, byte for byte, with what
+# the first one does. Objects lie in build-same.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 [ $# -gt 0 ] || set -- gcc:-O2 gcc:-O0 "gcc:-O3 -march=native" clang:-O2 \
@@ -10,12 +10,17 @@ bad=0 first= here=$PWD
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 for way in "$@"; do
-    cc=${way%%:*} flags=${way#*:}
-    command -v "$cc" >/dev/null || { echo "# skip: no $cc"; continue; }
-    build=build-same/$(echo "$way" | tr -c 'A-Za-z0-9\n' '_')
-    make -j2 CC="$cc" CFLAGS="$flags" BUILD="$build" "$build/kvsim" >/dev/null || exit 1
+    cc=${way%%:*} flags=${way#*:} kvsim=$way
+    if [ "$cc" != "$way" ]; then
+        command -v "$cc" >/dev/null || { echo "# skip: no $cc"; continue; }
+        build=build-same/$(echo "$way" | tr -c 'A-Za-z0-9\n' '_') kvsim=$build/kvsim
+        make -j2 CC="$cc" CFLAGS="$flags" BUILD="$build" "$kvsim" >/dev/null || exit 1
+    elif [ ! -x "$kvsim" ]; then
+        echo "same.sh: $kvsim: found no such program, want COMPILER:FLAGS or a built kvsim" >&2
+        exit 2
+    fi
     rm -rf "$tmp/cwd" && mkdir "$tmp/cwd" && cd "$tmp/cwd" || exit 1
-    KVSIM=$here/$build/kvsim sh "$here/tests/same_bytes.sh" >"$tmp/sums" 2>&1 </dev/null
+    KVSIM=$here/$kvsim sh "$here/tests/same_bytes.sh" >"$tmp/sums" 2>&1 </dev/null
     cd "$here" || exit 1
     if [ -z "$first" ]; then
         first=$way
