@@ -17,6 +17,20 @@
 /* --- the same everywhere ------------------------------------------------------------------------
  */
 
+/* The file that plain C wrote. */
+static void all_write(const struct made *made, const uint8_t *file, size_t n)
+{
+    for (size_t s = 1; s < KVF_ISAS; s++) {
+        size_t n_other;
+        if (!kvs_kvf_isa(kvf_isas[s]))
+            continue;
+        uint8_t *other = kvf_encode(made, kvf_isas[s], &n_other);
+        assert_int_equal(n, n_other);
+        assert_memory_equal(file, other, n);
+        free(other);
+    }
+}
+
 static void all_instruction_sets_write_the_same_bytes(void **state)
 {
     static const uint32_t dims[] = {64, 43, 64, 43}; /* the last two: channels of many tables */
@@ -31,16 +45,9 @@ static void all_instruction_sets_write_the_same_bytes(void **state)
         for (int d = 0; d < 4; d++) {
             struct made made = kvf_mixed((enum kvs_half)half, dims[d]);
             made.weight = d < 2 ? NULL : weights;
-            size_t n, n_other;
+            size_t n;
             uint8_t *file = kvf_encode(&made, "scalar", &n);
-            for (size_t s = 1; s < KVF_ISAS; s++) {
-                if (!kvs_kvf_isa(kvf_isas[s]))
-                    continue;
-                uint8_t *other = kvf_encode(&made, kvf_isas[s], &n_other);
-                assert_int_equal(n, n_other);
-                assert_memory_equal(file, other, n);
-                free(other);
-            }
+            all_write(&made, file, n);
             struct kvs_kvf *codec = kvf_parse(file, n);
             for (uint32_t part = 0; part < 14; part++) {
                 uint16_t *y = kvf_decode(codec, "scalar", part / 2, (enum kvs_kv)(part % 2));
@@ -120,7 +127,7 @@ static void one_huge_element_is_found_wherever_it_is(void **state)
         uint32_t dim = dims[k / 10 % 2], part = (uint32_t)kvs_rng_below(&rng, 2);
         struct made made = kvf_make(1, 3, dim, TOK, TOK, 0, half);
         uint16_t *x = (uint16_t *)(uintptr_t)made.x[part];
-        size_t at = kvs_rng_below(&rng, (uint64_t)TOK * 3 * dim), n, n_other;
+        size_t at = kvs_rng_below(&rng, (uint64_t)TOK * 3 * dim), n;
         made.level[0] = made.level[1] = (uint8_t)level;
         x[at] =
             (uint16_t)(huge[half == KVS_HALF_BF16][k / 20 % 4] | (kvs_rng_below(&rng, 2) << 15));
@@ -128,14 +135,7 @@ static void one_huge_element_is_found_wherever_it_is(void **state)
         struct kvs_kvf *codec = kvf_parse(file, n);
         uint16_t *y = kvf_decode(codec, NULL, 0, (enum kvs_kv)part);
         assert_true(y[at] == x[at] || k / 20 % 4 == 3);
-        for (size_t s = 1; s < KVF_ISAS; s++) {
-            if (!kvs_kvf_isa(kvf_isas[s]))
-                continue;
-            uint8_t *other = kvf_encode(&made, kvf_isas[s], &n_other);
-            assert_int_equal(n, n_other);
-            assert_memory_equal(file, other, n);
-            free(other);
-        }
+        all_write(&made, file, n);
         free(y);
         kvs_kvf_close(codec);
         free(file);
