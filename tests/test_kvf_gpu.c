@@ -147,6 +147,42 @@ static void the_gpu_decodes_the_same_bits(void **state)
     free(file);
 }
 
+/* Means, minima and steps whose products are beyond floats, and whose sums are not: as a hostile
+ * file may have them. */
+static void products_beyond_floats_give_the_same_bits(void **state)
+{
+    uint8_t *file, order[256];
+    uint32_t word_at[65];
+    struct kvs_kvf *good = lab(2, 16, KVS_HALF_BF16, &file), *kvf;
+    size_t n_byte = good->n_byte;
+    unsigned n_tried = 0;
+    (void)state;
+    for (uint32_t i = 0; i < kvs_kvf_n_section(good); i++) {
+        struct kvs_section section = kvs_kvf_section(good, i);
+        struct kvs_kvf_gpu job = {0};
+        if (section.level < KVS_P8)
+            continue;
+        assert_int_equal(kvs_kvf_gpu_plan(good, i, NULL, &job, word_at, order, NULL), KVS_OK);
+        uint16_t *param = (void *)(file + section.at_bytes + job.at.param_at);
+        uint32_t n = kvs_level_is_e(section.level) ? job.at.n_chan : job.at.n_param;
+        for (uint32_t c = 0; c < n; c++, n_tried++) {
+            param[c] = (uint16_t)((c % 2 ? 0x7f00 : 0xff00) | c % 128);
+            param[n + c] = (uint16_t)(0x7e00 + c % 3 * 0x80);
+        }
+    }
+    assert_true(n_tried > 0);
+    kvs_kvf_close(good);
+    assert_int_equal(kvs_kvf_parse("far", file, n_byte, n_byte, false, &kvf, NULL), KVS_OK);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
+        struct simt *simt = simt_new(SIMT_FORWARD, i, 0);
+        if (!same(kvf, i, simt, kvs_simt_kvf))
+            fail_msg("%s: other bits", kvs_level_names[kvs_kvf_section(kvf, i).level]);
+        simt_free(simt);
+    }
+    kvs_kvf_close(kvf);
+    free(file);
+}
+
 /* Section i of rANS, broken: every second word other; or, a stream each, the start of one lane, not
  * where low bits would take what is other for theirs. */
 static void break_streams(uint8_t *section, const struct kvs_layout *at, int lane)
@@ -280,6 +316,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_gpu_decodes_the_same_bits),
+        cmocka_unit_test(products_beyond_floats_give_the_same_bits),
         cmocka_unit_test(broken_streams_are_counted_and_do_no_harm),
         cmocka_unit_test(every_planted_bug_is_seen),
         cmocka_unit_test(every_vote_and_bound_has_its_bug),

@@ -318,17 +318,23 @@ static void reserved_fields_and_words_of_no_stream_are_refused(void **state)
     free(copy);
 }
 
+/* One section's layout, as its header and the directory have it. */
+static struct kvs_layout layout_of(const uint8_t *file, const struct kvs_kvf *codec, uint32_t i)
+{
+    struct kvs_section s = kvs_kvf_section(codec, i);
+    struct kvs_section_head head;
+    memcpy(&head, file + s.at_bytes, sizeof head);
+    return kvs_layout(kvs_kvf_shape(codec), s.level, s.kv, s.n_tok, head.n_sink, head.n_escape,
+                      head.n_word);
+}
+
 /* Where the first stream's states are in the file, of section i; 0: it has none. */
 static size_t states_at(const uint8_t *file, const struct kvs_kvf *codec, uint32_t i)
 {
-    const struct kvs_kvf_shape *shape = kvs_kvf_shape(codec);
     struct kvs_section s = kvs_kvf_section(codec, i);
-    struct kvs_section_head head;
     if (!kvs_level_is_e(s.level))
         return 0;
-    memcpy(&head, file + s.at_bytes, sizeof head);
-    struct kvs_layout at =
-        kvs_layout(shape, s.level, s.kv, s.n_tok, head.n_sink, head.n_escape, head.n_word);
+    struct kvs_layout at = layout_of(file, codec, i);
     return s.at_bytes + at.stream_at + at.n_stream * sizeof(uint32_t);
 }
 
@@ -401,6 +407,138 @@ static void damaged_streams_are_the_same_to_all(void **state)
     kvs_kvf_close(codec);
     free(first);
     free(copy);
+}
+
+/* A number of the file's type, bf16, that is not negative: of any size, or of some kind. */
+static uint16_t number(struct kvs_rng *rng, uint64_t kind)
+{
+    uint64_t bits = kvs_rng_below(rng, 128);
+    switch (kind) {
+    case 0:
+        return (uint16_t)kvs_rng_below(rng, 0x7f80);
+    case 1: /* 2^-126 and less, or 2^-110 and about */
+        return (uint16_t)(kvs_rng_below(rng, 2) << 7 | bits);
+    case 2:
+        return (uint16_t)((15 + kvs_rng_below(rng, 5)) << 7 | bits);
+    case 3: /* times an integer beyond all numbers, but not where a minimum takes it back */
+        return (uint16_t)((240 + kvs_rng_below(rng, 15)) << 7 | bits);
+    default:
+        return kind == 4 ? 0 : 0x3f80;
+    }
+}
+
+/* Minima, means and steps of all sizes: no set of instructions takes one for 0, or for infinite. */
+static void parameters_of_any_size_decode_alike(void **state)
+{
+    struct lab *lab = *state;
+    struct kvs_rng rng = kvs_rng_stream(11, "parameters");
+    uint8_t *copy = malloc(lab->n);
+    uint16_t *first = malloc(ROOM);
+    struct kvs_kvf *codec;
+    memcpy(copy, lab->file, lab->n);
+    assert_int_equal(kvs_kvf_parse("f", copy, lab->n, lab->n, false, &codec, NULL), KVS_OK);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(codec); i++) {
+        struct kvs_section s = kvs_kvf_section(codec, i);
+        struct kvs_layout at = layout_of(copy, codec, i);
+        size_t size = (size_t)s.n_tok * lab->n_chan;
+        uint16_t *param = (void *)(copy + s.at_bytes + at.param_at);
+        uint32_t n = kvs_level_is_e(s.level) ? lab->n_chan : at.n_param;
+        for (int k = 0; s.level >= KVS_FP8 && k < 72; k++) {
+            uint64_t low = (uint64_t)k % 6, step = (uint64_t)k / 6 % 6, last = (uint64_t)k / 36;
+            uint16_t *to = param;
+            for (uint32_t c = 0; s.level != KVS_FP8 && c < n; c++) /* last: others are 1 */
+                *to++ = (uint16_t)(number(&rng, last && c + 1 < n ? 5 : low) |
+                                   kvs_rng_below(&rng, 2) << 15);
+            for (uint32_t c = 0; c < n; c++)
+                *to++ = number(&rng, last && c + 1 < n ? 5 : step);
+            for (unsigned isa = 0; isa < lab->n_isa; isa++) {
+                assert_int_equal(
+                    kvs_kvf_decode(codec, i, NULL, lab->isa[isa], lab->out, lab->n_chan, NULL),
+                    KVS_OK);
+                if (isa == 0)
+                    memcpy(first, lab->out, size * sizeof *first);
+                assert_memory_equal(first, lab->out, size * sizeof *first);
+            }
+        }
+    }
+    kvs_kvf_close(codec);
+    free(first);
+    free(copy);
+}
+
+/* Tables that ask for more words than there are: a section's end is where memory ends. */
+static void words_that_run_out_are_read_no_further(void **state)
+{
+    struct lab *lab = *state;
+    struct kvs_header header;
+    struct kvs_kvf *codec;
+    unsigned n_refused = 0;
+    memcpy(&header, lab->file, sizeof header);
+    assert_int_equal(kvs_kvf_parse("f", lab->file, lab->n, lab->n, false, &codec, NULL), KVS_OK);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(codec); i++) {
+        struct kvs_section s = kvs_kvf_section(codec, i);
+        struct kvs_layout at = layout_of(lab->file, codec, i);
+        uint8_t *copy = lab->end - (s.n_byte + 15) / 16 * 16;
+        memcpy(copy, lab->file + s.at_bytes, s.n_byte);
+        for (uint32_t k = 0; kvs_level_is_e(s.level) && k < header.n_table * lab->n_isa; k++) {
+            memset(copy + at.param_at + 4 * lab->n_chan, (int)(k / lab->n_isa), lab->n_chan);
+            n_refused += kvs_kvf_decode(codec, i, copy, lab->isa[k % lab->n_isa], lab->out,
+                                        lab->n_chan, NULL) == KVS_ERR_PARSE;
+        }
+    }
+    assert_true(n_refused > 100);
+    kvs_kvf_close(codec);
+}
+
+/* A token of 32 channels, each a lane: V's states and words are overwritten. all: lanes take a word
+ * each and end at it, times 2^16 above; else a word more is told than is taken. */
+static void check_end(struct lab *lab, enum kvs_level level, bool all)
+{
+    enum { CHAN = 32 };
+    struct made made = kvf_make(1, 1, CHAN, 1, 1, 0, KVS_HALF_BF16);
+    made.level[1] = (uint8_t)level;
+    size_t n;
+    uint8_t *file = kvf_encode(&made, NULL, &n);
+    struct kvs_header header;
+    struct kvs_kvf *codec;
+    memcpy(&header, file, sizeof header);
+    codec = kvf_parse(file, n);
+    struct kvs_section s = kvs_kvf_section(codec, 1);
+    struct kvs_layout at = layout_of(file, codec, 1);
+    kvs_kvf_close(codec);
+    assert_int_equal(at.n_escape, 0);
+    uint32_t n_word = all ? CHAN : at.n_word + 1,
+             *stream = (void *)(file + s.at_bytes + at.stream_at);
+    uint16_t *word = (void *)(file + s.at_bytes + at.payload_at);
+    stream[0] = n_word;
+    for (uint32_t c = 0; all && c < CHAN; c++) {
+        stream[1 + c] = KVS_RANS_LOW; /* 16 * frequency is less than that */
+        word[c] = KVS_RANS_LOW;
+    }
+    at = kvs_layout(&made.shape, level, KVS_V, 1, 0, 0, n_word);
+    memcpy(file + s.at_bytes + offsetof(struct kvs_section_head, n_word), &n_word, 4);
+    memcpy(file + KVS_KVF_PAGE + kvs_page_up(header.table_bytes) + sizeof(struct kvs_entry) +
+               offsetof(struct kvs_entry, n_byte),
+           &at.n_byte, 8);
+    assert_int_equal(kvs_page_up(at.n_byte), n - s.at_bytes); /* in the same page */
+    assert_int_equal(kvs_kvf_parse("f", file, n, n, false, &codec, NULL), KVS_OK);
+    for (unsigned isa = 0; isa < lab->n_isa; isa++) {
+        struct kvs_err err = {0};
+        assert_int_equal(kvs_kvf_decode(codec, 1, NULL, lab->isa[isa], lab->out, CHAN, &err),
+                         KVS_ERR_PARSE);
+        assert_non_null(strstr(err.msg, "do not end as they began"));
+    }
+    kvs_kvf_close(codec);
+    free(file);
+    kvf_made_free(&made);
+}
+
+static void streams_that_end_otherwise_are_refused(void **state)
+{
+    for (int level = KVS_E6; level < KVS_N_LEVEL; level++) {
+        check_end(*state, (enum kvs_level)level, true);
+        check_end(*state, (enum kvs_level)level, false);
+    }
 }
 
 /* The first table's low bits, fraction and first value. */
@@ -497,12 +635,18 @@ int main(void)
         cmocka_unit_test(reserved_fields_and_words_of_no_stream_are_refused),
         cmocka_unit_test(states_that_no_encoder_leaves_are_refused),
         cmocka_unit_test(damaged_streams_are_the_same_to_all),
+        cmocka_unit_test(parameters_of_any_size_decode_alike),
+        cmocka_unit_test(words_that_run_out_are_read_no_further),
+        cmocka_unit_test(streams_that_end_otherwise_are_refused),
         cmocka_unit_test(tables_whose_values_would_overflow_are_refused),
         cmocka_unit_test(negative_steps_and_padding_that_is_not_zero_are_refused),
     };
     const struct CMUnitTest some[] = {
         cmocka_unit_test(good_file_opens),
         cmocka_unit_test(random_damage_does_no_harm),
+        cmocka_unit_test(damaged_streams_are_the_same_to_all),
+        cmocka_unit_test(parameters_of_any_size_decode_alike),
+        cmocka_unit_test(words_that_run_out_are_read_no_further),
         cmocka_unit_test(negative_steps_and_padding_that_is_not_zero_are_refused),
     };
     return cmocka_run_group_tests_name("hostile codec files", tests, set_up_ragged, tear_down) +

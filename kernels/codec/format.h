@@ -24,7 +24,8 @@
  *     slack   e: 64 zero bytes that a vector may read
  *
  * where n_tok is without the sinks. Parameters are numbers of the file's 16-bit type; steps are not
- * negative. All padding is zero.
+ * negative. All padding is zero. x = minimum or mean + a product is exact, then rounded to a float,
+ * and that to the type, ties to even.
  *
  * Rows of packed integers: 64 channels together, a row filled with zeros to the next 64. q8: as
  * they are. q4: byte j holds channels j and j + 32 (high half). q2: byte j holds j, j + 16, j + 32,

@@ -52,10 +52,11 @@ static inline vf f_mul(vf a, vf b)
 {
     EACH(vf, y, a.v[i] * b.v[i]);
 }
-static inline vf f_fma(vf a, vf b, vf c) /* a * b + c, for products that are exact: then it is the
-                                            same however it is rounded */
+/* a * b + c, rounded once: a product of at most 21 bits. As doubles it is exact and finite, also
+ * beyond floats, and the sum either exact or far from a tie of floats. */
+static inline vf f_fma(vf a, vf b, vf c)
 {
-    EACH(vf, y, a.v[i] * b.v[i] + c.v[i]);
+    EACH(vf, y, (float)((double)a.v[i] * (double)b.v[i] + (double)c.v[i]));
 }
 static inline vf f_div(vf a, vf b)
 {

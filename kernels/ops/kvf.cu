@@ -1,6 +1,7 @@
 /*
  * kvf.cu - sections of a codec file to 16-bit elements: rANS with a warp a stream, packed rows with
- * a thread an element, escapes. The same bits as kernels/codec/kern.c: products are exact.
+ * a thread an element, escapes. The same bits as kernels/codec/kern.h: products are exact, sums
+ * rounded once.
  */
 #include "kernels/dialect.h"
 
@@ -145,7 +146,8 @@ KVS_KERNEL kvf_rans_kernel(struct kvs_kvf_gpu job)
                 next = next << 16 | (from < end || KVS_MUT(100) ? kvs_ld(&word[from]) : 0u);
             at += kvf_popc(all);
             if (mine) {
-                float y = mean[k] + step[k] * (float)value;
+                float y =
+                    fmaf(step[k], (float)value, mean[k]); /* the product may be beyond floats */
                 x = next;
                 kvs_st(&row[of[k]], kvf_narrow(y, job.half));
             }
@@ -206,8 +208,8 @@ KVS_KERNEL kvf_rows_kernel(struct kvs_kvf_gpu job)
             if (KVS_MUT(86))
                 p = job.kv == KVS_K ? c : p;
             float low = kvf_wide(kvs_ld(&low16[p]), job.half);
-            kvs_st(x,
-                   kvf_narrow(low + kvf_wide(kvs_ld(&step16[p]), job.half) * (float)q, job.half));
+            float step = kvf_wide(kvs_ld(&step16[p]), job.half);
+            kvs_st(x, kvf_narrow(fmaf(step, (float)q, low), job.half)); /* likewise */
         }
     }
 }
