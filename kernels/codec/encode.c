@@ -4,7 +4,6 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <xxhash.h>
 
 /* Symbols that tables are fitted to, at least; of more, tokens are left out. */
@@ -13,9 +12,8 @@ enum { ENOUGH = 1 << 22 };
 struct encoder {
     const struct kvs_kvf_in *in;
     const struct kvs_kvf_isa *isa;
-    struct kvs_kvf_memory *memory; /* of the output; NULL: its own */
-    uint8_t *out;
-    size_t n, room;
+    struct kvs_kvf_memory *memory, own; /* the caller's, or its own; the file is in its bytes */
+    size_t n;
     uint32_t n_section;
     struct kvs_quant *quant; /* [n_section] */
     struct kvs_counts *counts;
@@ -26,7 +24,6 @@ struct encoder {
     uint8_t *symbol;         /* of all sections */
     struct kvs_coder *coder;
     uint16_t *calm;
-    struct kvs_kvf_memory own, *rooms; /* the rest of the memory's, or its own */
 };
 
 static uint32_t block_of(const struct encoder *e, uint32_t i)
@@ -43,86 +40,20 @@ static uint32_t part_of(const struct encoder *e, uint32_t i)
     return i % n_part;
 }
 
-/* Memory for much at once, n > 0: few page faults. Ended by free. */
-static void *big_alloc(size_t n)
-{
-    const size_t huge = 2 << 20;
-    size_t align = n < 2 * huge ? 64 : huge;
-    void *p = aligned_alloc(align, (n + align - 1) / align * align);
-
-    if (p && n >= 2 * huge)
-        (void)madvise(p, n, MADV_HUGEPAGE); /* a kernel without them does as well */
-    return p;
-}
-
-void kvs_kvf_memory_free(struct kvs_kvf_memory *memory)
-{
-    free(memory->bytes);
-    free(memory->symbol);
-    free(memory->section);
-    *memory = (struct kvs_kvf_memory){0};
-}
-
-/* *room holds n bytes, n > 0, of anything. NULL: there are none. */
-static uint8_t *room_for(uint8_t **room, size_t *n_room, size_t n)
-{
-    if (*n_room < n) {
-        free(*room);
-        *room = big_alloc(n);
-        *n_room = *room ? n : 0;
-    }
-    return *room;
-}
-
-/* The output's first memory: what is given, if that is large enough. */
-static enum kvs_code begin_out(struct encoder *e, size_t room, struct kvs_err *err)
-{
-    struct kvs_kvf_memory *memory = e->memory;
-
-    if (memory && memory->room >= room) {
-        e->out = memory->bytes;
-        e->room = memory->room;
-        return KVS_OK;
-    }
-    e->out = big_alloc(room);
-    e->room = room;
-    if (!e->out)
-        return kvs_nomem(err);
-    if (memory)
-        free(memory->bytes);
-    return KVS_OK;
-}
-
-/* The output is the file, or nothing. */
-static void end_out(struct encoder *e, bool good, uint8_t **file, size_t *n_byte)
-{
-    struct kvs_kvf_memory *memory = e->memory;
-
-    if (memory && e->out) {
-        memory->bytes = e->out;
-        memory->room = e->room;
-    } else if (!good) {
-        free(e->out);
-    }
-    if (!good)
-        return;
-    uint8_t *fits = memory ? NULL : realloc(e->out, e->n);
-    *file = fits ? fits : e->out;
-    *n_byte = e->n;
-}
-
-/* The output grows to n bytes; what is new is anything. */
+/* The file grows to n bytes; what is new is anything. */
 static enum kvs_code grow(struct encoder *e, size_t n, struct kvs_err *err)
 {
-    if (n > e->room) {
-        size_t room = e->room * 2 > n ? e->room * 2 : n;
-        uint8_t *more = realloc(e->out, room);
+    struct kvs_kvf_memory *memory = e->memory;
+
+    if (n > memory->room) {
+        size_t room = memory->room * 2 > n ? memory->room * 2 : n;
+        uint8_t *more = realloc(memory->bytes, room);
         if (!more) {
             (void)kvs_nomem(err);
             return KVS_ERR_NOMEM;
         }
-        e->out = more;
-        e->room = room;
+        memory->bytes = more;
+        memory->room = room;
     }
     e->n = n;
     return KVS_OK;
@@ -188,7 +119,7 @@ static enum kvs_code rooms(struct encoder *e, struct kvs_err *err)
     e->counts->every = 1;
     while (e->counts->every < 4 && n / e->counts->every >= 2 * ENOUGH)
         e->counts->every *= 2;
-    e->symbol = room_for(&e->rooms->symbol, &e->rooms->n_symbol, n);
+    e->symbol = kvs_memory_room(&e->memory->symbol, &e->memory->n_symbol, n);
     struct kvs_coder_in in = {.quant = e->quant,
                               .n_section = e->n_section,
                               .n_chan = n_chan,
@@ -270,7 +201,7 @@ static enum kvs_code write_streams(struct encoder *e, uint32_t i, size_t from,
 
     if (grow(e, from + at->payload_at + most, err))
         return err->code;
-    uint8_t *section = e->out + from, *param = section + at->param_at;
+    uint8_t *section = e->memory->bytes + from, *param = section + at->param_at;
     memcpy(param, quant->mean, at->n_chan * 2);
     memcpy(param + at->n_chan * 2, quant->step, at->n_chan * 2);
     for (uint32_t c = 0; c < at->n_chan; c++)
@@ -296,9 +227,9 @@ static uint8_t *section_room(struct encoder *e, size_t from, size_t n_byte, enum
 {
     enum { LARGE = 32 << 10, LARGE_FILE = 4 << 20 };
 
-    if (level != KVS_P8 || n_byte < LARGE || e->room < LARGE_FILE)
-        return e->out + from;
-    return room_for(&e->rooms->section, &e->rooms->n_section, n_byte);
+    if (level != KVS_P8 || n_byte < LARGE || e->memory->room < LARGE_FILE)
+        return e->memory->bytes + from;
+    return kvs_memory_room(&e->memory->section, &e->memory->n_section, n_byte);
 }
 
 static void write_escapes(uint8_t *to, const struct kvs_escapes *escapes, const uint16_t *x)
@@ -339,7 +270,7 @@ static enum kvs_code put_section(struct encoder *e, uint32_t i, const struct kvs
     if (is_e) {
         code = grow(e, from + at.payload_at, err);
         if (!code) {
-            memset(e->out + from, 0, at.payload_at);
+            memset(e->memory->bytes + from, 0, at.payload_at);
             code = write_streams(e, i, from, &at, &n_word, err);
         }
         at = kvs_layout(shape, rows->level, rows->kv, n_tok, sink, escapes->n, n_word);
@@ -347,8 +278,8 @@ static enum kvs_code put_section(struct encoder *e, uint32_t i, const struct kvs
     size_t end = kvs_page_up(from + at.n_byte), payload = payload_bytes(&at, rows->level);
     if (code || (code = grow(e, end, err)))
         return code;
-    assert(e->out);
-    uint8_t *section = e->out + from;
+    assert(e->memory->bytes);
+    uint8_t *section = e->memory->bytes + from;
     if (!is_e) {
         section = section_room(e, from, end - from, rows->level);
         scratch = malloc(kvs_pack_scratch(&at) * sizeof *scratch);
@@ -385,8 +316,8 @@ static enum kvs_code put_section(struct encoder *e, uint32_t i, const struct kvs
                                 .level = (uint8_t)rows->level,
                                 .first_tok = block * shape->block_tok,
                                 .n_tok = n_tok};
-    if (section != e->out + from && !*again)
-        e->isa->copy(e->out + from, section, end - from);
+    if (section != e->memory->bytes + from && !*again)
+        e->isa->copy(e->memory->bytes + from, section, end - from);
     free(scratch);
     return KVS_OK;
 }
@@ -436,18 +367,18 @@ static enum kvs_code write_file(struct encoder *e, struct kvs_err *err)
     }
     /* as if nothing were saved: pages that are not touched cost nothing */
     size_t before = entry_at + kvs_page_up(e->n_section * sizeof *entry);
-    code = begin_out(e,
-                     before + (size_t)shape->n_tok * kvs_kvf_n_chan(shape) * shape->n_layer * 4 +
-                         (size_t)e->n_section * 2 * KVS_KVF_PAGE,
-                     err);
+    size_t room = before + (size_t)shape->n_tok * kvs_kvf_n_chan(shape) * shape->n_layer * 4 +
+                  (size_t)e->n_section * 2 * KVS_KVF_PAGE;
+    if (!kvs_memory_room(&e->memory->bytes, &e->memory->room, room))
+        code = kvs_nomem(err);
     if (!code)
-        memset(e->out, 0, before);
+        memset(e->memory->bytes, 0, before);
     e->n = before;
     for (uint32_t i = 0; i < e->n_section && !code; i++)
         code = write_section(e, i, &entry[i], err);
     if (!code) {
-        write_tables(e, e->out + table_at);
-        memcpy(e->out + entry_at, entry, e->n_section * sizeof *entry);
+        write_tables(e, e->memory->bytes + table_at);
+        memcpy(e->memory->bytes + entry_at, entry, e->n_section * sizeof *entry);
         struct kvs_header head = {
             .major = KVS_KVF_MAJOR,
             .minor = KVS_KVF_MINOR,
@@ -466,12 +397,12 @@ static enum kvs_code write_file(struct encoder *e, struct kvs_err *err)
             .model_hash = {shape->model_hash[0], shape->model_hash[1]},
             .prefix_hash = {shape->prefix_hash[0], shape->prefix_hash[1]},
             .file_bytes = e->n,
-            .table_hash = XXH3_64bits(e->out + table_at, e->table_bytes),
+            .table_hash = XXH3_64bits(e->memory->bytes + table_at, e->table_bytes),
             .directory_hash = XXH3_64bits(entry, e->n_section * sizeof *entry),
         };
         memcpy(head.magic, KVS_KVF_MAGIC, sizeof head.magic);
         head.header_hash = XXH3_64bits(&head, offsetof(struct kvs_header, header_hash));
-        memcpy(e->out, &head, sizeof head);
+        memcpy(e->memory->bytes, &head, sizeof head);
     }
     free(entry);
     return code;
@@ -496,10 +427,10 @@ enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory, const struct kv
                                   const struct kvs_kvf_isa *isa, uint8_t **file, size_t *n_byte,
                                   struct kvs_err *err)
 {
-    struct encoder e = {.in = in, .isa = isa, .memory = memory};
+    struct encoder e = {.in = in, .isa = isa};
     struct kvs_err local = {0};
 
-    e.rooms = memory ? memory : &e.own;
+    e.memory = memory ? memory : &e.own;
     err = err ? err : &local;
     *file = NULL;
     *n_byte = 0;
@@ -517,7 +448,12 @@ enum kvs_code kvs_kvf_encode_into(struct kvs_kvf_memory *memory, const struct kv
     if (!code && !(code = rooms(&e, err)) && !(code = analyse(&e, err)) &&
         !(code = fit_tables(&e, err)))
         code = write_file(&e, err);
-    end_out(&e, !code, file, n_byte);
+    if (!code) {
+        uint8_t *fits = memory ? NULL : realloc(e.own.bytes, e.n);
+        *file = fits ? fits : e.memory->bytes;
+        *n_byte = e.n;
+        e.own.bytes = NULL;
+    }
     for (uint32_t i = 0; e.quant && i < e.n_section; i++)
         kvs_quant_free(&e.quant[i]);
     free(e.quant);

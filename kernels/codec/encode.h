@@ -6,6 +6,9 @@
 
 #include "rans.h"
 
+/* *room, of kvs_kvf_memory, has n bytes of anything then, n > 0. NULL: no memory, none are left. */
+uint8_t *kvs_memory_room(uint8_t **room, size_t *n_room, size_t n);
+
 /* Elements that stay as they are: positions in a section, ascending. */
 struct kvs_escapes {
     uint32_t *at;
