@@ -91,7 +91,7 @@ static void a_corrupted_section_means_recompute(void **state)
     open_lab(&lab, "cpu");
     spoil(&lab, 2, LAB_RAW, 1, false);
     must_fall_back(&lab, "checksum");
-    assert_true(lab.result.waste_bytes > 0);
+    assert_true(lab.result.load_bytes > 0);
     /* a plan that does not load it runs */
     for (uint32_t l = 0; l < 2; l++)
         lab.cut[l] = 3;
@@ -117,7 +117,7 @@ static void a_corrupted_hidden_state_means_recompute(void **state)
     lab.form[1] = lab.form[2] = LAB_HIDDEN;
     spoil(&lab, 3, LAB_HIDDEN, 2, false);
     must_fall_back(&lab, "checksum");
-    assert_true(lab.result.waste_bytes > 0);
+    assert_true(lab.result.load_bytes > 0);
     spoil(&lab, 4, LAB_HIDDEN, 1, true);
     must_fall_back(&lab, ".hidden.kvf");
     exec_lab_close(&lab);
@@ -265,7 +265,7 @@ static void a_peer_lost_in_the_middle_means_recompute(void **state)
     exec_lab_open(&lab, "cpu", 3, NULL, place, &opt);
     assert_int_equal(pthread_create(&thread, NULL, end_later, &server), 0);
     must_fall_back(&lab, "kvs:");
-    assert_true(lab.result.waste_bytes > 0);
+    assert_true(lab.result.load_bytes > 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(waitpid(server, NULL, 0), server);
     exec_lab_close(&lab);

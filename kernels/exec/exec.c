@@ -316,7 +316,6 @@ enum kvs_code kvs_exec_run(struct kvs_exec *exec, struct kvs_store *store,
         return KVS_OK;
     /* whatever it was: all tokens, from the first layer on, need nothing but the weights */
     result->fell_back = true;
-    result->waste_bytes = result->load_bytes;
     snprintf(result->why, sizeof result->why, "%s", why.msg);
     code =
         kvs_forward_prefill(exec->forward, exec->compute, plan->tok, 0, plan->n_tok, logits, mine);

@@ -75,11 +75,10 @@ struct kvs_exec_result {
     int64_t ttft_ns; /* from the begin, with all memory there, to the logits on the host */
     /* by stage and layer; PRE of the batch that new tokens ride in too; HEAD in layer 0 */
     struct kvs_exec_time time[KVS_EXEC_N_STAGE][KVS_MAX_LAYER];
-    uint64_t load_bytes;    /* read, as stored */
+    uint64_t load_bytes;    /* read, as stored; also for a plan that was given up */
     size_t pinned_bytes;    /* that the loads' window took */
     uint32_t n_window_wait; /* layers whose reads waited for room in it: then it was too small */
     bool fell_back;         /* the plan was given up */
-    uint64_t waste_bytes;   /* read for a plan that was given up */
     char why[512];          /* it was */
     char how[96];           /* the reader's */
 };

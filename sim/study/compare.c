@@ -4,6 +4,7 @@
 #include "base/units.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,20 @@ static enum kvs_code open_doc(const char *dir, const char *name, struct kvs_doc 
 /* --- settings ----------------------------------------------------------------------------------
  */
 
+enum { PATH_ROOM = 256 };
+
+/* What does not fit ends in dots. */
+__attribute__((format(printf, 2, 3))) static void go_deeper(char path[PATH_ROOM], const char *form,
+                                                            ...)
+{
+    va_list args;
+
+    va_start(args, form);
+    if (vsnprintf(path, PATH_ROOM, form, args) >= PATH_ROOM)
+        memcpy(path + PATH_ROOM - 4, "...", 4);
+    va_end(args);
+}
+
 /* One line for each setting in which b differs from a. */
 static void tell_difference(FILE *to, const char *path, const json_t *a, const json_t *b,
                             unsigned *n)
@@ -35,24 +50,24 @@ static void tell_difference(FILE *to, const char *path, const json_t *a, const j
     if (json_is_object(a) && json_is_object(b)) {
         const char *key;
         json_t *item;
-        char deeper[256];
+        char deeper[PATH_ROOM];
         json_object_foreach((json_t *)a, key, item)
         {
-            snprintf(deeper, sizeof deeper, "%s%s%s", path, *path ? "." : "", key);
+            go_deeper(deeper, "%s%s%s", path, *path ? "." : "", key);
             tell_difference(to, deeper, item, json_object_get(b, key), n);
         }
         json_object_foreach((json_t *)b, key, item)
         {
-            snprintf(deeper, sizeof deeper, "%s%s%s", path, *path ? "." : "", key);
+            go_deeper(deeper, "%s%s%s", path, *path ? "." : "", key);
             if (!json_object_get(a, key))
                 tell_difference(to, deeper, NULL, item, n);
         }
         return;
     }
     if (json_is_array(a) && json_is_array(b) && json_array_size(a) == json_array_size(b)) {
-        char deeper[256];
+        char deeper[PATH_ROOM];
         for (size_t i = 0; i < json_array_size(a); i++) {
-            snprintf(deeper, sizeof deeper, "%s[%zu]", path, i);
+            go_deeper(deeper, "%s[%zu]", path, i);
             tell_difference(to, deeper, json_array_get(a, i), json_array_get(b, i), n);
         }
         return;
