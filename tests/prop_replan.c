@@ -7,7 +7,7 @@
 
 #include "base/rng.h"
 #include "base/units.h"
-#include "engine/state.h"
+#include "engine/parts.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /*
  * admit.c - a waiting prompt gets its place: look-up of its blocks, room in HBM, plan, loads.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
  * closed    so many users; each takes the trace's next request a think time after the answer to the
  *           one before
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * check.c - what must hold at the end of every run: nothing is lost, and nothing comes from
  * nowhere.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <math.h>

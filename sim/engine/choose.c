@@ -2,7 +2,7 @@
  * choose.c - the plan of a prompt that has its room: what was found of it, the policy's choice, its
  * loads and its work.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
  * decode.c - sequences that decode: runs of iterations as one step, and who ends when.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 

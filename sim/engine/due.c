@@ -1,7 +1,7 @@
 /*
  * due.c - when a load brings which layer, at the pace that the plan's evaluation has.
  */
-#include "state.h"
+#include "parts.h"
 
 int64_t sim_due(const struct req *req, const struct kvs_plan *plan, uint32_t t, uint32_t from,
                 int64_t *due_ns)

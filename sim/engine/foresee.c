@@ -6,7 +6,7 @@
  * the trace, not of admissions; uses on another host count too; and a prompt's blocks behind the
  * end of its held prefix count as asked for.
  */
-#include "state.h"
+#include "parts.h"
 
 #include "store/evict.h"
 

@@ -9,7 +9,7 @@
  * starts as late as it can without ending later, so that the GPU serves others meanwhile; if its
  * loads slow down after that, the step stalls, and its end is known when they are done.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 

@@ -7,7 +7,7 @@
  * counts when the KV is there: TTFT is prefill + transfer, as the Mooncake PD performance doc has
  * it. The transfer begins when the prompt is wholly computed; layers do not overlap.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 

@@ -14,8 +14,8 @@
  * whatever a place's map does not know; a block's state is set whenever it comes, so what an
  * evicted one leaves there is never read.
  */
+#include "parts.h"
 #include "plan/levels.h"
-#include "state.h"
 
 #include <assert.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /*
  * life.c - a request from its arrival to its end: which replica, first token, finish.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
  * move.c - transfers between tiers and HBM: lanes and flows.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <math.h>

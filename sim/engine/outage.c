@@ -6,7 +6,7 @@
  * batch at a time, over the same links. Copies that went with a node are made again when a prompt
  * next has the block in HBM.
  */
-#include "state.h"
+#include "parts.h"
 
 #include "base/units.h"
 

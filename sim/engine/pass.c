@@ -7,7 +7,7 @@
  * (kvs_plan_eval), and those are fewer from layer to layer. So a layer takes the time of the tokens
  * that are in it, and a step that of its layers.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <string.h>
 

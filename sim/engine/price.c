@@ -27,7 +27,7 @@
  * Loads of replicas that share a link slow each other down, so a lane's work counts as much longer
  * as its loads took lately; the planner sees io times stretched by the same.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <math.h>
 #include <string.h>

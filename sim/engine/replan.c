@@ -15,7 +15,7 @@
  * once: at the moment of its admission nothing has changed, so one that finds the GPU free keeps
  * its plan.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <math.h>

@@ -7,7 +7,7 @@
  * moves to the nearest tier's memory and back. A prompt that has not begun to decode just gives its
  * room back, unless loads or other prompts depend on it.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <math.h>

@@ -1,9 +1,9 @@
 /*
  * setup.c - the cluster of a run: replicas, tiers, links and lanes, tables; and its end.
  */
+#include "parts.h"
 #include "plan/levels.h"
 #include "plan/regret.h"
-#include "state.h"
 
 #include "model/layout.h"
 

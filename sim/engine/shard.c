@@ -8,7 +8,7 @@
  * (out) and of the requester (in), and the GPU's links by all of it. So the node that is slowest
  * for its share sets the pace. Links of the host's scope count at the node that holds the block.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <stdlib.h>

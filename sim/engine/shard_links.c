@@ -1,7 +1,7 @@
 /*
  * shard_links.c - the links that a transfer of a tier over nodes takes, and what each carried.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 

@@ -1,7 +1,7 @@
 /*
  * sim.c - the event loop and totals.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  *
  * Without a given width, bins begin at a millisecond and double whenever there are too many.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * write.c - what gets into tiers: write-backs, what a nearer place evicts, copies of what was
  * loaded.
  */
-#include "state.h"
+#include "parts.h"
 
 #include <assert.h>
 #include <math.h>
