@@ -147,16 +147,15 @@ static void the_gpu_decodes_the_same_bits(void **state)
     free(file);
 }
 
-/* Means, minima and steps whose products are beyond floats, and whose sums are not: as a hostile
- * file may have them. */
-static void products_beyond_floats_give_the_same_bits(void **state)
+/* Means, minima and steps near the type's largest number, as a hostile file may have them: products
+ * are beyond it, of bf16 beyond floats, and sums are not. */
+static void large_parameters_give_the_same_bits(enum kvs_half half)
 {
     uint8_t *file, order[256];
-    uint32_t word_at[65];
-    struct kvs_kvf *good = lab(2, 16, KVS_HALF_BF16, &file), *kvf;
+    uint32_t word_at[65], infinite = half == KVS_F16 ? 0x7c00 : 0x7f80;
+    struct kvs_kvf *good = lab(2, 16, half, &file), *kvf;
     size_t n_byte = good->n_byte;
     unsigned n_tried = 0;
-    (void)state;
     for (uint32_t i = 0; i < kvs_kvf_n_section(good); i++) {
         struct kvs_section section = kvs_kvf_section(good, i);
         struct kvs_kvf_gpu job = {0};
@@ -166,8 +165,8 @@ static void products_beyond_floats_give_the_same_bits(void **state)
         uint16_t *param = (void *)(file + section.at_bytes + job.at.param_at);
         uint32_t n = kvs_level_is_e(section.level) ? job.at.n_chan : job.at.n_param;
         for (uint32_t c = 0; c < n; c++, n_tried++) {
-            param[c] = (uint16_t)((c % 2 ? 0x7f00 : 0xff00) | c % 128);
-            param[n + c] = (uint16_t)(0x7e00 + c % 3 * 0x80);
+            param[c] = (uint16_t)((c % 2 ? 0 : 0x8000) | (infinite - 1 - c % 128));
+            param[n + c] = (uint16_t)(infinite - 0x180 + c % 3 * 0x80);
         }
     }
     assert_true(n_tried > 0);
@@ -181,6 +180,13 @@ static void products_beyond_floats_give_the_same_bits(void **state)
     }
     kvs_kvf_close(kvf);
     free(file);
+}
+
+static void large_parameters_of_both_types_give_the_same_bits(void **state)
+{
+    (void)state;
+    large_parameters_give_the_same_bits(KVS_F16);
+    large_parameters_give_the_same_bits(KVS_HALF_BF16);
 }
 
 /* Section i of rANS, broken: every second word other; or, a stream each, the start of one lane, not
@@ -316,7 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_gpu_decodes_the_same_bits),
-        cmocka_unit_test(products_beyond_floats_give_the_same_bits),
+        cmocka_unit_test(large_parameters_of_both_types_give_the_same_bits),
         cmocka_unit_test(broken_streams_are_counted_and_do_no_harm),
         cmocka_unit_test(every_planted_bug_is_seen),
         cmocka_unit_test(every_vote_and_bound_has_its_bug),

@@ -26,6 +26,7 @@ struct lab {
     const struct kvs_kvf_isa *isa[KVF_ISAS];
     unsigned n_isa, turn, n_opened, n_decoded;
     uint32_t n_chan;
+    enum kvs_half half;
     uint32_t first, end_i; /* sections that are decoded: the damage can reach no other */
 };
 
@@ -79,11 +80,12 @@ static void both(struct lab *lab, const uint8_t *data, size_t n)
     try_file(lab, data, n, false);
 }
 
-static int set_up(void **state, uint32_t n_chan)
+static int set_up(void **state, uint32_t n_chan, enum kvs_half half)
 {
     struct lab *lab = calloc(1, sizeof *lab);
     lab->end_i = 64;
     lab->n_chan = n_chan;
+    lab->half = half;
     const uint16_t *x[N_LAYER * 2];
     const float *weight[N_LAYER * 2];
     float one[64]; /* channels change places */
@@ -91,11 +93,11 @@ static int set_up(void **state, uint32_t n_chan)
         one[c] = (float)(1 << (c * 7 % 11));
     uint8_t level[N_LAYER * 2];
     for (unsigned i = 0; i < N_LAYER * 2; i++) {
-        uint16_t *made = kvs_kvf_made(i, N_TOK, lab->n_chan, .5, KVS_HALF_BF16);
-        made[i * 7 + 300] = 0x7f80; /* an escape */
+        uint16_t *made = kvs_kvf_made(i, N_TOK, lab->n_chan, .5, half);
+        made[i * 7 + 300] = half == KVS_F16 ? 0x7c00 : 0x7f80; /* an escape */
         x[i] = made;
         weight[i] = one;
-        level[i] = (uint8_t)i;
+        level[i] = (uint8_t)(i == KVS_LX && half == KVS_F16 ? KVS_RAW16 : i);
     }
     struct kvs_kvf_in in = {{.n_layer = N_LAYER,
                              .n_kv_head = HEADS,
@@ -103,7 +105,7 @@ static int set_up(void **state, uint32_t n_chan)
                              .n_tok = N_TOK,
                              .block_tok = 64,
                              .n_sink = 2,
-                             .half = KVS_HALF_BF16},
+                             .half = half},
                             x,
                             level,
                             weight};
@@ -130,11 +132,15 @@ static int set_up(void **state, uint32_t n_chan)
 
 static int set_up_ragged(void **state)
 {
-    return set_up(state, HEADS * 19);
+    return set_up(state, HEADS * 19, KVS_HALF_BF16);
 }
 static int set_up_whole_vectors(void **state)
 {
-    return set_up(state, HEADS * 32);
+    return set_up(state, HEADS * 32, KVS_HALF_BF16);
+}
+static int set_up_f16(void **state)
+{
+    return set_up(state, HEADS * 32, KVS_F16);
 }
 
 static int tear_down(void **state)
@@ -409,21 +415,22 @@ static void damaged_streams_are_the_same_to_all(void **state)
     free(copy);
 }
 
-/* A number of the file's type, bf16, that is not negative: of any size, or of some kind. */
-static uint16_t number(struct kvs_rng *rng, uint64_t kind)
+/* A number of the type that is not negative: of any size, or of some kind. */
+static uint16_t number(struct kvs_rng *rng, uint64_t kind, enum kvs_half half)
 {
-    uint64_t bits = kvs_rng_below(rng, 128);
+    uint32_t infinite = half == KVS_F16 ? 0x7c00 : 0x7f80;
+    uint32_t least = half == KVS_F16 ? 0x400 : 0x80; /* that is normal */
     switch (kind) {
     case 0:
-        return (uint16_t)kvs_rng_below(rng, 0x7f80);
-    case 1: /* 2^-126 and less, or 2^-110 and about */
-        return (uint16_t)(kvs_rng_below(rng, 2) << 7 | bits);
-    case 2:
-        return (uint16_t)((15 + kvs_rng_below(rng, 5)) << 7 | bits);
+        return (uint16_t)kvs_rng_below(rng, infinite);
+    case 1:
+        return (uint16_t)kvs_rng_below(rng, 2 * least);
+    case 2: /* bf16: 2^-110 and about */
+        return (uint16_t)((15 << 7) + kvs_rng_below(rng, 5 << 7));
     case 3: /* times an integer beyond all numbers, but not where a minimum takes it back */
-        return (uint16_t)((240 + kvs_rng_below(rng, 15)) << 7 | bits);
+        return (uint16_t)(infinite - 1 - kvs_rng_below(rng, 15 << 7));
     default:
-        return kind == 4 ? 0 : 0x3f80;
+        return kind == 4 ? 0 : half == KVS_F16 ? 0x3c00 : 0x3f80;
     }
 }
 
@@ -447,10 +454,10 @@ static void parameters_of_any_size_decode_alike(void **state)
             uint64_t low = (uint64_t)k % 6, step = (uint64_t)k / 6 % 6, last = (uint64_t)k / 36;
             uint16_t *to = param;
             for (uint32_t c = 0; s.level != KVS_FP8 && c < n; c++) /* last: others are 1 */
-                *to++ = (uint16_t)(number(&rng, last && c + 1 < n ? 5 : low) |
+                *to++ = (uint16_t)(number(&rng, last && c + 1 < n ? 5 : low, lab->half) |
                                    kvs_rng_below(&rng, 2) << 15);
             for (uint32_t c = 0; c < n; c++)
-                *to++ = number(&rng, last && c + 1 < n ? 5 : step);
+                *to++ = number(&rng, last && c + 1 < n ? 5 : step, lab->half);
             for (unsigned isa = 0; isa < lab->n_isa; isa++) {
                 assert_int_equal(
                     kvs_kvf_decode(codec, i, NULL, lab->isa[isa], lab->out, lab->n_chan, NULL),
@@ -651,5 +658,6 @@ int main(void)
     };
     return cmocka_run_group_tests_name("hostile codec files", tests, set_up_ragged, tear_down) +
            cmocka_run_group_tests_name("hostile codec files, whole vectors", some,
-                                       set_up_whole_vectors, tear_down);
+                                       set_up_whole_vectors, tear_down) +
+           cmocka_run_group_tests_name("hostile codec files, f16", some, set_up_f16, tear_down);
 }
