@@ -629,6 +629,52 @@ static void memory_that_is_used_again_changes_no_byte(void **state)
     kvs_kvf_memory_free(&memory);
 }
 
+/* Infinite ones, negative ones and what is no number: those channels have steps as without weights.
+ */
+static void weights_that_are_none_leave_their_channels_alone(void **state)
+{
+    static const float none[] = {0, INFINITY, -INFINITY, NAN, -1};
+    struct made made = kvf_make(1, 2, 32, 300, 300, 2, KVS_F16);
+    float weight[64];
+    const float *weights[2] = {weight, weight};
+    uint8_t *first = NULL;
+    size_t n_first = 0;
+    (void)state;
+    made.weight = weights;
+    memset(made.level, KVS_E4, 2);
+    for (unsigned i = 0; i < sizeof none / sizeof *none; i++) {
+        size_t n;
+        for (unsigned c = 0; c < 64; c++)
+            weight[c] = c % 5 == 3 ? none[i] : (float)(1 + c % 7);
+        uint8_t *file = kvf_encode(&made, NULL, &n);
+        if (i == 0) {
+            first = file;
+            n_first = n;
+            continue;
+        }
+        assert_int_equal(n, n_first);
+        assert_memory_equal(file, first, n);
+        free(file);
+    }
+    free(first);
+    kvf_made_free(&made);
+}
+
+/* Of a terabyte that is no codec file not more is read than tells so. */
+static void what_is_no_codec_file_is_not_read(void **state)
+{
+    char name[] = "/tmp/kvf_huge_XXXXXX";
+    struct kvs_kvf *codec;
+    struct kvs_err err = {0};
+    int fd = mkstemp(name);
+    (void)state;
+    assert_true(fd >= 0 && ftruncate(fd, 1ll << 40) == 0);
+    assert_int_equal(kvs_kvf_open(name, true, &codec, &err), KVS_ERR_PARSE);
+    assert_non_null(strstr(err.msg, "is no codec file"));
+    (void)close(fd);
+    (void)remove(name);
+}
+
 /* A mapped one would end the program. */
 static void a_file_cut_after_it_was_opened_is_still_whole(void **state)
 {
@@ -675,6 +721,8 @@ int main(void)
         cmocka_unit_test(hidden_states_say_whose_layers_they_are),
         cmocka_unit_test(impossible_input_is_refused),
         cmocka_unit_test(memory_that_is_used_again_changes_no_byte),
+        cmocka_unit_test(weights_that_are_none_leave_their_channels_alone),
+        cmocka_unit_test(what_is_no_codec_file_is_not_read),
         cmocka_unit_test(a_file_cut_after_it_was_opened_is_still_whole),
     };
     return cmocka_run_group_tests_name("codec", tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * The GPU's decoder through the SIMT shim: the CPU's bits on every level, shape and schedule; and
  * every planted bug is seen.
  */
+#include "kvf_made.h"
 #include "planted.h"
 #include "registers.h"
 #include "test.h"
@@ -189,6 +190,38 @@ static void large_parameters_of_both_types_give_the_same_bits(void **state)
     large_parameters_give_the_same_bits(KVS_HALF_BF16);
 }
 
+/* A block of sinks alone has nothing to decode, and parameters that nobody looks at. */
+static void sinks_alone_decode_whatever_their_parameters_are(void **state)
+{
+    struct made made = kvf_make(7, 1, 32, 3, 3, 3, KVS_HALF_BF16);
+    size_t n;
+    (void)state;
+    for (unsigned i = 0; i < 14; i++)
+        made.level[i] = (uint8_t)i;
+    uint8_t *file = kvf_encode(&made, NULL, &n);
+    struct kvs_kvf *kvf = kvf_parse(file, n);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
+        struct kvs_section section = kvs_kvf_section(kvf, i);
+        struct kvs_section_head head;
+        memcpy(&head, file + section.at_bytes, sizeof head);
+        struct kvs_layout at =
+            kvs_layout(&made.shape, section.level, section.kv, 3, 3, head.n_escape, head.n_word);
+        if (section.level != KVS_LX) /* whose parameters are exponents */
+            memset(file + section.at_bytes + at.param_at, 0xff, at.stream_at - at.param_at);
+    }
+    kvs_kvf_close(kvf);
+    assert_int_equal(kvs_kvf_parse("sinks", file, n, n, false, &kvf, NULL), KVS_OK);
+    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
+        struct simt *simt = simt_new(SIMT_FORWARD, i, 0);
+        if (!same(kvf, i, simt, kvs_simt_kvf))
+            fail_msg("%s: other bits", kvs_level_names[kvs_kvf_section(kvf, i).level]);
+        simt_free(simt);
+    }
+    kvs_kvf_close(kvf);
+    free(file);
+    kvf_made_free(&made);
+}
+
 /* Section i of rANS, broken: every second word other; or, a stream each, the start of one lane, not
  * where low bits would take what is other for theirs. */
 static void break_streams(uint8_t *section, const struct kvs_layout *at, int lane)
@@ -323,6 +356,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_gpu_decodes_the_same_bits),
         cmocka_unit_test(large_parameters_of_both_types_give_the_same_bits),
+        cmocka_unit_test(sinks_alone_decode_whatever_their_parameters_are),
         cmocka_unit_test(broken_streams_are_counted_and_do_no_harm),
         cmocka_unit_test(every_planted_bug_is_seen),
         cmocka_unit_test(every_vote_and_bound_has_its_bug),

@@ -53,13 +53,14 @@ enum kvs_code kvs_kvf_gpu_plan(const struct kvs_kvf *codec, uint32_t i, const ui
         return code;
     assert(d.entry);
     enum kvs_level level = (enum kvs_level)d.entry->level;
-    uint32_t n_param = kvs_level_is_p(level)   ? 2 * d.at.n_param
+    uint32_t n_param = d.at.n_tok == 0         ? 0 /* all are sinks: there is nothing to decode */
+                       : kvs_level_is_p(level) ? 2 * d.at.n_param
                        : kvs_level_is_e(level) ? 2 * d.at.n_chan
                        : level == KVS_FP8      ? d.at.n_param
                                                : 0;
     code = kvs_decoder_check_params(&d, (const void *)(d.bytes + d.at.param_at), n_param,
                                     level == KVS_FP8 ? n_param : n_param / 2, err);
-    if (!code && kvs_level_is_e(level))
+    if (!code && kvs_level_is_e(level) && d.at.n_tok)
         code = check_streams(&d, word_at, order, err);
     const uint32_t *where = (const void *)(d.bytes + d.at.escape_at);
     for (uint32_t k = 0; k < d.at.n_escape && !code; k++) {

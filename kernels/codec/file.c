@@ -259,10 +259,11 @@ enum kvs_code kvs_kvf_parse(const char *name, const uint8_t *data, size_t n_byte
     return code;
 }
 
-/* All n bytes of the file, which nobody cuts meanwhile. */
-static enum kvs_code read_all(const char *file, int fd, uint8_t *to, size_t n, struct kvs_err *err)
+/* The file's bytes from .. n - 1, which nobody cuts meanwhile. */
+static enum kvs_code read_all(const char *file, int fd, uint8_t *to, size_t from, size_t n,
+                              struct kvs_err *err)
 {
-    for (size_t at = 0; at < n;) {
+    for (size_t at = from; at < n;) {
         ssize_t got = read(fd, to + at, n - at);
         if (got < 0 && errno == EINTR)
             continue;
@@ -281,8 +282,8 @@ enum kvs_code kvs_kvf_open(const char *file, bool check, struct kvs_kvf **out, s
     struct stat stat = {0};
     int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO has nobody to wait for */
     enum kvs_code code = KVS_OK;
-    uint8_t *data = NULL;
-    size_t n_byte = 0;
+    uint8_t *data = NULL, first[sizeof(struct kvs_header)];
+    size_t n_byte = 0, n_first = 0;
 
     *out = NULL;
     if (fd < 0 || fstat(fd, &stat))
@@ -291,8 +292,16 @@ enum kvs_code kvs_kvf_open(const char *file, bool check, struct kvs_kvf **out, s
         code = kvs_fail(err, KVS_ERR_PARSE, "%s: is no regular file, want a codec file", file);
     if (!code) {
         n_byte = (size_t)stat.st_size;
-        data = malloc(n_byte ? n_byte : 1);
-        code = data ? read_all(file, fd, data, n_byte, err) : kvs_nomem(err);
+        n_first = n_byte < sizeof first ? n_byte : sizeof first;
+        code = read_all(file, fd, first, 0, n_first, err);
+    }
+    if (!code && !kvs_kvf_head_bytes(first, n_first)) /* whatever it is, it may be large */
+        code = kvs_kvf_parse(file, first, n_first, n_byte, check, out, err);
+    if (!code) {
+        data = malloc(n_byte);
+        if (data)
+            memcpy(data, first, n_first);
+        code = data ? read_all(file, fd, data, n_first, n_byte, err) : kvs_nomem(err);
     }
     if (fd >= 0)
         (void)close(fd);

@@ -36,6 +36,12 @@ static uint8_t model_of(float square, enum kvs_kv kv)
     return (uint8_t)(number + (kv == KVS_V ? KVS_N_CLASS : 0));
 }
 
+/* Others, infinite ones too, have steps as without weights. */
+static bool weighs(float weight, float deviation)
+{
+    return weight > 0 && weight < INFINITY && deviation > 0;
+}
+
 /* A step for each channel: level's share of the deviation; with weights, of what makes all weighted
  * errors equal at the same mean rate. */
 static void wanted_steps(float *step, const float *deviation, const float *weight, uint32_t n_chan,
@@ -49,13 +55,13 @@ static void wanted_steps(float *step, const float *deviation, const float *weigh
     if (!weight)
         return;
     for (uint32_t c = 0; c < n_chan; c++)
-        if (weight[c] > 0 && deviation[c] > 0) {
+        if (weighs(weight[c], deviation[c])) {
             sum += log((double)deviation[c] * sqrt((double)weight[c]));
             n++;
         }
     double level = n ? share * exp(sum / n) : 0;
     for (uint32_t c = 0; c < n_chan; c++)
-        if (weight[c] > 0 && deviation[c] > 0) {
+        if (weighs(weight[c], deviation[c])) {
             double even = level / sqrt((double)weight[c]);
             double least = (double)deviation[c] / 22.6, most = (double)deviation[c] * 8;
             step[c] = (float)(even < least ? least : even > most ? most : even);

@@ -91,6 +91,8 @@ void kvs_rans_fit(struct kvs_rans_model *model, const uint32_t of_symbol[KVS_N_S
     memset(model, 0, sizeof *model);
     for (int s = 1; s < KVS_N_SYMBOL; s++)
         total += count[s] = of_symbol[s];
+    count[KVS_SYMBOL_ZERO] += of_symbol[0]; /* escapes, which it stands in for */
+    total += of_symbol[0];
     choose_symbols(model, count, total);
     for (int s = model->first; s < model->first + model->n; s++)
         kept += count[s];
