@@ -152,7 +152,8 @@ static inline uint32_t kvs_kvf_section_i(const struct kvs_kvf_shape *shape, uint
 
 /*
  * Section i into out, [n_tok][n_chan], rows `stride` elements apart. bytes: the section's n_byte
- * bytes, read from anywhere; NULL: from the memory that was parsed, which then holds all the file.
+ * bytes, wherever they were read from, at a multiple of 4; NULL: from the memory that was parsed,
+ * which then holds all the file.
  */
 KVS_MUST_CHECK enum kvs_code kvs_kvf_decode(const struct kvs_kvf *codec, uint32_t i,
                                             const uint8_t *bytes, const struct kvs_kvf_isa *isa,

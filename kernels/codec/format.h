@@ -4,12 +4,13 @@
  * Little-endian. Head: a header of 4 KiB, of which 128 bytes are used; the rANS tables; the
  * directory; each at a multiple of 4 KiB. Then the sections, block by block, layer by layer, K
  * before V, each at a multiple of 4 KiB with no gap but the padding, to the end of the file. A
- * higher minor version may use bytes that are zero here; another major version, an unknown level or
- * flag is an error. Checksums are XXH3, 64 bits.
+ * higher minor version may use reserved fields, zero here; another major version, unknown level or
+ * flag is an error. Checksums are XXH3, 64 bits: of the tables, the directory, each section,
+ * without the padding behind.
  *
  * A table: struct kvs_table_head, n freq (u16, sum 2^KVS_RANS_BITS), n value (i16), one after
  * another. One with low bits has no fraction: its symbols' values are those of their first element.
- * Section: struct kvs_section_head, then, each at the next multiple of 16,
+ * Section: struct kvs_section_head, then, each but the slack at the next multiple of 16,
  *
  *     sink    u16[n_sink][n_chan]
  *     param   e: mean u16[n_chan], step u16[n_chan], table u8[n_chan]
@@ -21,25 +22,26 @@
  *     payload raw16: u16[n_tok][n_chan]; e: u16[n_word]; others: rows of kvs_row_bytes, a token
  * each escape  position u32[n_escape] (token * n_chan + channel, sinks not counted), ascending;
  *             element u16[n_escape]; they stand instead of what was decoded
- *     slack   e: 64 zero bytes that a vector may read
+ *     slack   e: 64 zero bytes that a vector may read, right behind
  *
- * where n_tok is without the sinks. Parameters are numbers of the file's 16-bit type; steps are not
- * negative. All padding is zero. x = minimum or mean + a product is exact, then rounded to a float,
- * and that to the type, ties to even.
+ * where n_tok is without the sinks, which the head's counts. Parameters are numbers of the file's
+ * 16-bit type; steps are not negative. All padding is zero. x = minimum or mean + a product is
+ * exact, then rounded to a float, and that to the type, ties to even.
  *
- * Rows of packed integers: 64 channels together, a row filled with zeros to the next 64. q8: as
- * they are. q4: byte j holds channels j and j + 32 (high half). q2: byte j holds j, j + 16, j + 32,
- * j + 48, from the lowest bits up. q3: all low two bits as q2, then the third bits, channel c in
- * bit c % 8 of byte c / 8. lx: codes as q4, then bytes of sign and mantissa. x = minimum + step *
- * q.
+ * Rows: 64 channels together, a row filled with zeros to the next 64. q8, fp8: as they are; of fp8
+ * 0x7f and 0xff are 480 and -480, no NaN. q4: byte j holds channels j and j + 32 (high half). q2:
+ * byte j holds j, j + 16, j + 32, j + 48, from the lowest bits up. q3: all the row's low two bits
+ * as q2, then its third bits, channel c in bit c % 8 of byte c / 8. lx: the row's codes as q4, then
+ * bytes of sign (the highest bit) and mantissa. x = minimum + step * q.
  *
  * rANS: stream s covers tokens of group s / n_part (256 each) and channels of part s % n_part (each
- * of kvs_part_chan channels, the last of what is left). In it channels stand table by table
+ * of kvs_part_chan channels: n_chan over the least number of parts of at most 128, rounded up to a
+ * multiple of 32; the last of what is left). In it channels stand table by table, by number
  * (kvs_order), so that vectors of lanes find one table; an encoder sees to it that 16 do. Token by
  * token, 32 channels at a time, lane = place % 32. Lane state x, 2^15 <= x < 2^31, begins as stored
- * and ends at 2^15: slot = x % 2^11 finds symbol and rank (below), x = freq * (x >> 11) +
- * rank; the table's low bits are then taken from x's lowest and added to the value; if x < 2^15, x
- * = x << 16 | next word, lanes in order. x = mean + step * value * 2^-fraction.
+ * and ends at 2^15: slot = x % 2^11 finds symbol and rank (below), x = freq * (x >> 11) + rank; the
+ * table's low bits are then taken from x's lowest and added to the value; if x < 2^15, x = x << 16
+ * | next word, lanes in order. x = mean + step * value * 2^-fraction.
  *
  * Whose slots are whose, by the alias method: 64 buckets of 32 slots, slot / 32. left[s] = freq of
  * symbol s, 0 for those that a table has not; done[b] = false; large: the least s with left >= 32.
