@@ -69,6 +69,16 @@ static bool same(const struct kvs_kvf *kvf, uint32_t i, struct simt *simt, launc
     return good;
 }
 
+static void all_same(const struct kvs_kvf *kvf)
+{
+    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
+        struct simt *simt = simt_new(SIMT_FORWARD, i, 0);
+        if (!same(kvf, i, simt, kvs_simt_kvf))
+            fail_msg("%s: other bits", kvs_level_names[kvs_kvf_section(kvf, i).level]);
+        simt_free(simt);
+    }
+}
+
 /* Two blocks of all levels: ragged channels, sinks, escapes; a stream of one token and of 256. */
 static struct kvs_kvf *lab_of(uint32_t heads, uint32_t dim, uint32_t n_tok, uint32_t block_tok,
                               enum kvs_half half, uint8_t **file)
@@ -173,12 +183,7 @@ static void large_parameters_give_the_same_bits(enum kvs_half half)
     assert_true(n_tried > 0);
     kvs_kvf_close(good);
     assert_int_equal(kvs_kvf_parse("far", file, n_byte, n_byte, false, &kvf, NULL), KVS_OK);
-    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
-        struct simt *simt = simt_new(SIMT_FORWARD, i, 0);
-        if (!same(kvf, i, simt, kvs_simt_kvf))
-            fail_msg("%s: other bits", kvs_level_names[kvs_kvf_section(kvf, i).level]);
-        simt_free(simt);
-    }
+    all_same(kvf);
     kvs_kvf_close(kvf);
     free(file);
 }
@@ -211,12 +216,7 @@ static void sinks_alone_decode_whatever_their_parameters_are(void **state)
     }
     kvs_kvf_close(kvf);
     assert_int_equal(kvs_kvf_parse("sinks", file, n, n, false, &kvf, NULL), KVS_OK);
-    for (uint32_t i = 0; i < kvs_kvf_n_section(kvf); i++) {
-        struct simt *simt = simt_new(SIMT_FORWARD, i, 0);
-        if (!same(kvf, i, simt, kvs_simt_kvf))
-            fail_msg("%s: other bits", kvs_level_names[kvs_kvf_section(kvf, i).level]);
-        simt_free(simt);
-    }
+    all_same(kvf);
     kvs_kvf_close(kvf);
     free(file);
     kvf_made_free(&made);
