@@ -5,8 +5,8 @@
  * directory; each at a multiple of 4 KiB. Then the sections, block by block, layer by layer, K
  * before V, each at a multiple of 4 KiB with no gap but the padding, to the end of the file. A
  * higher minor version may use reserved fields, zero here; another major version, unknown level or
- * flag is an error. Checksums are XXH3, 64 bits: of the tables, the directory, each section,
- * without the padding behind.
+ * flag is an error. Checksums are XXH3, 64 bits: of the header up to its own, the tables, the
+ * directory, each section, without the padding behind.
  *
  * A table: struct kvs_table_head, n freq (u16, sum 2^KVS_RANS_BITS), n value (i16), one after
  * another. One with low bits has no fraction: its symbols' values are those of their first element.
